@@ -1,0 +1,246 @@
+"""The schema of `conf/`: plain dataclasses, filled by Hydra and checked once, at the door (`validate`).
+
+What depends on the model (the exit layer against its depth, the length against its context) is checked by
+`cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cdeval.errors import ConfigError
+
+MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
+
+
+class Dtype(Enum):
+    """Number format of the weights; scores are float32 whatever it is."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class AmateurKind(Enum):
+    """Who is subtracted."""
+
+    none = "none"
+    early_exit = "early_exit"
+
+
+class TemperatureForm(Enum):
+    """How the amateur's temperature enters the score.
+
+    softmax: log softmax(z / T), re-normalised (the seed experiment). logprob: log softmax(z) / T, not re-normalised
+    (the code of Li et al. 2022). They differ by a constant per prefix, so they rank one beam's tokens alike and
+    different beams differently.
+    """
+
+    softmax = "softmax"
+    logprob = "logprob"
+
+
+class SearchKind(Enum):
+    """How the next tokens are searched."""
+
+    beam = "beam"
+    greedy = "greedy"
+
+
+class Ban(Enum):
+    """Tokens that are never generated.
+
+    special: every special token (end of text, chat markers, padding) and every vocabulary row without a token. eos:
+    the end of text only. Both make every continuation exactly `max_new_tokens` long. none: texts may end by themselves.
+    """
+
+    special = "special"
+    eos = "eos"
+    none = "none"
+
+
+class PromptSource(Enum):
+    """Where the prompts come from."""
+
+    news = "news"
+    wiki = "wiki"
+    wikitext103 = "wikitext103"
+    ccnews = "ccnews"
+    file = "file"
+
+
+class Split(Enum):
+    """Which texts of a source: settings are chosen on `tune`, results are reported on `test`."""
+
+    tune = "tune"
+    test = "test"
+    all = "all"
+
+
+class Tracker(Enum):
+    """Who else hears of the results, after they are on disk."""
+
+    none = "none"
+    wandb = "wandb"
+
+
+class WandbMode(Enum):
+    """Whether W&B runs are kept on disk (`wandb sync` sends them later) or sent at once."""
+
+    offline = "offline"
+    online = "online"
+
+
+@dataclass
+class ExpertConfig:
+    """The strong model: a hub id, a local folder, or `embedded:smollm2`."""
+
+    name: str = MISSING
+    revision: str | None = None  # hub commit, tag or branch
+    dtype: Dtype = Dtype.auto
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+
+
+@dataclass
+class AmateurConfig:
+    """The weak side of the contrast."""
+
+    kind: AmateurKind = AmateurKind.early_exit
+    layer: int | None = None  # exit after this many blocks, 1 <= layer < L
+
+
+@dataclass
+class ContrastConfig:
+    """How the amateur is subtracted (DESIGN: the objective); ignored where there is no amateur."""
+
+    alpha: float = 0.1  # plausibility: p_expert >= alpha * max p_expert, in (0, 1]
+    beta: float = 1.0  # weight of the amateur's log-probability, >= 0
+    temperature: float = 1.0  # of the amateur, > 0
+    temperature_form: TemperatureForm = TemperatureForm.softmax
+
+
+@dataclass
+class SearchConfig:
+    """How continuations are searched."""
+
+    kind: SearchKind = SearchKind.beam
+    beams: int = 5
+    max_new_tokens: int = 128
+    ban: Ban = Ban.special
+
+
+@dataclass
+class PromptsConfig:
+    """Which texts are continued."""
+
+    source: PromptSource = PromptSource.news
+    path: str | None = None  # of a JSON or JSONL file, for source=file
+    prompt_tokens: int = 32  # the tokenizer's own leading token (BOS), if it adds one, counts
+    limit: int | None = 64  # null: all
+    split: Split = Split.test
+
+
+@dataclass
+class MetricsConfig:
+    """How continuations are scored."""
+
+    mauve_features: str = "expert"  # `expert`, or a model by hub id or folder: whose last hidden state is clustered
+    mauve_seeds: int = 5  # k-means seeds, averaged
+    embedder: str = "embedded:minilm"  # sentence embeddings for coherence
+    confidence: float = 0.95  # of the intervals
+    bootstrap_draws: int = 2000
+
+
+@dataclass
+class CostConfig:
+    """How costs are measured; FLOPs and KV bytes are always counted."""
+
+    latency_repeats: int = 3  # timed passes an arm after one full-length warm-up; 0 measures no latency
+
+
+@dataclass
+class TrackingConfig:
+    """Experiment tracking, a mirror of the run folder."""
+
+    kind: Tracker = Tracker.wandb
+    mode: WandbMode = WandbMode.offline
+    project: str = "cdeval"
+    entity: str | None = None
+
+
+@dataclass
+class ExecutionConfig:
+    """How the machine is used; nothing here changes a float32 text."""
+
+    max_lanes: int = 32  # prompts x settings in one forward pass
+    compact_every: int = 8  # steps between two compactions of the key-value cache; 0 never compacts
+
+
+@dataclass
+class RunConfig:
+    """One setting and how to run it: the root of `conf/run.yaml`."""
+
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    amateur: AmateurConfig = field(default_factory=AmateurConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    study: str = "embedded"  # results go to <runs>/<study>/
+    runs: str = "runs"  # folder of all studies
+    seed: int = 0  # chooses the prompts
+    controls: bool = True  # also run the expert alone under the same search, and score the human reference
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+# (setting, holds, what was expected): one row a rule, so that every message has the same shape.
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("contrast.alpha", lambda v: 0 < v <= 1, "a number in (0, 1]; 0.1 is the published value"),
+    ("contrast.beta", lambda v: _finite(v) and v >= 0, "a number >= 0; 0 is the expert alone"),
+    ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0; 1 leaves the amateur as it is"),
+    ("search.beams", lambda v: v >= 1, "at least 1"),
+    ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
+    ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
+    ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
+    ("amateur.layer", lambda v: v >= 1, "at least 1: the number of blocks before the exit"),
+    ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
+    ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
+    ("metrics.bootstrap_draws", lambda v: v >= 100, "at least 100"),
+    ("cost.latency_repeats", lambda v: v >= 0, "at least 0; 0 measures no latency"),
+    ("execution.max_lanes", lambda v: v >= 1, "at least 1"),
+    ("execution.compact_every", lambda v: v >= 0, "at least 0; 0 never compacts"),
+    ("seed", lambda v: v >= 0, "at least 0"),
+)
+
+
+def validate(config: RunConfig) -> RunConfig:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    for name, holds, expected in _RULES:
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if value is not None and not (isinstance(value, int | float) and holds(value)):
+            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+    if config.amateur.kind is AmateurKind.early_exit and config.amateur.layer is None:
+        raise ConfigError("amateur=early_exit needs amateur.layer: the number of blocks before the exit, 1 <= layer < L.")
+    if config.prompts.source is PromptSource.file and config.prompts.path is None:
+        raise ConfigError("prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item.")
+    _validate_name("study", config.study)
+    return config
+
+
+def _validate_name(setting: str, name: str) -> None:
+    """A study is one folder below the runs folder: no separators, no way out of it."""
+    if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0") or name.startswith("."):
+        raise ConfigError(f"{setting}={name!r} cannot name a folder: expected a plain name, such as `{setting}=first`.")

@@ -1,0 +1,44 @@
+"""What a user can do wrong, and the prerequisites a machine can lack.
+
+Every message says what was given, what was expected and what to do. The commands print it without a traceback and exit
+with code 2; any other exception is a bug of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class CdevalError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class ConfigError(CdevalError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class PromptError(CdevalError):
+    """The prompts cannot be read, or no text is usable."""
+
+
+class ModelError(CdevalError):
+    """A model cannot be found, read, or decoded the way it was asked to."""
+
+
+class AssetError(CdevalError):
+    """An embedded default cannot be fetched or does not match its hash."""
+
+
+class StorageError(CdevalError):
+    """The run folder cannot be written or belongs to something else."""
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of an error message: the closest known names, then all of them.
+
+    >>> did_you_mean("alhpa", ["alpha", "beta"])
+    "Did you mean 'alpha'? Known: alpha, beta."
+    """
+    names = sorted(known)
+    close = get_close_matches(given, names, n=1)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Known: {', '.join(names)}."

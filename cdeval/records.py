@@ -1,0 +1,64 @@
+"""What travels between the stages: prompts in, generations and numbers out. Frozen, checked where they are born."""
+
+from dataclasses import dataclass
+
+from cdeval.config import AmateurKind, Ban, SearchKind, TemperatureForm
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A beginning of a text, and how its author went on."""
+
+    id: str  # stable across runs, machines and limits
+    text: str  # `token_ids` decoded, without special tokens
+    token_ids: tuple[int, ...]  # the expert's tokens, a leading BOS included where its tokenizer adds one
+    reference: str | None  # the human continuation as text; None where the source has none
+    reference_token_ids: tuple[int, ...] | None  # at most max_new_tokens of the expert's tokens
+
+    def __post_init__(self) -> None:
+        if not self.token_ids:
+            raise ValueError(f"prompt {self.id!r} has no tokens")
+        if (self.reference is None) != (self.reference_token_ids is None):
+            raise ValueError(f"prompt {self.id!r}: reference text and tokens go together")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Everything but prompt and expert that shapes a lane's text."""
+
+    amateur: AmateurKind
+    layer: int | None  # blocks before the exit; None without early exit
+    alpha: float  # plausibility threshold, in (0, 1]
+    beta: float  # weight of the amateur
+    temperature: float  # of the amateur
+    temperature_form: TemperatureForm
+    search: SearchKind
+    beams: int  # 1 for greedy
+    max_new_tokens: int
+    ban: Ban
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One continuation, a line of `generations.jsonl`."""
+
+    id: str  # of the prompt
+    prompt: str
+    prompt_token_ids: tuple[int, ...]
+    reference: str | None  # human continuation
+    continuation: str  # `token_ids` decoded, without special tokens
+    token_ids: tuple[int, ...]  # generated tokens; an end-of-text token, where one ended the text, is not among them
+    logprob_expert: float | None  # sum over token_ids of log p_expert [nats]; None for the human text
+    score: float | None  # the objective the search maximised, summed over the tokens [nats]; None for the human text
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its uncertainty. NaN is "no value"; `missing` says how many texts had none."""
+
+    value: float
+    low: float  # interval's ends at metrics.confidence; NaN where there is none
+    high: float
+    n: int  # texts that entered
+    missing: int  # texts that could not be scored (empty, no reference), never silently dropped
+    note: str = ""  # what made it: protocol, model, truncation, or why there is no value
