@@ -1,0 +1,77 @@
+"""Texts that end by themselves (`search.ban=none`).
+
+Beam search keeps the best ended text of a lane beside its living beams, as Hugging Face does with length_penalty=0: an
+end-of-text token among the `beams` best extensions ends a text, whose score then stands still. Greedy search takes the
+first end. Contrastive scores can rise as well as fall, so an ended text never proves the living ones beaten: those
+lanes run to the full length.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from cdeval.decode.beam import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Where a lane's text ends and what it is worth."""
+
+    step: int  # last step whose token belongs to the text; -1 for an empty text
+    beam: int
+    score: float
+    logprob_expert: float
+    ended: bool  # by an end-of-text token
+
+
+class Endings:
+    """The best ended text of every lane so far, on the device."""
+
+    def __init__(self, lanes: int, device: torch.device, *, first_wins: bool) -> None:
+        self._first_wins = first_wins
+        self._score: Float[Tensor, " lane"] = torch.full((lanes,), -torch.inf, device=device)
+        self._logprob: Float[Tensor, " lane"] = torch.zeros(lanes, device=device)
+        self._step: Int[Tensor, " lane"] = torch.full((lanes,), -1, dtype=torch.long, device=device)
+        self._beam: Int[Tensor, " lane"] = torch.zeros(lanes, dtype=torch.long, device=device)
+        self._ended: Bool[Tensor, " lane"] = torch.zeros(lanes, dtype=torch.bool, device=device)
+
+    def note(
+        self, choice: Choice, ends: Bool[Tensor, "lane choice"], logprob: Float[Tensor, "lane choice"], step: int, beams: int
+    ) -> None:
+        """Take in the extensions of a step; only those among the `beams` best can end a text.
+
+        `logprob` is the expert's accumulated log-probability of each extension, the end token's included.
+        """
+        score, rank = choice.total[:, :beams].masked_fill(~ends[:, :beams], -torch.inf).max(dim=-1)
+        better = score > self._score
+        if self._first_wins:
+            better &= ~self._ended
+        self._score = torch.where(better, score, self._score)
+        self._logprob = torch.where(better, logprob.gather(1, rank[:, None])[:, 0], self._logprob)
+        self._step = torch.where(better, step - 1, self._step)
+        self._beam = torch.where(better, choice.parent.gather(1, rank[:, None])[:, 0], self._beam)
+        self._ended |= better
+
+    def settled(self, totals: Float[Tensor, "lane beam"], *, scores_only_fall: bool) -> bool:
+        """Whether no lane's answer can change any more; reads one truth value back from the device."""
+        if self._first_wins:
+            return bool(self._ended.all())
+        return scores_only_fall and bool((self._score >= totals.amax(dim=-1)).all())
+
+    def final(
+        self, totals: Float[Tensor, "lane beam"], logprobs: Float[Tensor, "lane beam"], last_step: int
+    ) -> list[Ending]:
+        """Each lane's answer: its ended text, or the best living beam where that is better or nothing ended."""
+        best, beam = totals.max(dim=-1)
+        living_logprob = logprobs.gather(1, beam[:, None])[:, 0]
+        take_ended = self._ended if self._first_wins else self._ended & (self._score >= best)
+        columns = (take_ended, self._step, self._beam, self._score, self._logprob, beam, best, living_logprob)
+        answers = []
+        for ended, step, end_beam, end_score, end_logprob, *living in zip(*(c.tolist() for c in columns), strict=True):
+            if ended:
+                answers.append(Ending(step, end_beam, end_score, end_logprob, ended=True))
+            else:
+                answers.append(Ending(last_step, *living, ended=False))
+        return answers

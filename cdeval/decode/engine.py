@@ -1,0 +1,244 @@
+"""The loop: prefill every prompt once, then one forward pass a step for all lanes, all beams, expert and amateur.
+
+A *lane* is one prompt under one setting. Lanes are the model's batch; the W beams of a lane are W positions of its
+sequence that share one position id, told apart by the ancestry mask (`cdeval.decode.cache`). The exit layers' hidden
+states come from the expert's own pass and go through the head stacked with the expert's rows, so that its weights are
+read once. Tokens, parents and scores stay on the device; texts are read from back-pointers at the end.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cdeval.config import AmateurKind, SearchKind
+from cdeval.decode.amateurs import EarlyExits
+from cdeval.decode.beam import backtrack, best_extensions, survivors
+from cdeval.decode.cache import LaneCache
+from cdeval.decode.endings import Endings
+from cdeval.decode.objective import ban, log_probs
+from cdeval.models.exits import tap
+from cdeval.models.loading import LanguageModel
+from cdeval.models.vocabulary import banned_tokens, end_tokens
+from cdeval.records import Setting
+
+
+class Lane(NamedTuple):
+    """One prompt under one setting."""
+
+    prompt: tuple[int, ...]
+    setting: Setting
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What lanes of one forward pass must share."""
+        own = self.setting
+        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A lane's answer."""
+
+    token_ids: tuple[int, ...]  # without the end-of-text token that may have ended it
+    score: float  # the objective, summed [nats]
+    logprob_expert: float  # summed [nats]
+    ended: bool  # by an end-of-text token, whose score and log-probability are included
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStats:
+    """What one batch of lanes took."""
+
+    lanes: int
+    steps: int  # forward passes, the prefill included: a token a lane and step
+    prefill_seconds: float  # until every lane has its first token
+    decode_seconds: float  # the other steps
+    peak_slots: int  # most key-value slots a lane held at once
+
+
+class Batch(NamedTuple):
+    """What one forward-pass group yields: answers in the order of its lanes."""
+
+    lanes: tuple[int, ...]  # indices into the lanes that `decode` was given
+    continuations: tuple[Continuation, ...]
+    stats: BatchStats
+
+
+def plan_batches(lanes: Sequence[Lane], max_lanes: int) -> list[list[int]]:
+    """Indices of the lanes that share forward passes: equal shapes, at most `max_lanes`, otherwise in the given order.
+
+    Equal prompt lengths mean that nothing is ever padded.
+    """
+    by_shape = sorted(range(len(lanes)), key=lambda i: repr(lanes[i].shape))
+    groups = [list(group) for _, group in groupby(by_shape, key=lambda i: lanes[i].shape)]
+    groups.sort(key=min)
+    return [group[start : start + max_lanes] for group in groups for start in range(0, len(group), max_lanes)]
+
+
+def decode(
+    expert: LanguageModel,
+    lanes: Sequence[Lane],
+    *,
+    max_lanes: int,
+    compact_every: int,
+    on_step: Callable[[int], None] = lambda _tokens: None,
+) -> Iterator[Batch]:
+    """Continue all lanes, batch by batch, so that finished texts can be stored while others are decoded.
+
+    Args:
+        expert: the model; lanes with an early-exit amateur use its own blocks.
+        lanes: prompts and settings, in any mixture.
+        max_lanes: in one forward pass.
+        compact_every: steps between compactions of the cache; 0 never compacts.
+        on_step: told after every step how many tokens the lanes of the batch gained.
+    """
+    for indices in plan_batches(lanes, max_lanes):
+        chosen = [lanes[i] for i in indices]
+        continuations, stats = decode_batch(expert, chosen, compact_every, on_step)
+        yield Batch(tuple(indices), tuple(continuations), stats)
+
+
+@torch.inference_mode()
+def decode_batch(
+    expert: LanguageModel, lanes: Sequence[Lane], compact_every: int, on_step: Callable[[int], None]
+) -> tuple[list[Continuation], BatchStats]:
+    """Continue lanes of one shape together.
+
+    Raises: ValueError: no lanes, or of different shapes.
+    """
+    if len({lane.shape for lane in lanes}) != 1:
+        raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
+    settings = [lane.setting for lane in lanes]
+    amateurs = EarlyExits(settings, expert.parts, expert.device)
+    started = _now(expert.device)
+    with tap(expert.parts, amateurs.layers) as tapped:
+        run = _Run(expert, settings[0], amateurs, tapped, len(lanes))
+        run.prefill([lane.prompt for lane in lanes])
+        on_step(len(lanes))
+        prefilled = _now(expert.device)
+        for step in range(1, settings[0].max_new_tokens):
+            run.step()
+            on_step(len(lanes))
+            if compact_every and step % compact_every == 0:
+                run.cache.compact()
+                if run.settled():
+                    break
+    continuations = run.continuations()
+    return continuations, BatchStats(
+        lanes=len(lanes),
+        steps=len(run.tokens),
+        prefill_seconds=prefilled - started,
+        decode_seconds=_now(expert.device) - prefilled,
+        peak_slots=run.cache.peak_slots,
+    )
+
+
+class _Run:
+    """The state of one batch between steps; all tensors live on the model's device."""
+
+    def __init__(
+        self,
+        expert: LanguageModel,
+        setting: Setting,
+        amateurs: EarlyExits,
+        tapped: Mapping[int, Float[Tensor, "lane position width"]],
+        lanes: int,
+    ) -> None:
+        self.cache = LaneCache(expert.parts.depth)
+        self.tokens: list[Int[Tensor, "lane beam"]] = []
+        self._parents: list[Int[Tensor, "lane beam"]] = []
+        self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
+        self._beams = setting.beams
+        self._position = 0  # of the token that the next step feeds
+        device = expert.device
+        self._totals: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
+        self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
+        banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
+        self._banned = torch.tensor(banned, dtype=torch.long, device=device)
+        # A banned end never comes up: lengths are then fixed and there are no endings to watch for.
+        ends = [token for token in end_tokens(expert.model, expert.tokenizer) if token not in banned]
+        self._ends = torch.tensor(ends, dtype=torch.long, device=device)
+        self._endings = Endings(lanes, device, first_wins=setting.search is SearchKind.greedy)
+        # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
+        self._candidates = self._beams * max(2, 1 + len(ends)) if ends else self._beams
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
+        """Run each different prompt once, give its slots to all its lanes, choose the first tokens."""
+        unique = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        device = self._expert.device
+        sources = torch.tensor([unique[prompt] for prompt in prompts], dtype=torch.long, device=device)
+        ids = torch.tensor(list(unique), dtype=torch.long, device=device)
+        hidden = self._forward(ids, torch.arange(ids.shape[1], device=device)[None].expand_as(ids), None)
+        self.cache.open_beams(sources, self._beams, hidden.dtype)
+        exits = {layer: output[sources, -1:] for layer, output in self._tapped.items()}
+        self._advance(hidden[sources, -1:], exits)
+        self._position = ids.shape[1]
+
+    def step(self) -> None:
+        """Feed the last tokens of all beams, choose the next ones."""
+        mask = self.cache.extend()
+        positions = torch.full_like(self.tokens[-1], self._position)
+        hidden = self._forward(self.tokens[-1], positions, mask)
+        self._advance(hidden, self._tapped)
+        self._position += 1
+
+    def _forward(
+        self, ids: Int[Tensor, "lane position"], positions: Int[Tensor, "lane position"], mask: Tensor | None
+    ) -> Float[Tensor, "lane position head_width"]:
+        output = self._expert.parts.base(
+            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self.cache.hf, use_cache=True
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _advance(
+        self, hidden: Float[Tensor, "lane beam head_width"], exits: Mapping[int, Float[Tensor, "lane beam width"]]
+    ) -> None:
+        lanes = hidden.shape[0]
+        logits = self._expert.parts.logits(torch.cat([hidden, *self._amateurs.finished_rows(exits)]))
+        log_expert = ban(log_probs(logits[:lanes]), self._banned)
+        scores = self._amateurs.scores(log_expert, logits[lanes:])
+        choice = best_extensions(scores, self._totals, self._candidates)
+        picked = log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
+        logprobs = self._logprobs.gather(1, choice.parent) + picked
+        if len(self._ends):
+            ends = torch.isin(choice.token, self._ends)
+            self._endings.note(choice, ends, logprobs, len(self.tokens), self._beams)
+            choice, order = survivors(choice, ends, self._beams)
+            logprobs = logprobs.gather(1, order)
+        self._totals, self._logprobs = choice.total, logprobs
+        self.tokens.append(choice.token)
+        self._parents.append(choice.parent)
+        self.cache.reorder(choice.parent)
+
+    def settled(self) -> bool:
+        """Whether every text has ended; only asked where texts may end."""
+        if not len(self._ends):
+            return False
+        return self._endings.settled(self._totals, scores_only_fall=not self._amateurs.layers)
+
+    def continuations(self) -> list[Continuation]:
+        """Read the answers back from the device: the first time that the host waits for it, but for compaction."""
+        parents, tokens = torch.stack(self._parents).cpu(), torch.stack(self.tokens).cpu()
+        return [
+            Continuation(
+                token_ids=backtrack(parents, tokens, ending.step, lane, ending.beam),
+                score=ending.score,
+                logprob_expert=ending.logprob_expert,
+                ended=ending.ended,
+            )
+            for lane, ending in enumerate(self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1))
+        ]
+
+
+def _now(device: torch.device) -> float:
+    """Seconds, once the device has finished what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

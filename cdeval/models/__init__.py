@@ -1,0 +1,1 @@
+"""Expert models: where their parts are, how they are loaded, how a block's output becomes logits."""

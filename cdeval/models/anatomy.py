@@ -1,0 +1,145 @@
+"""Where an architecture keeps its blocks and final norm: the only file that knows architectures by name.
+
+Exit layer k means *after k blocks*, 1 <= k < L, so it is the output of `blocks[k - 1]` *before* the final norm. Hugging
+Face's `hidden_states` has L + 1 entries and its last one is already normed: it is never used here.
+"""
+
+from dataclasses import dataclass
+from operator import attrgetter
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from cdeval.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """Attribute paths: `base` from the causal language model down, the others from `base` down."""
+
+    base: str = "model"  # the module whose last_hidden_state feeds the head
+    blocks: str = "layers"
+    norm: str = "norm"
+    project_out: str | None = None  # between final norm and head; the head itself every model can name
+
+
+_LLAMA_LIKE = Anatomy()
+
+# Keyed by `config.model_type`. To add an architecture, add its row and its tiny model in tests/conftest.py.
+ANATOMIES: dict[str, Anatomy] = {
+    "gemma": _LLAMA_LIKE,
+    "gemma2": _LLAMA_LIKE,
+    "gemma3_text": _LLAMA_LIKE,
+    "gpt2": Anatomy(base="transformer", blocks="h", norm="ln_f"),
+    "gpt_neox": Anatomy(base="gpt_neox", norm="final_layer_norm"),
+    "llama": _LLAMA_LIKE,
+    "mistral": _LLAMA_LIKE,
+    "opt": Anatomy(base="model.decoder", norm="final_layer_norm", project_out="project_out"),
+    "phi": Anatomy(norm="final_layernorm"),
+    "phi3": _LLAMA_LIKE,
+    "qwen2": _LLAMA_LIKE,
+    "qwen3": _LLAMA_LIKE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The modules of one loaded model that decoding needs."""
+
+    base: nn.Module
+    blocks: nn.ModuleList
+    norm: nn.Module | None  # None: post-norm OPT (opt-350m), whose blocks norm their own output
+    project_out: nn.Module | None
+    head: nn.Module
+    softcap: float | None  # Gemma 2: logits = cap * tanh(logits / cap)
+
+    @property
+    def depth(self) -> int:
+        """L, the number of blocks."""
+        return len(self.blocks)
+
+    def finish(self, block_output: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows head_width"]:
+        """A block's raw output as the head expects it: final norm, exactly once, then OPT's projection."""
+        normed = block_output if self.norm is None else self.norm(block_output)
+        return normed if self.project_out is None else self.project_out(normed)
+
+    def logits(self, finished: Float[Tensor, "*rows head_width"]) -> Float[Tensor, "*rows vocab"]:
+        """The head, with the soft cap where the architecture has one."""
+        logits: Tensor = self.head(finished)
+        return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
+
+
+def anatomy_of(config: PretrainedConfig, name: str) -> Anatomy:
+    """The architecture's row of the table.
+
+    Raises: ModelError: the architecture is not in it; says which are and how to add one.
+    """
+    anatomy = ANATOMIES.get(config.model_type)
+    if anatomy is None:
+        raise ModelError(
+            f"{name} has the architecture '{config.model_type}', which cdeval does not know. "
+            f"Known: {', '.join(sorted(ANATOMIES))}. To add it, say where its blocks and final norm are "
+            "in ANATOMIES (cdeval/models/anatomy.py); it must take 4-D attention masks and position_ids."
+        )
+    return anatomy
+
+
+def dissect(model: PreTrainedModel, name: str) -> Parts:
+    """The parts of a loaded model.
+
+    Raises: ModelError: unknown architecture.
+    """
+    anatomy = anatomy_of(model.config, name)
+    base = attrgetter(anatomy.base)(model)
+    return Parts(
+        base=base,
+        blocks=attrgetter(anatomy.blocks)(base),
+        norm=attrgetter(anatomy.norm)(base),
+        project_out=attrgetter(anatomy.project_out)(base) if anatomy.project_out else None,
+        head=model.get_output_embeddings(),
+        softcap=getattr(model.config, "final_logit_softcapping", None),
+    )
+
+
+def check_depth(config: PretrainedConfig, layer: int, name: str) -> None:
+    """An exit layer must lie inside the model.
+
+    Raises: ModelError: outside 1..L-1, naming L.
+    """
+    depth = config.num_hidden_layers
+    if not 1 <= layer < depth:
+        raise ModelError(
+            f"amateur.layer={layer} is outside {name}: it has L={depth} blocks, "
+            f"and an exit comes after 1 to {depth - 1} of them."
+        )
+
+
+def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, name: str) -> None:
+    """A text must fit the positions a model has, and any sliding attention window.
+
+    Raises: ModelError: it does not; names the limit and the settings to lower.
+    """
+    total = prompt_tokens + new_tokens
+    lower = f"lower search.max_new_tokens (now {new_tokens}) or the prompt's length (now {prompt_tokens})"
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is not None and total > positions:
+        raise ModelError(
+            f"{prompt_tokens} prompt tokens + {new_tokens} new tokens = {total} exceed the context of {name}, "
+            f"{positions} tokens: {lower}."
+        )
+    window = _sliding_window(config)
+    if window is not None and total > window:
+        raise ModelError(
+            f"{name} attends through a sliding window of {window} tokens, shorter than the text of {total}; "
+            f"the beam engine keeps whole texts: {lower}."
+        )
+
+
+def _sliding_window(config: PretrainedConfig) -> int | None:
+    """The window in use; Qwen carries a window it does not use unless told."""
+    if not getattr(config, "use_sliding_window", True):
+        return None
+    window: int | None = getattr(config, "sliding_window", None)
+    return window

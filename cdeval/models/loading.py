@@ -1,0 +1,224 @@
+"""Open a causal language model: first its configuration and tokenizer (cheap, so that mistakes show early), then its weights.
+
+Only safetensors are read: pickled weights run code when opened. Code that a model folder carries is never run.
+"""
+
+import hashlib
+import logging
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from cdeval import assets
+from cdeval.config import Dtype, ExpertConfig
+from cdeval.errors import ModelError
+from cdeval.hub import require_hub
+from cdeval.models.anatomy import Parts, anatomy_of, dissect
+
+_OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModel:
+    """A loaded model, ready to decode and to score."""
+
+    name: str  # as the user gave it
+    revision: str | None  # the hub commit it resolved to; None for folders
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    parts: Parts
+    fingerprint: str  # SHA-256 over names, shapes and sampled values of all weights
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The weights' number format; scores are float32."""
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedModel:
+    """A model whose configuration and tokenizer are known and whose weights are not read yet."""
+
+    name: str
+    path: str  # local folder or hub id
+    revision: str | None
+    config: PretrainedConfig
+    tokenizer: PreTrainedTokenizerBase
+    dtype: torch.dtype
+    device: torch.device
+
+    def load(self) -> LanguageModel:
+        """Read the weights.
+
+        Raises: ModelError: there are none in safetensors, they do not fit the configuration, or memory is short.
+        """
+        with _reporting(self.name), _quiet_transformers():
+            model = AutoModelForCausalLM.from_pretrained(
+                self.path,
+                revision=self.revision,
+                config=self.config,
+                dtype=self.dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                attn_implementation=_attention(self.config),
+            )
+        model = model.to(self.device).eval().requires_grad_(requires_grad=False)
+        return language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+
+
+def language_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, revision: str | None = None
+) -> LanguageModel:
+    """Wrap a model that is already in memory.
+
+    Raises: ModelError: unknown architecture.
+    """
+    return LanguageModel(
+        name=name,
+        revision=revision,
+        model=model,
+        tokenizer=tokenizer,
+        parts=dissect(model, name),
+        fingerprint=fingerprint(model),
+    )
+
+
+def open_model(config: ExpertConfig) -> OpenedModel:
+    """Find the model, read its configuration and tokenizer, choose device and number format.
+
+    Raises: ModelError: no such folder, not a model, unreachable, unknown architecture, no such device. AssetError: the
+        embedded model cannot be fetched.
+    """
+    path = _locate(config.name, config.revision)
+    device = choose_device(config.device)
+    revision = None if Path(path).is_dir() else config.revision
+    with _reporting(config.name), _quiet_transformers():
+        model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        anatomy_of(model_config, config.name)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    return OpenedModel(
+        name=config.name,
+        path=path,
+        revision=revision,
+        config=model_config,
+        tokenizer=tokenizer,
+        dtype=choose_dtype(config.dtype, device),
+        device=device,
+    )
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` is the first accelerator there is, else the CPU.
+
+    Raises: ModelError: the device is unknown to torch or absent.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"expert.device={wanted} cannot be used on this machine: expected auto, cpu, cuda, cuda:<n> or mps "
+            f"({str(error).splitlines()[0]})."
+        ) from error
+    return device
+
+
+def choose_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it, else float32 (emulated bfloat16 is slower and no better)."""
+    if wanted is not Dtype.auto:
+        named: torch.dtype = getattr(torch, wanted.value)
+        return named
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "cpu":
+        # The probes are private in torch, so a release that drops one means float32, never a crash.
+        probes = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+        if any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
+            return torch.bfloat16
+    return torch.float32
+
+
+def fingerprint(model: PreTrainedModel, samples: int = 64) -> str:
+    """SHA-256 over the names and shapes of all weights and `samples` evenly spaced values of each.
+
+    Cheap enough for every run, and different after any further training of the same folder.
+    """
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
+        flat = weight.detach().reshape(-1)
+        digest.update(flat[:: max(1, flat.numel() // samples)].float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _locate(name: str, revision: str | None) -> str:
+    path = Path(assets.resolve(name)).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(
+                f"{name} is a folder without a model: it has no config.json. "
+                "Give a folder written by save_pretrained (config.json, tokenizer.json, model.safetensors)."
+            )
+        return str(path)
+    if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError(f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
+    require_hub(asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES)
+    return name
+
+
+def _attention(config: PretrainedConfig) -> str:
+    """Gemma 2 caps its attention scores, which torch's fused attention cannot do."""
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
+
+
+@contextmanager
+def _reporting(name: str) -> Iterator[None]:
+    """Turn what the libraries raise for a wrong name, a broken folder or missing weights into one message."""
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:400]
+        hint = (
+            "Only safetensors weights are read; convert pickled ones with save_pretrained first. "
+            if "safetensors" in reason
+            else ""
+        )
+        raise ModelError(f"{name} cannot be opened as a causal language model: {reason}. {hint}Offline: {_OFFLINE_CHOICES}.") from error
+
+
+@contextmanager
+def _quiet_transformers() -> Iterator[None]:
+    """Hold back loading bars and notices: the screen belongs to the study; errors still come as exceptions."""
+    verbosity = transformers.logging.get_verbosity()
+    bars = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.set_verbosity(logging.ERROR)
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        if bars:
+            transformers.logging.enable_progress_bar()

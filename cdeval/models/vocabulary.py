@@ -1,0 +1,28 @@
+"""Which tokens end a text and which are never generated."""
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cdeval.config import Ban
+
+
+def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that end a text: those of the model's generation settings and the tokenizer's own, sorted."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = set(named) if isinstance(named, list | tuple) else {named}
+    ids.add(tokenizer.eos_token_id)
+    return tuple(sorted(token for token in ids if token is not None and token < model.config.vocab_size))
+
+
+def banned_tokens(ban: Ban, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that are never generated under `search.ban`, sorted.
+
+    `special` also bans the rows that pad the vocabulary to a round size (OPT has 7, Qwen some 200): no token has them.
+    """
+    if ban is Ban.none:
+        return ()
+    banned = set(end_tokens(model, tokenizer))
+    if ban is Ban.special:
+        banned.update(tokenizer.all_special_ids)
+        banned.update(token for token, added in tokenizer.added_tokens_decoder.items() if added.special)
+        banned.update(range(len(tokenizer), model.config.vocab_size))
+    return tuple(sorted(token for token in banned if token < model.config.vocab_size))

@@ -1,0 +1,127 @@
+"""Tiny random models of every supported architecture, and a real tokenizer: no file, no network, under a second each."""
+
+import os
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# Shapes in annotations of the engine are checked at every call, in tests only.
+from jaxtyping import install_import_hook
+
+install_import_hook("cdeval.decode", "beartype.beartype")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from cdeval.models.anatomy import ANATOMIES
+from cdeval.models.loading import LanguageModel, language_model
+
+VOCAB = 128
+_COMMON = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
+_SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}
+_GROUPED = {"num_key_value_heads": 2, "max_position_embeddings": 256}
+
+# One row an architecture: configuration class, model class, what differs from the common sizes.
+TINY: dict[str, tuple[str, str, dict[str, object]]] = {
+    "gpt2": ("GPT2Config", "GPT2LMHeadModel", {"n_embd": 32, "n_layer": 4, "n_head": 4, "n_positions": 256}),
+    "opt": (
+        "OPTConfig",
+        "OPTForCausalLM",
+        {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "ffn_dim": 48, "word_embed_proj_dim": 32}
+        | {"max_position_embeddings": 256},
+    ),
+    "opt_projected": (  # as opt-350m: post-norm, no final norm, narrower embeddings
+        "OPTConfig",
+        "OPTForCausalLM",
+        {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "ffn_dim": 48, "word_embed_proj_dim": 16}
+        | {"max_position_embeddings": 256, "do_layer_norm_before": False},
+    ),
+    "llama": ("LlamaConfig", "LlamaForCausalLM", _SIZES | _GROUPED | {"tie_word_embeddings": True}),
+    "mistral": ("MistralConfig", "MistralForCausalLM", _SIZES | _GROUPED),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", _SIZES | _GROUPED),
+    "qwen3": ("Qwen3Config", "Qwen3ForCausalLM", _SIZES | _GROUPED | {"head_dim": 8}),
+    "gemma": ("GemmaConfig", "GemmaForCausalLM", _SIZES | _GROUPED | {"head_dim": 8}),
+    "gemma2": ("Gemma2Config", "Gemma2ForCausalLM", _SIZES | _GROUPED | {"head_dim": 8, "query_pre_attn_scalar": 8}),
+    "gemma3_text": ("Gemma3TextConfig", "Gemma3ForCausalLM", _SIZES | _GROUPED | {"head_dim": 8}),
+    "gpt_neox": ("GPTNeoXConfig", "GPTNeoXForCausalLM", _SIZES | {"max_position_embeddings": 256}),
+    "phi": ("PhiConfig", "PhiForCausalLM", _SIZES | _GROUPED),
+    "phi3": ("Phi3Config", "Phi3ForCausalLM", _SIZES | _GROUPED),
+}
+assert {name.removesuffix("_projected") for name in TINY} == set(ANATOMIES), "every architecture needs its tiny model"
+
+_TEXT = [
+    "The quick brown fox jumps over the lazy dog and runs into the forest near the old river.",
+    "Researchers said on Monday that the results of the study were not yet clear to them.",
+    "A small model writes what a large model would rather not say, and the difference is the point.",
+]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """A byte-level BPE of exactly VOCAB - 2 tokens, so that two vocabulary rows belong to no token."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    letters = sorted({sign for text in _TEXT for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text) for sign in word})
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCAB - 2, special_tokens=["<|end|>", "<|marker|>"], initial_alphabet=letters, show_progress=False
+    )
+    tokenizer.train_from_iterator(_TEXT * 4, trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", bos_token="<|end|>")
+    fast.add_special_tokens({"additional_special_tokens": ["<|marker|>"]})
+    return fast
+
+
+def build_model(architecture: str, seed: int = 0, **overrides: object) -> transformers.PreTrainedModel:
+    """A random float32 model of a few thousand weights, sharp enough that its top tokens differ clearly."""
+    config_class, model_class, sizes = TINY[architecture]
+    torch.manual_seed(seed)
+    config = getattr(transformers, config_class)(**{**_COMMON, **sizes, **overrides})
+    if config.model_type == "gemma2":
+        config._attn_implementation = "eager"
+    model = getattr(transformers, model_class)(config).eval().requires_grad_(requires_grad=False)
+    # Default initialisation gives nearly uniform next tokens: spread the weights so that layers and tokens disagree.
+    for name, weight in model.named_parameters():
+        if weight.dim() > 1:
+            weight.normal_(0.0, 0.3 if "embed" in name or "wte" in name or "head" in name else 0.15)
+    model.generation_config.eos_token_id = config.eos_token_id
+    assert model.num_parameters() < 1_000_000, "the tiny model is not tiny: a misspelt size in TINY?"
+    return model
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return build_tokenizer()
+
+
+@pytest.fixture(scope="session")
+def tiny(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], LanguageModel]:
+    """Tiny models by architecture, built once."""
+    built: dict[str, LanguageModel] = {}
+
+    def get(architecture: str) -> LanguageModel:
+        if architecture not in built:
+            built[architecture] = language_model(build_model(architecture), tokenizer, f"tiny {architecture}")
+        return built[architecture]
+
+    return get
+
+
+@pytest.fixture(scope="session", params=sorted(TINY))
+def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], LanguageModel]) -> LanguageModel:
+    """Each architecture in turn."""
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session")
+def tiny_gpt2_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    """A GPT-2 checkpoint as save_pretrained writes it, as deep as gpt2 small."""
+    folder = tmp_path_factory.mktemp("tiny-gpt2")
+    build_model("gpt2", n_layer=12, n_positions=512).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -1,0 +1,82 @@
+"""Slow, plain re-computations to compare the engine with: no cache, no lanes, no tensors where a loop will do."""
+
+import math
+
+import torch
+
+from cdeval.config import AmateurKind, Ban, SearchKind, TemperatureForm
+from cdeval.models.loading import LanguageModel
+from cdeval.models.vocabulary import banned_tokens
+from cdeval.records import Setting
+
+
+def setting(**changes: object) -> Setting:
+    """A beam search of the expert alone, but for the changes."""
+    plain: dict[str, object] = {
+        "amateur": AmateurKind.none,
+        "layer": None,
+        "alpha": 0.1,
+        "beta": 1.0,
+        "temperature": 1.0,
+        "temperature_form": TemperatureForm.softmax,
+        "search": SearchKind.beam,
+        "beams": 5,
+        "max_new_tokens": 12,
+        "ban": Ban.special,
+    }
+    return Setting(**{**plain, **changes})  # type: ignore[arg-type]
+
+
+def early_exit(layer: int, **changes: object) -> Setting:
+    """The seed experiment's setting at an exit layer, but for the changes."""
+    return setting(**{"amateur": AmateurKind.early_exit, "layer": layer, "temperature": 0.5, **changes})
+
+
+@torch.inference_mode()
+def next_scores(lm: LanguageModel, ids: tuple[int, ...], how: Setting) -> tuple[torch.Tensor, torch.Tensor]:
+    """(objective, expert log-probabilities) of every next token after `ids`, by one full forward pass."""
+    kept: list[torch.Tensor] = []
+    blocks = lm.parts.blocks
+    handle = blocks[(how.layer or 1) - 1].register_forward_hook(
+        lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    )
+    try:
+        logits = lm.model(torch.tensor([ids])).logits[0, -1].float()
+    finally:
+        handle.remove()
+    log_expert = torch.log_softmax(logits, -1)
+    log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
+    if how.amateur is AmateurKind.none:
+        return log_expert, log_expert
+    hidden = kept[0][0, -1:]
+    if lm.parts.norm is not None:
+        hidden = lm.parts.norm(hidden)
+    if lm.parts.project_out is not None:
+        hidden = lm.parts.project_out(hidden)
+    exit_logits = lm.model.get_output_embeddings()(hidden)[0].float()
+    if lm.parts.softcap:
+        exit_logits = lm.parts.softcap * torch.tanh(exit_logits / lm.parts.softcap)
+    if how.temperature_form is TemperatureForm.softmax:
+        log_amateur = torch.log_softmax(exit_logits / how.temperature, -1)
+    else:
+        log_amateur = torch.log_softmax(exit_logits, -1) / how.temperature
+    scores = log_expert - how.beta * log_amateur
+    scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
+    return scores, log_expert
+
+
+def naive_search(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[tuple[int, ...], float]:
+    """Beam search by full forward passes, one beam at a time, fixed length; returns (tokens, score)."""
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    for _ in range(how.max_new_tokens):
+        candidates = []
+        for text, total in beams:
+            scores, _ = next_scores(lm, prompt + text, how)
+            values, tokens = scores.topk(min(how.beams, len(scores)))
+            candidates += [
+                ((*text, int(token)), total + float(value))
+                for value, token in zip(values, tokens, strict=True)
+                if value > -math.inf
+            ]
+        beams = sorted(candidates, key=lambda beam: -beam[1])[: how.beams]
+    return beams[0]
