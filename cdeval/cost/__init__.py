@@ -1,0 +1,1 @@
+"""What decoding costs: FLOPs by formula, latency by the clock, memory by count."""

@@ -1,0 +1,103 @@
+"""FLOPs of a lane, by formula: 2 per multiply-add of every matrix product, nothing else (norms, softmax: under 1 %).
+
+    token at context T:   2 * (weights of all blocks' matrices)  +  L * 4 * heads * head_width * T
+    head, a row:          2 * (weights of the head, and of OPT's projection before it)
+
+The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
+past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
+engine's attention also touches are not counted either, as they are a cost of the implementation and show in latency).
+A prompt is prefilled once a lane, not once a beam, and its head is applied to the last position only.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+from transformers import PretrainedConfig
+from transformers.pytorch_utils import Conv1D
+
+from cdeval.config import AmateurKind
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFlops:
+    """FLOPs of one continuation: all beams of one prompt under one setting."""
+
+    expert_prefill: int  # the prompt and the choice of the first token
+    expert_decode: int  # the other tokens, all beams
+    amateur: int  # what the contrast adds
+    new_tokens: int
+
+    @property
+    def total(self) -> int:
+        """Expert and amateur."""
+        return self.expert_prefill + self.expert_decode + self.amateur
+
+    @property
+    def per_token(self) -> float:
+        """Total over the tokens of the continuation (one text, whatever the beams)."""
+        return self.total / self.new_tokens
+
+    @property
+    def overhead(self) -> float:
+        """What the amateur adds to the expert alone under the same search, as a ratio: 0.05 is 5 % more."""
+        return self.amateur / (self.expert_prefill + self.expert_decode)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFlops:
+    """The formula's constants for one model."""
+
+    blocks: int  # matrices of all blocks, and of OPT's input projection, one token
+    attention: int  # a token and slot of context, all blocks
+    head: int  # a row
+
+    def token(self, context: int) -> int:
+        """One token through all blocks, attending to `context` slots, itself included."""
+        return self.blocks + self.attention * context
+
+    def prompt(self, tokens: int) -> int:
+        """A whole prompt through all blocks, causally."""
+        return tokens * self.blocks + self.attention * (tokens * (tokens + 1) // 2)
+
+
+def token_flops(lm: LanguageModel) -> TokenFlops:
+    """Read the constants off a loaded model, so that grouped heads, gates and odd widths need no special case."""
+    config, parts = lm.model.config, lm.parts
+    return TokenFlops(
+        blocks=2 * (_matrix_weights(parts.blocks) + _matrix_weights(getattr(parts.base, "project_in", None))),
+        attention=4 * config.num_hidden_layers * config.num_attention_heads * head_width(config),
+        head=2 * (_matrix_weights(parts.head) + _matrix_weights(parts.project_out)),
+    )
+
+
+def lane_flops(costs: TokenFlops, setting: Setting, prompt_tokens: int, new_tokens: int) -> LaneFlops:
+    """FLOPs of one lane that generates exactly `new_tokens` (texts that end early cost less: pass their steps).
+
+    The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s.
+    """
+    steps = range(1, new_tokens)
+    decode = sum(setting.beams * (costs.token(prompt_tokens + step) + costs.head) for step in steps)
+    exit_rows = 1 + setting.beams * len(steps) if setting.amateur is AmateurKind.early_exit else 0
+    return LaneFlops(
+        expert_prefill=costs.prompt(prompt_tokens) + costs.head,
+        expert_decode=decode,
+        amateur=exit_rows * costs.head,
+        new_tokens=new_tokens,
+    )
+
+
+def head_width(config: PretrainedConfig) -> int:
+    """Width of one attention head."""
+    width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return width
+
+
+def _matrix_weights(module: nn.Module | None) -> int:
+    """Weights that enter matrix products (embedding look-ups do not)."""
+    if module is None:
+        return 0
+    return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear | Conv1D))
+
+

@@ -1,0 +1,62 @@
+"""The formula against torch's own counter on eager attention, and against the published reality check."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from transformers import DynamicCache
+
+from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
+from cdeval.models.loading import LanguageModel
+from tests.decode.oracles import early_exit, setting
+
+
+@torch.inference_mode()
+def count(lm: LanguageModel, ids: torch.Tensor, cache: DynamicCache) -> int:
+    attention = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation("eager")  # torch counts 0 for fused attention on the CPU
+    try:
+        with FlopCounterMode(display=False) as counter:
+            lm.model(ids, past_key_values=cache)
+    finally:
+        lm.model.set_attn_implementation(attention)
+    return counter.get_total_flops()
+
+
+def test_a_decode_step_costs_what_torch_counts(any_tiny: LanguageModel) -> None:
+    costs = token_flops(any_tiny)
+    cache = DynamicCache(config=any_tiny.model.config)
+    count(any_tiny, torch.arange(20)[None] + 2, cache)
+    counted = count(any_tiny, torch.tensor([[7]]), cache)
+    # Rotary embeddings multiply positions by frequencies as a matrix product: the counter's only other item.
+    assert costs.token(21) + costs.head == pytest.approx(counted, rel=0.01)
+
+
+def test_a_prompt_costs_what_torch_counts_but_for_the_future(any_tiny: LanguageModel) -> None:
+    costs, tokens = token_flops(any_tiny), 16
+    counted = count(any_tiny, torch.arange(tokens)[None] + 2, DynamicCache(config=any_tiny.model.config))
+    future = costs.attention * (tokens * (tokens - 1) // 2)  # torch charges every pair, a causal model half of them
+    assert costs.prompt(tokens) + future + tokens * costs.head == pytest.approx(counted, rel=0.01)
+
+
+def test_gpt2_xl_and_opt_13b_cost_what_the_field_computed() -> None:
+    """32 + 256 tokens, 5 beams: an exit head adds 4.6 % to GPT-2 XL and 1.8 % to OPT-13B where every beam prefills."""
+    for width, ffn, depth, vocab, expected in [(1600, 6400, 48, 50257, 0.046), (5120, 20480, 40, 50272, 0.018)]:
+        costs = TokenFlops(
+            blocks=2 * depth * (4 * width**2 + 2 * width * ffn), attention=4 * depth * width, head=2 * width * vocab
+        )
+        flops = lane_flops(costs, early_exit(depth - 2, max_new_tokens=256), 32, 256)
+        every_beam_prefills = 5 * flops.expert_prefill + flops.expert_decode
+        assert flops.amateur / every_beam_prefills == pytest.approx(expected, abs=0.0005)
+        assert flops.overhead > flops.amateur / every_beam_prefills
+
+
+def test_a_lane_sums_its_steps(tiny: Callable[[str], LanguageModel]) -> None:
+    costs = TokenFlops(blocks=1000, attention=10, head=100)
+    flops = lane_flops(costs, early_exit(1, beams=2), prompt_tokens=3, new_tokens=3)
+    assert flops.expert_prefill == 3 * 1000 + 10 * (1 + 2 + 3) + 100
+    assert flops.expert_decode == 2 * (1000 + 40 + 100) + 2 * (1000 + 50 + 100)
+    assert flops.amateur == (1 + 2 + 2) * 100
+    assert lane_flops(costs, setting(beams=2), 3, 3).amateur == 0
+    assert flops.per_token == flops.total / 3

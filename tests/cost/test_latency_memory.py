@@ -1,0 +1,54 @@
+"""Timers against known delays, bytes against tensors of known size."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from cdeval.cost.latency import Latency, measure
+from cdeval.cost.memory import peak_bytes, slot_bytes, weights_bytes
+from cdeval.models.loading import LanguageModel
+from tests.decode.oracles import early_exit, setting
+
+
+def test_every_arm_is_timed_in_turn_and_a_slow_expert_shows(tiny: Callable[[str], LanguageModel]) -> None:
+    """Each forward pass sleeps 20 ms: prefill is one pass, n tokens take n - 1 more, and the warm-up is not booked."""
+    lm = tiny("gpt2")
+    calls = []
+
+    def delay(*_: object) -> None:
+        calls.append(1)
+        time.sleep(0.02)
+
+    handle = lm.parts.blocks[0].register_forward_pre_hook(delay)
+    try:
+        arms = {"expert": setting(max_new_tokens=5), "exit": early_exit(2, max_new_tokens=5)}
+        found = measure(lm, arms, [(3, 4, 5)], repeats=2, compact_every=8)
+    finally:
+        handle.remove()
+    assert len(calls) == 2 * (2 + 1) * 5
+    for latency in found.values():
+        assert len(latency.prefill_seconds) == len(latency.decode_seconds) == 2
+        assert 0.02 <= latency.prefill < 0.06
+        assert all(0.08 <= seconds < 0.2 for seconds in latency.decode_seconds)
+        assert 0.02 <= latency.per_token < 0.05
+
+
+def test_no_passes_and_single_tokens_have_no_latency() -> None:
+    assert Latency((), (), 5).prefill != Latency((), (), 5).prefill  # NaN, not 0
+    assert Latency((1.0,), (0.0,), 1).per_token != 0.0
+
+
+def test_bytes_of_weights_and_slots(tiny: Callable[[str], LanguageModel]) -> None:
+    lm = tiny("llama")  # tied head: 128 x 32 embeddings once
+    by_hand = 128 * 32 + 32 + 4 * (2 * 32 + 2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48)
+    assert weights_bytes(lm) == 4 * by_hand
+    assert slot_bytes(lm) == 2 * 4 * 2 * 8 * 4  # keys and values, 4 blocks, 2 heads of 8, float32
+
+
+def test_the_peak_sees_a_large_tensor() -> None:
+    before = peak_bytes(torch.device("cpu"))
+    held = torch.ones(before // 4 + 50_000_000)  # float32: more than all that was held before
+    assert peak_bytes(torch.device("cpu")) >= held.numel() * 4
+    assert peak_bytes(torch.device("cpu")) - before == pytest.approx(held.numel() * 4, rel=1.0)
