@@ -1,0 +1,136 @@
+"""What the commands share: Hydra composes the configuration, mistakes get one clear message and exit code 2."""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, cast, get_type_hints
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cdeval.config import RunConfig, validate
+from cdeval.errors import CdevalError, ConfigError, did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parent
+# In a wheel conf/ travels inside the package; in a checkout it stands beside it.
+CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
+
+# Config groups that are not fields of RunConfig: bundles of settings, added with `+`.
+BUNDLES = ("preset", "sweep")
+
+
+def run_command(task: Callable[[RunConfig], None], config_name: str = "run") -> None:
+    """Compose the configuration from the command line, run the task, exit.
+
+    Exit codes: 0; 2 for a user's mistake or a missing prerequisite; 130 after Ctrl-C; anything else keeps its traceback.
+    """
+    asked_for_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    ConfigStore.instance().store(name="schema", node=RunConfig)
+    failures: list[CdevalError] = []
+
+    def job(composed: DictConfig) -> None:
+        try:
+            task(typed(composed))
+        except CdevalError as error:  # the other points of a sweep go on; all messages come at the end
+            failures.append(error)
+
+    try:
+        check_overrides(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
+    except CdevalError as error:
+        failures.append(error)
+    except (HydraException, OmegaConfBaseException) as error:
+        if asked_for_tracebacks:
+            raise
+        failures.append(ConfigError(_readable(error)))
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; everything that was printed as saved is on disk, the same command continues\n")
+        sys.exit(130)
+    for failure in failures:
+        sys.stderr.write(f"error: {failure}\n")
+    if failures:
+        sys.exit(2)
+
+
+def typed(composed: DictConfig) -> RunConfig:
+    """The composed text as checked dataclasses.
+
+    Raises: ConfigError: a key that the schema does not have (`+key=` and YAML files can bring some), a value missing or
+        out of range.
+    """
+    plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
+    _reject_unknown(plain, RunConfig, "")
+    missing = sorted(OmegaConf.missing_keys(composed))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
+    return validate(cast("RunConfig", OmegaConf.to_object(composed)))
+
+
+def plain_dict(config: RunConfig) -> dict[str, Any]:
+    """The configuration as JSON-ready values, enums by name."""
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Check the names in `key=value` arguments against the schema before Hydra sees them.
+
+    Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
+
+    Raises: ConfigError: an unknown key, with the closest known one; or an argument that cannot be read.
+    """
+    for argument in arguments:
+        if argument.startswith("-") or "=" not in argument:
+            continue
+        try:
+            override = OverridesParser.create().parse_override(argument)
+        except HydraException as error:
+            raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
+        key = override.key_or_group.split("@")[0]
+        if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
+            _check_key(key)
+
+
+def _check_key(key: str) -> None:
+    schema: Any = RunConfig
+    path = ""
+    for part in key.replace("/", ".").split("."):
+        known = _field_types(schema)
+        if part not in known:
+            names = [*known, *BUNDLES] if not path else list(known)
+            where = f" in {path}" if path else ""
+            raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {did_you_mean(part, names)}")
+        schema = known[part]
+        path = f"{path}.{part}" if path else part
+
+
+def _reject_unknown(values: Mapping[str, Any], schema: Any, path: str) -> None:
+    for key, value in values.items():
+        full = f"{path}.{key}" if path else key
+        _check_key(full)
+        if isinstance(value, Mapping):
+            _reject_unknown(value, schema, full)
+
+
+def _field_types(schema: Any) -> dict[str, Any]:
+    if not is_dataclass(schema):
+        return {}
+    hints = get_type_hints(schema)
+    return {entry.name: hints[entry.name] for entry in fields(schema)}
+
+
+def _readable(error: Exception) -> str:
+    """Hydra's own message without the lines that speak of its internals."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    hidden = ("full_key:", "object_type=", "reference_type=", "To append to your config")
+    text = "; ".join(line for line in lines if line and not line.startswith(hidden))
+    cause = error.__cause__
+    if cause is not None and str(cause).splitlines() and str(cause).splitlines()[0] not in text:
+        text += f": {str(cause).splitlines()[0]}"
+    return text
