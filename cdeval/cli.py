@@ -28,7 +28,7 @@ BUNDLES = ("preset", "sweep")
 def run_command(task: Callable[[RunConfig], None], config_name: str = "run") -> None:
     """Compose the configuration from the command line, run the task, exit.
 
-    Exit codes: 0; 2 for a user's mistake or a missing prerequisite; 130 after Ctrl-C; anything else keeps its traceback.
+    Exit codes: 2 for a user's mistake or a missing prerequisite, 130 after Ctrl-C; a bug of ours keeps its traceback.
     """
     asked_for_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
@@ -126,11 +126,16 @@ def _field_types(schema: Any) -> dict[str, Any]:
 
 
 def _readable(error: Exception) -> str:
-    """Hydra's own message without the lines that speak of its internals."""
+    """Hydra's own message on one line, without what speaks of its internals."""
     lines = [line.strip() for line in str(error).splitlines()]
-    hidden = ("full_key:", "object_type=", "reference_type=", "To append to your config")
-    text = "; ".join(line for line in lines if line and not line.startswith(hidden))
-    cause = error.__cause__
-    if cause is not None and str(cause).splitlines() and str(cause).splitlines()[0] not in text:
-        text += f": {str(cause).splitlines()[0]}"
-    return text
+    hidden = (
+        "full_key:",
+        "object_type=",
+        "reference_type=",
+        "To append to your config",
+        "Config search path",
+        "provider=",
+    )
+    text = ", ".join(line for line in lines if line and not line.startswith(hidden)).replace(":,", ":")
+    cause = str(error.__cause__ or "").splitlines()
+    return text if not cause or cause[0] in text else f"{text}: {cause[0]}"

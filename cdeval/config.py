@@ -232,10 +232,18 @@ def validate(config: RunConfig) -> RunConfig:
             value = getattr(value, part)
         if value is not None and not (isinstance(value, int | float) and holds(value)):
             raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+    if config.search.kind is SearchKind.greedy and config.search.beams != 1:
+        raise ConfigError(
+            f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
+        )
     if config.amateur.kind is AmateurKind.early_exit and config.amateur.layer is None:
-        raise ConfigError("amateur=early_exit needs amateur.layer: the number of blocks before the exit, 1 <= layer < L.")
+        raise ConfigError(
+            "amateur=early_exit needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
+        )
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
-        raise ConfigError("prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item.")
+        raise ConfigError(
+            "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
+        )
     _validate_name("study", config.study)
     return config
 

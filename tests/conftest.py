@@ -1,4 +1,4 @@
-"""Tiny random models of every supported architecture, and a real tokenizer: no file, no network, under a second each."""
+"""Tiny random models of every supported architecture, and a real tokenizer: no file, no network."""
 
 import os
 
@@ -67,12 +67,14 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    letters = sorted({sign for text in _TEXT for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text) for sign in word})
+    letters = sorted(
+        {sign for text in _TEXT for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text) for sign in word}
+    )
     trainer = trainers.BpeTrainer(
         vocab_size=VOCAB - 2, special_tokens=["<|end|>", "<|marker|>"], initial_alphabet=letters, show_progress=False
     )
     tokenizer.train_from_iterator(_TEXT * 4, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", bos_token="<|end|>")
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", bos_token="<|end|>")  # noqa: S106
     fast.add_special_tokens({"additional_special_tokens": ["<|marker|>"]})
     return fast
 

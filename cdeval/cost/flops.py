@@ -99,5 +99,3 @@ def _matrix_weights(module: nn.Module | None) -> int:
     if module is None:
         return 0
     return sum(part.weight.numel() for part in module.modules() if isinstance(part, nn.Linear | Conv1D))
-
-

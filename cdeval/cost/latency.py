@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from cdeval.config import Ban
-from cdeval.decode.engine import Lane, decode_batch
+from cdeval.decode.engine import BatchStats, Lane, decode_batch
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Setting
 
@@ -22,6 +22,7 @@ class Latency:
     prefill_seconds: tuple[float, ...]  # a pass each
     decode_seconds: tuple[float, ...]  # of the n - 1 tokens after the first
     new_tokens: int  # n
+    peak_slots: int  # most key-value slots the lane held in any pass; 0 without passes
 
     @property
     def prefill(self) -> float:
@@ -48,20 +49,21 @@ def measure(
     Lengths are fixed by banning the end of text, so that an early end never looks like speed.
     """
     fixed = {label: replace(setting, ban=Ban.special) for label, setting in arms.items()}
-    samples: dict[str, list[tuple[float, float]]] = {label: [] for label in arms}
+    passes: dict[str, list[BatchStats]] = {label: [] for label in arms}
     for turn in range(repeats + 1 if repeats else 0):
         for label, setting in fixed.items():
             lane = Lane(prompts[turn % len(prompts)], setting)
             _, stats = decode_batch(expert, [lane], compact_every, lambda _tokens: None)
             if turn > 0:  # turn 0 is the warm-up
-                samples[label].append((stats.prefill_seconds, stats.decode_seconds))
+                passes[label].append(stats)
     return {
         label: Latency(
-            prefill_seconds=tuple(prefill for prefill, _ in passes),
-            decode_seconds=tuple(decode for _, decode in passes),
+            prefill_seconds=tuple(stats.prefill_seconds for stats in timed),
+            decode_seconds=tuple(stats.decode_seconds for stats in timed),
             new_tokens=arms[label].max_new_tokens,
+            peak_slots=max((stats.peak_slots for stats in timed), default=0),
         )
-        for label, passes in samples.items()
+        for label, timed in passes.items()
     }
 
 

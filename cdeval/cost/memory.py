@@ -27,6 +27,6 @@ def peak_bytes(device: torch.device) -> int:
     On the CPU this is the whole process, libraries and metric models included, and never falls.
     """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
+        return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, kilobytes elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

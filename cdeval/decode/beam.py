@@ -24,9 +24,7 @@ class Choice(NamedTuple):
     total: Float[Tensor, "lane choice"]  # accumulated score [nats]; -inf where a lane has fewer extensions
 
 
-def best_extensions(
-    scores: Float[Tensor, "lane beam vocab"], totals: Float[Tensor, "lane beam"], count: int
-) -> Choice:
+def best_extensions(scores: Float[Tensor, "lane beam vocab"], totals: Float[Tensor, "lane beam"], count: int) -> Choice:
     """The `count` (beam, token) pairs of each lane with the highest accumulated score, over all beams and tokens."""
     lanes, beams, vocab = scores.shape
     candidates = (scores + totals[:, :, None]).view(lanes, beams * vocab)

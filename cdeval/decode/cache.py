@@ -9,7 +9,7 @@ the beam itself), the lowest number elsewhere, added to the attention scores.
     beam           0  1     0  1            beam 1 sees 0 1 2 3 . . 6
 
 Every few steps the slots that no living beam descends from are dropped, so a lane stays near the length of one text.
-The mask is a float one: Hugging Face's eager attention adds whatever it gets, so a boolean mask would be silently wrong.
+The mask is a float one: Hugging Face's eager attention adds whatever it gets, so a boolean one is silently wrong.
 """
 
 import torch
@@ -24,6 +24,9 @@ class AppendOnlyLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is
     """Keys and values of one block, [lane, kv_head, slot, head_width], in buffers that grow and shrink by slots."""
 
     is_sliding = False
+    is_initialized: bool
+    keys: Tensor  # set by the first update
+    values: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,10 +35,12 @@ class AppendOnlyLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Hugging Face calls this before the first update; `update` allocates."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_args: object, **_kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append slots; returns all of them."""
         end = self.used + key_states.shape[2]
-        if self.keys is None:
+        if not self.is_initialized:
             self.keys, self.values = _room(key_states, end + GROWTH), _room(value_states, end + GROWTH)
             self.is_initialized = True
         elif end > self.keys.shape[2]:

@@ -38,7 +38,12 @@ class Endings:
         self._ended: Bool[Tensor, " lane"] = torch.zeros(lanes, dtype=torch.bool, device=device)
 
     def note(
-        self, choice: Choice, ends: Bool[Tensor, "lane choice"], logprob: Float[Tensor, "lane choice"], step: int, beams: int
+        self,
+        choice: Choice,
+        ends: Bool[Tensor, "lane choice"],
+        logprob: Float[Tensor, "lane choice"],
+        step: int,
+        beams: int,
     ) -> None:
         """Take in the extensions of a step; only those among the `beams` best can end a text.
 
@@ -67,11 +72,11 @@ class Endings:
         best, beam = totals.max(dim=-1)
         living_logprob = logprobs.gather(1, beam[:, None])[:, 0]
         take_ended = self._ended if self._first_wins else self._ended & (self._score >= best)
-        columns = (take_ended, self._step, self._beam, self._score, self._logprob, beam, best, living_logprob)
-        answers = []
-        for ended, step, end_beam, end_score, end_logprob, *living in zip(*(c.tolist() for c in columns), strict=True):
-            if ended:
-                answers.append(Ending(step, end_beam, end_score, end_logprob, ended=True))
-            else:
-                answers.append(Ending(last_step, *living, ended=False))
-        return answers
+        columns = (
+            torch.where(take_ended, self._step, last_step),
+            torch.where(take_ended, self._beam, beam),
+            torch.where(take_ended, self._score, best),
+            torch.where(take_ended, self._logprob, living_logprob),
+            take_ended,
+        )
+        return [Ending(*answer) for answer in zip(*(column.tolist() for column in columns), strict=True)]

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind, SearchKind
+from cdeval.config import SearchKind
 from cdeval.decode.amateurs import EarlyExits
 from cdeval.decode.beam import backtrack, best_extensions, survivors
 from cdeval.decode.cache import LaneCache

@@ -44,7 +44,9 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
         log_alpha=column([math.log(setting.alpha) for setting in settings]),
         beta=column([float(setting.beta) for setting in settings]),
         temperature=column([float(setting.temperature) for setting in settings]),
-        renormalised=column([float(setting.temperature_form is TemperatureForm.softmax) for setting in settings]).bool(),
+        renormalised=column(
+            [float(setting.temperature_form is TemperatureForm.softmax) for setting in settings]
+        ).bool(),
     )
 
 
@@ -59,7 +61,9 @@ def ban(log_expert: Float[Tensor, "*rows vocab"], banned: Int[Tensor, " banned"]
 
 
 def amateur_log_probs(
-    logits: Float[Tensor, "lane beam vocab"], temperature: Float[Tensor, "lane 1 1"], renormalised: Bool[Tensor, "lane 1 1"]
+    logits: Float[Tensor, "lane beam vocab"],
+    temperature: Float[Tensor, "lane 1 1"],
+    renormalised: Bool[Tensor, "lane 1 1"],
 ) -> Float[Tensor, "lane beam vocab"]:
     """The amateur at temperature T, in either form: they differ by the log-sum-exp of log softmax(z) / T."""
     scaled = log_probs(logits).div_(temperature)

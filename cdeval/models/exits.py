@@ -12,8 +12,8 @@ from cdeval.models.anatomy import Parts
 def tap(parts: Parts, layers: Collection[int]) -> Iterator[dict[int, Tensor]]:
     """Keep the output of the given exit layers at every forward pass inside the `with` block.
 
-    Yields a dictionary that each forward pass overwrites: layer k -> output of block k, [batch, position, width], before
-    the final norm. The hooks are gone afterwards, also after an exception, so a sweep's next point starts clean.
+    Yields a dictionary that each forward pass overwrites: layer k -> output of block k, [batch, position, width],
+    before the final norm. The hooks are gone afterwards, also after an exception, so a sweep's next point starts clean.
     """
     outputs: dict[int, Tensor] = {}
     handles = [parts.blocks[layer - 1].register_forward_hook(_keeper(outputs, layer)) for layer in sorted(set(layers))]

@@ -1,12 +1,12 @@
-"""Open a causal language model: first its configuration and tokenizer (cheap, so that mistakes show early), then its weights.
+"""Open a causal language model: configuration and tokenizer first, so that mistakes show early, then the weights.
 
 Only safetensors are read: pickled weights run code when opened. Code that a model folder carries is never run.
 """
 
 import hashlib
 import logging
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -184,7 +184,9 @@ def _locate(name: str, revision: str | None) -> str:
             )
         return str(path)
     if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError(f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
+        raise ModelError(
+            f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder."
+        )
     require_hub(asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES)
     return name
 
@@ -206,7 +208,9 @@ def _reporting(name: str) -> Iterator[None]:
             if "safetensors" in reason
             else ""
         )
-        raise ModelError(f"{name} cannot be opened as a causal language model: {reason}. {hint}Offline: {_OFFLINE_CHOICES}.") from error
+        raise ModelError(
+            f"{name} cannot be opened as a causal language model: {reason}. {hint}Offline: {_OFFLINE_CHOICES}."
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,107 @@
+"""What a study decodes: the arm that was asked for, its control, the human reference; each has its own name."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+
+from cdeval.config import AmateurKind, RunConfig, SearchKind, TemperatureForm
+from cdeval.records import Prompt, Setting
+
+
+class Role(Enum):
+    """A row's part in the comparison."""
+
+    arm = "arm"
+    control = "control"  # the expert alone under the same search
+    human = "human"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row of the study and one run folder."""
+
+    role: Role
+    setting: Setting | None  # None for the human reference
+    label: str  # what a reader calls it
+    digest: str  # SHA-256 of everything that shapes its texts: the model's weights, the prompts, the setting
+
+    @property
+    def folder(self) -> str:
+        """Name of its run folder: readable, and never shared by two settings."""
+        readable = self.label.replace("α=", "a").replace("β=", "b").replace("T=", "t").replace("k=", "k")
+        slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
+        return f"{slug}-{self.digest[:8]}"
+
+
+def setting_of(config: RunConfig) -> Setting:
+    """The setting that the configuration asks for."""
+    contrasted = config.amateur.kind is not AmateurKind.none
+    return Setting(
+        amateur=config.amateur.kind,
+        layer=config.amateur.layer if contrasted else None,
+        alpha=config.contrast.alpha,
+        beta=config.contrast.beta,
+        temperature=config.contrast.temperature,
+        temperature_form=config.contrast.temperature_form,
+        search=config.search.kind,
+        beams=config.search.beams,
+        max_new_tokens=config.search.max_new_tokens,
+        ban=config.search.ban,
+    )
+
+
+def plan_points(config: RunConfig, model_identity: str, prompts: Sequence[Prompt]) -> list[Point]:
+    """The study's rows, human reference last.
+
+    The reference has a row where at least one prompt has one; the control where there is an amateur to leave out.
+    """
+    setting = setting_of(config)
+    points = [_decoded(Role.arm, setting, model_identity, prompts)]
+    if config.controls and setting.amateur is not AmateurKind.none:
+        points.append(_decoded(Role.control, expert_alone(setting), model_identity, prompts))
+    if config.controls and any(prompt.reference is not None for prompt in prompts):
+        points.append(Point(Role.human, None, "human", prompts_digest(prompts)))
+    return points
+
+
+def expert_alone(setting: Setting) -> Setting:
+    """The same search without a contrast; what only a contrast reads is fixed, so that all controls are one."""
+    return replace(
+        setting,
+        amateur=AmateurKind.none,
+        layer=None,
+        alpha=1.0,
+        beta=0.0,
+        temperature=1.0,
+        temperature_form=TemperatureForm.softmax,
+    )
+
+
+def label_of(setting: Setting) -> str:
+    """A setting in the field's own signs; what has its usual value is left out."""
+    search = "greedy" if setting.search is SearchKind.greedy else f"beam {setting.beams}"
+    if setting.amateur is AmateurKind.none:
+        return f"expert alone, {search}"
+    form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
+    numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}"
+    return f"{setting.amateur.value} k={setting.layer} {numbers}, {search}"
+
+
+def prompts_digest(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 over ids, tokens and references."""
+    return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
+
+
+def _decoded(role: Role, setting: Setting, model_identity: str, prompts: Sequence[Prompt]) -> Point:
+    canonical = setting if setting.amateur is not AmateurKind.none else expert_alone(setting)
+    facts = {name: value.value if isinstance(value, Enum) else value for name, value in asdict(canonical).items()}
+    digest = _sha256([model_identity, facts, prompts_digest(prompts)])
+    return Point(role, canonical, label_of(canonical), digest)
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

@@ -1,0 +1,269 @@
+"""The whole experiment on one page: configuration in, run folders and a table's rows out.
+
+    prompts -> points (arm, control, human) -> texts on disk -> scores and costs -> summaries on disk -> trackers
+
+Cheap checks come before weights are read, texts are stored before they are scored, and results are on disk before a
+tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from cdeval import assets
+from cdeval.config import ExpertConfig, RunConfig, Tracker
+from cdeval.cost.price import Arm, price_arms
+from cdeval.decode.engine import Continuation, Lane, decode
+from cdeval.metrics.suite import Judges, Scores, score_arms
+from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
+from cdeval.prompts import PromptSet, load_prompts
+from cdeval.provenance import provenance
+from cdeval.records import Estimate, Generation, Prompt
+from cdeval.reporting.progress import decoding_progress
+from cdeval.reporting.table import Row
+from cdeval.store import RunFolder
+from cdeval.tracking import Point as TrackedPoint
+from cdeval.tracking import track_point
+
+Texts = dict[Point, list[Generation]]  # in the order of the prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command shows."""
+
+    rows: list[Row]
+    notes: list[str]  # what a reader of the table must know
+    folder: Path
+
+
+def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+    """Decode, score and price one setting beside its controls.
+
+    Args:
+        config: checked settings.
+        plain_config: the same as plain values, for the run folders.
+        say: takes one line of progress at a time.
+
+    Raises: CdevalError: a user's mistake or a missing prerequisite; whatever was generated before it stays on disk.
+    """
+    opened = open_model(config.expert)
+    prompts = _checked_prompts(config, opened)
+    say(prompts.describe())
+    expert = opened.load()
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {_dtype_name(expert)} on {expert.device}")
+    points = plan_points(config, f"{expert.fingerprint} {_dtype_name(expert)}", prompts.prompts)
+    root = Path(config.runs) / config.study
+    with _open_folders(points, root) as folders:
+        _write_inputs(folders, config, plain_config, expert, prompts.prompts)
+        texts = _texts(expert, config, prompts.prompts, folders, say)
+        say("scoring")
+        scores = _scores(expert, config, texts)
+        costs = _costs(expert, config, texts, say)
+        summaries = {point: _summary(texts[point], scores[point.label], costs[point]) for point in points}
+        for point, folder in folders.items():
+            folder.write_json("metrics.json", scores[point.label])
+            folder.write_json("costs.json", costs[point])
+            folder.finish(summaries[point])
+    notes = [prompts.describe(), *_notes(scores), *_tracked(config, plain_config, root, texts, summaries)]
+    rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
+    return Outcome(rows, notes, root)
+
+
+def _checked_prompts(config: RunConfig, opened: OpenedModel) -> PromptSet:
+    new_tokens = config.search.max_new_tokens
+    layer = setting_of(config).layer
+    if layer is not None:
+        check_depth(opened.config, layer, opened.name)
+    prompts = load_prompts(config.prompts, opened.tokenizer, new_tokens, config.seed)
+    longest = max(len(prompt.token_ids) for prompt in prompts.prompts)
+    check_length(opened.config, longest, new_tokens, opened.name)
+    return prompts
+
+
+@contextmanager
+def _open_folders(points: Sequence[Point], root: Path) -> Iterator[dict[Point, RunFolder]]:
+    with ExitStack() as stack:
+        yield {point: stack.enter_context(RunFolder(root / point.folder)) for point in points}
+
+
+def _write_inputs(
+    folders: Mapping[Point, RunFolder],
+    config: RunConfig,
+    plain_config: Mapping[str, object],
+    expert: LanguageModel,
+    prompts: Sequence[Prompt],
+) -> None:
+    """What was asked for and what it ran on, before the first token."""
+    facts = {
+        "expert": expert.name,
+        "revision": expert.revision,
+        "fingerprint": expert.fingerprint,
+        "architecture": expert.model.config.model_type,
+        "dtype": _dtype_name(expert),
+        "device": str(expert.device),
+        "max_lanes": config.execution.max_lanes,
+    }
+    record = provenance(facts, prompts_digest(prompts))
+    for point, folder in folders.items():
+        if not folder.done:
+            folder.write_text("config.yaml", yaml.safe_dump(dict(plain_config), sort_keys=False, allow_unicode=True))
+            folder.write_json("provenance.json", {**record, "point": {"label": point.label, "digest": point.digest}})
+
+
+def _texts(
+    expert: LanguageModel,
+    config: RunConfig,
+    prompts: Sequence[Prompt],
+    folders: Mapping[Point, RunFolder],
+    say: Callable[[str], None],
+) -> Texts:
+    """Every point's texts; those that are stored already are not decoded again."""
+    stored = {point: folder.generations() for point, folder in folders.items()}
+    for point, folder in folders.items():
+        if point.role is Role.human and not stored[point]:
+            folder.append(_human(prompt) for prompt in prompts if prompt.reference is not None)
+    # Prompt-major order: the settings of one prompt share its prefill, and finished prompts are complete in all points.
+    wanted = [
+        (point, prompt)
+        for prompt in prompts
+        for point in folders
+        if point.setting is not None and prompt.id not in stored[point]
+    ]
+    reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
+    if reused:
+        say(f"{reused} continuations are already stored and are reused")
+    _decode_and_store(expert, config, wanted, folders)
+    found = {point: folder.generations() for point, folder in folders.items()}
+    return {point: [found[point][prompt.id] for prompt in prompts if prompt.id in found[point]] for point in folders}
+
+
+def _decode_and_store(
+    expert: LanguageModel,
+    config: RunConfig,
+    wanted: Sequence[tuple[Point, Prompt]],
+    folders: Mapping[Point, RunFolder],
+) -> None:
+    """Decode what is wanted; each batch is on disk before the next one starts."""
+    if not wanted:
+        return
+    lanes = [Lane(prompt.token_ids, point.setting) for point, prompt in wanted if point.setting is not None]
+    total = sum(lane.setting.max_new_tokens for lane in lanes)
+    with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
+        execution = config.execution
+        for batch in decode(
+            expert, lanes, max_lanes=execution.max_lanes, compact_every=execution.compact_every, on_step=advance
+        ):
+            for point, folder in folders.items():
+                mine = [
+                    _generation(wanted[i][1], answer, expert)
+                    for i, answer in zip(batch.lanes, batch.continuations, strict=True)
+                    if wanted[i][0] is point
+                ]
+                if mine:
+                    folder.append(mine)
+
+
+def _generation(prompt: Prompt, answer: Continuation, expert: LanguageModel) -> Generation:
+    return Generation(
+        id=prompt.id,
+        prompt=prompt.text,
+        prompt_token_ids=prompt.token_ids,
+        reference=prompt.reference,
+        continuation=expert.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
+        token_ids=answer.token_ids,
+        logprob_expert=answer.logprob_expert,
+        score=answer.score,
+    )
+
+
+def _human(prompt: Prompt) -> Generation:
+    return Generation(
+        id=prompt.id,
+        prompt=prompt.text,
+        prompt_token_ids=prompt.token_ids,
+        reference=prompt.reference,
+        continuation=prompt.reference or "",
+        token_ids=prompt.reference_token_ids or (),
+        logprob_expert=None,
+        score=None,
+    )
+
+
+def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
+    human = next((found for point, found in texts.items() if point.role is Role.human), None)
+    features = config.metrics.mauve_features
+    judges = Judges(
+        scorer=expert,
+        embedder=assets.resolve(config.metrics.embedder),
+        featurizer=None if features == "expert" else open_model(ExpertConfig(name=features)).load(),
+    )
+    return score_arms(
+        {point.label: found for point, found in texts.items()}, human, judges, config.metrics, config.seed
+    )
+
+
+def _costs(
+    expert: LanguageModel, config: RunConfig, texts: Texts, say: Callable[[str], None]
+) -> dict[Point, dict[str, float]]:
+    arms = {point: Arm(point.setting, found) for point, found in texts.items() if point.setting is not None and found}
+    repeats = config.cost.latency_repeats
+    if repeats:
+        say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
+    priced = price_arms(
+        expert, {point.label: arm for point, arm in arms.items()}, repeats, config.execution.compact_every
+    )
+    return {point: priced.get(point.label, {}) for point in texts}
+
+
+def _summary(
+    texts: Sequence[Generation], scores: Mapping[str, Estimate], costs: Mapping[str, float]
+) -> dict[str, float]:
+    """One flat mapping, name to number."""
+    summary: dict[str, float] = {"texts": len(texts), **costs}
+    for name, estimate in scores.items():
+        summary[name] = estimate.value
+        summary[f"{name}_low"] = estimate.low
+        summary[f"{name}_high"] = estimate.high
+    return summary
+
+
+def _notes(scores: Scores) -> list[str]:
+    """What made each metric, once: the notes of all arms that say the same are one."""
+    found: dict[str, None] = {}
+    for of_arm in scores.values():
+        for name, estimate in of_arm.items():
+            if estimate.note and estimate.n:
+                found[f"{name}: {estimate.note}"] = None
+            if estimate.missing:
+                found[f"{name}: {estimate.missing} texts without a value"] = None
+    return list(found)
+
+
+def _tracked(
+    config: RunConfig,
+    plain_config: Mapping[str, object],
+    root: Path,
+    texts: Texts,
+    summaries: Mapping[Point, Mapping[str, float]],
+) -> list[str]:
+    """Tell the tracker; returns what went wrong there, a line a point."""
+    if config.tracking.kind is Tracker.none:
+        return []
+    problems = (
+        track_point(
+            config.tracking,
+            TrackedPoint(config.study, point.label, root / point.folder, plain_config, summaries[point], texts[point]),
+        )
+        for point in texts
+    )
+    return [problem for problem in problems if problem is not None]
+
+
+def _dtype_name(expert: LanguageModel) -> str:
+    return str(expert.dtype).removeprefix("torch.")
