@@ -28,6 +28,10 @@ class AssetError(CdevalError):
     """An embedded default cannot be fetched or does not match its hash."""
 
 
+class HubError(CdevalError):
+    """Something on the Hugging Face hub is needed, and the hub cannot be reached."""
+
+
 class StorageError(CdevalError):
     """The run folder cannot be written or belongs to something else."""
 

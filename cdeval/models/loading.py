@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -201,7 +202,7 @@ def _reporting(name: str) -> Iterator[None]:
     """Turn what the libraries raise for a wrong name, a broken folder or missing weights into one message."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:400]
         hint = (
             "Only safetensors weights are read; convert pickled ones with save_pretrained first. "

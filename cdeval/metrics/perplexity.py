@@ -1,0 +1,83 @@
+"""How surprised a language model is by a continuation, given its prompt.
+
+    nll(text)  = − Σ_t log p(x_t | prompt, x_<t)           [nats, float32 log-softmax, teacher forcing]
+    perplexity = exp( Σ_texts nll / Σ_texts tokens )       >= 1, lower is likelier
+
+Lower is not better: greedy and beam search reach the lowest values with the dullest texts; the human text shows where
+good prose lies. All arms are scored by one model on that model's own tokens.
+
+A continuation without tokens has no value (NaN). Li et al. (2022) score the continuation alone, 100 tokens under GPT-J.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.nn.functional import cross_entropy
+
+from cdeval.errors import ModelError
+from cdeval.metrics.scorer import Scorer, context_length, equal_batches
+from cdeval.metrics.stats import ratio_of_sums
+from cdeval.records import Generation
+
+_LOGIT_BYTES = 2**28  # of one batch; each text's float32 log-softmax comes on top, one text at a time
+
+
+def nll_rows(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 2"]:
+    """Negative log-likelihood [nats] and number of tokens of each continuation; NaN, NaN where it has no tokens.
+
+    Raises:
+        ValueError: a prompt without tokens, which leaves the first token without a distribution.
+        ModelError: a text longer than the model's context.
+    """
+    _check(scorer, generations)
+    rows = np.full((len(generations), 2), math.nan)
+    scored = [index for index, generation in enumerate(generations) if generation.token_ids]
+    shapes = [(len(generations[i].prompt_token_ids), len(generations[i].token_ids)) for i in scored]
+    token_bytes = 4 * scorer.model.config.get_text_config().vocab_size
+    for batch in equal_batches(shapes, lambda shape: _LOGIT_BYTES // (token_bytes * shape[1])):
+        members = [scored[position] for position in batch]
+        tokens = shapes[batch[0]][1]
+        rows[members, 0] = _batch_nll(scorer, [generations[index] for index in members], tokens)
+        rows[members, 1] = tokens
+    return rows
+
+
+def perplexity(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
+    """The perplexity of the texts together, from the rows of `nll_rows` without missing ones; NaN for no text."""
+    return np.asarray(np.exp(ratio_of_sums(rows)))
+
+
+@torch.inference_mode()
+def _batch_nll(scorer: Scorer, generations: Sequence[Generation], tokens: int) -> list[float]:
+    """The summed negative log-likelihoods of continuations of `tokens` tokens after prompts of one length [nats].
+
+    Position t predicts token t + 1, so the last token is not fed, and only the last `tokens` positions need the head:
+
+        fed      p0 p1 p2 x0 x1        prompt p0 p1 p2, continuation x0 x1 x2
+        predicts  .  . x0 x1 x2
+    """
+    ids = torch.tensor(
+        [[*generation.prompt_token_ids, *generation.token_ids] for generation in generations],
+        device=scorer.model.device,
+    )
+    logits = scorer.model(input_ids=ids[:, :-1], use_cache=False, logits_to_keep=tokens).logits
+    targets = ids[:, -tokens:]
+    sums = [cross_entropy(row.float(), target, reduction="sum") for row, target in zip(logits, targets, strict=True)]
+    nll: list[float] = torch.stack(sums).tolist()
+    return nll
+
+
+def _check(scorer: Scorer, generations: Sequence[Generation]) -> None:
+    limit = context_length(scorer) or math.inf
+    for generation in generations:
+        if not generation.prompt_token_ids:
+            raise ValueError(f"prompt {generation.id!r} has no tokens")
+        length = len(generation.prompt_token_ids) + len(generation.token_ids)
+        if length > limit:
+            raise ModelError(
+                f"Text {generation.id!r} has {length} tokens with its prompt, but {scorer.name} reads at most {limit}: "
+                "shorten the texts, or score them with a model of a longer context."
+            )

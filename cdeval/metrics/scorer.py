@@ -1,0 +1,47 @@
+"""What a metric needs of a language model, and how texts of unequal length are batched for it."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+class Scorer(Protocol):
+    """A causal language model in evaluation mode, with its tokenizer; `cdeval.models.LanguageModel` is one."""
+
+    @property
+    def name(self) -> str:
+        """As it stands in the notes of the scores."""
+
+    @property
+    def model(self) -> PreTrainedModel:
+        """The weights."""
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Text to tokens."""
+
+
+def context_length(scorer: Scorer) -> int | None:
+    """How many tokens the model reads at once; None where its configuration sets no limit."""
+    limit: int | None = getattr(scorer.model.config, "max_position_embeddings", None)
+    return limit
+
+
+def equal_batches(keys: Sequence[Key], largest: Callable[[Key], int]) -> Iterator[list[int]]:
+    """Indices of equal keys, at most `largest(key)` at a time (at least one), each index once.
+
+    Texts of one shape need no padding, hence no mask, and score the same in any company.
+
+    >>> list(equal_batches([3, 5, 3, 3], lambda length: 2))
+    [[0, 2], [3], [1]]
+    """
+    groups: dict[Key, list[int]] = {}
+    for index, key in enumerate(keys):
+        groups.setdefault(key, []).append(index)
+    for key, indices in groups.items():
+        size = max(1, largest(key))
+        for start in range(0, len(indices), size):
+            yield indices[start : start + size]

@@ -1,0 +1,131 @@
+"""From the configuration to the prompts of a study, and what the screen says about them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedTokenizerBase
+
+from cdeval.config import PromptsConfig, PromptSource, Split
+from cdeval.errors import PromptError
+from cdeval.prompts import texts
+from cdeval.prompts.cut import Cutter, in_split, shuffled
+from cdeval.prompts.items import Pair, read_items
+from cdeval.prompts.texts import Text
+from cdeval.records import Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class PromptSet:
+    """The prompts of a study, in the order of their source."""
+
+    prompts: tuple[Prompt, ...]
+    source: str  # for people: "news (split test)", "file my.jsonl"
+    texts_seen: int  # texts or items of the source, of this split
+    too_short: int  # of them, texts with fewer than tokens_needed tokens
+    tokens_needed: int  # prompt and reference together
+    available: int  # usable ones, before the limit
+    limit: int | None  # what was asked for
+    without_reference: int  # among the prompts
+    short_references: int  # among the prompts: references of fewer than max_new_tokens tokens
+
+    def describe(self) -> str:
+        """One line for the screen.
+
+        >>> PromptSet((), "news (split test)", 225, 25, 160, 200, 64, 0, 0).describe()
+        '0 of 200 prompts from news (split test); 25 of 225 texts too short (< 160 tokens)'
+        """
+        lengths = sorted({len(prompt.token_ids) for prompt in self.prompts})
+        number = (
+            f"{len(self.prompts)}"
+            if len(self.prompts) == self.available
+            else f"{len(self.prompts)} of {self.available}"
+        )
+        line = f"{number} prompts from {self.source}"
+        if lengths:
+            line += f", {lengths[0]} tokens" if len(lengths) == 1 else f", {lengths[0]} to {lengths[-1]} tokens"
+        notes = [
+            (self.too_short, f"{self.too_short} of {self.texts_seen} texts too short (< {self.tokens_needed} tokens)"),
+            (self.without_reference, f"{self.without_reference} without a reference"),
+            (self.short_references, f"{self.short_references} references shorter than the continuations"),
+            (self.limit is not None and self.limit > self.available, f"{self.limit} were asked for"),
+        ]
+        return "; ".join([line, *(note for holds, note in notes if holds)])
+
+
+def load_prompts(
+    config: PromptsConfig, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, seed: int
+) -> PromptSet:
+    """Read the source, cut its texts, and choose `config.limit` of them.
+
+    Which texts are chosen depends on `seed` and the number of the source's texts alone; lengths and tokenizer only
+    leave out those that are too short. A choice of 64 contains the choice of 32. `config.split` holds for every source
+    but `file`, whose items are all used.
+
+    Args: max_new_tokens: length of the references [tokens]. seed: chooses.
+    Raises: PromptError: the file cannot be read, or no text is long enough. AssetError, HubError: no such source here.
+    """
+    needed = config.prompt_tokens + max_new_tokens
+    if config.source is PromptSource.wikitext103:
+        needed = max(needed, texts.WIKITEXT_TOKENS)
+    items = _items(config, needed)
+    usable = _usable(items, Cutter(tokenizer, max_new_tokens), config, needed)
+    chosen = [position for position in shuffled(items, seed) if position in usable][: config.limit]
+    prompts = tuple(usable[position] for position in sorted(chosen))
+    references = [prompt.reference_token_ids for prompt in prompts if prompt.reference_token_ids is not None]
+    return PromptSet(
+        prompts=prompts,
+        source=_name(config),
+        texts_seen=len(items),
+        too_short=len(items) - len(usable),
+        tokens_needed=needed,
+        available=len(usable),
+        limit=config.limit,
+        without_reference=len(prompts) - len(references),
+        short_references=sum(len(reference) < max_new_tokens for reference in references),
+    )
+
+
+def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig, needed: int) -> dict[int, Prompt]:
+    """Prompts by position of their item; texts that are too short have none."""
+    usable: dict[int, Prompt] = {}
+    longest = 0
+    for position, item in enumerate(items):
+        if isinstance(item, Pair):
+            usable[position] = cutter.whole(item)
+            continue
+        cut = cutter.cut(item, config.prompt_tokens, at_least=needed)
+        longest = max(longest, cut.tokens)
+        if cut.prompt is not None:
+            usable[position] = cut.prompt
+    if usable:
+        return usable
+    paragraphs = f", at least {texts.WIKITEXT_TOKENS}" if config.source is PromptSource.wikitext103 else ""
+    raise PromptError(
+        f"prompts={_name(config)}: all {len(items)} texts are too short: the longest has {longest} tokens, {needed} "
+        f"are needed (prompts.prompt_tokens={config.prompt_tokens} + search.max_new_tokens={cutter.max_new_tokens}"
+        f"{paragraphs}). Lower one of these settings, or choose other prompts."
+    )
+
+
+def _items(config: PromptsConfig, needed: int) -> Sequence[Text | Pair]:
+    """Everything of the source, in its order, in the split."""
+    if config.source is PromptSource.file:
+        if config.path is None:
+            raise PromptError(
+                "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in its items."
+            )
+        return read_items(Path(config.path).expanduser())
+    readers: dict[PromptSource, Callable[[], list[Text]]] = {
+        PromptSource.news: texts.news,
+        PromptSource.wiki: lambda: texts.wiki(needed),
+        PromptSource.wikitext103: texts.wikitext103,
+        PromptSource.ccnews: texts.ccnews,
+    }
+    return [text for text in readers[config.source]() if in_split(text.id, config.split)]
+
+
+def _name(config: PromptsConfig) -> str:
+    if config.source is PromptSource.file:
+        return f"file {config.path}"
+    return config.source.value if config.split is Split.all else f"{config.source.value} (split {config.split.value})"

@@ -1,0 +1,1 @@
+"""What people look at: tables, progress, the page. Reads numbers and files, never torch."""

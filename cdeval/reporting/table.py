@@ -1,0 +1,153 @@
+"""The results as a table, on a terminal and in Markdown: one row an arm, the same cells in both.
+
+A cell is a number and, below it, what qualifies it: an interval below a score, the overhead over the expert alone below
+a cost. Two lines a row let everything stand in 80 columns, where labels break between their words and lose nothing.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+MISSING = "–"
+LEGEND = "Second lines: a score's interval, a cost's overhead over the expert alone."
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One arm of a study."""
+
+    label: str
+    role: str  # "human" for the references, which cost nothing to decode; any other role is an arm
+    summary: Mapping[str, float]  # the run's summary.json; NaN and absent are shown alike
+
+
+class Cell(NamedTuple):
+    """A number as text, and what qualifies it."""
+
+    value: str
+    detail: str = ""
+
+
+class Column(NamedTuple):
+    """One column: what it shows of a summary."""
+
+    header: str
+    cell: Callable[[Mapping[str, float]], Cell]
+    cost: bool = False  # of decoding, which nobody did for the human references
+
+
+def cells_of(row: Row) -> list[Cell]:
+    """What is shown of a row, in the order of COLUMNS."""
+    return [Cell(MISSING) if row.role == "human" and column.cost else column.cell(row.summary) for column in COLUMNS]
+
+
+def results_table(rows: Sequence[Row], title: str, notes: Sequence[str] = ()) -> Table:
+    """The table for a terminal, from 80 columns on, with its notes below. No text is taken for markup."""
+    table = Table(
+        title=Text(printable(title), style="bold"),
+        caption=Text("\n".join(printable(line) for line in (LEGEND, *notes))),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+    table.add_column("arm", overflow="fold")
+    for column in COLUMNS:
+        table.add_column(Text(column.header), justify="right", no_wrap=True)
+    for row in rows:
+        cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row)]
+        table.add_row(Text(printable(row.label), style="italic" if row.role == "human" else ""), *cells)
+    return table
+
+
+def markdown_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+    """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
+    lines = [["arm", *(column.header.replace("\n", " ") for column in COLUMNS)], ["---", *("---:" for _ in COLUMNS)]]
+    for row in rows:
+        cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row)]
+        lines.append([_markdown(row.label), *cells])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    legend = LEGEND.replace("Second lines", "In brackets")
+    return "\n\n".join((table, legend, *(_markdown(note) for note in notes))) + "\n"
+
+
+def printable(text: str) -> str:
+    """The text on one line, without the control characters that could repaint a terminal."""
+    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
+
+
+def _markdown(text: str) -> str:
+    return re.sub(r"([\\`*<>\[\]|&~])", r"\\\1", printable(text))
+
+
+# A summary's number by name, as text.
+_Format = Callable[[float], str]
+
+
+def _shown(summary: Mapping[str, float], name: str, form: _Format) -> str:
+    value = summary.get(name, math.nan)
+    return form(value) if math.isfinite(value) else ""
+
+
+def _score(name: str, form: _Format, ends: _Format) -> Callable[[Mapping[str, float]], Cell]:
+    def cell(summary: Mapping[str, float]) -> Cell:
+        low, high = _shown(summary, f"{name}_low", ends), _shown(summary, f"{name}_high", ends)
+        return Cell(_shown(summary, name, form) or MISSING, f"{low}–{high}" if low and high else "")
+
+    return cell
+
+
+def _pair(name: str, form: _Format, below: str, below_form: _Format) -> Callable[[Mapping[str, float]], Cell]:
+    def cell(summary: Mapping[str, float]) -> Cell:
+        return Cell(_shown(summary, name, form) or MISSING, _shown(summary, below, below_form))
+
+    return cell
+
+
+def _whole(value: float) -> str:
+    return f"{value:.0f}"
+
+
+def _fraction(value: float) -> str:
+    """Three decimals, as printed in papers: .862, without a zero before the point."""
+    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+
+
+def _significant(digits: int, unit: float = 1.0) -> _Format:
+    """That many significant digits, in full unless the number is huge or tiny."""
+
+    def form(value: float) -> str:
+        scaled = value / unit
+        if scaled and not 1e-3 <= abs(scaled) < 1e6:
+            return f"{scaled:.{digits - 1}e}"
+        exponent = math.floor(math.log10(abs(scaled))) if scaled else 0
+        return f"{scaled:.{max(0, digits - 1 - exponent)}f}"
+
+    return form
+
+
+def _percent(ratio: float) -> str:
+    """0.041 as +4.1 %, 0.41 as +41 %."""
+    percent = 100 * ratio
+    rounded = round(percent, 1 if abs(percent) < 9.95 else 0) + 0.0  # adding 0 makes a plain zero of -0.0
+    return f"{rounded:+.1f} %" if abs(rounded) < 10 else f"{rounded:+.0f} %"
+
+
+COLUMNS = (
+    Column("texts,\ntokens", _pair("texts", _whole, "tokens", _whole)),
+    Column("diversity\n↑", _score("diversity", _fraction, _fraction)),
+    Column("MAUVE\n↑", _score("mauve", _fraction, _fraction)),
+    Column("coherence\n↑", _score("coherence", _fraction, _fraction)),
+    Column("perplexity\n↓", _score("perplexity_expert", _significant(4), _significant(3))),
+    Column("GFLOPs\n/token", _pair("flops_per_token", _significant(3, 1e9), "flops_overhead", _percent), cost=True),
+    Column(
+        "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True
+    ),
+    Column("peak\nGiB", _pair("peak_memory_bytes", _significant(3, 2**30), "", _whole), cost=True),
+)

@@ -1,0 +1,252 @@
+"""The run folder `runs/<study>/<point>/`: what a run has produced so far, readable by people and safe to resume.
+
+    config.yaml         the settings, as text
+    provenance.json     versions, hardware, digests (`cdeval.provenance`)
+    generations.jsonl   one prompt a line, appended as soon as it is decoded
+    metrics.json        scores with their intervals
+    costs.json          FLOPs, seconds, bytes
+    summary.json        flat: name -> number, unit in the name; written last, its presence means "done"
+
+Texts are appended whole lines at a time and flushed to the disk, so a crash can spoil only the last line: it is cut off
+before the next append. Every other file is replaced as a whole, never edited in place.
+"""
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import BytesIO
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from cdeval.errors import StorageError
+from cdeval.records import Generation
+from cdeval.strictjson import encode, generation_from_json, number, to_line, to_page
+
+if sys.platform != "win32":
+    import fcntl
+
+GENERATIONS = "generations.jsonl"
+SUMMARY = "summary.json"
+
+
+class RunFolder:
+    """One run's files. Reading needs no preparation; writing happens inside `with RunFolder(path) as folder:`.
+
+    Entering creates the folder, locks it against a second writer (where the file system has locks) and mends the end
+    of `generations.jsonl`.
+
+    Raises: StorageError: on entering, when the folder cannot be made or written, or another process writes it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        with _explained(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            # The lock lies on the file it protects: no second file to clean up, none to copy along with a run.
+            file = os.open(self.path / GENERATIONS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            _lock(file, self.path)
+            self._mend(file)
+        except BaseException:
+            os.close(file)
+            raise
+        self._file = file
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        file, self._file = self._writable(), None
+        _unlock(file)  # explicitly: a forked worker that is still alive shares the lock and would keep it
+        os.close(file)
+
+    @property
+    def done(self) -> bool:
+        """Whether `finish` has been reached."""
+        return (self.path / SUMMARY).is_file()
+
+    def generations(self) -> dict[str, Generation]:
+        """Every stored text by its prompt's id, in the order of the file; none if nothing was stored yet.
+
+        Raises: StorageError: a line other than a torn last one cannot be read, or two lines give one prompt two texts.
+        """
+        return self._read().generations
+
+    def append(self, generations: Iterable[Generation]) -> None:
+        """Store texts in one write and flush them to the disk.
+
+        Raises: StorageError: the disk is full or fails. What was stored before stays, and so do those texts of this
+            call that fitted as whole lines.
+        """
+        file = self._writable()
+        lines = b"".join(to_line(generation) for generation in generations)
+        end = os.fstat(file).st_size
+        written = 0
+        try:
+            while written < len(lines):  # a disk that fills up takes a part, and refuses only the write after it
+                written += os.write(file, lines[written:])
+            os.fsync(file)
+        except OSError as error:
+            with suppress(OSError):
+                os.ftruncate(file, end + lines.rfind(b"\n", 0, written) + 1)
+            raise StorageError(
+                f"{_message(self.path / GENERATIONS, error)} {len(self.generations())} texts are saved there: "
+                "the same command, run again, continues after them."
+            ) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Replace a file by `text` in one step: a reader sees the old file or the new one, never a half.
+
+        Raises: StorageError: the disk is full or fails; the old file stays.
+        """
+        self._replace(name, encode(text))
+
+    def write_json(self, name: str, value: object) -> None:
+        """Replace a file by `value`, sorted and indented; otherwise as `write_text`.
+
+        Raises: TypeError: `value` has no JSON form (`cdeval.strictjson.plain`).
+        """
+        self._replace(name, to_page(value))
+
+    def read_json(self, name: str) -> object:
+        """What `write_json` stored; a number that was not finite is None.
+
+        Raises: StorageError: the file is missing or broken.
+        """
+        path = self.path / name
+        with _explained(path):
+            data = path.read_bytes()
+        try:
+            return json.loads(data.decode())
+        except ValueError as error:
+            raise StorageError(f"{path} is not JSON ({error}). Delete it and run the same command again.") from error
+
+    def finish(self, summary: Mapping[str, float]) -> None:
+        """Write `summary.json`, after which the run counts as done. Raises: as `write_json`."""
+        self.write_json(SUMMARY, {name: float(value) for name, value in summary.items()})
+
+    def summary(self) -> dict[str, float]:
+        """What `finish` stored; null is NaN. Raises: StorageError: the run is not done, or the file is broken."""
+        record = self.read_json(SUMMARY)
+        try:
+            if not isinstance(record, dict):
+                raise ValueError(f"{record!r} is not a mapping")
+            return {name: number(record, name) for name in record}
+        except ValueError as error:
+            raise StorageError(f"{self.path / SUMMARY}: {error}. Delete it and run the same command again.") from error
+
+    def _writable(self) -> int:
+        if self._file is None:
+            raise RuntimeError(f"{self.path} is not open for writing: use `with RunFolder(path) as folder:`")
+        return self._file
+
+    def _read(self) -> "_Stored":
+        path = self.path / GENERATIONS
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            data = b""
+        except OSError as error:
+            raise StorageError(_message(path, error)) from error
+        return _parse(data, path)
+
+    def _mend(self, file: int) -> None:
+        """Cut a torn last line off, or end a whole one that lacks only its newline, so that lines never merge."""
+        stored = self._read()
+        with _explained(self.path / GENERATIONS):
+            os.ftruncate(file, stored.end)
+            if stored.lacks_newline:
+                os.write(file, b"\n")
+
+    def _replace(self, name: str, data: bytes) -> None:
+        self._writable()
+        path = self.path / name
+        draft = self.path / f".{name}.part"  # there is one writer, so the name is free, or left behind by a crash
+        with _explained(path):
+            try:
+                with draft.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+            except OSError:
+                with suppress(OSError):
+                    draft.unlink()
+                raise
+
+
+class _Stored(NamedTuple):
+    generations: dict[str, Generation]
+    end: int  # where the readable part of the file ends [bytes]
+    lacks_newline: bool  # the last line is whole, but the next one would continue it
+
+
+def _parse(data: bytes, path: Path) -> _Stored:
+    """Read `generations.jsonl`; a last line that is no JSON at all is torn and left out, nothing else is."""
+    lines = list(BytesIO(data))  # splits at newlines only; a text may hold other line separators
+    while lines and not lines[-1].strip():
+        lines.pop()
+    found: dict[str, Generation] = {}
+    end = 0
+    for count, line in enumerate(lines, start=1):
+        try:
+            if line.strip():
+                generation = generation_from_json(json.loads(line.decode()))
+                if found.setdefault(generation.id, generation) != generation:
+                    raise ValueError(f"an earlier line has another text for the prompt {generation.id!r}")
+        except ValueError as error:
+            if count == len(lines) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                break
+            raise StorageError(
+                f"{path}, line {count} is not a stored text: {error}. Delete that line and run the same command "
+                "again: only its prompt is decoded anew."
+            ) from error
+        end += len(line)
+    return _Stored(found, end, lacks_newline=end > 0 and data[end - 1 : end] != b"\n")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the operating system refuses into one message for the user."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(_message(path, error)) from error
+
+
+_REMEDIES = (
+    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Make room there, or set runs=<folder> to a larger disk."),
+    ({errno.EACCES, errno.EPERM, errno.EROFS}, "Set runs=<folder> to a folder that you may write."),
+    ({errno.EEXIST, errno.ENOTDIR}, "A file is where a folder is needed: move it, or set another study= or runs=."),
+    ({errno.ENOENT}, "It has not been written yet: run the command that makes it first."),
+)
+
+
+def _message(path: Path, error: OSError) -> str:
+    remedy = next((text for codes, text in _REMEDIES if error.errno in codes), "Check the disk that it lies on.")
+    return f"{path}: {error.strerror or error}. {remedy}"
+
+
+def _lock(file: int, path: Path) -> None:
+    if sys.platform == "win32":
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StorageError(
+            f"{path} is being written by another process. Wait until it ends or stop it, or set another study=."
+        ) from None
+    except OSError as error:
+        # Some network file systems have no locks; two runs at once are then the user's to avoid.
+        if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
+            raise StorageError(_message(path, error)) from error
+
+
+def _unlock(file: int) -> None:
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_UN)

@@ -1,0 +1,79 @@
+import math
+import time
+
+import numpy as np
+import pytest
+
+from cdeval.metrics.diversity import diversity
+from cdeval.metrics.stats import interval, mean, ratio_of_sums
+
+
+def test_statistics_by_hand():
+    rows = np.array([[1.0, 2.0], [3.0, 6.0]])
+    assert mean(rows) == 2.0
+    assert ratio_of_sums(rows) == 0.5
+    assert math.isnan(ratio_of_sums(np.zeros((2, 2))))
+
+
+def test_coverage_of_a_mean():
+    """Some 90 of 100 intervals at 90 % hold the true mean; a percentile slip (5 % as 10 %) leaves these bounds."""
+    rng = np.random.default_rng(1)
+    samples = rng.normal(3.0, 2.0, size=(300, 40, 1))
+    held = [low <= 3.0 <= high for low, high in (interval(s, mean, 0.9, 200, i) for i, s in enumerate(samples))]
+    assert 0.84 <= np.mean(held) <= 0.94
+
+
+def test_width_agrees_with_theory():
+    rows = np.random.default_rng(2).normal(size=(400, 1))
+    low, high = interval(rows, mean, 0.95, 4000, 0)
+    assert high - low == pytest.approx(2 * 1.96 * rows.std(ddof=1) / 20, rel=0.08)
+
+
+def test_columns_of_a_text_stay_together():
+    """With the second column twice the first, every resample has the same ratio: columns drawn apart would spread."""
+    first = np.random.default_rng(3).uniform(1, 100, size=(50, 1))
+    low, high = interval(np.hstack([first, 2 * first]), ratio_of_sums, 0.95, 500, 0)
+    assert low == pytest.approx(0.5)
+    assert high == pytest.approx(0.5)
+
+
+def test_equal_values_fall_back_to_the_percentile(recwarn: pytest.WarningsRecorder):
+    assert interval(np.full((10, 1), 7.0), mean, 0.95, 200, 0) == (7.0, 7.0)
+    assert not recwarn.list
+
+
+def test_skewed_data_shift_the_interval():
+    """BCa moves both ends towards the long tail; the percentile interval ends at 2.5 % and 97.5 % of the resamples."""
+    rows = np.random.default_rng(4).lognormal(0, 1.5, size=(40, 1))
+    low, high = interval(rows, mean, 0.95, 4000, 0)
+    draws = rows[np.random.default_rng(5).integers(40, size=(4000, 40)), 0].mean(1)
+    assert (draws < low).mean() > 0.05
+    assert (draws > high).mean() < 0.01
+
+
+def test_one_text_has_no_interval():
+    assert all(math.isnan(end) for end in interval(np.ones((1, 1)), mean, 0.95, 200, 0))
+    assert all(math.isnan(end) for end in interval(np.ones((0, 1)), mean, 0.95, 200, 0))
+
+
+def test_seed_decides_and_global_state_stays():
+    rows = np.random.default_rng(6).normal(size=(30, 1))
+    before = np.random.get_state()[1].copy()
+    assert interval(rows, mean, 0.95, 300, 1) == interval(rows, mean, 0.95, 300, 1)
+    assert interval(rows, mean, 0.95, 300, 1) != interval(rows, mean, 0.95, 300, 2)
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+
+
+def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch):
+    """Memory is bounded by working in parts: the parts must add up to the same resamples and leave-one-outs."""
+    rows = np.random.default_rng(7).lognormal(size=(60, 2))
+    whole = interval(rows, ratio_of_sums, 0.95, 500, 0)
+    monkeypatch.setattr("cdeval.metrics.stats._LARGEST_GATHER", 7 * 60 * 2)
+    assert interval(rows, ratio_of_sums, 0.95, 500, 0) == pytest.approx(whole, rel=1e-12)
+
+
+def test_fast_enough_for_a_report():
+    counts = np.random.default_rng(8).integers(1, 100, size=(300, 6))
+    start = time.perf_counter()
+    interval(counts, diversity, 0.95, 2000, 0)
+    assert time.perf_counter() - start < 2.0  # 0.1 s alone; a Python loop over draws takes far longer

@@ -1,0 +1,161 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from cdeval.config import MetricsConfig
+from cdeval.errors import ModelError
+from cdeval.metrics import suite
+from cdeval.metrics.coherence import Embedder
+from cdeval.metrics.suite import METRICS, Judges, score_arms
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Generation
+
+CONFIG = MetricsConfig(mauve_seeds=2, bootstrap_draws=200)
+
+
+def embed(texts: list[str]) -> np.ndarray:
+    """Letters counted, so that like texts are near and all texts have a direction."""
+    return np.array([[text.count(letter) + 0.1 for letter in "aeioust"] for text in texts], dtype=np.float32)
+
+
+@pytest.fixture
+def judges(tiny: Callable[[str], LanguageModel]) -> Judges:
+    return Judges(tiny("gpt2"), Embedder(embed, "letters"))
+
+
+@pytest.fixture
+def write(tiny: Callable[[str], LanguageModel]) -> Callable[[str, int], list[Generation]]:
+    """Arms of 24 texts whose words and tokens belong together."""
+    tokenizer = tiny("gpt2").tokenizer
+    words = ["quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "runs", "into", "forest", "near", "river"]
+
+    def arm(kind: str, seed: int) -> list[Generation]:
+        rng = np.random.default_rng(seed)
+        texts = []
+        for i in range(24):
+            chosen = ["dog"] * 12 if kind == "dull" else rng.choice(words, size=12).tolist()
+            ids = tokenizer(" " + " ".join(chosen))["input_ids"][:20]
+            prompt = f"the {words[i % 10]}"
+            texts.append(
+                Generation(
+                    f"{i}",
+                    prompt,
+                    tuple(tokenizer(prompt)["input_ids"]),
+                    "r",
+                    tokenizer.decode(ids),
+                    tuple(ids),
+                    None,
+                    None,
+                )
+            )
+        return texts
+
+    return arm
+
+
+def test_known_truths(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    human, dull, varied = write("varied", 0), write("dull", 0), write("varied", 1)
+    scores = score_arms({"dull": dull, "varied": varied, "human": human}, human, judges, CONFIG)
+    assert list(scores) == ["dull", "varied", "human"]
+    assert all(tuple(found) == METRICS for found in scores.values())
+    assert scores["dull"]["diversity"].value < 0.2
+    assert scores["varied"]["diversity"].value > 0.5
+    assert scores["dull"]["mauve"].value < scores["varied"]["mauve"].value
+    assert scores["varied"]["tokens"].value == 20
+    assert math.isnan(scores["human"]["mauve"].value)
+    product = np.prod([1 - scores["varied"][f"rep_{order}"].value for order in (2, 3, 4)])
+    assert scores["varied"]["diversity"].value == pytest.approx(product)
+    for found in scores["varied"].values():
+        assert found.low <= found.value <= found.high
+        assert (found.n, found.missing) == (24, 0)
+
+
+def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    """What is shared between arms (embeddings, features, batches) must not leak from one to the other."""
+    human, one, two = write("varied", 0), write("varied", 1), write("dull", 2)
+    together = score_arms({"two": two, "one": one}, human, judges, CONFIG, seed=3)["one"]
+    alone = score_arms({"one": one}, human, judges, CONFIG, seed=3)["one"]
+    for name in METRICS:
+        assert together[name].value == pytest.approx(alone[name].value, rel=1e-6), name
+        assert together[name].low == pytest.approx(alone[name].low, rel=1e-6), name
+
+
+def test_empty_continuations_are_counted_and_never_zero(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    human, arm = write("varied", 0), write("varied", 1)
+    full = score_arms({"arm": arm[1:]}, human, judges, CONFIG)["arm"]
+    arm[0] = replace(arm[0], continuation="", token_ids=())
+    found = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
+    for name in METRICS:
+        if name != "tokens":
+            assert (found[name].n, found[name].missing) == (23, 1), name
+            assert found[name].value == pytest.approx(full[name].value, rel=1e-6), name
+    assert (found["tokens"].n, found["tokens"].missing) == (24, 0)
+    assert found["tokens"].value == pytest.approx(20 * 23 / 24)
+
+
+def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    silent = [replace(text, continuation="", token_ids=()) for text in write("varied", 0)]
+    for arm in (silent, []):
+        found = score_arms({"arm": arm}, write("varied", 1), judges, CONFIG)["arm"]
+        for name in set(METRICS) - {"tokens"}:
+            assert math.isnan(found[name].value), name
+            assert (found[name].n, found[name].missing) == (0, len(arm)), name
+            assert found[name].note, name
+
+
+def test_one_text_has_values_but_no_intervals(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    found = score_arms({"arm": write("varied", 0)[:1]}, None, judges, CONFIG)["arm"]
+    for name in set(METRICS) - {"mauve"}:
+        assert math.isfinite(found[name].value), name
+        assert math.isnan(found[name].low), name
+
+
+def test_a_prompt_continued_twice_is_refused(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    arm = write("varied", 0)
+    with pytest.raises(ValueError, match="'arm' continues prompt '0' twice"):
+        score_arms({"arm": [*arm, arm[0]]}, None, judges, CONFIG)
+
+
+def test_an_unreadable_embedder_fails_before_the_model_runs(
+    judges: Judges, write: Callable[[str, int], list[Generation]]
+):
+    """The cheap mistakes show first: a wrong folder must not cost an hour of scoring."""
+    calls: list[object] = []
+    hook = judges.scorer.model.register_forward_pre_hook(lambda *seen: calls.append(seen))
+    with pytest.raises(ModelError, match="not a folder"):
+        score_arms({"arm": write("varied", 0)}, None, replace(judges, embedder="/no/such/folder"), CONFIG)
+    hook.remove()
+    assert not calls
+
+
+def test_a_named_embedder_is_loaded_on_the_models_device(
+    judges: Judges, write: Callable[[str, int], list[Generation]], monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        suite, "load_embedder", lambda name, device: (asked.append((name, device)), Embedder(embed, "named"))[1]
+    )
+    found = score_arms({"arm": write("varied", 0)}, None, replace(judges, embedder="some/name"), CONFIG)["arm"]
+    assert asked == [("some/name", "cpu")]
+    assert found["coherence"].note == "named"
+
+
+def test_notes_name_the_models(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    found = score_arms({"arm": write("varied", 0)}, write("varied", 1), judges, CONFIG)["arm"]
+    assert found["coherence"].note == "letters"
+    assert "tiny gpt2" in found["perplexity_expert"].note
+    assert "tiny gpt2" in found["mauve"].note
+
+
+def test_the_featurizer_changes_mauve_only(
+    judges: Judges, tiny: Callable[[str], LanguageModel], write: Callable[[str, int], list[Generation]]
+):
+    human, arm = write("varied", 0), write("varied", 1)
+    own = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
+    other = score_arms({"arm": arm}, human, replace(judges, featurizer=tiny("llama")), CONFIG)["arm"]
+    assert "tiny llama" in other["mauve"].note
+    assert other["mauve"].value != own["mauve"].value
+    assert {name: other[name] for name in METRICS if name != "mauve"} == {n: own[n] for n in METRICS if n != "mauve"}

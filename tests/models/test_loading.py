@@ -1,0 +1,116 @@
+"""Opening models: folders, number formats, fingerprints, and clear refusals."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from cdeval.config import Ban, Dtype, ExpertConfig
+from cdeval.errors import CdevalError, ModelError
+from cdeval.models.loading import LanguageModel, choose_dtype, fingerprint, open_model
+from cdeval.models.vocabulary import banned_tokens, end_tokens
+from tests.conftest import build_model
+
+
+def test_a_saved_folder_opens_with_the_same_logits(tiny_gpt2_folder: Path) -> None:
+    opened = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.float32))
+    assert opened.config.num_hidden_layers == 12
+    lm = opened.load()
+    original = build_model("gpt2", n_layer=12, n_positions=512)
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(lm.model(ids).logits, original(ids).logits)
+    assert lm.fingerprint == fingerprint(original)
+    assert not lm.model.training
+
+
+def test_weights_come_in_the_format_that_was_asked_for(tiny_gpt2_folder: Path) -> None:
+    lm = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.bfloat16)).load()
+    assert lm.dtype == torch.bfloat16
+
+
+def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, probe, lambda: False)
+    assert choose_dtype(Dtype.auto, cpu) == torch.float32
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert choose_dtype(Dtype.auto, cpu) == torch.bfloat16
+    assert choose_dtype(Dtype.float32, cpu) == torch.float32
+
+
+def test_one_changed_weight_changes_the_fingerprint() -> None:
+    model = build_model("llama")
+    before = fingerprint(model)
+    model.model.layers[2].mlp.up_proj.weight[0, 0] += 1.0
+    assert fingerprint(model) != before
+
+
+def test_special_tokens_and_empty_rows_are_banned(tiny: Callable[[str], LanguageModel]) -> None:
+    lm = tiny("gpt2")
+    assert end_tokens(lm.model, lm.tokenizer) == (0,)
+    assert banned_tokens(Ban.none, lm.model, lm.tokenizer) == ()
+    assert banned_tokens(Ban.eos, lm.model, lm.tokenizer) == (0,)
+    assert banned_tokens(Ban.special, lm.model, lm.tokenizer) == (0, 1, 126, 127)
+
+
+def test_several_end_tokens_are_all_ends(tokenizer: PreTrainedTokenizerFast) -> None:
+    model = build_model("llama")
+    model.generation_config.eos_token_id = [7, 9]
+    assert end_tokens(model, tokenizer) == (0, 7, 9)
+
+
+def without_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def with_torn_weights(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def with_pickled_weights(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def with_an_unknown_architecture(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "bloom"}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_config, "folder without a model"),
+        (without_weights, "safetensors"),
+        (with_torn_weights, "cannot be opened"),
+        (with_pickled_weights, "Only safetensors weights are read"),
+        (with_an_unknown_architecture, "'bloom'"),
+    ],
+)
+def test_spoilt_folders_are_refused_clearly(
+    tiny_gpt2_folder: Path, tmp_path: Path, spoil: Callable[[Path], None], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_gpt2_folder, folder)
+    spoil(folder)
+    with pytest.raises(ModelError, match=message):
+        open_model(ExpertConfig(name=str(folder))).load()
+
+
+def test_missing_folders_devices_and_assets_are_refused_clearly(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="not a folder"):
+        open_model(ExpertConfig(name=str(tmp_path / "nowhere")))
+    with pytest.raises(ModelError, match="expected auto, cpu, cuda"):
+        open_model(ExpertConfig(name=str(tmp_path), device="toaster")) if (tmp_path / "config.json").write_text(
+            "{}"
+        ) else None
+    with pytest.raises(CdevalError, match="embedded:smollm2"):
+        open_model(ExpertConfig(name="embedded:smolm2"))
