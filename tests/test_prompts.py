@@ -187,12 +187,9 @@ class TestFile:
         found = load_file(tmp_path / "p.jsonl", '{"prompt": "a\u2028b\u0085c"}\n{"prompt": "d"}')
         assert [prompt.text for prompt in found.prompts] == ["a\u2028b\u0085c", "d"]
 
-    def test_every_item_is_used_whatever_the_split(self, tmp_path: Path) -> None:
-        content = jsonl(*({"prompt": f"prompt {n}"} for n in range(40)))
-        assert len(load_file(tmp_path / "p.jsonl", content, split=Split.tune).prompts) == 40
-
     def test_a_limit_keeps_the_order_of_the_file(self, tmp_path: Path) -> None:
         content = jsonl(*({"id": 100 - n, "prompt": f"prompt {n}"} for n in range(40)))
+        assert len(load_file(tmp_path / "p.jsonl", content, split=Split.tune).prompts) == 40, "files have no splits"
         ids = [int(prompt.id) for prompt in load_file(tmp_path / "p.jsonl", content, limit=8).prompts]
         assert len(ids) == 8
         assert ids == sorted(ids, reverse=True)
@@ -300,5 +297,4 @@ def test_the_embedded_texts_are_clean_prose(source: PromptSource, least: int) ->
     assert not [text for text in texts if set(text) & set("[]{}|<>\ufffc")]
     assert not [text for text in texts if any(sign in text for sign in ("''", "==", "()", "( ", " ,", "  ", "http"))]
     assert [text for text in texts if text[0] == text[0].strip()] == texts
-    ids = [prompt.id for prompt in found.prompts]
-    assert len(set(ids)) == len(ids)
+    assert len({prompt.id for prompt in found.prompts}) == len(found.prompts)

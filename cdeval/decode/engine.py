@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config import SearchKind
-from cdeval.decode.amateurs import EarlyExits
-from cdeval.decode.beam import backtrack, best_extensions, survivors
+from cdeval.decode.amateurs import AmateurPart, EarlyExits
+from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
 from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
 from cdeval.decode.objective import ban, log_probs
@@ -26,6 +26,10 @@ from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
 from cdeval.records import Setting
+
+# Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
+# in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
+LANES_AT_ONCE = 2
 
 
 class Lane(NamedTuple):
@@ -156,6 +160,9 @@ class _Run:
         self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
         self._beams = setting.beams
         self._position = 0  # of the token that the next step feeds
+        size = LANES_AT_ONCE if expert.device.type == "cpu" else lanes
+        slices = [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
+        self._parts = [(part, amateurs.part(part)) for part in slices]
         device = expert.device
         self._totals: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
         self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
@@ -202,11 +209,13 @@ class _Run:
     ) -> None:
         lanes = hidden.shape[0]
         logits = self._expert.parts.logits(torch.cat([hidden, *self._amateurs.finished_rows(exits)]))
-        log_expert = ban(log_probs(logits[:lanes]), self._banned)
-        scores = self._amateurs.scores(log_expert, logits[lanes:])
-        choice = best_extensions(scores, self._totals, self._candidates)
-        picked = log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
-        logprobs = self._logprobs.gather(1, choice.parent) + picked
+        expert_logits, amateur_logits = logits[:lanes], logits[lanes:]
+        found = [
+            self._choose(expert_logits[part], amateur_logits[amateur.rows], self._totals[part], amateur)
+            for part, amateur in self._parts
+        ]
+        choice = Choice(*(torch.cat(columns) for columns in zip(*(of_part for of_part, _ in found), strict=True)))
+        logprobs = self._logprobs.gather(1, choice.parent) + torch.cat([picked for _, picked in found])
         if len(self._ends):
             ends = torch.isin(choice.token, self._ends)
             self._endings.note(choice, ends, logprobs, len(self.tokens), self._beams)
@@ -216,6 +225,19 @@ class _Run:
         self.tokens.append(choice.token)
         self._parents.append(choice.parent)
         self.cache.reorder(choice.parent)
+
+    def _choose(
+        self,
+        expert_logits: Float[Tensor, "lane beam vocab"],
+        amateur_logits: Float[Tensor, "contrasted beam vocab"],
+        totals: Float[Tensor, "lane beam"],
+        amateur: AmateurPart,
+    ) -> tuple[Choice, Float[Tensor, "lane choice"]]:
+        """The best extensions of some lanes, and the expert's log-probability of each one's token."""
+        log_expert = ban(log_probs(expert_logits), self._banned)
+        choice = best_extensions(amateur.scores(log_expert, amateur_logits), totals, self._candidates)
+        place = choice.parent * log_expert.shape[-1] + choice.token
+        return choice, log_expert.flatten(1).gather(1, place)
 
     def settled(self) -> bool:
         """Whether every text has ended; only asked where texts may end."""

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config import TemperatureForm
@@ -26,12 +26,15 @@ from cdeval.records import Setting
 
 
 class Knobs(NamedTuple):
-    """The objective's settings, one value a lane, shaped to broadcast over beams and vocabulary."""
+    """The objective's settings, one value a lane, shaped to broadcast over beams and vocabulary.
+
+    Both temperature forms are one expression, log p_a(x; T) = outer * log softmax(z_a / inner): the softmax form has
+    inner = T and outer = 1, the logprob form inner = 1 and outer = 1 / T.
+    """
 
     log_alpha: Float[Tensor, "lane 1 1"]
-    beta: Float[Tensor, "lane 1 1"]
-    temperature: Float[Tensor, "lane 1 1"]
-    renormalised: Bool[Tensor, "lane 1 1"]  # the softmax form
+    inner: Float[Tensor, "lane 1 1"]
+    weight: Float[Tensor, "lane 1 1"]  # beta * outer
 
 
 def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
@@ -40,42 +43,23 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
+    renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
+    pairs = list(zip(settings, renormalised, strict=True))
     return Knobs(
         log_alpha=column([math.log(setting.alpha) for setting in settings]),
-        beta=column([float(setting.beta) for setting in settings]),
-        temperature=column([float(setting.temperature) for setting in settings]),
-        renormalised=column(
-            [float(setting.temperature_form is TemperatureForm.softmax) for setting in settings]
-        ).bool(),
+        inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs]),
+        weight=column([setting.beta / (1.0 if softmax else setting.temperature) for setting, softmax in pairs]),
     )
 
 
 def log_probs(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows vocab"]:
     """Log-softmax in float32, whatever the logits are."""
-    return torch.log_softmax(logits.float(), dim=-1)
+    return torch.log_softmax(logits, dim=-1, dtype=torch.float32)
 
 
 def ban(log_expert: Float[Tensor, "*rows vocab"], banned: Int[Tensor, " banned"]) -> Float[Tensor, "*rows vocab"]:
     """The expert's log-probabilities with the banned tokens at -inf, not re-normalised; changes its argument."""
     return log_expert.index_fill_(-1, banned, -math.inf)
-
-
-def amateur_log_probs(
-    logits: Float[Tensor, "lane beam vocab"],
-    temperature: Float[Tensor, "lane 1 1"],
-    renormalised: Bool[Tensor, "lane 1 1"],
-) -> Float[Tensor, "lane beam vocab"]:
-    """The amateur at temperature T, in either form: they differ by the log-sum-exp of log softmax(z) / T."""
-    scaled = log_probs(logits).div_(temperature)
-    normaliser = torch.logsumexp(scaled, dim=-1, keepdim=True)
-    return scaled.sub_(normaliser * renormalised)
-
-
-def plausible(
-    log_expert: Float[Tensor, "lane beam vocab"], log_alpha: Float[Tensor, "lane 1 1"]
-) -> Bool[Tensor, "lane beam vocab"]:
-    """V_head: the tokens at least alpha times as probable as the expert's best one."""
-    return log_expert >= log_expert.amax(dim=-1, keepdim=True) + log_alpha
 
 
 def contrast(
@@ -88,6 +72,7 @@ def contrast(
         amateur_logits: raw logits, any float dtype.
         knobs: one setting a lane.
     """
-    log_amateur = amateur_log_probs(amateur_logits, knobs.temperature, knobs.renormalised)
-    scores = log_expert - knobs.beta * log_amateur
-    return scores.masked_fill_(~plausible(log_expert, knobs.log_alpha), -math.inf)
+    log_amateur = log_probs(amateur_logits.float() / knobs.inner)
+    scores = log_amateur.mul_(-knobs.weight).add_(log_expert)
+    threshold = log_expert.amax(dim=-1, keepdim=True) + knobs.log_alpha
+    return scores.masked_fill_(log_expert < threshold, -math.inf)

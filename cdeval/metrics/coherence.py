@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
+from cdeval.models.loading import quiet_transformers
 from cdeval.records import Generation
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
@@ -46,9 +47,10 @@ def load_embedder(name: str, device: str = "cpu") -> Embedder:
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
     try:
-        model = SentenceTransformer(
-            name, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
-        )
+        with quiet_transformers():
+            model = SentenceTransformer(
+                name, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
     except (OSError, ValueError) as error:
         raise ModelError(
             f"The sentence embedder {name!r} cannot be read: expected a sentence-transformers model with safetensors "

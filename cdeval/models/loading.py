@@ -72,7 +72,7 @@ class OpenedModel:
 
         Raises: ModelError: there are none in safetensors, they do not fit the configuration, or memory is short.
         """
-        with _reporting(self.name), _quiet_transformers():
+        with _reporting(self.name), quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(
                 self.path,
                 revision=self.revision,
@@ -112,7 +112,7 @@ def open_model(config: ExpertConfig) -> OpenedModel:
     path = _locate(config.name, config.revision)
     device = choose_device(config.device)
     revision = None if Path(path).is_dir() else config.revision
-    with _reporting(config.name), _quiet_transformers():
+    with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         anatomy_of(model_config, config.name)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -188,7 +188,7 @@ def _locate(name: str, revision: str | None) -> str:
         raise ModelError(
             f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder."
         )
-    require_hub(asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES)
+    require_hub(asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES, repo=name)
     return name
 
 
@@ -215,7 +215,7 @@ def _reporting(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hold back loading bars and notices: the screen belongs to the study; errors still come as exceptions."""
     verbosity = transformers.logging.get_verbosity()
     bars = transformers.logging.is_progress_bar_enabled()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cdeval.config import TemperatureForm
-from cdeval.decode.objective import Knobs, amateur_log_probs, ban, contrast, knobs, log_probs, plausible
+from cdeval.decode.objective import Knobs, ban, contrast, knobs, log_probs
 from tests.decode.oracles import early_exit
 
 EXPERT = torch.tensor([[[0.5, 0.3, 0.15, 0.05]]]).log()
@@ -31,10 +31,9 @@ def test_beta_weighs_the_amateur() -> None:
 
 def test_the_two_temperature_forms_by_hand() -> None:
     """T = 0.5 squares the amateur; only the softmax form divides by the sum of squares, 0.52."""
-    halved = {form: knobs([early_exit(1, temperature_form=form)], torch.device("cpu")) for form in TemperatureForm}
-    softmax, logprob = (
-        amateur_log_probs(AMATEUR, halved[form].temperature, halved[form].renormalised)[0, 0]
-        for form in (TemperatureForm.softmax, TemperatureForm.logprob)
+    logprob, softmax = (
+        -contrast(torch.zeros_like(AMATEUR), AMATEUR, one(alpha=1.0, temperature=0.5, temperature_form=form))[0, 0]
+        for form in (TemperatureForm.logprob, TemperatureForm.softmax)
     )
     assert logprob.tolist() == pytest.approx([2 * math.log(p) for p in (0.7, 0.1, 0.1, 0.1)], abs=1e-6)
     assert softmax.tolist() == pytest.approx([math.log(p * p / 0.52) for p in (0.7, 0.1, 0.1, 0.1)], abs=1e-6)
@@ -64,7 +63,8 @@ def test_low_precision_logits_are_scored_in_float32() -> None:
 def test_a_banned_token_sets_no_threshold() -> None:
     """The ban comes before the mask: the best allowed token is always plausible, whatever the banned one had."""
     log_expert = ban(torch.tensor([[[0.98, 0.015, 0.005]]]).log(), torch.tensor([0]))
-    assert plausible(log_expert, one(alpha=0.5).log_alpha)[0, 0].tolist() == [False, True, False]
+    scores = contrast(log_expert, torch.zeros(1, 1, 3), one(alpha=0.5))
+    assert torch.isfinite(scores)[0, 0].tolist() == [False, True, False]
 
 
 def test_every_lane_has_its_own_settings() -> None:

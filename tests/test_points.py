@@ -1,0 +1,58 @@
+"""Points: which rows a study has, and when two of them share a run folder."""
+
+from dataclasses import replace
+
+import pytest
+
+from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, RunConfig, SearchConfig, SearchKind
+from cdeval.points import Point, Role, plan_points
+from cdeval.records import Prompt
+
+PROMPT = Prompt("a-1", "Once", (5, 6), " upon a time", (7, 8, 9))
+
+
+def config(**changes: object) -> RunConfig:
+    plain = RunConfig(expert=ExpertConfig(name="x"), amateur=AmateurConfig(layer=2))
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+def points(run: RunConfig, model: str = "weights", prompts: tuple[Prompt, ...] = (PROMPT,)) -> dict[Role, Point]:
+    return {point.role: point for point in plan_points(run, model, prompts)}
+
+
+def test_an_arm_comes_with_its_controls() -> None:
+    assert list(points(config())) == [Role.arm, Role.control, Role.human]
+    assert list(points(config(controls=False))) == [Role.arm]
+    assert list(points(config(amateur=AmateurConfig(AmateurKind.none)))) == [Role.arm, Role.human]
+    no_reference = replace(PROMPT, reference=None, reference_token_ids=None)
+    assert list(points(config(), prompts=(no_reference,))) == [Role.arm, Role.control]
+
+
+def test_the_control_is_the_same_whatever_the_contrast() -> None:
+    """Else a sweep would decode the expert alone once a point."""
+    one, other = config(), config(amateur=AmateurConfig(layer=3))
+    other.contrast.alpha = 0.5
+    assert points(one)[Role.control] == points(other)[Role.control]
+    assert points(one)[Role.arm].digest != points(other)[Role.arm].digest
+    alone = points(config(amateur=AmateurConfig(AmateurKind.none)))[Role.arm]
+    assert alone.folder == points(one)[Role.control].folder
+
+
+@pytest.mark.parametrize("part", ["model", "prompt", "search", "reference"])
+def test_everything_that_shapes_a_text_changes_the_folder(part: str) -> None:
+    changed = {
+        "model": points(config(), model="other weights"),
+        "prompt": points(config(), prompts=(replace(PROMPT, token_ids=(5, 7)),)),
+        "search": points(config(search=SearchConfig(max_new_tokens=9))),
+        "reference": points(config(), prompts=(replace(PROMPT, reference=" else"),)),
+    }[part]
+    assert changed[Role.arm].folder != points(config())[Role.arm].folder
+
+
+def test_names_are_readable_and_fit_a_file_system() -> None:
+    arm = points(config())[Role.arm]
+    assert arm.label == "early_exit k=2 α=0.1 β=1 T=1, beam 5"
+    assert arm.folder == f"early_exit-k2-a0.1-b1-t1-beam-5-{arm.digest[:8]}"
+    greedy = points(config(search=SearchConfig(kind=SearchKind.greedy, beams=1)))[Role.control]
+    assert greedy.label == "expert alone, greedy"
+    assert greedy.folder.isascii()

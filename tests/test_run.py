@@ -1,0 +1,236 @@
+"""The command, end to end on a tiny checkpoint: as a user types it, and as a user mistypes it."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog and runs into the forest near the old river. " * 3,
+    "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
+    "A small model writes what a large model would rather not say, and that is the whole point. " * 3,
+]
+SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=1", "amateur.layer=6"]
+
+
+@pytest.fixture(scope="session")
+def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": text}) for i, text in enumerate(TEXTS)))
+    return path
+
+
+def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`python -m cdeval.run` in a folder of its own, with every warning shown."""
+    return subprocess.run(
+        [sys.executable, "-m", "cdeval.run", *arguments],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def on(folder: Path, prompts: Path, *more: str) -> list[str]:
+    return [f"expert.name={folder}", "prompts=file", f"prompts.path={prompts}", *SMALL, *more]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, prompts_file: Path) -> tuple[Path, str]:
+    """One finished study and what it printed."""
+    cwd = tmp_path_factory.mktemp("study")
+    done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first"), cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "runs" / "first", done.stdout
+
+
+def folders(study: Path) -> dict[str, Path]:
+    return {path.name.split("-")[0]: path for path in study.iterdir() if path.is_dir()}
+
+
+def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None:
+    study, _ = finished
+    rows = folders(study)
+    assert set(rows) == {"early_exit", "expert", "human"}
+    for row in rows.values():
+        names = {path.name for path in row.iterdir()}
+        files = {"config.yaml", "provenance.json", "generations.jsonl", "metrics.json", "costs.json", "summary.json"}
+        assert files <= names
+        assert yaml.safe_load((row / "config.yaml").read_text())["amateur"] == {"kind": "early_exit", "layer": 6}
+
+
+def test_every_text_has_exactly_the_tokens_asked_for(finished: tuple[Path, str]) -> None:
+    study, _ = finished
+    for row in folders(study).values():
+        lines = [json.loads(line) for line in (row / "generations.jsonl").read_text().splitlines()]
+        assert [line["id"] for line in lines] == ["text-0", "text-1", "text-2"]
+        assert all(len(line["token_ids"]) == 8 and len(line["prompt_token_ids"]) == 32 for line in lines)
+
+
+def test_the_table_shows_what_the_files_say(finished: tuple[Path, str]) -> None:
+    study, printed = finished
+    for name, row in folders(study).items():
+        summary = json.loads((row / "summary.json").read_text())
+        assert summary["texts"] == 3
+        assert f"{summary['coherence']:.3f}".lstrip("0") in printed
+        assert (summary.get("total_flops") is None) == (name == "human")
+    arm = json.loads((folders(study)["early_exit"] / "summary.json").read_text())
+    assert arm["flops_overhead"] == arm["amateur_flops"] / (arm["expert_prefill_flops"] + arm["expert_decode_flops"])
+    assert arm["flops_overhead"] > 0
+    assert json.loads((folders(study)["expert"] / "summary.json").read_text())["flops_overhead"] == 0
+
+
+def test_nothing_is_left_outside_the_study(finished: tuple[Path, str]) -> None:
+    study, _ = finished
+    assert [path.name for path in study.parent.parent.iterdir()] == ["runs"]
+
+
+def test_an_interrupted_study_continues_and_reuses_its_texts(
+    finished: tuple[Path, str], tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
+) -> None:
+    """A torn last line costs that text alone; the others are reused (one is marked here, to be recognised)."""
+    study, _ = finished
+    shutil.copytree(study, tmp_path / "runs" / "first")
+    arm = folders(tmp_path / "runs" / "first")["early_exit"]
+    whole = (arm / "generations.jsonl").read_text().splitlines(keepends=True)
+    marked = {**json.loads(whole[0]), "continuation": " a marked text"}
+    (arm / "generations.jsonl").write_text(json.dumps(marked) + "\n" + whole[1] + whole[2][:40])
+    (arm / "summary.json").unlink()
+    again = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first"), tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "reused" in again.stderr
+    now = (arm / "generations.jsonl").read_text().splitlines(keepends=True)
+    assert json.loads(now[0])["continuation"] == " a marked text"
+    assert [json.loads(line) for line in now[1:]] == [json.loads(line) for line in whole[1:]]
+    assert (arm / "summary.json").exists()
+
+
+def test_whole_prompts_of_several_lengths_keep_their_ids(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
+    items = [
+        {"id": "short", "prompt": "The quick brown", "reference": " fox jumps over the lazy dog and runs"},
+        {"id": "long", "prompt": "Researchers said on Monday that", "reference": " the results of the study were"},
+        {"id": "bare", "prompt": "A small model writes"},
+    ]
+    (tmp_path / "p.json").write_text(json.dumps(items))
+    more = ["study=mixed", "tracking=none", "search=greedy", "search.max_new_tokens=5", "cost.latency_repeats=0"]
+    done = cdeval(on(tiny_gpt2_folder, tmp_path / "p.json", *more), tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = folders(tmp_path / "runs" / "mixed")
+    lines = [json.loads(line) for line in (rows["early_exit"] / "generations.jsonl").read_text().splitlines()]
+    assert {line["id"]: line["prompt"] for line in lines} == {item["id"]: item["prompt"] for item in items}
+    assert {line["id"] for line in map(json.loads, (rows["human"] / "generations.jsonl").read_text().splitlines())} == {
+        "short",
+        "long",
+    }
+
+
+def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
+    """What the workflow runs on gpt2 small from the hub, here on a folder; its prompts come from the package index."""
+    done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", "prompts.prompt_tokens=8"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "early_exit k=10" in done.stdout
+
+
+def test_a_sweep_runs_every_point_and_names_the_one_that_fails(
+    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
+) -> None:
+    more = ["--multirun", "amateur.layer=4,12,5", "tracking=none", "cost.latency_repeats=0", "study=sweep"]
+    done = cdeval([*on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
+    assert done.returncode == 2
+    assert "amateur.layer=12 is outside" in done.stderr
+    arms = [path.name for path in (tmp_path / "runs" / "sweep").iterdir() if path.name.startswith("early_exit")]
+    assert sorted(name.split("-")[1] for name in arms) == ["k4", "k5"]
+
+
+# What was typed, and what the message must say; <tiny> and <prompts> stand for a good model and good prompts.
+MISTAKES: list[tuple[list[str], str]] = [
+    (["contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
+    (["+contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
+    (["+layer=3"], "unknown setting 'layer'"),
+    (["amatuer=none"], "Did you mean 'amateur'?"),
+    (["contrast.alpha=high"], "'high' of type 'str' could not be converted to Float"),
+    (["search.beams=2.5"], "could not be converted to Integer"),
+    (["contrast.temperature_form=log"], "expected one of [softmax, logprob]"),
+    (["search=beem"], "Could not find 'search/beem', Available options in 'search': beam, greedy"),
+    (["contrast.alpha=0"], "contrast.alpha=0.0 is out of range: expected a number in (0, 1]"),
+    (["contrast.alpha=1.5"], "(0, 1]"),
+    (["contrast.temperature=0"], "contrast.temperature=0.0 is out of range: expected a number > 0"),
+    (["contrast.temperature=nan"], "expected a number > 0"),
+    (["contrast.beta=-1"], "expected a number >= 0"),
+    (["search.beams=0"], "search.beams=0 is out of range: expected at least 1"),
+    (["search.max_new_tokens=0"], "expected at least 1"),
+    (["search=greedy", "search.beams=5"], "greedy search has 1 beam"),
+    (["study=../elsewhere"], "cannot name a folder"),
+    (["expert=hub"], "expert.name has no value"),
+    (["prompts=file"], "prompts=file needs prompts.path"),
+    (["contrast.alpha=0.1,0.2"], "add --multirun"),
+    (["<tiny>", "<prompts>", "amateur.layer=12"], "L=12 blocks, and an exit comes after 1 to 11"),
+    (["<tiny>", "<prompts>", "amateur.layer=0"], "amateur.layer=0 is out of range"),
+    (["<tiny>", "<prompts>", "amateur.layer=null"], "amateur=early_exit needs amateur.layer"),
+    (["<tiny>", "<prompts>", "search.max_new_tokens=600", "prompts.prompt_tokens=1"], "texts are too short"),
+    (["<tiny>", "prompts=file", "prompts.path=whole.jsonl", "search.max_new_tokens=510"], "exceed the context"),
+    (["<tiny>", "prompts=file", "prompts.path=nowhere.jsonl"], "nowhere.jsonl"),
+    (["<tiny>", "prompts=file", "prompts.path=empty.jsonl"], "empty"),
+    (["<tiny>", "prompts=file", "prompts.path=field.jsonl"], "promt"),
+    (["<tiny>", "prompts=file", "prompts.path=broken.jsonl"], "line 2"),
+    (["<tiny>", "prompts=file", "prompts.path=latin.jsonl"], "UTF-8"),
+    (["expert.name=./nowhere"], "not a folder"),
+    (["expert.name=empty_folder"], "folder without a model"),
+    (["expert=gpt2"], "could not be reached"),
+    (["expert.name=embedded:gpt2"], "embedded:smollm2"),
+    (["expert.dtype=float8"], "expected one of [auto, float32, bfloat16, float16]"),
+    (["<tiny>", "<prompts>", "expert.device=toaster"], "expected auto, cpu, cuda"),
+    (["<tiny>", "<prompts>", "runs=a_file"], "a_file"),
+]
+
+
+@pytest.fixture(scope="session")
+def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that can be wrong with a prompts file."""
+    folder = tmp_path_factory.mktemp("messy")
+    (folder / "empty.jsonl").write_text("")
+    (folder / "field.jsonl").write_text('{"promt": "The quick brown fox"}\n')
+    (folder / "broken.jsonl").write_text('{"prompt": "The quick"}\n{"prompt": "brown\n{"prompt": "fox"}\n')
+    (folder / "latin.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
+    (folder / "whole.jsonl").write_text('{"prompt": "The quick brown fox jumps over the lazy dog"}\n')
+    (folder / "a_file").write_text("not a folder")
+    (folder / "empty_folder").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[" ".join(typed) for typed, _ in MISTAKES])
+def test_a_mistake_gets_one_clear_message(
+    typed: list[str], expected: str, messy: Path, tiny_gpt2_folder: Path, prompts_file: Path
+) -> None:
+    stand_ins = {
+        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
+        "<prompts>": ["prompts=file", f"prompts.path={prompts_file}"],
+    }
+    arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
+    if "<tiny>" in typed and not any(argument.startswith("amateur.layer") for argument in typed):
+        arguments.append("amateur.layer=6")
+    failed = cdeval([*arguments, "tracking=none"], messy, HF_HUB_OFFLINE="1")
+    assert failed.returncode == 2, failed.stderr
+    (message,) = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
+    assert expected in message
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
+    """A limit on file sizes stands in for the disk: every write beyond it fails."""
+    command = " ".join(
+        [sys.executable, "-m", "cdeval.run", *on(tiny_gpt2_folder, prompts_file, "study=full", "tracking=none")]
+    )
+    script = f"trap '' XFSZ; ulimit -f 4; {command} execution.max_lanes=1"
+    failed = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert failed.returncode == 2, failed.stderr
+    assert "error: " in failed.stderr
+    assert "Traceback" not in failed.stderr
