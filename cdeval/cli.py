@@ -2,10 +2,11 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -21,37 +22,55 @@ _PACKAGE = Path(__file__).resolve().parent
 # In a wheel conf/ travels inside the package; in a checkout it stands beside it.
 CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
-# Config groups that are not fields of RunConfig: bundles of settings, added with `+`.
+_TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
+
+# Config groups that are not fields of a root: bundles of settings, added with `+`.
 BUNDLES = ("preset", "sweep")
+
+T = TypeVar("T")
+
+
+class Schema(NamedTuple, Generic[T]):
+    """What a command's configuration must be."""
+
+    root: type[T]
+    validate: Callable[[T], T]  # checks every range, returns the same object. Raises: ConfigError
+
+
+RUN = Schema(RunConfig, validate)
 
 
 def run_command(task: Callable[[RunConfig], None], config_name: str = "run") -> None:
+    """As `run_schema`, for the commands that work on a study's configuration."""
+    run_schema(task, RUN, config_name)
+
+
+def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -> None:
     """Compose the configuration from the command line, run the task, exit.
 
     Exit codes: 2 for a user's mistake or a missing prerequisite, 130 after Ctrl-C; a bug of ours keeps its traceback.
     """
-    asked_for_tracebacks = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
-    ConfigStore.instance().store(name="schema", node=RunConfig)
+    ConfigStore.instance().store(name="schema", node=schema.root)
     failures: list[CdevalError] = []
 
     def job(composed: DictConfig) -> None:
         try:
-            task(typed(composed))
+            task(typed(composed, schema))
         except CdevalError as error:  # the other points of a sweep go on; all messages come at the end
             failures.append(error)
 
     try:
-        check_overrides(sys.argv[1:])
-        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
+        check_overrides(sys.argv[1:], schema.root)
+        with _hydra_raises():
+            hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:
         failures.append(error)
     except (HydraException, OmegaConfBaseException) as error:
-        if asked_for_tracebacks:
+        if os.environ.get(_TRACEBACKS) == "1":
             raise
         failures.append(ConfigError(_readable(error)))
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; everything that was printed as saved is on disk, the same command continues\n")
+        sys.stderr.write("stopped; every finished batch is on disk, the same command continues after it\n")
         sys.exit(130)
     for failure in failures:
         sys.stderr.write(f"error: {failure}\n")
@@ -59,26 +78,40 @@ def run_command(task: Callable[[RunConfig], None], config_name: str = "run") -> 
         sys.exit(2)
 
 
-def typed(composed: DictConfig) -> RunConfig:
+@contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Let Hydra raise instead of printing and exiting with 1."""
+    before = os.environ.get(_TRACEBACKS)
+    os.environ[_TRACEBACKS] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_TRACEBACKS]
+        else:
+            os.environ[_TRACEBACKS] = before
+
+
+def typed(composed: DictConfig, schema: Schema[T]) -> T:
     """The composed text as checked dataclasses.
 
     Raises: ConfigError: a key that the schema does not have (`+key=` and YAML files can bring some), a value missing or
         out of range.
     """
     plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
-    _reject_unknown(plain, RunConfig, "")
+    _reject_unknown(plain, schema.root, "")
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
-    return validate(cast("RunConfig", OmegaConf.to_object(composed)))
+    return schema.validate(cast("T", OmegaConf.to_object(composed)))
 
 
-def plain_dict(config: RunConfig) -> dict[str, Any]:
+def plain_dict(config: object) -> dict[str, Any]:
     """The configuration as JSON-ready values, enums by name."""
     return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
+def check_overrides(arguments: Sequence[str], root: type) -> None:
     """Check the names in `key=value` arguments against the schema before Hydra sees them.
 
     Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
@@ -94,11 +127,11 @@ def check_overrides(arguments: Sequence[str]) -> None:
             raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
         key = override.key_or_group.split("@")[0]
         if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
-            _check_key(key)
+            _check_key(key, root)
 
 
-def _check_key(key: str) -> None:
-    schema: Any = RunConfig
+def _check_key(key: str, root: type) -> None:
+    schema: Any = root
     path = ""
     for part in key.replace("/", ".").split("."):
         known = _field_types(schema)
@@ -110,12 +143,12 @@ def _check_key(key: str) -> None:
         path = f"{path}.{part}" if path else part
 
 
-def _reject_unknown(values: Mapping[str, Any], schema: Any, path: str) -> None:
+def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:
     for key, value in values.items():
         full = f"{path}.{key}" if path else key
-        _check_key(full)
+        _check_key(full, root)
         if isinstance(value, Mapping):
-            _reject_unknown(value, schema, full)
+            _reject_unknown(value, root, full)
 
 
 def _field_types(schema: Any) -> dict[str, Any]:

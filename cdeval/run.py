@@ -7,11 +7,12 @@ from rich.console import Console
 from cdeval.cli import plain_dict, run_command
 from cdeval.config import RunConfig
 from cdeval.reporting.table import results_table
-from cdeval.study import run_study
 
 
 def run(config: RunConfig) -> None:
     """Run the study of one setting and print its table to the standard output, everything else to the error output."""
+    from cdeval.study import run_study  # noqa: PLC0415 - torch and transformers take seconds; --help must not
+
     progress = Console(stderr=True, highlight=False)
     outcome = run_study(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)

@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cdeval.cli import run_command
+from cdeval.run import run
+
 TEXTS = [
     "The quick brown fox jumps over the lazy dog and runs into the forest near the old river. " * 3,
     "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
@@ -26,6 +29,18 @@ def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def mistyped(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one message that a mistake gets; in this process, since each new one imports torch first."""
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(run)
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2, printed
+    assert "Traceback" not in printed
+    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    return message
+
+
 def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m cdeval.run` in a folder of its own, with every warning shown."""
     return subprocess.run(
@@ -36,6 +51,7 @@ def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subproces
         capture_output=True,
         text=True,
         timeout=300,
+        check=False,
     )
 
 
@@ -142,8 +158,8 @@ def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: 
 def test_a_sweep_runs_every_point_and_names_the_one_that_fails(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:
-    more = ["--multirun", "amateur.layer=4,12,5", "tracking=none", "cost.latency_repeats=0", "study=sweep"]
-    done = cdeval([*on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
+    more = ["amateur.layer=4,12,5", "tracking=none", "cost.latency_repeats=0", "study=sweep"]
+    done = cdeval(["--multirun", *on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
     assert done.returncode == 2
     assert "amateur.layer=12 is outside" in done.stderr
     arms = [path.name for path in (tmp_path / "runs" / "sweep").iterdir() if path.name.startswith("early_exit")]
@@ -184,7 +200,6 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["<tiny>", "prompts=file", "prompts.path=latin.jsonl"], "UTF-8"),
     (["expert.name=./nowhere"], "not a folder"),
     (["expert.name=empty_folder"], "folder without a model"),
-    (["expert=gpt2"], "could not be reached"),
     (["expert.name=embedded:gpt2"], "embedded:smollm2"),
     (["expert.dtype=float8"], "expected one of [auto, float32, bfloat16, float16]"),
     (["<tiny>", "<prompts>", "expert.device=toaster"], "expected auto, cpu, cuda"),
@@ -208,7 +223,13 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[" ".join(typed) for typed, _ in MISTAKES])
 def test_a_mistake_gets_one_clear_message(
-    typed: list[str], expected: str, messy: Path, tiny_gpt2_folder: Path, prompts_file: Path
+    typed: list[str],
+    expected: str,
+    messy: Path,
+    tiny_gpt2_folder: Path,
+    prompts_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     stand_ins = {
         "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
@@ -217,20 +238,41 @@ def test_a_mistake_gets_one_clear_message(
     arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
     if "<tiny>" in typed and not any(argument.startswith("amateur.layer") for argument in typed):
         arguments.append("amateur.layer=6")
-    failed = cdeval([*arguments, "tracking=none"], messy, HF_HUB_OFFLINE="1")
-    assert failed.returncode == 2, failed.stderr
-    (message,) = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
-    assert expected in message
-    assert "Traceback" not in failed.stderr
+    monkeypatch.chdir(messy)
+    assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
 
 
-def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
-    """A limit on file sizes stands in for the disk: every write beyond it fails."""
-    command = " ".join(
-        [sys.executable, "-m", "cdeval.run", *on(tiny_gpt2_folder, prompts_file, "study=full", "tracking=none")]
+def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
+    """Also without a hub: the answer comes in seconds, and names what works without one."""
+    for typed, expected in [("contrast.alhpa=1", "Did you mean"), ("expert=gpt2", "expert=smollm2 (embedded)")]:
+        failed = cdeval([typed], tmp_path, HF_HUB_OFFLINE="1")
+        assert failed.returncode == 2, failed.stderr
+        assert expected in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
+    """A limit of 4 KiB a file stands in for the disk; with room again, the same command goes on after what is saved."""
+    many = tmp_path / "many.jsonl"
+    many.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS * 5))
+    arguments = on(tiny_gpt2_folder, many, "study=full", "tracking=none", "execution.max_lanes=4")
+    command = " ".join([sys.executable, "-m", "cdeval.run", *arguments])
+    failed = subprocess.run(
+        ["bash", "-c", f"trap '' XFSZ; ulimit -f 4; {command}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
-    script = f"trap '' XFSZ; ulimit -f 4; {command} execution.max_lanes=1"
-    failed = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert failed.returncode == 2, failed.stderr
     assert "error: " in failed.stderr
+    assert "the same command, run again, continues" in failed.stderr
     assert "Traceback" not in failed.stderr
+    arm = folders(tmp_path / "runs" / "full")["early_exit"] / "generations.jsonl"
+    saved = [json.loads(line) for line in arm.read_text().splitlines()]
+    assert 0 < len(saved) < 15
+    again = cdeval(arguments, tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "reused" in again.stderr
+    assert [json.loads(line) for line in arm.read_text().splitlines()][: len(saved)] == saved

@@ -188,7 +188,9 @@ def _locate(name: str, revision: str | None) -> str:
         raise ModelError(
             f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder."
         )
-    require_hub(asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES, repo=name)
+    require_hub(
+        asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES, repo=name
+    )
     return name
 
 

@@ -23,7 +23,9 @@ def test_a_vocabulary_smaller_than_the_beam_leaves_dead_beams() -> None:
 
 
 def test_survivors_are_the_best_unfinished() -> None:
-    choice = Choice(torch.tensor([[0, 1, 2, 3]]), torch.tensor([[9, 7, 9, 5]]), torch.tensor([[-1.0, -2.0, -3.0, -4.0]]))
+    choice = Choice(
+        torch.tensor([[0, 1, 2, 3]]), torch.tensor([[9, 7, 9, 5]]), torch.tensor([[-1.0, -2.0, -3.0, -4.0]])
+    )
     kept, order = survivors(choice, choice.token == 9, 2)
     assert kept.token.tolist() == [[7, 5]]
     assert kept.parent.tolist() == [[1, 3]]
