@@ -252,13 +252,13 @@ def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> N
 
 
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
-    """A limit of 4 KiB a file stands in for the disk; with room again, the same command goes on after what is saved."""
+    """A limit of 8 KiB a file stands in for the disk; with room again, the same command goes on after what is saved."""
     many = tmp_path / "many.jsonl"
-    many.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS * 5))
+    many.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS * 10))
     arguments = on(tiny_gpt2_folder, many, "study=full", "tracking=none", "execution.max_lanes=4")
     command = " ".join([sys.executable, "-m", "cdeval.run", *arguments])
     failed = subprocess.run(
-        ["bash", "-c", f"trap '' XFSZ; ulimit -f 4; {command}"],
+        ["bash", "-c", f"trap '' XFSZ; ulimit -f 8; {command}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -271,7 +271,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Pa
     assert "Traceback" not in failed.stderr
     arm = folders(tmp_path / "runs" / "full")["early_exit"] / "generations.jsonl"
     saved = [json.loads(line) for line in arm.read_text().splitlines()]
-    assert 0 < len(saved) < 15
+    assert 0 < len(saved) < 30
     again = cdeval(arguments, tmp_path)
     assert again.returncode == 0, again.stderr
     assert "reused" in again.stderr
