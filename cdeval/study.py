@@ -126,8 +126,9 @@ def _texts(
     """Every point's texts; those that are stored already are not decoded again."""
     stored = {point: folder.generations() for point, folder in folders.items()}
     for point, folder in folders.items():
-        if point.role is Role.human and not stored[point]:
-            folder.append(_human(prompt) for prompt in prompts if prompt.reference is not None)
+        if point.role is Role.human:
+            missing = [prompt for prompt in prompts if prompt.reference is not None and prompt.id not in stored[point]]
+            folder.append(_human(prompt) for prompt in missing)
     # Prompt-major order: the settings of one prompt share its prefill, and finished prompts are complete in all points.
     wanted = [
         (point, prompt)
