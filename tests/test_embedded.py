@@ -1,0 +1,73 @@
+"""The engine on real weights and real text, in float32: SmolLM2-135M continuing news articles."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
+
+from cdeval.config import Ban, Dtype, ExpertConfig, PromptsConfig
+from cdeval.decode.engine import Lane, decode
+from cdeval.models.loading import LanguageModel, open_model
+from cdeval.models.vocabulary import banned_tokens
+from cdeval.prompts import load_prompts
+from tests.decode.oracles import early_exit, naive_search, setting
+
+
+@pytest.fixture(scope="module")
+def expert() -> LanguageModel:
+    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load()
+
+
+@pytest.fixture(scope="module")
+def prompts(expert: LanguageModel) -> list[tuple[int, ...]]:
+    chosen = load_prompts(PromptsConfig(limit=8), expert.tokenizer, 128, seed=0)
+    return [prompt.token_ids for prompt in chosen.prompts]
+
+
+def texts(expert: LanguageModel, lanes: Sequence[Lane], max_lanes: int = 64) -> list[tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for batch in decode(expert, lanes, max_lanes=max_lanes, compact_every=8):
+        found.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
+    return [found[i] for i in range(len(lanes))]
+
+
+@pytest.mark.parametrize("ban", [Ban.special, Ban.eos])
+def test_plain_beam_search_is_hugging_faces(expert: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban) -> None:
+    """48 tokens, 5 beams, 8 prompts; Hugging Face one prompt at a time, with the same tokens banned."""
+    how = setting(max_new_tokens=48, ban=ban)
+    ours = texts(expert, [Lane(prompt, how) for prompt in prompts])
+    others = list(set(banned_tokens(ban, expert.model, expert.tokenizer)) - {expert.tokenizer.eos_token_id})
+    processors = LogitsProcessorList([SuppressTokensLogitsProcessor(others, device="cpu")] if others else [])
+    for prompt, tokens in zip(prompts, ours, strict=True):
+        ids = torch.tensor([prompt])
+        generated = expert.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=5,
+            do_sample=False,
+            length_penalty=0.0,
+            min_new_tokens=48,
+            max_new_tokens=48,
+            logits_processor=processors,
+        )
+        assert tokens == tuple(generated[0, len(prompt) :].tolist())
+
+
+def test_the_seeds_contrastive_search_is_the_naive_one(expert: LanguageModel, prompts: list[tuple[int, ...]]) -> None:
+    """alpha 0.1, T 0.5, beta 1, softmax form, against a full forward pass for every beam at every step."""
+    how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=24)
+    ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:3]])
+    assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:3]]
+
+
+def test_eight_prompts_times_three_settings_equal_24_single_runs(
+    expert: LanguageModel, prompts: list[tuple[int, ...]]
+) -> None:
+    settings = [
+        early_exit(26, max_new_tokens=24),
+        early_exit(20, alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=24),
+        setting(max_new_tokens=24),
+    ]
+    lanes = [Lane(prompt, how) for prompt in prompts for how in settings]
+    assert texts(expert, lanes) == [text for lane in lanes for text in texts(expert, [lane])]
