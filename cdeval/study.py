@@ -6,6 +6,7 @@ Cheap checks come before weights are read, texts are stored before they are scor
 tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from cdeval.prompts import PromptSet, load_prompts
 from cdeval.provenance import provenance
 from cdeval.records import Estimate, Generation, Prompt
 from cdeval.reporting.progress import decoding_progress
-from cdeval.reporting.table import Row
+from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
@@ -72,6 +73,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
             folder.finish(summaries[point])
     notes = [prompts.describe(), *_notes(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
+    (root / "table.md").write_text(markdown_table(rows, notes), encoding="utf-8")
     return Outcome(rows, notes, root)
 
 
@@ -235,15 +237,19 @@ def _summary(
 
 
 def _notes(scores: Scores) -> list[str]:
-    """What made each metric, once: the notes of all arms that say the same are one."""
-    found: dict[str, None] = {}
+    """How each metric was made, a line for all metrics and arms that say the same, and what has no value."""
+    named: dict[str, dict[str, None]] = {}
     for of_arm in scores.values():
         for name, estimate in of_arm.items():
-            if estimate.note and estimate.n:
-                found[f"{name}: {estimate.note}"] = None
-            if estimate.missing:
-                found[f"{name}: {estimate.missing} texts without a value"] = None
-    return list(found)
+            if estimate.note and not math.isnan(estimate.value):
+                named.setdefault(estimate.note, {})[name] = None
+    missing = [
+        f"{name}: {estimate.missing} texts of '{label}' have no value"
+        for label, of_arm in scores.items()
+        for name, estimate in of_arm.items()
+        if estimate.missing
+    ]
+    return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing
 
 
 def _tracked(

@@ -15,9 +15,9 @@ RANKS = [
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking"},
     {"cost", "reporting"},
-    {"study"},
+    {"study", "benchmark"},
     {"cli"},
-    {"run"},
+    {"run", "bench"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -56,7 +56,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run"}:
+        if part not in {"cli", "run", "bench"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)
