@@ -208,6 +208,14 @@ MISTAKES: list[tuple[list[str], str]] = [
 
 
 @pytest.fixture(scope="session")
+def stand_ins(tiny_gpt2_folder: Path, prompts_file: Path) -> dict[str, list[str]]:
+    return {
+        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
+        "<prompts>": ["prompts=file", f"prompts.path={prompts_file}"],
+    }
+
+
+@pytest.fixture(scope="session")
 def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with everything that can be wrong with a prompts file."""
     folder = tmp_path_factory.mktemp("messy")
@@ -226,15 +234,10 @@ def test_a_mistake_gets_one_clear_message(
     typed: list[str],
     expected: str,
     messy: Path,
-    tiny_gpt2_folder: Path,
-    prompts_file: Path,
+    stand_ins: dict[str, list[str]],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stand_ins = {
-        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
-        "<prompts>": ["prompts=file", f"prompts.path={prompts_file}"],
-    }
     arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
     if "<tiny>" in typed and not any(argument.startswith("amateur.layer") for argument in typed):
         arguments.append("amateur.layer=6")
