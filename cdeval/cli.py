@@ -138,7 +138,9 @@ def _check_key(key: str, root: type) -> None:
         if part not in known:
             names = [*known, *BUNDLES] if not path else list(known)
             where = f" in {path}" if path else ""
-            raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {did_you_mean(part, names)}")
+            homes = [group for group, kind in _field_types(root).items() if part in _field_types(kind)]
+            hint = f"Did you mean '{homes[0]}.{part}'?" if homes and not path else did_you_mean(part, names)
+            raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {hint}")
         schema = known[part]
         path = f"{path}.{part}" if path else part
 

@@ -170,7 +170,7 @@ def test_a_sweep_runs_every_point_and_names_the_one_that_fails(
 MISTAKES: list[tuple[list[str], str]] = [
     (["contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
     (["+contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
-    (["+layer=3"], "unknown setting 'layer'"),
+    (["+layer=3"], "Did you mean 'amateur.layer'?"),
     (["amatuer=none"], "Did you mean 'amateur'?"),
     (["contrast.alpha=high"], "'high' of type 'str' could not be converted to Float"),
     (["search.beams=2.5"], "could not be converted to Integer"),
