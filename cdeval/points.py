@@ -34,6 +34,11 @@ class Point:
         slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
         return f"{slug}-{self.digest[:8]}"
 
+    def facts(self) -> dict[str, object]:
+        """The row as plain values: its run folder's settings are the command's, this says which of them hold here."""
+        setting = _plain(self.setting) if self.setting is not None else None
+        return {"label": self.label, "role": self.role.value, "digest": self.digest, "setting": setting}
+
 
 def setting_of(config: RunConfig) -> Setting:
     """The setting that the configuration asks for."""
@@ -96,9 +101,12 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
 
 def _decoded(role: Role, setting: Setting, model_identity: str, prompts: Sequence[Prompt]) -> Point:
     canonical = setting if setting.amateur is not AmateurKind.none else expert_alone(setting)
-    facts = {name: value.value if isinstance(value, Enum) else value for name, value in asdict(canonical).items()}
-    digest = _sha256([model_identity, facts, prompts_digest(prompts)])
+    digest = _sha256([model_identity, _plain(canonical), prompts_digest(prompts)])
     return Point(role, canonical, label_of(canonical), digest)
+
+
+def _plain(setting: Setting) -> dict[str, object]:
+    return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(setting).items()}
 
 
 def _sha256(value: object) -> str:

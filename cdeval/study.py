@@ -113,9 +113,10 @@ def _write_inputs(
     }
     record = provenance(facts, prompts_digest(prompts))
     for point, folder in folders.items():
-        if not folder.done:
-            folder.write_text("config.yaml", yaml.safe_dump(dict(plain_config), sort_keys=False, allow_unicode=True))
-            folder.write_json("provenance.json", {**record, "point": {"label": point.label, "digest": point.digest}})
+        settings = {**plain_config, "point": point.facts()}
+        folder.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        if not folder.generations():  # what made the texts stays on record when they are only scored again
+            folder.write_json("provenance.json", {**record, "point": point.facts()})
 
 
 def _texts(
@@ -265,7 +266,14 @@ def _tracked(
     problems = (
         track_point(
             config.tracking,
-            TrackedPoint(config.study, point.label, root / point.folder, plain_config, summaries[point], texts[point]),
+            TrackedPoint(
+                config.study,
+                point.label,
+                root / point.folder,
+                {**plain_config, "point": point.facts()},
+                summaries[point],
+                texts[point],
+            ),
         )
         for point in texts
     )

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.models.anatomy import ANATOMIES
+from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
 
 VOCAB = 128
@@ -84,8 +85,7 @@ def build_model(architecture: str, seed: int = 0, **overrides: object) -> transf
     config_class, model_class, sizes = TINY[architecture]
     torch.manual_seed(seed)
     config = getattr(transformers, config_class)(**{**_COMMON, **sizes, **overrides})
-    if config.model_type == "gemma2":
-        config._attn_implementation = "eager"
+    config._attn_implementation = attention_for(config)
     model = getattr(transformers, model_class)(config).eval().requires_grad_(requires_grad=False)
     # Default initialisation gives nearly uniform next tokens: spread the weights so that layers and tokens disagree.
     for name, weight in model.named_parameters():

@@ -80,7 +80,10 @@ def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None
         names = {path.name for path in row.iterdir()}
         files = {"config.yaml", "provenance.json", "generations.jsonl", "metrics.json", "costs.json", "summary.json"}
         assert files <= names
-        assert yaml.safe_load((row / "config.yaml").read_text())["amateur"] == {"kind": "early_exit", "layer": 6}
+        settings = yaml.safe_load((row / "config.yaml").read_text())
+        assert settings["amateur"] == {"kind": "early_exit", "layer": 6}
+        amateur = {"early_exit": "early_exit", "expert": "none", "human": None}[row.name.split("-")[0]]
+        assert (settings["point"]["setting"] or {}).get("amateur") == amateur
 
 
 def test_every_text_has_exactly_the_tokens_asked_for(finished: tuple[Path, str]) -> None:

@@ -27,6 +27,7 @@ from cdeval.config import Dtype, ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
+from cdeval.models.attention import attention_for
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
@@ -80,7 +81,7 @@ class OpenedModel:
                 dtype=self.dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=_attention(self.config),
+                attn_implementation=attention_for(self.config),
             )
         model = model.to(self.device).eval().requires_grad_(requires_grad=False)
         return language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
@@ -192,11 +193,6 @@ def _locate(name: str, revision: str | None) -> str:
         asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES, repo=name
     )
     return name
-
-
-def _attention(config: PretrainedConfig) -> str:
-    """Gemma 2 caps its attention scores, which torch's fused attention cannot do."""
-    return "eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa"
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""Attention for lanes of beams: grouped queries share their key head as it lies, instead of a copy a query head.
+
+Hugging Face's fused attention repeats keys and values for every query head as soon as there is a mask, which costs a
+copy of the whole cache a block and step. Here the query heads of one key head become further rows of one small matrix:
+
+    queries [lane, key_head * group, beam, width]  ->  [lane, key_head, group * beam, width]     (a view)
+    mask    [lane, 1, beam, slot]                  ->  repeated `group` times along its rows
+
+Without a mask (the prefill) or without groups it is Hugging Face's own.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+LANE_ATTENTION = "cdeval_lanes"
+
+
+def lane_attention(
+    module: nn.Module,
+    query: Float[Tensor, "lane head beam width"],
+    key: Float[Tensor, "lane key_head slot width"],
+    value: Float[Tensor, "lane key_head slot value_width"],
+    attention_mask: Float[Tensor, "lane 1 beam slot"] | None,
+    scaling: float | None = None,
+    **options: object,
+) -> tuple[Float[Tensor, "lane beam head value_width"], None]:
+    """What a block's attention calls, with Hugging Face's signature; `options` holds what only training and padding read."""
+    lanes, heads, beams, width = query.shape
+    key_heads = key.shape[1]
+    if attention_mask is None or key_heads == heads:
+        found: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **options
+        )
+        return found
+    group = heads // key_heads
+    output = torch.nn.functional.scaled_dot_product_attention(
+        query.reshape(lanes, key_heads, group * beams, width),
+        key,
+        value,
+        attn_mask=attention_mask.repeat(1, 1, group, 1),
+        scale=scaling,
+    )
+    return output.reshape(lanes, heads, beams, value.shape[-1]).transpose(1, 2).contiguous(), None
+
+
+def attention_for(config: PretrainedConfig) -> str:
+    """The attention a model is loaded with: ours, but for Gemma 2, whose capped scores no fused attention computes."""
+    return "eager" if getattr(config, "attn_logit_softcapping", None) else LANE_ATTENTION
+
+
+AttentionInterface.register(LANE_ATTENTION, lane_attention)
+AttentionMaskInterface.register(LANE_ATTENTION, sdpa_mask)

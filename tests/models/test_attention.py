@@ -1,0 +1,55 @@
+"""Lane attention against Hugging Face's eager one, under masks that no causal pattern explains."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from cdeval.models.attention import LANE_ATTENTION
+from cdeval.models.loading import LanguageModel
+
+
+@torch.inference_mode()
+def test_any_mask_gives_what_eager_attention_gives(any_tiny: LanguageModel) -> None:
+    """Two lanes, three beams at one position, each seeing a random part of the slots."""
+    model = any_tiny.model
+    torch.manual_seed(0)
+    ids = torch.randint(2, 120, (2, 3))
+    visible = (torch.rand(2, 1, 3, 3) < 0.5) | torch.eye(3, dtype=torch.bool)
+    mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
+    positions = torch.full((2, 3), 7)
+
+    def logits() -> torch.Tensor:
+        found: torch.Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+        return found
+
+    ours = logits()
+    attention = model.config._attn_implementation
+    model.set_attn_implementation("eager")
+    try:
+        torch.testing.assert_close(ours, logits(), rtol=1e-4, atol=1e-4)
+    finally:
+        model.set_attn_implementation(attention)
+
+
+def test_grouped_models_are_loaded_with_it(tiny: Callable[[str], LanguageModel]) -> None:
+    assert tiny("llama").model.config._attn_implementation == LANE_ATTENTION
+    assert tiny("gemma2").model.config._attn_implementation == "eager"
+
+
+@torch.inference_mode()
+def test_keys_are_not_copied_a_query_head(
+    tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The point of it: with a mask, the fused attention still gets as many key heads as the cache holds."""
+    seen = []
+    fused = torch.nn.functional.scaled_dot_product_attention
+
+    def watch(query: torch.Tensor, key: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
+        seen.append(key.shape[1])
+        return fused(query, key, *rest, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
+    mask = torch.zeros(1, 1, 3, 3)
+    tiny("llama").model(torch.tensor([[3, 4, 5]]), attention_mask=mask, position_ids=torch.zeros(1, 3).long())
+    assert seen == [2] * 4
