@@ -26,6 +26,7 @@ class EarlyExits:
         contrasted = [lane for lane, setting in enumerate(settings) if setting.amateur is AmateurKind.early_exit]
         exits = [settings[lane].layer for lane in contrasted]
         self._parts = parts
+        self._contrasted = contrasted
         self._lanes: Int[Tensor, " contrasted"] = torch.tensor(contrasted, dtype=torch.long, device=device)
         # Exit layer -> its rows among the contrasted ones.
         self._rows_of = {
@@ -58,7 +59,7 @@ class EarlyExits:
 
     def part(self, lanes: slice) -> "AmateurPart":
         """The amateurs of some consecutive lanes."""
-        inside = [i for i, lane in enumerate(self._lanes.tolist()) if lanes.start <= lane < lanes.stop]
+        inside = [i for i, lane in enumerate(self._contrasted) if lanes.start <= lane < lanes.stop]
         rows = slice(inside[0], inside[-1] + 1) if inside else slice(0, 0)
         local = self._lanes[rows] - lanes.start
         return AmateurPart(

@@ -28,7 +28,7 @@ def lane_attention(
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Float[Tensor, "lane beam head value_width"], None]:
-    """What a block's attention calls, with Hugging Face's signature; `options` holds what only training and padding read."""
+    """What a block's attention calls; `options` holds what Hugging Face passes for training and padding."""
     lanes, heads, beams, width = query.shape
     key_heads = key.shape[1]
     if attention_mask is None or key_heads == heads:

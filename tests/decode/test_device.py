@@ -1,0 +1,96 @@
+"""What a GPU needs of a step, shown without one: nothing is read back to the host, nothing is made elsewhere.
+
+Fake tensors have shapes and no values: any `.item()`, `.tolist()` or truth value of one raises. Tensors on the meta
+device stand for a device that is not the CPU.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedTokenizerFast
+
+from cdeval.config import Ban
+from cdeval.decode.amateurs import EarlyExits
+from cdeval.decode.engine import _Run
+from cdeval.models.anatomy import dissect
+from cdeval.models.exits import tap
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Setting
+from tests.conftest import TINY, build_model
+from tests.decode.oracles import early_exit, setting
+
+PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
+MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting()]
+
+
+def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) -> LanguageModel:
+    """A tiny model without values: no fingerprint can be taken of it."""
+    model = build_model(architecture)
+    model.config.pad_token_id = None  # as gpt2's: with one, Hugging Face looks for it in the prompt, a read-back
+    if device != "cpu":
+        model.to(device)
+    return LanguageModel("tiny", None, model, tokenizer, dissect(model, "tiny"), fingerprint="")
+
+
+def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
+    exits = EarlyExits(settings * 2, lm.parts, lm.device)
+    with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
+        run = _Run(lm, settings[0], exits, tapped, len(settings) * 2)
+        run.prefill([prompt for prompt in PROMPTS for _ in settings])
+        steps(run)
+
+
+def three_steps(run: _Run) -> None:
+    for _ in range(3):
+        run.step()
+
+
+@pytest.mark.parametrize("architecture", sorted(TINY))
+@pytest.mark.parametrize("ban", [Ban.special, Ban.none])
+def test_a_step_reads_nothing_back(architecture: str, ban: Ban, tokenizer: PreTrainedTokenizerFast) -> None:
+    settings = [replace(how, ban=ban) for how in MIXED]
+    with FakeTensorMode():
+        begin(wrapped(architecture, tokenizer, "cpu"), settings, three_steps)
+
+
+def test_compaction_is_the_one_place_that_does(tokenizer: PreTrainedTokenizerFast) -> None:
+    """And the test above can fail: the same run with a compaction raises."""
+
+    def with_compaction(run: _Run) -> None:
+        run.step()
+        run.cache.compact()
+
+    with FakeTensorMode(), pytest.raises(DataDependentOutputException):
+        begin(wrapped("llama", tokenizer, "cpu"), MIXED, with_compaction)
+
+
+class Devices(TorchDispatchMode):
+    """Notes the device of every tensor that any operation makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[str, str] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for item in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(item, torch.Tensor):
+                self.seen[item.device.type] = str(func)
+        return made
+
+
+@pytest.mark.parametrize("architecture", sorted(TINY))
+def test_a_step_makes_no_tensor_on_another_device(architecture: str, tokenizer: PreTrainedTokenizerFast) -> None:
+    lm = wrapped(architecture, tokenizer, "meta")
+
+    def watched(run: _Run) -> None:
+        with Devices() as devices:
+            three_steps(run)
+        assert set(devices.seen) == {"meta"}, devices.seen
+
+    begin(lm, MIXED, watched)
