@@ -142,7 +142,7 @@ def _texts(
     reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
     if reused:
         say(f"{reused} continuations are already stored and are reused")
-    _decode_and_store(expert, config, wanted, folders)
+    _decode_and_store(expert, config, wanted, folders, say)
     found = {point: folder.generations() for point, folder in folders.items()}
     return {point: [found[point][prompt.id] for prompt in prompts if prompt.id in found[point]] for point in folders}
 
@@ -152,6 +152,7 @@ def _decode_and_store(
     config: RunConfig,
     wanted: Sequence[tuple[Point, Prompt]],
     folders: Mapping[Point, RunFolder],
+    say: Callable[[str], None],
 ) -> None:
     """Decode what is wanted; each batch is on disk before the next one starts."""
     if not wanted:
@@ -161,7 +162,12 @@ def _decode_and_store(
     with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
         execution = config.execution
         for batch in decode(
-            expert, lanes, max_lanes=execution.max_lanes, compact_every=execution.compact_every, on_step=advance
+            expert,
+            lanes,
+            max_lanes=execution.max_lanes,
+            compact_every=execution.compact_every,
+            on_step=advance,
+            say=say,
         ):
             for point, folder in folders.items():
                 mine = [

@@ -22,6 +22,7 @@ from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
 from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
 from cdeval.decode.objective import ban, log_probs
+from cdeval.errors import ModelError
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -92,6 +93,7 @@ def decode(
     max_lanes: int,
     compact_every: int,
     on_step: Callable[[int], None] = lambda _tokens: None,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
     """Continue all lanes, batch by batch, so that finished texts can be stored while others are decoded.
 
@@ -100,12 +102,37 @@ def decode(
         lanes: prompts and settings, in any mixture.
         max_lanes: in one forward pass.
         compact_every: steps between compactions of the cache; 0 never compacts.
-        on_step: told after every step how many tokens the lanes of the batch gained.
+        on_step: told after every step how many tokens the lanes of the batch gained; fewer than none where a batch
+            that ran out of memory starts again.
+        say: told in one line when that happens.
+
+    Raises: ModelError: not even one lane fits in memory.
     """
-    for indices in plan_batches(lanes, max_lanes):
-        chosen = [lanes[i] for i in indices]
-        continuations, stats = decode_batch(expert, chosen, compact_every, on_step)
-        yield Batch(tuple(indices), tuple(continuations), stats)
+    pending = plan_batches(lanes, max_lanes)
+    while pending:
+        indices = pending.pop(0)
+        if len(indices) > max_lanes:
+            pending.insert(0, indices[max_lanes:])
+            indices = indices[:max_lanes]
+        gained = _Tally(on_step)
+        try:
+            continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add)
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if len(indices) == 1:
+                raise ModelError(
+                    f"{expert.name} runs out of memory on one prompt: lower search.beams or search.max_new_tokens, "
+                    "or choose a smaller expert or expert.dtype=bfloat16."
+                ) from error
+        else:
+            yield Batch(tuple(indices), tuple(continuations), stats)
+            continue
+        # Outside the handler, where the traceback no longer holds the failed batch's tensors.
+        gained.take_back()
+        pending.insert(0, indices)
+        max_lanes = (len(indices) + 1) // 2
+        say(f"out of memory with {len(indices)} lanes at once: going on with execution.max_lanes={max_lanes}")
 
 
 @torch.inference_mode()
@@ -257,6 +284,26 @@ class _Run:
             )
             for lane, ending in enumerate(self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1))
         ]
+
+
+class _Tally:
+    """Passes on what a batch gained, and can take all of it back."""
+
+    def __init__(self, on_step: Callable[[int], None]) -> None:
+        self._on_step = on_step
+        self._total = 0
+
+    def add(self, tokens: int) -> None:
+        self._total += tokens
+        self._on_step(tokens)
+
+    def take_back(self) -> None:
+        self._on_step(-self._total)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """The CPU allocator raises a plain RuntimeError; only its text tells."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _now(device: torch.device) -> float:

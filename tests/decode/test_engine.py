@@ -9,6 +9,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressT
 
 from cdeval.config import Ban, SearchKind, TemperatureForm
 from cdeval.decode.engine import Continuation, Lane, decode, decode_batch, plan_batches
+from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.records import Setting
@@ -174,3 +175,44 @@ def test_hooks_are_gone_after_a_failure(tiny: Callable[[str], LanguageModel]) ->
     with pytest.raises(KeyboardInterrupt):
         decode_batch(lm, [Lane(PROMPTS[0], early_exit(2))], 4, fail)
     assert [len(block._forward_hooks) for block in lm.parts.blocks] == hooks
+
+
+def test_out_of_memory_halves_the_batch_and_loses_nothing(tiny: Callable[[str], LanguageModel]) -> None:
+    """A block that fails as the CPU allocator does, whenever more than two lanes come at once."""
+    lm = tiny("gpt2")
+    lanes = [Lane(prompt, how) for prompt in PROMPTS * 3 for how in (early_exit(2), setting())]
+    expected = run(lm, lanes)
+
+    def fail(_module: object, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[0] > 2 and inputs[0].shape[1] == 5:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    handle = lm.parts.blocks[1].register_forward_pre_hook(fail)
+    lines: list[str] = []
+    gained: list[int] = []
+    try:
+        batches = decode(lm, lanes, max_lanes=6, compact_every=4, on_step=gained.append, say=lines.append)
+        found = {i: answer for batch in batches for i, answer in zip(batch.lanes, batch.continuations, strict=True)}
+    finally:
+        handle.remove()
+    assert [found[i].token_ids for i in range(len(lanes))] == [answer.token_ids for answer in expected]
+    assert sum(gained) == sum(len(answer.token_ids) for answer in expected)
+    numbers = [line.rpartition("=")[2] for line in lines]
+    assert numbers == ["3", "2"], "what did not fit once is not tried again"
+
+
+def test_one_lane_that_does_not_fit_is_a_clear_error_and_other_failures_stay_what_they_are(
+    tiny: Callable[[str], LanguageModel],
+) -> None:
+    lm = tiny("gpt2")
+    for message, kind in [("can't allocate memory", ModelError), ("a bug", RuntimeError)]:
+
+        def fail(_module: object, _inputs: object, text: str = message) -> None:
+            raise RuntimeError(text)
+
+        handle = lm.parts.blocks[1].register_forward_pre_hook(fail)
+        try:
+            with pytest.raises(kind, match=r"lower search\.beams|a bug"):
+                run(lm, [Lane(PROMPTS[0], setting())])
+        finally:
+            handle.remove()
