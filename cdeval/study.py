@@ -17,7 +17,8 @@ import yaml
 from cdeval import assets
 from cdeval.config import ExpertConfig, RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
-from cdeval.decode.engine import Continuation, Lane, decode
+from cdeval.decode.batches import decode
+from cdeval.decode.lanes import Continuation, Lane
 from cdeval.metrics.suite import Judges, Scores, score_arms
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model

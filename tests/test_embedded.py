@@ -7,7 +7,8 @@ import torch
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
 from cdeval.config import Ban, Dtype, ExpertConfig, PromptsConfig
-from cdeval.decode.engine import Lane, decode
+from cdeval.decode.batches import decode
+from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.prompts import load_prompts

@@ -17,7 +17,8 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from cdeval.benchmark.amateur import AmateurProcessor
 from cdeval.benchmark.plan import Pass, Run
 from cdeval.config import TemperatureForm
-from cdeval.decode.engine import Lane, decode
+from cdeval.decode.batches import decode
+from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, quiet_transformers
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.records import Setting

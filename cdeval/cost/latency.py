@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from cdeval.config import Ban
-from cdeval.decode.engine import BatchStats, Lane, decode_batch
+from cdeval.decode.engine import decode_batch
+from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Setting
 

@@ -7,10 +7,7 @@ read once. Tokens, parents and scores stay on the device; texts are read from ba
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import groupby
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -21,8 +18,8 @@ from cdeval.decode.amateurs import AmateurPart, EarlyExits
 from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
 from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
+from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import ban, log_probs
-from cdeval.errors import ModelError
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -31,108 +28,6 @@ from cdeval.records import Setting
 # Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
 LANES_AT_ONCE = 2
-
-
-class Lane(NamedTuple):
-    """One prompt under one setting."""
-
-    prompt: tuple[int, ...]
-    setting: Setting
-
-    @property
-    def shape(self) -> tuple[object, ...]:
-        """What lanes of one forward pass must share."""
-        own = self.setting
-        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value
-
-
-@dataclass(frozen=True, slots=True)
-class Continuation:
-    """A lane's answer."""
-
-    token_ids: tuple[int, ...]  # without the end-of-text token that may have ended it
-    score: float  # the objective, summed [nats]
-    logprob_expert: float  # summed [nats]
-    ended: bool  # by an end-of-text token, whose score and log-probability are included
-
-
-@dataclass(frozen=True, slots=True)
-class BatchStats:
-    """What one batch of lanes took."""
-
-    lanes: int
-    steps: int  # forward passes, the prefill included: a token a lane and step
-    prefill_seconds: float  # until every lane has its first token
-    decode_seconds: float  # the other steps
-    peak_slots: int  # most key-value slots a lane held at once
-
-
-class Batch(NamedTuple):
-    """What one forward-pass group yields: answers in the order of its lanes."""
-
-    lanes: tuple[int, ...]  # indices into the lanes that `decode` was given
-    continuations: tuple[Continuation, ...]
-    stats: BatchStats
-
-
-def plan_batches(lanes: Sequence[Lane], max_lanes: int) -> list[list[int]]:
-    """Indices of the lanes that share forward passes: equal shapes, at most `max_lanes`, otherwise in the given order.
-
-    Equal prompt lengths mean that nothing is ever padded.
-    """
-    by_shape = sorted(range(len(lanes)), key=lambda i: repr(lanes[i].shape))
-    groups = [list(group) for _, group in groupby(by_shape, key=lambda i: lanes[i].shape)]
-    groups.sort(key=min)
-    return [group[start : start + max_lanes] for group in groups for start in range(0, len(group), max_lanes)]
-
-
-def decode(
-    expert: LanguageModel,
-    lanes: Sequence[Lane],
-    *,
-    max_lanes: int,
-    compact_every: int,
-    on_step: Callable[[int], None] = lambda _tokens: None,
-    say: Callable[[str], None] = lambda _line: None,
-) -> Iterator[Batch]:
-    """Continue all lanes, batch by batch, so that finished texts can be stored while others are decoded.
-
-    Args:
-        expert: the model; lanes with an early-exit amateur use its own blocks.
-        lanes: prompts and settings, in any mixture.
-        max_lanes: in one forward pass.
-        compact_every: steps between compactions of the cache; 0 never compacts.
-        on_step: told after every step how many tokens the lanes of the batch gained; fewer than none where a batch
-            that ran out of memory starts again.
-        say: told in one line when that happens.
-
-    Raises: ModelError: not even one lane fits in memory.
-    """
-    pending = plan_batches(lanes, max_lanes)
-    while pending:
-        indices = pending.pop(0)
-        if len(indices) > max_lanes:
-            pending.insert(0, indices[max_lanes:])
-            indices = indices[:max_lanes]
-        gained = _Tally(on_step)
-        try:
-            continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if len(indices) == 1:
-                raise ModelError(
-                    f"{expert.name} runs out of memory on one prompt: lower search.beams or search.max_new_tokens, "
-                    "or choose a smaller expert or expert.dtype=bfloat16."
-                ) from error
-        else:
-            yield Batch(tuple(indices), tuple(continuations), stats)
-            continue
-        # Outside the handler, where the traceback no longer holds the failed batch's tensors.
-        gained.take_back()
-        pending.insert(0, indices)
-        max_lanes = (len(indices) + 1) // 2
-        say(f"out of memory with {len(indices)} lanes at once: going on with execution.max_lanes={max_lanes}")
 
 
 @torch.inference_mode()
@@ -284,26 +179,6 @@ class _Run:
             )
             for lane, ending in enumerate(self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1))
         ]
-
-
-class _Tally:
-    """Passes on what a batch gained, and can take all of it back."""
-
-    def __init__(self, on_step: Callable[[int], None]) -> None:
-        self._on_step = on_step
-        self._total = 0
-
-    def add(self, tokens: int) -> None:
-        self._total += tokens
-        self._on_step(tokens)
-
-    def take_back(self) -> None:
-        self._on_step(-self._total)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """The CPU allocator raises a plain RuntimeError; only its text tells."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _now(device: torch.device) -> float:

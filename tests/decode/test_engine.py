@@ -8,7 +8,9 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressTokensLogitsProcessor
 
 from cdeval.config import Ban, SearchKind, TemperatureForm
-from cdeval.decode.engine import Continuation, Lane, decode, decode_batch, plan_batches
+from cdeval.decode.batches import decode, plan_batches
+from cdeval.decode.engine import decode_batch
+from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import banned_tokens

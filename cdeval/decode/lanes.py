@@ -1,0 +1,40 @@
+"""What goes into a forward pass and what comes out: lanes, continuations, and what they took."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cdeval.records import Setting
+
+
+class Lane(NamedTuple):
+    """One prompt under one setting."""
+
+    prompt: tuple[int, ...]
+    setting: Setting
+
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """What lanes of one forward pass must share."""
+        own = self.setting
+        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """A lane's answer."""
+
+    token_ids: tuple[int, ...]  # without the end-of-text token that may have ended it
+    score: float  # the objective, summed [nats]
+    logprob_expert: float  # summed [nats]
+    ended: bool  # by an end-of-text token, whose score and log-probability are included
+
+
+@dataclass(frozen=True, slots=True)
+class BatchStats:
+    """What one batch of lanes took."""
+
+    lanes: int
+    steps: int  # forward passes, the prefill included: a token a lane and step
+    prefill_seconds: float  # until every lane has its first token
+    decode_seconds: float  # the other steps
+    peak_slots: int  # most key-value slots a lane held at once
