@@ -105,7 +105,7 @@ class Arms:
         settings = settings_grid(self.setting(search), size.settings)
         amateur = self.models.amateur(dtype) if search is Search.contrast else None
         run = hugging_face(
-            self.models.expert(dtype),
+            self.models.peers_expert(dtype),
             self._prompts[: size.prompts],
             settings,
             at_once,
@@ -116,7 +116,7 @@ class Arms:
 
     def naive(self, dtype: Dtype, size: Size) -> Arm:
         """The seed experiment's way, prompts one after the other."""
-        run = naive(self.models.expert(dtype), self._prompts[: size.prompts], self.setting(Search.contrast))
+        run = naive(self.models.peers_expert(dtype), self._prompts[: size.prompts], self.setting(Search.contrast))
         return self._arm(NAIVE, Search.contrast, dtype, size, run, batches=size.prompts)
 
     def ctranslate2(self, size: Size = ONE) -> list[Arm]:

@@ -24,6 +24,7 @@ class Models:
         self._folder = folder
         # Caches of this object, not of its class: the models go when it goes.
         self.expert = cache(self._expert)
+        self.peers_expert = cache(self._peers_expert)
         self.amateur = cache(self._amateur)
         self.converted = cache(self._converted)
         self.ctranslate2 = cache(self._ctranslate2)
@@ -31,8 +32,12 @@ class Models:
     def _expert(self, dtype: Dtype) -> LanguageModel:
         return replace(self.opened, dtype=choose_dtype(dtype, self.opened.device)).load()
 
+    def _peers_expert(self, dtype: Dtype) -> LanguageModel:
+        """The same weights as people load them: packing them is the engine's own doing."""
+        return replace(self.opened, dtype=choose_dtype(dtype, self.opened.device)).load(packed=False)
+
     def _amateur(self, dtype: Dtype) -> PreTrainedModel:
-        return truncated(self.expert(dtype).model, self.layer)
+        return truncated(self.peers_expert(dtype).model, self.layer)
 
     def _converted(self) -> Converted | None:
         try:

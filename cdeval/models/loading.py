@@ -28,6 +28,7 @@ from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
 from cdeval.models.attention import attention_for
+from cdeval.models.packing import can_pack, pack
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
@@ -68,8 +69,8 @@ class OpenedModel:
     dtype: torch.dtype
     device: torch.device
 
-    def load(self) -> LanguageModel:
-        """Read the weights.
+    def load(self, *, packed: bool = True) -> LanguageModel:
+        """Read the weights; `packed` lays them out for the processor where that is known to help.
 
         Raises: ModelError: there are none in safetensors, they do not fit the configuration, or memory is short.
         """
@@ -84,7 +85,10 @@ class OpenedModel:
                 attn_implementation=attention_for(self.config),
             )
         model = model.to(self.device).eval().requires_grad_(requires_grad=False)
-        return language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+        loaded = language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+        if packed and can_pack(model):
+            pack(model)
+        return loaded
 
 
 def language_model(
