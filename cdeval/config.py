@@ -12,6 +12,7 @@ from enum import Enum
 from cdeval.errors import ConfigError
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
+AUTO = "auto"  # a number that cdeval finds itself
 
 
 class Dtype(Enum):
@@ -40,6 +41,18 @@ class TemperatureForm(Enum):
 
     softmax = "softmax"
     logprob = "logprob"
+
+
+class Normalizer(Enum):
+    """Over which tokens the amateur's probabilities sum to one.
+
+    full: the vocabulary, as published. candidates: the expert's plausible tokens, so that only their rows of the head
+    are multiplied. A prefix's tokens rank alike under both, so greedy search and sampling make the same texts; beams
+    compare scores of different prefixes, so under beam search it is another objective, an approximation.
+    """
+
+    full = "full"
+    candidates = "candidates"
 
 
 class SearchKind(Enum):
@@ -119,6 +132,7 @@ class ContrastConfig:
     beta: float = 1.0  # weight of the amateur's log-probability, >= 0
     temperature: float = 1.0  # of the amateur, > 0
     temperature_form: TemperatureForm = TemperatureForm.softmax
+    normalizer: Normalizer = Normalizer.full
 
 
 @dataclass
@@ -174,7 +188,7 @@ class TrackingConfig:
 class ExecutionConfig:
     """How the machine is used; nothing here changes a float32 text."""
 
-    max_lanes: int = 32  # prompts x settings in one forward pass
+    max_lanes: int | str = AUTO  # prompts x settings in one forward pass; auto: by the free memory (cost.room)
     compact_every: int = 8  # steps between two compactions of the key-value cache; 0 never compacts
 
 
@@ -215,10 +229,12 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
     ("metrics.bootstrap_draws", lambda v: v >= 100, "at least 100"),
     ("cost.latency_repeats", lambda v: v >= 0, "at least 0; 0 measures no latency"),
-    ("execution.max_lanes", lambda v: v >= 1, "at least 1"),
+    ("execution.max_lanes", lambda v: v >= 1, "at least 1, or auto"),
     ("execution.compact_every", lambda v: v >= 0, "at least 0; 0 never compacts"),
     ("seed", lambda v: v >= 0, "at least 0"),
 )
+
+_AUTOMATIC = {"execution.max_lanes"}  # may be AUTO
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -230,6 +246,8 @@ def validate(config: RunConfig) -> RunConfig:
         value: object = config
         for part in name.split("."):
             value = getattr(value, part)
+        if name in _AUTOMATIC and value == AUTO:
+            continue
         if value is not None and not (isinstance(value, int | float) and holds(value)):
             raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
     if config.search.kind is SearchKind.greedy and config.search.beams != 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
-from cdeval.config import AmateurKind, RunConfig, SearchKind, TemperatureForm
+from cdeval.config import AmateurKind, Normalizer, RunConfig, SearchKind, TemperatureForm
 from cdeval.records import Prompt, Setting
 
 
@@ -50,6 +50,7 @@ def setting_of(config: RunConfig) -> Setting:
         beta=config.contrast.beta,
         temperature=config.contrast.temperature,
         temperature_form=config.contrast.temperature_form,
+        normalizer=config.contrast.normalizer,
         search=config.search.kind,
         beams=config.search.beams,
         max_new_tokens=config.search.max_new_tokens,
@@ -81,6 +82,7 @@ def expert_alone(setting: Setting) -> Setting:
         beta=0.0,
         temperature=1.0,
         temperature_form=TemperatureForm.softmax,
+        normalizer=Normalizer.full,
     )
 
 
@@ -90,7 +92,8 @@ def label_of(setting: Setting) -> str:
     if setting.amateur is AmateurKind.none:
         return f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
-    numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}"
+    over = "" if setting.normalizer is Normalizer.full else " candidates"
+    numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}{over}"
     return f"{setting.amateur.value} k={setting.layer} {numbers}, {search}"
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cdeval.config import AmateurKind, Ban, SearchKind, TemperatureForm
+from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ class Setting:
     beta: float  # weight of the amateur
     temperature: float  # of the amateur
     temperature_form: TemperatureForm
+    normalizer: Normalizer  # of the amateur
     search: SearchKind
     beams: int  # 1 for greedy
     max_new_tokens: int

@@ -9,7 +9,7 @@ tracker hears of them. Texts that are already stored are reused: the same comman
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -17,6 +17,7 @@ import yaml
 from cdeval import assets
 from cdeval.config import ExpertConfig, RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
+from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.metrics.suite import Judges, Scores, score_arms
@@ -58,6 +59,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
     prompts = _checked_prompts(config, opened)
     say(prompts.describe())
     expert = opened.load()
+    config = _with_room(config, expert, prompts)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {_dtype_name(expert)} on {expert.device}")
     points = plan_points(config, f"{expert.fingerprint} {_dtype_name(expert)}", prompts.prompts)
     root = Path(config.runs) / config.study
@@ -87,6 +89,13 @@ def _checked_prompts(config: RunConfig, opened: OpenedModel) -> PromptSet:
     longest = max(len(prompt.token_ids) for prompt in prompts.prompts)
     check_length(opened.config, longest, new_tokens, opened.name)
     return prompts
+
+
+def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:
+    """The configuration with a number for `execution.max_lanes`."""
+    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + config.search.max_new_tokens
+    lanes = lanes_at_once(config.execution, expert, config.search.beams, longest)
+    return replace(config, execution=replace(config.execution, max_lanes=lanes))
 
 
 @contextmanager
@@ -165,7 +174,7 @@ def _decode_and_store(
         for batch in decode(
             expert,
             lanes,
-            max_lanes=execution.max_lanes,
+            max_lanes=int(execution.max_lanes),
             compact_every=execution.compact_every,
             on_step=advance,
             say=say,

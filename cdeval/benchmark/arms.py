@@ -10,7 +10,8 @@ from cdeval.benchmark.ctranslate import ctranslate2
 from cdeval.benchmark.models import Models
 from cdeval.benchmark.peers import hugging_face, naive, ours
 from cdeval.benchmark.plan import Arm, Run
-from cdeval.config import Dtype, SearchKind
+from cdeval.config import Dtype, Normalizer, SearchKind
+from cdeval.cost.room import lanes_at_once
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.points import expert_alone, setting_of
 from cdeval.records import Setting
@@ -30,8 +31,15 @@ class Search(Enum):
 
     plain = "plain"  # beam search of the expert alone
     contrast = "contrast"  # early-exit contrastive beam search
+    candidates = "contrast over candidates"  # the same with the candidate-only head: an approximation under beam search
     greedy = "greedy"  # of the expert alone
     greedy_contrast = "greedy contrast"
+    greedy_candidates = "greedy contrast over candidates"  # the same texts
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is an amateur."""
+        return self not in (Search.plain, Search.greedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +91,28 @@ class Arms:
 
     def setting(self, search: Search) -> Setting:
         """The configured setting under that search."""
-        setting = (
-            self._contrast if search in (Search.contrast, Search.greedy_contrast) else expert_alone(self._contrast)
-        )
-        if search in (Search.greedy, Search.greedy_contrast):
+        setting = self._contrast if search.contrasts else expert_alone(self._contrast)
+        if search in (Search.candidates, Search.greedy_candidates):
+            setting = replace(setting, normalizer=Normalizer.candidates)
+        if search in (Search.greedy, Search.greedy_contrast, Search.greedy_candidates):
             return replace(setting, search=SearchKind.greedy, beams=1)
         return setting
 
-    def ours(self, search: Search, dtype: Dtype, size: Size = ONE) -> Arm:
-        """The engine, prompts and settings together in its forward passes."""
+    def lanes_at_once(self, dtype: Dtype) -> int:
+        """What the engine decodes together where nothing else is said."""
+        bench = self.config.bench
+        tokens = max(map(len, self._prompts)) + bench.new_tokens
+        return lanes_at_once(self.config.execution, self.models.expert(dtype), bench.beams, tokens)
+
+    def ours(self, search: Search, dtype: Dtype, size: Size = ONE, compact_every: int | None = None) -> Arm:
+        """The engine, prompts and settings together in its forward passes; compacted as configured, or as said."""
         lanes = size.prompts * size.settings
         at_once = size.at_once or lanes
         settings = settings_grid(self.setting(search), size.settings)
-        expert, compact_every = self.models.expert(dtype), self.config.execution.compact_every
-        run = ours(expert, self._prompts[: size.prompts], settings, at_once, compact_every)
-        return self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
+        every = self.config.execution.compact_every if compact_every is None else compact_every
+        run = ours(self.models.expert(dtype), self._prompts[: size.prompts], settings, at_once, every)
+        arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
+        return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
 
     def hugging_face(self, search: Search, dtype: Dtype, size: Size = ONE) -> Arm:
         """`generate`, settings one after the other; a contrast comes from a separate amateur in a LogitsProcessor."""

@@ -21,8 +21,9 @@ class GroupName(Enum):
     """Comparisons; the arms of one group are timed in turn.
 
     single: one prompt, every decoder. greedy: what contrast adds to greedy search. fused: settings of one prompt in one
-    pass. batch: many prompts at once. sweep: settings x prompts against sequential runs. naive: the seed experiment's
-    way. growth: time against new tokens, prompts and settings. precision: what bfloat16 changes in the texts.
+    pass. batch: many prompts at once. sweep: settings x prompts against sequential runs. compaction: steps between
+    compactions of the cache. naive: the seed experiment's way. growth: time against new tokens, prompts and settings.
+    precision: what bfloat16 changes in the texts.
     """
 
     single = "single"
@@ -30,6 +31,7 @@ class GroupName(Enum):
     fused = "fused"
     batch = "batch"
     sweep = "sweep"
+    compaction = "compaction"
     naive = "naive"
     growth = "growth"
     precision = "precision"
@@ -48,6 +50,8 @@ class BenchConfig:
     fused_settings: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
     sweep_settings: int = 8
     sweep_prompts: int = 16
+    compact_every: list[int] = field(default_factory=lambda: [0, 2, 4, 8, 16, 32])
+    compaction_tokens: int = 256
     naive_tokens: int = 80
     growth_tokens: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
     growth_prompts: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
@@ -71,7 +75,16 @@ class BenchRun:
     seed: int = 0  # chooses the prompts
 
 
-_COUNTS = ("new_tokens", "beams", "repeats", "slow_repeats", "sweep_settings", "sweep_prompts", "naive_tokens")
+_COUNTS = (
+    "new_tokens",
+    "beams",
+    "repeats",
+    "slow_repeats",
+    "sweep_settings",
+    "sweep_prompts",
+    "compaction_tokens",
+    "naive_tokens",
+)
 _COUNT_LISTS = ("batch_sizes", "fused_settings", "growth_tokens", "growth_prompts")
 
 
@@ -88,6 +101,11 @@ def validate_bench(config: BenchRun) -> BenchRun:
         counts = getattr(config.bench, name)
         if not counts or min(counts) < 1:
             raise ConfigError(f"bench.{name}={counts} is out of range: expected at least one number, all at least 1.")
+    if not config.bench.compact_every or min(config.bench.compact_every) < 0:
+        raise ConfigError(
+            f"bench.compact_every={config.bench.compact_every} is out of range: expected at least one number, "
+            "all at least 0; 0 never compacts."
+        )
     if not config.bench.groups:
         raise ConfigError(
             f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cdeval.benchmark.arms import BF16, F32, HUGGING_FACE, Arms, Search, Size, label
+from cdeval.benchmark.arms import BF16, F32, HUGGING_FACE, OURS, Arms, Search, Size, label
 from cdeval.benchmark.bandwidth import now
 from cdeval.benchmark.config import BenchConfig, GroupName
 from cdeval.benchmark.plan import Arm, Group
@@ -20,6 +20,7 @@ def prompts_needed(bench: BenchConfig) -> int:
     """How many prompts the configured groups use."""
     needs = {
         GroupName.batch: max(bench.batch_sizes),
+        GroupName.compaction: max(bench.batch_sizes),
         GroupName.sweep: bench.sweep_prompts,
         GroupName.growth: max(bench.growth_prompts),
         GroupName.precision: bench.precision_prompts,
@@ -29,7 +30,11 @@ def prompts_needed(bench: BenchConfig) -> int:
 
 def longest_text(bench: BenchConfig) -> int:
     """Most new tokens that any of the configured groups decodes."""
-    own = {GroupName.naive: bench.naive_tokens, GroupName.growth: max(*bench.growth_tokens, bench.new_tokens)}
+    own = {
+        GroupName.naive: bench.naive_tokens,
+        GroupName.compaction: bench.compaction_tokens,
+        GroupName.growth: max(*bench.growth_tokens, bench.new_tokens),
+    }
     return max(own.get(name, bench.new_tokens) for name in bench.groups)
 
 
@@ -52,6 +57,7 @@ def _greedy(arms: Arms) -> list[Group]:
     found = [
         arms.ours(Search.greedy, BF16),
         arms.ours(Search.greedy_contrast, BF16),
+        replace(arms.ours(Search.greedy_candidates, BF16), twin=label(OURS, Search.greedy_contrast, BF16)),
         arms.hugging_face(Search.greedy, BF16),
     ]
     return [_group(arms, "greedy", "one prompt, greedy search", found, found[0].label)]
@@ -72,6 +78,7 @@ def _batch(arms: Arms) -> list[Group]:
             arms.hugging_face(Search.plain, F32, size),
             arms.ours(Search.plain, BF16, size),
             arms.ours(Search.contrast, BF16, size),
+            replace(arms.ours(Search.candidates, BF16, size), twin=label(OURS, Search.contrast, BF16, size)),
             *(arms.ctranslate2(size) if size.prompts <= 8 else []),
         )
     ]
@@ -82,7 +89,7 @@ def _batch(arms: Arms) -> list[Group]:
 def _sweep(arms: Arms) -> list[Group]:
     bench = arms.config.bench
     size = Size(prompts=bench.sweep_prompts, settings=bench.sweep_settings)
-    fused = arms.ours(Search.contrast, BF16, replace(size, at_once=arms.config.execution.max_lanes))
+    fused = arms.ours(Search.contrast, BF16, replace(size, at_once=arms.lanes_at_once(BF16)))
     batch = best_batch(arms, bench.sweep_prompts)
     sequential = arms.hugging_face(Search.contrast, BF16, replace(size, at_once=batch))
     title = (
@@ -90,6 +97,18 @@ def _sweep(arms: Arms) -> list[Group]:
         f"against one after the other at Hugging Face's best batch size, {batch} prompts"
     )
     return [_group(arms, "sweep", title, [sequential, fused], sequential.label, slow=True)]
+
+
+def _compaction(arms: Arms) -> list[Group]:
+    """At the longest text of growth, where slots of dead beams would be most; one group a number of prompts."""
+    bench = arms.config.bench
+    groups = []
+    for prompts in (1, max(bench.batch_sizes)):
+        size = Size(prompts=prompts, new_tokens=bench.compaction_tokens)
+        found = [arms.ours(Search.contrast, BF16, size, every) for every in bench.compact_every]
+        title = f"steps between compactions of the cache (0: never), {prompts} prompts at once"
+        groups.append(_group(arms, f"compaction_{prompts}", title, found, found[0].label, slow=True))
+    return groups
 
 
 def _naive(arms: Arms) -> list[Group]:
@@ -119,7 +138,7 @@ def _growth(arms: Arms) -> list[Group]:
 
 def _precision(arms: Arms) -> list[Group]:
     """The texts count here, not the time: one pass, no warm-up."""
-    size = Size(prompts=arms.config.bench.precision_prompts, at_once=arms.config.execution.max_lanes)
+    size = Size(prompts=arms.config.bench.precision_prompts, at_once=arms.lanes_at_once(F32))
     found = []
     for search in (Search.plain, Search.contrast):
         exact = arms.ours(search, F32, size)
@@ -160,6 +179,7 @@ _BUILDERS: dict[GroupName, Callable[[Arms], list[Group]]] = {
     GroupName.fused: _fused,
     GroupName.batch: _batch,
     GroupName.sweep: _sweep,
+    GroupName.compaction: _compaction,
     GroupName.naive: _naive,
     GroupName.growth: _growth,
     GroupName.precision: _precision,

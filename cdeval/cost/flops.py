@@ -2,6 +2,7 @@
 
     token at context T:   2 * (weights of all blocks' matrices)  +  L * 4 * heads * head_width * T
     head, a row:          2 * (weights of the head, and of OPT's projection before it)
+    candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's
 
 The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
 past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
@@ -15,7 +16,8 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.config import AmateurKind
+from cdeval.config import AmateurKind, Normalizer
+from cdeval.decode.objective import CANDIDATES
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Setting
 
@@ -52,10 +54,16 @@ class TokenFlops:
     blocks: int  # matrices of all blocks, and of OPT's input projection, one token
     attention: int  # a token and slot of context, all blocks
     head: int  # a row
+    head_token: int  # a row and token, without OPT's projection
+    projection: int = 0  # OPT's, a row
 
     def token(self, context: int) -> int:
         """One token through all blocks, attending to `context` slots, itself included."""
         return self.blocks + self.attention * context
+
+    def candidate_head(self, tokens: int) -> int:
+        """A row of the head, for some tokens only."""
+        return min(self.head, self.projection + tokens * self.head_token)
 
     def prompt(self, tokens: int) -> int:
         """A whole prompt through all blocks, causally."""
@@ -65,10 +73,13 @@ class TokenFlops:
 def token_flops(lm: LanguageModel) -> TokenFlops:
     """Read the constants off a loaded model, so that grouped heads, gates and odd widths need no special case."""
     config, parts = lm.model.config, lm.parts
+    projection = 2 * _matrix_weights(parts.project_out)
     return TokenFlops(
         blocks=2 * (_matrix_weights(parts.blocks) + _matrix_weights(getattr(parts.base, "project_in", None))),
         attention=4 * config.num_hidden_layers * config.num_attention_heads * head_width(config),
-        head=2 * (_matrix_weights(parts.head) + _matrix_weights(parts.project_out)),
+        head=2 * _matrix_weights(parts.head) + projection,
+        head_token=2 * parts.head_weight.shape[1],
+        projection=projection,
     )
 
 
@@ -79,11 +90,12 @@ def lane_flops(costs: TokenFlops, setting: Setting, prompt_tokens: int, new_toke
     """
     steps = range(1, new_tokens)
     decode = sum(setting.beams * (costs.token(prompt_tokens + step) + costs.head) for step in steps)
+    exit_head = costs.candidate_head(CANDIDATES) if setting.normalizer is Normalizer.candidates else costs.head
     exit_rows = 1 + setting.beams * len(steps) if setting.amateur is AmateurKind.early_exit else 0
     return LaneFlops(
         expert_prefill=costs.prompt(prompt_tokens) + costs.head,
         expert_decode=decode,
-        amateur=exit_rows * costs.head,
+        amateur=exit_rows * exit_head,
         new_tokens=new_tokens,
     )
 

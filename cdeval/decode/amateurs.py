@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind
+from cdeval.config import AmateurKind, Normalizer
 from cdeval.decode.objective import Knobs, contrast, knobs
 from cdeval.models.anatomy import Parts
 from cdeval.records import Setting
@@ -36,6 +36,10 @@ class EarlyExits:
         }
         self._knobs: Knobs = knobs([settings[lane] for lane in contrasted], device)
         self._all = len(contrasted) == len(settings)
+        #: Whether only the plausible tokens' logits are ever needed.
+        self.only_candidates = bool(contrasted) and all(
+            settings[lane].normalizer is Normalizer.candidates for lane in contrasted
+        )
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -65,7 +69,7 @@ class EarlyExits:
         return AmateurPart(
             rows=rows,
             lanes=None if len(inside) == lanes.stop - lanes.start else local,
-            knobs=Knobs(*(column[rows] for column in self._knobs)),
+            knobs=self._knobs.of(rows),
         )
 
 
@@ -76,6 +80,10 @@ class AmateurPart:
         self.rows = rows  # of the contrasted lanes' tensor
         self._lanes = lanes  # which of these lanes are contrasted; None: all of them
         self._knobs = knobs
+
+    def contrasted(self, lanes: Tensor) -> Tensor:
+        """The rows of a tensor of these lanes that belong to contrasted ones."""
+        return lanes if self._lanes is None else lanes[self._lanes]
 
     def scores(
         self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]

@@ -19,7 +19,7 @@ from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
 from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
-from cdeval.decode.objective import ban, log_probs
+from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -42,27 +42,14 @@ def decode_batch(
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
     amateurs = EarlyExits(settings, expert.parts, expert.device)
-    started = _now(expert.device)
     with tap(expert.parts, amateurs.layers) as tapped:
-        run = _Run(expert, settings[0], amateurs, tapped, len(lanes))
-        run.prefill([lane.prompt for lane in lanes])
-        on_step(len(lanes))
-        prefilled = _now(expert.device)
-        for step in range(1, settings[0].max_new_tokens):
-            run.step()
-            on_step(len(lanes))
-            if compact_every and step % compact_every == 0:
-                run.cache.compact()
-                if run.settled():
-                    break
-    continuations = run.continuations()
-    return continuations, BatchStats(
-        lanes=len(lanes),
-        steps=len(run.tokens),
-        prefill_seconds=prefilled - started,
-        decode_seconds=_now(expert.device) - prefilled,
-        peak_slots=run.cache.peak_slots,
-    )
+        run = _Run(expert, settings[0], amateurs, tapped, len(lanes), candidate_head=amateurs.only_candidates)
+        stats = run.through([lane.prompt for lane in lanes], compact_every, on_step)
+        if run.crowded():
+            on_step(-len(lanes) * len(run.tokens))
+            run = _Run(expert, settings[0], amateurs, tapped, len(lanes), candidate_head=False)
+            stats = run.through([lane.prompt for lane in lanes], compact_every, on_step)
+    return run.continuations(), stats
 
 
 class _Run:
@@ -75,12 +62,14 @@ class _Run:
         amateurs: EarlyExits,
         tapped: Mapping[int, Float[Tensor, "lane position width"]],
         lanes: int,
+        *,
+        candidate_head: bool,
     ) -> None:
         self.cache = LaneCache(expert.parts.depth)
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
         self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
-        self._beams = setting.beams
+        self._beams, self._new_tokens = setting.beams, setting.max_new_tokens
         self._position = 0  # of the token that the next step feeds
         size = LANES_AT_ONCE if expert.device.type == "cpu" else lanes
         slices = [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
@@ -96,6 +85,32 @@ class _Run:
         self._endings = Endings(lanes, device, first_wins=setting.search is SearchKind.greedy)
         # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
         self._candidates = self._beams * max(2, 1 + len(ends)) if ends else self._beams
+        self._candidate_head = candidate_head
+        self._crowded = torch.zeros((), dtype=torch.bool, device=device)
+
+    def through(
+        self, prompts: Sequence[tuple[int, ...]], compact_every: int, on_step: Callable[[int], None]
+    ) -> BatchStats:
+        """All steps."""
+        device = self._expert.device
+        started = _now(device)
+        self.prefill(prompts)
+        on_step(len(prompts))
+        prefilled = _now(device)
+        for step in range(1, self._new_tokens):
+            self.step()
+            on_step(len(prompts))
+            if compact_every and step % compact_every == 0:
+                self.cache.compact()
+                if self.settled():
+                    break
+        return BatchStats(
+            lanes=len(prompts),
+            steps=len(self.tokens),
+            prefill_seconds=prefilled - started,
+            decode_seconds=_now(device) - prefilled,
+            peak_slots=self.cache.peak_slots,
+        )
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Run each different prompt once, give its slots to all its lanes, choose the first tokens."""
@@ -129,11 +144,12 @@ class _Run:
     def _advance(
         self, hidden: Float[Tensor, "lane beam head_width"], exits: Mapping[int, Float[Tensor, "lane beam width"]]
     ) -> None:
-        lanes = hidden.shape[0]
-        logits = self._expert.parts.logits(torch.cat([hidden, *self._amateurs.finished_rows(exits)]))
-        expert_logits, amateur_logits = logits[:lanes], logits[lanes:]
+        lanes, finished = hidden.shape[0], self._amateurs.finished_rows(exits)
+        stacked = hidden if self._candidate_head else torch.cat([hidden, *finished])
+        logits = self._expert.parts.logits(stacked)
+        (amateur_rows,) = finished if self._candidate_head else (logits[lanes:],)
         found = [
-            self._choose(expert_logits[part], amateur_logits[amateur.rows], self._totals[part], amateur)
+            self._choose(logits[:lanes][part], amateur_rows[amateur.rows], self._totals[part], amateur)
             for part, amateur in self._parts
         ]
         choice = Choice(*(torch.cat(columns) for columns in zip(*(of_part for of_part, _ in found), strict=True)))
@@ -151,15 +167,32 @@ class _Run:
     def _choose(
         self,
         expert_logits: Float[Tensor, "lane beam vocab"],
-        amateur_logits: Float[Tensor, "contrasted beam vocab"],
+        amateur_rows: Float[Tensor, "contrasted beam width"],
         totals: Float[Tensor, "lane beam"],
         amateur: AmateurPart,
     ) -> tuple[Choice, Float[Tensor, "lane choice"]]:
-        """The best extensions of some lanes, and the expert's log-probability of each one's token."""
+        """The best extensions of some lanes, and the expert's log-probability of each one's token.
+
+        `amateur_rows` are logits, or what the candidate-only head makes them of.
+        """
         log_expert = ban(log_probs(expert_logits), self._banned)
-        choice = best_extensions(amateur.scores(log_expert, amateur_logits), totals, self._candidates)
-        place = choice.parent * log_expert.shape[-1] + choice.token
+        if not self._candidate_head:
+            choice = best_extensions(amateur.scores(log_expert, amateur_rows), totals, self._candidates)
+            return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
+        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._candidates)
+        log_expert, tokens = log_expert.topk(min(width, vocab), dim=-1)
+        amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
+        scores = amateur.scores(log_expert, amateur_logits)
+        if width < vocab:  # the last candidate is plausible: there may be more
+            self._crowded |= amateur.contrasted(scores[..., -1] > -torch.inf).any()
+        choice = best_extensions(scores, totals, self._candidates)
+        place = choice.parent * scores.shape[-1] + choice.token
+        choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)
+
+    def crowded(self) -> bool:
+        """Whether some plausible set was wider than the candidate-only head looks; asked once, at the end."""
+        return self._candidate_head and bool(self._crowded)
 
     def settled(self) -> bool:
         """Whether every text has ended; only asked where texts may end."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
@@ -60,6 +60,13 @@ class Parts:
         """L, the number of blocks."""
         return len(self.blocks)
 
+    @property
+    def head_weight(self) -> Float[Tensor, "vocab head_width"]:
+        """The head's matrix."""
+        weight = self.head.weight
+        assert isinstance(weight, Tensor)  # noqa: S101 - a type narrowing, not a check of the input
+        return weight
+
     def finish(self, block_output: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows head_width"]:
         """A block's raw output as the head expects it: final norm, exactly once, then OPT's projection."""
         normed = block_output if self.norm is None else self.norm(block_output)
@@ -67,7 +74,17 @@ class Parts:
 
     def logits(self, finished: Float[Tensor, "*rows head_width"]) -> Float[Tensor, "*rows vocab"]:
         """The head, with the soft cap where the architecture has one."""
-        logits: Tensor = self.head(finished)
+        return self._capped(self.head(finished))
+
+    def logits_of(
+        self, finished: Float[Tensor, "*rows head_width"], tokens: Int[Tensor, "*rows token"]
+    ) -> Float[Tensor, "*rows token"]:
+        """The head's rows of some tokens only, others in each row of `finished`."""
+        logits = (self.head_weight[tokens] @ finished.unsqueeze(-1)).squeeze(-1)
+        bias = getattr(self.head, "bias", None)
+        return self._capped(logits if bias is None else logits + bias[tokens])
+
+    def _capped(self, logits: Tensor) -> Tensor:
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
 

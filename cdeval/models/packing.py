@@ -30,17 +30,17 @@ def can_pack(model: PreTrainedModel) -> bool:
 def pack(model: PreTrainedModel) -> PreTrainedModel:
     """Give every matrix of the model the packed layout, in place, for inference only; returns the model.
 
-    The plain weights are dropped (their shapes stay, on the meta device, for whoever counts them), but for the input
-    embedding's, which a tied head shares.
+    The plain weights are dropped (their shapes stay, on the meta device, for whoever counts them), but for the head's:
+    a tied input embedding and the candidate-only head look its rows up.
     """
-    embedding = model.get_input_embeddings().weight
+    kept = model.get_output_embeddings().weight
     for module in model.modules():
         if isinstance(module, nn.Linear | Conv1D):
             # Conv1D, GPT-2's linear layer, keeps its weight transposed.
             plain = module.weight if isinstance(module, nn.Linear) else module.weight.t()
             # An attribute of the instance comes before the method of its class.
             setattr(module, "forward", _forward(plain.detach().contiguous(), module.bias))  # noqa: B010
-            if module.weight is not embedding:
+            if module.weight is not kept:
                 module.weight = nn.Parameter(module.weight.to("meta"), requires_grad=False)
     return model
 

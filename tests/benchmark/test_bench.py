@@ -29,6 +29,8 @@ SMALL = [
     "bench.fused_settings=[1,3]",
     "bench.sweep_settings=2",
     "bench.sweep_prompts=2",
+    "bench.compact_every=[0,2]",
+    "bench.compaction_tokens=6",
     "bench.naive_tokens=5",
     "bench.growth_tokens=[3,6]",
     "bench.growth_prompts=[1,2]",
@@ -66,7 +68,10 @@ def test_every_group_runs_and_the_file_holds_every_sample(
     page = json.loads((tmp_path / "runs" / "bench" / "bench.json").read_text())
     names = ["single", "greedy", "fused", "batch", "sweep", "naive"]
     growth = ["growth_tokens", "growth_prompts", "growth_settings"]
-    assert set(page["groups"]) == {*names, *growth, "precision"}
+    compaction = ["compaction_1", "compaction_2"]
+    assert set(page["groups"]) == {*names, *growth, *compaction, "precision"}
+    greedy = page["groups"]["greedy"]["arms"]["ours greedy contrast over candidates bf16"]
+    assert greedy["same_tokens"] > 0.9, "the same texts but for rounding"
     repeats = {**dict.fromkeys(names[:3], 2), "precision": 1}
     for name, group in page["groups"].items():
         for label, arm in group["arms"].items():
@@ -120,6 +125,7 @@ def test_a_mistake_gets_one_clear_message(
         (BenchConfig(repeats=0), EARLY, "bench.repeats=0 is out of range: expected at least 1"),
         (BenchConfig(precision_prompts=0), EARLY, "bench.precision_prompts=0 is out of range"),
         (BenchConfig(batch_sizes=[8, 0]), EARLY, "bench.batch_sizes=[8, 0] is out of range"),
+        (BenchConfig(compact_every=[-1]), EARLY, "bench.compact_every=[-1] is out of range"),
         (BenchConfig(fused_settings=[]), EARLY, "bench.fused_settings=[] is out of range"),
         (BenchConfig(), AmateurConfig(AmateurKind.none), "needs amateur=early_exit"),
         (BenchConfig(), AmateurConfig(AmateurKind.early_exit, None), "needs amateur.layer"),

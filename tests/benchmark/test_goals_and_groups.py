@@ -52,6 +52,17 @@ def test_time_goals_are_ours_over_theirs() -> None:
     assert (over_plain.measured, over_plain.met) == (pytest.approx(1.5), False)
 
 
+def test_the_greedy_goal_is_the_candidate_only_heads() -> None:
+    greedy = group(
+        "greedy",
+        timed(label(OURS, Search.greedy, BF16), 2.0),
+        timed(label(OURS, Search.greedy_contrast, BF16), 2.2),
+        timed(label(OURS, Search.greedy_candidates, BF16), 2.02),
+    )
+    found = goal({"greedy": greedy}, "one prompt: greedy contrast")
+    assert (found.measured, found.met) == (pytest.approx(1.01), True)
+
+
 def test_speed_goals_are_theirs_over_ours() -> None:
     short = Size(new_tokens=80)
     naive = group("naive", timed(label(NAIVE, Search.contrast, BF16, short), 120.0), timed(f"{CONTRAST}{short}", 2.0))
@@ -106,6 +117,7 @@ def test_fused_settings_are_all_different_and_begin_with_the_configured_one() ->
         ([GroupName.naive], 1, 80),
         ([GroupName.batch, GroupName.single], 32, 128),
         ([GroupName.growth], 64, 512),
+        ([GroupName.compaction], 32, 256),
         ([GroupName.sweep, GroupName.naive], 16, 128),
     ],
 )

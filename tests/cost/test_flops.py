@@ -7,6 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
+from cdeval.config import Normalizer
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit, setting
@@ -44,7 +45,10 @@ def test_gpt2_xl_and_opt_13b_cost_what_the_field_computed() -> None:
     """32 + 256 tokens, 5 beams: an exit head adds 4.6 % to GPT-2 XL and 1.8 % to OPT-13B where every beam prefills."""
     for width, ffn, depth, vocab, expected in [(1600, 6400, 48, 50257, 0.046), (5120, 20480, 40, 50272, 0.018)]:
         costs = TokenFlops(
-            blocks=2 * depth * (4 * width**2 + 2 * width * ffn), attention=4 * depth * width, head=2 * width * vocab
+            blocks=2 * depth * (4 * width**2 + 2 * width * ffn),
+            attention=4 * depth * width,
+            head=2 * width * vocab,
+            head_token=2 * width,
         )
         flops = lane_flops(costs, early_exit(depth - 2, max_new_tokens=256), 32, 256)
         every_beam_prefills = 5 * flops.expert_prefill + flops.expert_decode
@@ -53,10 +57,12 @@ def test_gpt2_xl_and_opt_13b_cost_what_the_field_computed() -> None:
 
 
 def test_a_lane_sums_its_steps(tiny: Callable[[str], LanguageModel]) -> None:
-    costs = TokenFlops(blocks=1000, attention=10, head=100)
+    costs = TokenFlops(blocks=1000, attention=10, head=100, head_token=1)
     flops = lane_flops(costs, early_exit(1, beams=2), prompt_tokens=3, new_tokens=3)
     assert flops.expert_prefill == 3 * 1000 + 10 * (1 + 2 + 3) + 100
     assert flops.expert_decode == 2 * (1000 + 40 + 100) + 2 * (1000 + 50 + 100)
     assert flops.amateur == (1 + 2 + 2) * 100
     assert lane_flops(costs, setting(beams=2), 3, 3).amateur == 0
+    candidates = early_exit(1, beams=2, normalizer=Normalizer.candidates)
+    assert lane_flops(costs, candidates, 3, 3).amateur == (1 + 2 + 2) * 64
     assert flops.per_token == flops.total / 3

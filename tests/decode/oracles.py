@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cdeval.config import AmateurKind, Ban, SearchKind, TemperatureForm
+from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.records import Setting
@@ -19,6 +19,7 @@ def setting(**changes: object) -> Setting:
         "beta": 1.0,
         "temperature": 1.0,
         "temperature_form": TemperatureForm.softmax,
+        "normalizer": Normalizer.full,
         "search": SearchKind.beam,
         "beams": 5,
         "max_new_tokens": 12,
@@ -56,12 +57,15 @@ def next_scores(lm: LanguageModel, ids: tuple[int, ...], how: Setting) -> tuple[
     exit_logits = lm.model.get_output_embeddings()(hidden)[0].float()
     if lm.parts.softcap:
         exit_logits = lm.parts.softcap * torch.tanh(exit_logits / lm.parts.softcap)
+    implausible = log_expert < log_expert.max() + math.log(how.alpha)
+    if how.normalizer is Normalizer.candidates:
+        exit_logits[implausible] = -math.inf
     if how.temperature_form is TemperatureForm.softmax:
         log_amateur = torch.log_softmax(exit_logits / how.temperature, -1)
     else:
         log_amateur = torch.log_softmax(exit_logits, -1) / how.temperature
     scores = log_expert - how.beta * log_amateur
-    scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
+    scores[implausible] = -math.inf
     return scores, log_expert
 
 

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import Ban
+from cdeval.config import Ban, Normalizer
 from cdeval.decode.amateurs import EarlyExits
 from cdeval.decode.engine import _Run
 from cdeval.models.anatomy import dissect
@@ -26,6 +26,7 @@ from tests.decode.oracles import early_exit, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
 MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting()]
+CANDIDATES = [replace(how, normalizer=Normalizer.candidates) for how in MIXED]
 
 
 def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) -> LanguageModel:
@@ -40,7 +41,7 @@ def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) 
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
     exits = EarlyExits(settings * 2, lm.parts, lm.device)
     with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
-        run = _Run(lm, settings[0], exits, tapped, len(settings) * 2)
+        run = _Run(lm, settings[0], exits, tapped, len(settings) * 2, candidate_head=exits.only_candidates)
         run.prefill([prompt for prompt in PROMPTS for _ in settings])
         steps(run)
 
@@ -52,8 +53,11 @@ def three_steps(run: _Run) -> None:
 
 @pytest.mark.parametrize("architecture", sorted(TINY))
 @pytest.mark.parametrize("ban", [Ban.special, Ban.none])
-def test_a_step_reads_nothing_back(architecture: str, ban: Ban, tokenizer: PreTrainedTokenizerFast) -> None:
-    settings = [replace(how, ban=ban) for how in MIXED]
+@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES], ids=["full", "candidates"])
+def test_a_step_reads_nothing_back(
+    architecture: str, ban: Ban, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    settings = [replace(how, ban=ban) for how in lanes]
     with FakeTensorMode():
         begin(wrapped(architecture, tokenizer, "cpu"), settings, three_steps)
 
@@ -85,7 +89,10 @@ class Devices(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("architecture", sorted(TINY))
-def test_a_step_makes_no_tensor_on_another_device(architecture: str, tokenizer: PreTrainedTokenizerFast) -> None:
+@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES], ids=["full", "candidates"])
+def test_a_step_makes_no_tensor_on_another_device(
+    architecture: str, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
+) -> None:
     lm = wrapped(architecture, tokenizer, "meta")
 
     def watched(run: _Run) -> None:
@@ -93,4 +100,4 @@ def test_a_step_makes_no_tensor_on_another_device(architecture: str, tokenizer: 
             three_steps(run)
         assert set(devices.seen) == {"meta"}, devices.seen
 
-    begin(lm, MIXED, watched)
+    begin(lm, lanes, watched)

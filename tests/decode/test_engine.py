@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressTokensLogitsProcessor
 
-from cdeval.config import Ban, SearchKind, TemperatureForm
+from cdeval.config import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -100,6 +100,35 @@ def test_contrastive_greedy_search_is_the_naive_one(any_tiny: LanguageModel) -> 
     how = early_exit(3, search=SearchKind.greedy, beams=1)
     ours = run(any_tiny, [Lane(prompt, how) for prompt in PROMPTS])
     assert [c.token_ids for c in ours] == [naive_search(any_tiny, prompt, how)[0] for prompt in PROMPTS]
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1e-9])
+@pytest.mark.parametrize("normalizer", list(Normalizer))
+def test_contrast_over_the_candidates_is_the_naive_one(
+    any_tiny: LanguageModel, alpha: float, normalizer: Normalizer
+) -> None:
+    """By the candidate-only head where the plausible set is narrow, by the full one where it is crowded, and beside
+    lanes without an amateur or with the other normaliser."""
+    how = early_exit(2, alpha=alpha, normalizer=Normalizer.candidates)
+    beside = [setting(), early_exit(1, normalizer=normalizer)]
+    gained: list[int] = []
+    lanes = [Lane(prompt, one) for prompt in PROMPTS for one in (how, *beside)]
+    ours, _ = decode_batch(any_tiny, lanes, 4, gained.append)
+    assert sum(gained) == len(lanes) * how.max_new_tokens
+    for lane, continuation in zip(lanes, ours, strict=True):
+        tokens, score = naive_search(any_tiny, lane.prompt, lane.setting)
+        assert continuation.token_ids == tokens
+        assert continuation.score == pytest.approx(score, abs=1e-3)
+
+
+def test_greedy_texts_do_not_depend_on_the_normaliser(any_tiny: LanguageModel) -> None:
+    greedy = [
+        early_exit(2, alpha=0.05, search=SearchKind.greedy, beams=1, normalizer=normalizer) for normalizer in Normalizer
+    ]
+    for prompt in PROMPTS:
+        full, candidates = (run(any_tiny, [Lane(prompt, how)])[0] for how in greedy)
+        assert candidates.token_ids == full.token_ids
+        assert candidates.score != full.score
 
 
 def test_lanes_do_not_feel_each_other(any_tiny: LanguageModel) -> None:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cdeval.config import TemperatureForm
+from cdeval.config import Normalizer, TemperatureForm
 from cdeval.decode.objective import Knobs, ban, contrast, knobs, log_probs
 from tests.decode.oracles import early_exit
 
@@ -72,3 +72,21 @@ def test_every_lane_has_its_own_settings() -> None:
     both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), knobs(settings, torch.device("cpu")))
     for lane, how in enumerate(settings):
         assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, knobs([how], torch.device("cpu")))[0])
+
+
+def test_the_amateur_over_the_candidates_by_hand() -> None:
+    """Of 0.7, 0.1, 0.1 the plausible tokens keep 7/9, 1/9, 1/9, also where only some tokens are given."""
+    how = one(alpha=0.2, beta=1.0, temperature=1.0, normalizer=Normalizer.candidates)
+    scores = contrast(EXPERT, AMATEUR, how)[0, 0]
+    expected = [math.log(0.5 * 9 / 7), math.log(0.3 * 9), math.log(0.15 * 9)]
+    assert scores[:3].tolist() == pytest.approx(expected, abs=1e-6)
+    assert scores[3] == -math.inf
+    assert contrast(EXPERT[..., :3], AMATEUR[..., :3], how)[0, 0].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_one_lane_over_the_candidates_leaves_the_others_alone() -> None:
+    settings = [early_exit(1, alpha=0.2), early_exit(1, alpha=0.2, normalizer=Normalizer.candidates)]
+    both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), knobs(settings, torch.device("cpu")))
+    for lane, how in enumerate(settings):
+        assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, knobs([how], torch.device("cpu")))[0])
+    assert not torch.equal(both[0], both[1])

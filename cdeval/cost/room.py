@@ -1,0 +1,70 @@
+"""How many lanes go into one forward pass: as many as fit in memory, up to where more bring nothing.
+
+    lane = live key-value slots  +  logits of all its beams, the expert's and the amateur's  +  their mask      [bytes]
+
+The memory that is free is measured; what a lane takes follows from its shape. Live slots are taken as `LIVE` times one
+text's, which is more than measured (README, bench); should a batch not fit all the same, `decode.batches` halves it.
+"""
+
+from pathlib import Path
+
+import psutil
+import torch
+
+from cdeval.config import AUTO, ExecutionConfig
+from cdeval.cost.memory import slot_bytes
+from cdeval.decode.cache import GROWTH
+from cdeval.models.loading import LanguageModel
+
+LIVE = 1.5  # live slots of a compacted lane over its text's, at most
+SHARE = 0.8  # of the free memory that lanes may take: attention, scores and fragmentation need some too
+# Rows (lanes x beams) of a step beyond which the time grows with the rows: measured on a CPU (`python -m cdeval.bench
+# bench.groups=[growth]`), on a GPU reckoned from compute over bandwidth, with a margin.
+SATURATED_ROWS = {"cpu": 160}
+SATURATED_ROWS_ELSEWHERE = 2048
+
+
+def lanes_at_once(execution: ExecutionConfig, expert: LanguageModel, beams: int, tokens: int) -> int:
+    """`execution.max_lanes` where it is a number; otherwise what fits and is worth while, at least 1.
+
+    Args:
+        execution: the lanes that were asked for, and how often the cache is compacted.
+        expert: on its device, weights loaded, so that they are no longer part of the free memory.
+        beams: of a lane.
+        tokens: of prompt and continuation together.
+    """
+    if execution.max_lanes != AUTO:
+        return int(execution.max_lanes)
+    worth = SATURATED_ROWS.get(expert.device.type, SATURATED_ROWS_ELSEWHERE) // beams
+    fitting = int(SHARE * free_bytes(expert.device)) // lane_bytes(expert, beams, tokens, execution.compact_every)
+    return max(1, min(worth, fitting))
+
+
+def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: int) -> int:
+    """What one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots."""
+    live = int(LIVE * tokens) + beams * compact_every if compact_every else beams * tokens
+    slots = live + GROWTH
+    vocab = expert.parts.head_weight.shape[0]
+    item = expert.dtype.itemsize
+    # Twice the logits in the weights' format, and about four float32 tensors of the vocabulary while scores are made.
+    logits = beams * vocab * (2 * item + 4 * 4)
+    return slots * (slot_bytes(expert) + beams * item) + logits
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process may still take on the device, by what the system says now [bytes]."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory()) - int(torch.mps.driver_allocated_memory())
+    return min(int(psutil.virtual_memory().available), _container_bytes(Path("/sys/fs/cgroup")))
+
+
+def _container_bytes(folder: Path) -> int:
+    """What a container (cgroup v2) has left; without a limit, more than any machine has."""
+    try:
+        limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+    except OSError:
+        return 2**63 - 1
+    return 2**63 - 1 if limit == "max" else max(0, int(limit) - int(used))

@@ -1,0 +1,50 @@
+"""How many lanes fit: against the tensors that a run really holds."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cdeval.config import ExecutionConfig
+from cdeval.cost import room
+from cdeval.cost.memory import slot_bytes
+from cdeval.decode import engine
+from cdeval.decode.lanes import Lane
+from cdeval.models.loading import LanguageModel
+from tests.decode.oracles import setting
+
+
+def test_a_lane_takes_what_is_reckoned(any_tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wide of the truth would mean out of memory, or a GPU half empty."""
+    kept: list[engine._Run] = []
+    monkeypatch.setattr(engine._Run, "continuations", lambda run: kept.append(run) or [])
+    how = setting(max_new_tokens=40)
+    engine.decode_batch(any_tiny, [Lane((5, 6, 7), how)] * 4, 8, lambda _n: None)
+    (run,) = kept
+    held = sum(buffer.nbytes for layer in run.cache.layers for buffer in (layer.keys, layer.values)) / 4
+    assert run.cache.layers[0].keys.shape[2] * slot_bytes(any_tiny) == held, "slot_bytes is what a slot takes"
+    reckoned = room.lane_bytes(any_tiny, 5, 43, 8)
+    assert held / 2 < reckoned < 4 * held
+
+
+def test_auto_fills_the_free_memory_and_no_more(
+    tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = tiny("llama")
+    lane = room.lane_bytes(lm, 5, 160, 8)
+    for free, expected in [(0, 1), (10.5 * lane / room.SHARE, 10), (1e15, 160 // 5)]:
+        monkeypatch.setattr(room, "free_bytes", lambda _device, free=free: int(free))
+        assert room.lanes_at_once(ExecutionConfig(), lm, 5, 160) == expected
+    assert room.lanes_at_once(ExecutionConfig(max_lanes=7), lm, 5, 160) == 7
+    assert room.lane_bytes(lm, 5, 160, 0) > room.lane_bytes(lm, 5, 160, 8), "without compaction a lane grows wider"
+
+
+def test_a_containers_limit_counts(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert room._container_bytes(tmp_path) == 3000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room._container_bytes(tmp_path) > 2**60
+    assert room._container_bytes(tmp_path / "none") > 2**60
+    assert 0 < room.free_bytes(torch.device("cpu")) < 2**60
