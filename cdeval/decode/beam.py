@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+CHUNK = 128  # values: 64 to 256 take alike
+
 
 class Choice(NamedTuple):
     """The best extensions of each lane's beams, best first."""
@@ -24,11 +26,31 @@ class Choice(NamedTuple):
     total: Float[Tensor, "lane choice"]  # accumulated score [nats]; -inf where a lane has fewer extensions
 
 
+def largest(values: Float[Tensor, "*rows width"], count: int) -> tuple[Tensor, Tensor]:
+    """`topk(count)` of each row, over a vocabulary's width in a quarter of the time.
+
+    The `count` largest values lie in the `count` chunks with the largest maxima: one quick pass finds those, and only
+    their values are sorted.
+    """
+    width = values.shape[-1]
+    whole = width // CHUNK * CHUNK
+    if width < 4 * count * CHUNK:
+        found = values.topk(count, dim=-1)
+        return found.values, found.indices
+    chunks = values[..., :whole].view(*values.shape[:-1], -1, CHUNK)
+    chosen = chunks.amax(dim=-1).topk(count, dim=-1).indices
+    inside = chunks.gather(-2, chosen[..., None].expand(*chosen.shape, CHUNK)).flatten(-2)
+    rest = values[..., whole:]  # fewer than a chunk: always looked at, as one more chunk
+    found = torch.cat([inside, rest], dim=-1).topk(count, dim=-1)
+    starts = torch.cat([chosen * CHUNK, torch.full_like(chosen[..., :1], whole)], dim=-1)
+    return found.values, starts.gather(-1, found.indices // CHUNK) + found.indices % CHUNK
+
+
 def best_extensions(scores: Float[Tensor, "lane beam vocab"], totals: Float[Tensor, "lane beam"], count: int) -> Choice:
     """The `count` (beam, token) pairs of each lane with the highest accumulated score, over all beams and tokens."""
     lanes, beams, vocab = scores.shape
     candidates = (scores + totals[:, :, None]).view(lanes, beams * vocab)
-    total, flat = candidates.topk(min(count, beams * vocab), dim=-1)
+    total, flat = largest(candidates, min(count, beams * vocab))
     missing = count - total.shape[1]  # a vocabulary smaller than the beam, at the first step
     if missing > 0:
         total = torch.nn.functional.pad(total, (0, missing), value=-torch.inf)

@@ -89,8 +89,10 @@ def _room(like: Tensor, capacity: int) -> Tensor:
 class LaneCache:
     """The cache of all blocks and the ancestry mask of all lanes, kept in step."""
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, rows: int = 1) -> None:
+        """`rows`: of the attention mask for each beam, see `models.attention.mask_rows`."""
         self.layers = [AppendOnlyLayer() for _ in range(blocks)]
+        self._rows = rows
         self.hf = Cache(layers=self.layers)
         self._mask: Float[Tensor, "lane 1 beam slot"] = torch.empty(0)
         self.peak_slots = 0  # most slots a lane held at once
@@ -106,14 +108,17 @@ class LaneCache:
             layer.spread(sources)
         self._mask = torch.zeros(len(sources), 1, beams, self.used, dtype=dtype, device=sources.device)
 
-    def extend(self) -> Float[Tensor, "lane 1 beam slot"]:
-        """The attention mask of the next step: each beam sees its ancestors and the new slot that is its own."""
+    def extend(self) -> Float[Tensor, "lane 1 row slot"]:
+        """The attention mask of the next step: each beam sees its ancestors and the new slot that is its own.
+
+        All beams, then all beams again, as often as attention wants.
+        """
         lanes, _, beams, _ = self._mask.shape
         lowest = torch.finfo(self._mask.dtype).min
         own = torch.full((beams, beams), lowest, dtype=self._mask.dtype, device=self._mask.device).fill_diagonal_(0)
         self._mask = torch.cat([self._mask, own.expand(lanes, 1, beams, beams)], dim=-1)
         self.peak_slots = max(self.peak_slots, self._mask.shape[-1])
-        return self._mask
+        return self._mask if self._rows == 1 else self._mask.repeat(1, 1, self._rows, 1)
 
     def reorder(self, parent: Int[Tensor, "lane beam"]) -> None:
         """Beam i of a lane now descends from beam parent[i]: only its row of the mask moves."""

@@ -15,11 +15,12 @@ from torch import Tensor
 
 from cdeval.config import SearchKind
 from cdeval.decode.amateurs import AmateurPart, EarlyExits
-from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
+from cdeval.decode.beam import Choice, backtrack, best_extensions, largest, survivors
 from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
+from cdeval.models.attention import mask_rows
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -65,7 +66,7 @@ class _Run:
         *,
         candidate_head: bool,
     ) -> None:
-        self.cache = LaneCache(expert.parts.depth)
+        self.cache = LaneCache(expert.parts.depth, mask_rows(expert.model.config))
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
         self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
@@ -180,7 +181,7 @@ class _Run:
             choice = best_extensions(amateur.scores(log_expert, amateur_rows), totals, self._candidates)
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
         vocab, width = log_expert.shape[-1], max(CANDIDATES, self._candidates)
-        log_expert, tokens = log_expert.topk(min(width, vocab), dim=-1)
+        log_expert, tokens = largest(log_expert, min(width, vocab))
         amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
         scores = amateur.scores(log_expert, amateur_logits)
         if width < vocab:  # the last candidate is plausible: there may be more

@@ -6,6 +6,8 @@ copy of the whole cache a block and step. Here the query heads of one key head b
     queries [lane, key_head * group, beam, width]  ->  [lane, key_head, group * beam, width]     (a view)
     mask    [lane, 1, beam, slot]                  ->  repeated `group` times along its rows
 
+The engine's cache repeats the mask once a step for all blocks; one that comes from Hugging Face is repeated here.
+
 Without a mask (the prefill) or without groups it is Hugging Face's own.
 """
 
@@ -24,7 +26,7 @@ def lane_attention(
     query: Float[Tensor, "lane head beam width"],
     key: Float[Tensor, "lane key_head slot width"],
     value: Float[Tensor, "lane key_head slot value_width"],
-    attention_mask: Float[Tensor, "lane 1 beam slot"] | None,
+    attention_mask: Float[Tensor, "lane 1 row slot"] | None,
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Float[Tensor, "lane beam head value_width"], None]:
@@ -36,12 +38,12 @@ def lane_attention(
             module, query, key, value, attention_mask, scaling=scaling, **options
         )
         return found
-    group = heads // key_heads
+    group, rows = heads // key_heads, attention_mask.shape[2]
     output = torch.nn.functional.scaled_dot_product_attention(
         query.reshape(lanes, key_heads, group * beams, width),
         key,
         value,
-        attn_mask=attention_mask.repeat(1, 1, group, 1),
+        attn_mask=attention_mask if rows == group * beams else attention_mask.repeat(1, 1, group, 1),
         scale=scaling,
     )
     return output.reshape(lanes, heads, beams, value.shape[-1]).transpose(1, 2).contiguous(), None
@@ -50,6 +52,14 @@ def lane_attention(
 def attention_for(config: PretrainedConfig) -> str:
     """The attention a model is loaded with: ours, but for Gemma 2, whose capped scores no fused attention computes."""
     return "eager" if getattr(config, "attn_logit_softcapping", None) else LANE_ATTENTION
+
+
+def mask_rows(config: PretrainedConfig) -> int:
+    """How many rows of the mask each beam needs: one a query head of a group, one where attention repeats keys."""
+    if attention_for(config) != LANE_ATTENTION:
+        return 1
+    heads: int = config.num_attention_heads
+    return heads // (getattr(config, "num_key_value_heads", None) or heads)
 
 
 AttentionInterface.register(LANE_ATTENTION, lane_attention)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cdeval.decode.beam import Choice, backtrack, best_extensions, survivors
+from cdeval.decode.beam import CHUNK, Choice, backtrack, best_extensions, largest, survivors
 from cdeval.decode.cache import GROWTH, LaneCache
 
 
@@ -97,3 +97,17 @@ def test_settings_of_one_prompt_share_its_prefill() -> None:
     cache.open_beams(torch.tensor([0, 0, 0]), beams=2, dtype=torch.float32)
     assert cache.layers[0].keys.shape[0] == 3
     assert cache.layers[0].keys[2, 0, :3, 0].tolist() == [0, 1, 2]
+
+
+def test_the_largest_are_topks() -> None:
+    """In one chunk, in several, in the rest that fills no chunk, with impossible tokens among them."""
+    torch.manual_seed(0)
+    for width in (3, 5 * 4 * CHUNK, 5 * 4 * CHUNK + 77, 50257):
+        values = torch.randn(2, 3, width)
+        values[0, 0, -3:] = torch.tensor([9.0, 8.0, 7.0])
+        values[0, 1, :3] = 5.0 + torch.arange(3)
+        values[1, 0, 2:] = -math.inf
+        for count in {1, 3, min(5, width)}:
+            found, indices = largest(values, count)
+            assert torch.equal(found, values.topk(count).values)
+            assert torch.equal(values.gather(-1, indices), found)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cdeval.models.attention import LANE_ATTENTION
+from cdeval.models.attention import LANE_ATTENTION, mask_rows
 from cdeval.models.loading import LanguageModel
 
 
@@ -19,11 +19,14 @@ def test_any_mask_gives_what_eager_attention_gives(any_tiny: LanguageModel) -> N
     mask = torch.zeros(visible.shape).masked_fill(~visible, torch.finfo(torch.float32).min)
     positions = torch.full((2, 3), 7)
 
-    def logits() -> torch.Tensor:
-        found: torch.Tensor = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    def logits(rows: int = 1) -> torch.Tensor:
+        repeated = mask.repeat(1, 1, rows, 1)
+        found = model(input_ids=ids, attention_mask=repeated, position_ids=positions, use_cache=False).logits
+        assert isinstance(found, torch.Tensor)
         return found
 
     ours = logits()
+    torch.testing.assert_close(ours, logits(mask_rows(model.config)), rtol=1e-6, atol=1e-6)
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
@@ -35,6 +38,8 @@ def test_any_mask_gives_what_eager_attention_gives(any_tiny: LanguageModel) -> N
 def test_grouped_models_are_loaded_with_it(tiny: Callable[[str], LanguageModel]) -> None:
     assert tiny("llama").model.config._attn_implementation == LANE_ATTENTION
     assert tiny("gemma2").model.config._attn_implementation == "eager"
+    rows = {name: mask_rows(tiny(name).model.config) for name in ("llama", "gemma2", "gpt2")}
+    assert rows == {"llama": 2, "gemma2": 1, "gpt2": 1}
 
 
 @torch.inference_mode()
