@@ -79,6 +79,16 @@ class Split(Enum):
     all = "all"
 
 
+class DiversityProtocol(Enum):
+    """How n-grams are counted (`cdeval.metrics.diversity`).
+
+    corrected: all of them, nothing rounded. published: as simctg's code counts, which Su et al. and Li et al. report.
+    """
+
+    corrected = "corrected"
+    published = "published"
+
+
 class Tracker(Enum):
     """Who else hears of the results, after they are on disk."""
 
@@ -151,6 +161,15 @@ class MetricsConfig:
     embedder: str = "embedded:minilm"  # sentence embeddings for coherence
     confidence: float = 0.95  # of the intervals
     bootstrap_draws: int = 2000
+    only: list[str] = field(default_factory=list)  # names of the metrics to compute; empty: all that are not extras
+    extras: bool = False  # also distinct-n and self-BLEU, which compare at equal amounts of text only
+
+
+@dataclass
+class ProtocolConfig:
+    """Whose definition is followed where published ones differ."""
+
+    diversity: DiversityProtocol = DiversityProtocol.corrected
 
 
 @dataclass
@@ -179,6 +198,17 @@ class ExecutionConfig:
 
 
 @dataclass
+class FieldsConfig:
+    """How texts of others call their fields; what is left out is recognised."""
+
+    prompt: str | None = None
+    continuation: str | None = None
+    reference: str | None = None
+    id: str | None = None
+    prompt_in_text: bool | None = None  # true: cut the prompt off the texts that begin with it; null: by the format
+
+
+@dataclass
 class RunConfig:
     """One setting and how to run it: the root of `conf/run.yaml`."""
 
@@ -188,6 +218,7 @@ class RunConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     cost: CostConfig = field(default_factory=CostConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
