@@ -5,7 +5,7 @@ What depends on the model (the exit layer against its depth, the length against 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -198,17 +198,6 @@ class ExecutionConfig:
 
 
 @dataclass
-class FieldsConfig:
-    """How texts of others call their fields; what is left out is recognised."""
-
-    prompt: str | None = None
-    continuation: str | None = None
-    reference: str | None = None
-    id: str | None = None
-    prompt_in_text: bool | None = None  # true: cut the prompt off the texts that begin with it; null: by the format
-
-
-@dataclass
 class RunConfig:
     """One setting and how to run it: the root of `conf/run.yaml`."""
 
@@ -257,12 +246,7 @@ def validate(config: RunConfig) -> RunConfig:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
-    for name, holds, expected in _RULES:
-        value: object = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if value is not None and not (isinstance(value, int | float) and holds(value)):
-            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+    check_ranges(config, [rule[0] for rule in _RULES])
     if config.search.kind is SearchKind.greedy and config.search.beams != 1:
         raise ConfigError(
             f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
@@ -275,11 +259,26 @@ def validate(config: RunConfig) -> RunConfig:
         raise ConfigError(
             "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
         )
-    _validate_name("study", config.study)
+    validate_study_name("study", config.study)
     return config
 
 
-def _validate_name(setting: str, name: str) -> None:
-    """A study is one folder below the runs folder: no separators, no way out of it."""
+def check_ranges(config: object, settings: Sequence[str]) -> None:
+    """Check the settings that a command shares with others, such as `("metrics", "seed")`: whole groups or single ones.
+
+    Raises: ConfigError: as `validate`.
+    """
+    for name, holds, expected in _RULES:
+        if name not in settings and name.partition(".")[0] not in settings:
+            continue
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if value is not None and not (isinstance(value, int | float) and holds(value)):
+            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+
+
+def validate_study_name(setting: str, name: str) -> None:
+    """Check that a study is one folder below the runs folder: no separators, no way out of it. Raises: ConfigError."""
     if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0") or name.startswith("."):
         raise ConfigError(f"{setting}={name!r} cannot name a folder: expected a plain name, such as `{setting}=first`.")

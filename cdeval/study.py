@@ -6,7 +6,6 @@ Cheap checks come before weights are read, texts are stored before they are scor
 tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
 from cdeval.prompts import PromptSet, load_prompts
 from cdeval.provenance import provenance
-from cdeval.records import Estimate, Generation, Prompt
+from cdeval.records import Generation, Prompt
 from cdeval.reporting.progress import decoding_progress
+from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder
 from cdeval.tracking import Point as TrackedPoint
@@ -67,12 +67,12 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
         say("scoring")
         scores = _scores(expert, config, texts)
         costs = _costs(expert, config, texts, say)
-        summaries = {point: _summary(texts[point], scores[point.label], costs[point]) for point in points}
+        summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-    notes = [prompts.describe(), *_notes(scores), *_tracked(config, plain_config, root, texts, summaries)]
+    notes = [prompts.describe(), *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     (root / "table.md").write_text(markdown_table(rows, notes), encoding="utf-8")
     return Outcome(rows, notes, root)
@@ -215,7 +215,12 @@ def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
         featurizer=None if features == "expert" else open_model(ExpertConfig(name=features)).load(),
     )
     return score_arms(
-        {point.label: found for point, found in texts.items()}, human, judges, config.metrics, config.seed
+        {point.label: found for point, found in texts.items()},
+        human,
+        judges,
+        config.metrics,
+        config.seed,
+        config.protocol,
     )
 
 
@@ -230,34 +235,6 @@ def _costs(
         expert, {point.label: arm for point, arm in arms.items()}, repeats, config.execution.compact_every
     )
     return {point: priced.get(point.label, {}) for point in texts}
-
-
-def _summary(
-    texts: Sequence[Generation], scores: Mapping[str, Estimate], costs: Mapping[str, float]
-) -> dict[str, float]:
-    """One flat mapping, name to number."""
-    summary: dict[str, float] = {"texts": len(texts), **costs}
-    for name, estimate in scores.items():
-        summary[name] = estimate.value
-        summary[f"{name}_low"] = estimate.low
-        summary[f"{name}_high"] = estimate.high
-    return summary
-
-
-def _notes(scores: Scores) -> list[str]:
-    """How each metric was made, a line for all metrics and arms that say the same, and what has no value."""
-    named: dict[str, dict[str, None]] = {}
-    for of_arm in scores.values():
-        for name, estimate in of_arm.items():
-            if estimate.note and not math.isnan(estimate.value):
-                named.setdefault(estimate.note, {})[name] = None
-    missing = [
-        f"{name}: {estimate.missing} texts of '{label}' have no value"
-        for label, of_arm in scores.items()
-        for name, estimate in of_arm.items()
-        if estimate.missing
-    ]
-    return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing
 
 
 def _tracked(

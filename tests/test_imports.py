@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 RANKS = [
     {"errors"},
     {"config"},
-    {"records"},
+    {"records", "scoreconfig"},
     {"strictjson", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points", "texts"},

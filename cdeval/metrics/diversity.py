@@ -26,8 +26,8 @@ from cdeval.metrics.evaluating import offer
 ORDERS = (2, 3, 4)
 NOTES = {
     DiversityProtocol.corrected: "over whitespace-separated words, every n-gram (protocol.diversity=corrected)",
-    DiversityProtocol.published: "over whitespace-separated words, each text's last n-gram dropped and rep-n rounded to "
-    "0.01 % before the product, as in simctg's code (protocol.diversity=published)",
+    DiversityProtocol.published: "over whitespace-separated words, each text's last n-gram dropped and rep-n rounded "
+    "to 0.01 % before the product, as in simctg's code (protocol.diversity=published)",
 }
 _CORRECTED = DiversityProtocol.corrected
 

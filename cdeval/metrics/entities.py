@@ -23,7 +23,9 @@ from jaxtyping import Float
 
 from cdeval.metrics.evaluating import offer
 
-_TITLES = frozenset({"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Gen", "Gov", "Sen", "Rep", "Capt", "Lt", "Col", "Sgt", "Jr"})
+_TITLES = frozenset(
+    {"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Gen", "Gov", "Sen", "Rep", "Capt", "Lt", "Col", "Sgt", "Jr"}
+)
 _QUOTES = "\"'“”‘’«»()[]{}*_"
 _EDGES = _QUOTES + ".,;:!?…-–—"
 _WORD = re.compile(r"\n|[^\s]+")

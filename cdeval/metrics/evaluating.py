@@ -28,7 +28,7 @@ def offer(module: str, doc: str | None, compute: Compute) -> type | None:
         compute: columns of texts (one list each, equally long), then options with defaults; returns names and numbers.
             A number without a value is NaN. Columns are given to evaluate by name; the first is called predictions.
     """
-    return as_metric(doc, compute) if module.split(".")[0] == _COPIES else None
+    return as_metric(doc, compute) if module.partition(".")[0] == _COPIES else None
 
 
 def as_metric(doc: str | None, compute: Compute) -> type:

@@ -1,6 +1,6 @@
 """Self-BLEU: how much the texts of one arm resemble each other.
 
-    self-BLEU = mean over texts of BLEU-4( text; references: the other texts ) / 100      in [0, 1], lower is more varied
+    self-BLEU = mean over texts of BLEU-4( text; references: the other texts ) / 100     in [0, 1], lower is more varied
 
 BLEU of a sentence by sacrebleu (13a tokens, effective order, exponential smoothing). Empty texts are left out and
 counted; fewer than two texts have no value (NaN).

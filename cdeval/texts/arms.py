@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from cdeval.config import FieldsConfig
+from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.records import Generation
 from cdeval.texts.read import ReadFile, read_generations
@@ -53,6 +53,7 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
 
     Args:
         paths: JSON or JSONL files, run folders, or folders of run folders.
+        fields: names of the fields where they are not recognised.
         labels: one an arm, or none: then a run folder's own label, or what tells the paths apart.
 
     Raises: TextsError: nothing to read there, a file that cannot be read, or as many labels as arms are needed.
@@ -145,8 +146,8 @@ def _inequality(arms: Sequence[Arm]) -> list[str]:
     """What a reader must know where the arms do not hold the same prompts, one text each."""
     prompts = {arm.label: {generation.id for generation in arm.generations} for arm in arms}
     notes = [
-        f"{arm.label}: {len(arm.generations)} texts of {len(prompts[arm.label])} prompts; samples of one prompt are one "
-        "unit of the intervals"
+        f"{arm.label}: {len(arm.generations)} texts of {len(prompts[arm.label])} prompts; samples of one prompt are "
+        "one unit of the intervals"
         for arm in arms
         if len(arm.generations) > len(prompts[arm.label])
     ]

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cdeval.config import FieldsConfig
+from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.itemfile import Located, kind_of
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cdeval.config import FieldsConfig
+from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.itemfile import ItemFile, Located
 from cdeval.records import Generation
@@ -54,10 +54,14 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     if form.prompt_in_text:
         cuts = [without_prompt(item) for item in items]
         items = [cut.item for cut in cuts]
-        notes += _cut_notes(sum(cut.cut for cut in cuts), sum(cut.uncut for cut in cuts), sum(cut.marks for cut in cuts))
+        notes += _cut_notes(
+            sum(cut.cut for cut in cuts), sum(cut.uncut for cut in cuts), sum(cut.marks for cut in cuts)
+        )
     items, halves = _whole_characters(items)
     if halves:
-        notes.append(f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}")
+        notes.append(
+            f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}"
+        )
     notes += _sample_notes(items)
     by_item = _generations(items)
     texts = tuple(generation for generations in by_item for generation in generations)
@@ -67,9 +71,7 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
 
 def human_text(generation: Generation) -> Generation:
     """The reference in the place of the continuation; its tokens are not known."""
-    return replace(
-        generation, continuation=generation.reference or "", token_ids=(), logprob_expert=None, score=None
-    )
+    return replace(generation, continuation=generation.reference or "", token_ids=(), logprob_expert=None, score=None)
 
 
 def _ours(located: Located, path: Path) -> Generation:
