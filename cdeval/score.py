@@ -10,7 +10,7 @@ from cdeval.scoreconfig import Export, ScoreConfig, validate_score
 
 
 def score(config: ScoreConfig) -> None:
-    """Score texts, write pairs for people, or read their votes; results to the standard output, the rest to the error."""
+    """Score texts, write pairs for people, or read their votes; results to the standard output."""
     progress = Console(stderr=True, highlight=False)
     console = Console(file=sys.stdout)
 

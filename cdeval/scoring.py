@@ -88,7 +88,9 @@ def _tokenised(
     collection: Collection, opened: OpenedModel | None, scorer: LanguageModel | None
 ) -> tuple[Texts, list[str]]:
     """Every row's texts with the scoring model's tokens, where a metric needs them."""
-    files = [(arm.label, arm.generations, arm.file) for arm in collection.arms]
+    files: list[tuple[str, Sequence[Generation], ReadFile | None]] = [
+        (arm.label, arm.generations, arm.file) for arm in collection.arms
+    ]
     if collection.human:
         files.append((HUMAN, collection.human, collection.human_file))
     texts: Texts = {}

@@ -52,9 +52,7 @@ def cells_of(row: Row, columns: Sequence[Column] | None = None) -> list[Cell]:
 def filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     """The columns in which some row has a number."""
     shown = [cells_of(row, columns) for row in rows]
-    return [
-        column for index, column in enumerate(columns) if any(cells[index].value != MISSING for cells in shown)
-    ]
+    return [column for index, column in enumerate(columns) if any(cells[index].value != MISSING for cells in shown)]
 
 
 def results_table(
@@ -79,9 +77,7 @@ def results_table(
     return table
 
 
-def markdown_table(
-    rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None
-) -> str:
+def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
     columns = columns or COLUMNS
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]

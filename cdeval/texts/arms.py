@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.records import Generation
+from cdeval.scoreconfig import FieldsConfig
 from cdeval.texts.read import ReadFile, read_generations
 
 HUMAN = "human"

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.itemfile import Located, kind_of
+from cdeval.scoreconfig import FieldsConfig
 
 SHAPE = (
     "expected a JSON list or one JSON object a line, with the fields of cdeval (prompt, continuation), of Su & Xu "

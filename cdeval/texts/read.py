@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cdeval.scoreconfig import FieldsConfig
 from cdeval.errors import TextsError
 from cdeval.itemfile import ItemFile, Located
 from cdeval.records import Generation
+from cdeval.scoreconfig import FieldsConfig
 from cdeval.strictjson import generation_from_json
 from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
 
