@@ -145,7 +145,7 @@ def folder_names(labels: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for label in labels:
         words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in label).split()
-        slug = "-".join(words).strip(".")[:80] or "arm"
+        slug = "-".join(words).strip(".-")[:80] or "arm"
         taken = set(found.values())
         numbered = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(labels) + 1))
         found[label] = next(name for name in numbered if name not in taken)

@@ -103,7 +103,10 @@ def _labels(sources: Sequence[Source], given: Sequence[str]) -> list[str]:
     parts = distinguishing([source.path for source in sources])
     names = list(given) or [source.label or part for source, part in zip(sources, parts, strict=True)]
     if len(set(names)) < len(names) and not given:
-        names = [f"{name} ({part})" if names.count(name) > 1 else name for name, part in zip(names, parts, strict=True)]
+        names = [
+            f"{name} ({part})" if names.count(name) > 1 and part != name else name
+            for name, part in zip(names, parts, strict=True)
+        ]
     doubles = sorted({name for name in names if names.count(name) > 1})
     if doubles:
         raise TextsError(f"two arms are called {doubles[0]!r}: give each its own, as labels=[first,second].")
@@ -125,7 +128,9 @@ def distinguishing(paths: Sequence[Path]) -> list[str]:
     shortest = min(map(len, split))
     start = next((i for i in range(shortest) if len({parts[i] for parts in split}) > 1), shortest)
     end = next((i for i in range(shortest - start) if len({parts[-1 - i] for parts in split}) > 1), shortest - start)
-    return ["/".join(parts[start : len(parts) - end]) or parts[-1] for parts in split]
+    shortened = ["/".join(parts[start : len(parts) - end]) or parts[-1] for parts in split]
+    choices = (shortened, [path.name for path in paths], [str(path) for path in paths])
+    return next((names for names in choices if len(set(names)) == len(paths)), shortened)
 
 
 def _human(arms: Sequence[Arm], own: ReadFile | None) -> tuple[tuple[Generation, ...], int]:

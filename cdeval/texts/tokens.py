@@ -9,7 +9,6 @@ from typing import cast
 from transformers import PreTrainedTokenizerBase
 
 from cdeval.prompts.cut import Cutter
-from cdeval.prompts.items import Pair
 from cdeval.records import Generation
 
 
@@ -17,16 +16,18 @@ def with_tokens(generations: Sequence[Generation], tokenizer: PreTrainedTokenize
     """The generations with this tokenizer's tokens of prompt and continuation.
 
     Each side is read on its own, as in the field's protocols: a word that the seam cuts in two stays cut. A prompt
-    begins as the tokenizer begins texts; an empty one is a beginning of text alone, so that the first word of the
+    begins as the tokenizer begins texts; one without tokens is a beginning of text alone, so that the first word of the
     continuation has a distribution to come from.
     """
     cutter = Cutter(tokenizer, max_new_tokens=0)
-    start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
+    beginning = next(mark for mark in marks if mark is not None)
     prompts: dict[str, tuple[int, ...]] = {}
 
     def of_prompt(text: str) -> tuple[int, ...]:
         if text not in prompts:
-            prompts[text] = cutter.whole(Pair("", text, None)).token_ids if text else (start,)
+            ids = tuple(cutter.tokens(text))
+            prompts[text] = ids if len(ids) > cutter.leading else (beginning,)
         return prompts[text]
 
     def of_continuation(text: str) -> tuple[int, ...]:
