@@ -9,16 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdeval import assets
-from cdeval.config import ExpertConfig
-from cdeval.metrics.suite import (
-    COUNTED_IN_TOKENS,
-    READ_BY_SCORER,
-    Judges,
-    Scores,
-    chosen_metrics,
-    score_arms,
-)
+from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.provenance import provenance
 from cdeval.records import Generation
@@ -112,14 +104,7 @@ def _tokens_fit(file: ReadFile, scorer: LanguageModel | None) -> bool:
 
 
 def _scores(texts: Texts, scorer: LanguageModel | None, config: ScoreConfig) -> Scores:
-    names = chosen_metrics(config.metrics)
-    features = config.metrics.mauve_features
-    other = "mauve" in names and features != "expert"
-    judges = Judges(
-        scorer=scorer,
-        embedder=assets.resolve(config.metrics.embedder) if "coherence" in names else "",
-        featurizer=open_model(ExpertConfig(name=features)).load() if other else None,
-    )
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer)
     return score_arms(texts, texts.get(HUMAN), judges, config.metrics, config.seed, config.protocol)
 
 

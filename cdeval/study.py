@@ -13,12 +13,12 @@ from pathlib import Path
 
 import yaml
 
-from cdeval import assets
-from cdeval.config import ExpertConfig, RunConfig, Tracker
+from cdeval.config import RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.metrics.suite import Judges, Scores, score_arms
+from cdeval.metrics.judges import open_judges
+from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
@@ -54,6 +54,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
 
     Raises: CdevalError: a user's mistake or a missing prerequisite; whatever was generated before it stays on disk.
     """
+    chosen_metrics(config.metrics)  # a misspelt name costs no weights
     opened = open_model(config.expert)
     prompts = _checked_prompts(config, opened)
     say(prompts.describe())
@@ -208,12 +209,7 @@ def _human(prompt: Prompt) -> Generation:
 
 def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    features = config.metrics.mauve_features
-    judges = Judges(
-        scorer=expert,
-        embedder=assets.resolve(config.metrics.embedder),
-        featurizer=None if features == "expert" else open_model(ExpertConfig(name=features)).load(),
-    )
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert)
     return score_arms(
         {point.label: found for point, found in texts.items()},
         human,

@@ -4,7 +4,6 @@ What arms share is computed once: the embeddings of the prompts, the features of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -12,8 +11,9 @@ import torch
 
 from cdeval.config import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, did_you_mean
-from cdeval.metrics.coherence import Embedder, coherence_rows, load_embedder
+from cdeval.metrics.coherence import coherence_rows, load_embedder
 from cdeval.metrics.human import Featurizer, mauve_estimates
+from cdeval.metrics.judges import Judges
 from cdeval.metrics.perplexity import nll_rows, perplexity
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.metrics.scorer import Scorer
@@ -22,22 +22,11 @@ from cdeval.models.loading import choose_device
 from cdeval.records import Estimate, Generation
 
 METRICS = (*WORDING[:4], "mauve", "coherence", "perplexity_expert", "tokens", *WORDING[4:])
-READ_BY_SCORER = frozenset({"mauve", "perplexity_expert"})  # need a language model
-COUNTED_IN_TOKENS = READ_BY_SCORER | {"tokens"}  # need the texts' token ids
 
 Arms: TypeAlias = Mapping[str, Sequence[Generation]]
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
 
 _PROTOCOL = ProtocolConfig()
-
-
-@dataclass(frozen=True, slots=True)
-class Judges:
-    """The models that score; those that the chosen metrics do not need may be left out."""
-
-    scorer: Scorer | None  # the generations' token ids are its tokens
-    embedder: str | Embedder  # for coherence; a name (folder or hub id) is loaded for as long as it is needed
-    featurizer: Scorer | None = None  # for MAUVE; None is the scorer itself
 
 
 def chosen_metrics(config: MetricsConfig) -> tuple[str, ...]:
@@ -87,7 +76,7 @@ def score_arms(
     for label, generations in arms.items():
         scores[label] |= extra_estimates(generations, names, seed)
     if "mauve" in names:
-        featurizer = Featurizer(judges.featurizer or _scorer(judges), retokenise=judges.featurizer is not None)
+        featurizer = Featurizer(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
         first = {label: _first_samples(generations) for label, generations in arms.items()}
         for label, estimate in mauve_estimates(first, human, featurizer, config, seed).items():
             scores[label]["mauve"] = estimate
@@ -111,7 +100,7 @@ def measure_arms(
             rows[label]["coherence"] = found_rows
     if "perplexity_expert" in names:
         for label, generations in arms.items():
-            rows[label]["perplexity_expert"] = _perplexity(generations, _scorer(judges))
+            rows[label]["perplexity_expert"] = _perplexity(generations, judges.required_scorer())
     return rows
 
 
@@ -141,12 +130,6 @@ def _perplexity(generations: Sequence[Generation], scorer: Scorer) -> Rows:
     values = nll_rows(scorer, generations)
     missing = int(np.isnan(values).any(axis=1).sum())
     return Rows(values, _prompts(generations), perplexity, missing, note)
-
-
-def _scorer(judges: Judges) -> Scorer:
-    if judges.scorer is None:
-        raise ValueError("a metric that reads texts with a language model needs judges.scorer")
-    return judges.scorer
 
 
 def _prompts(generations: Sequence[Generation]) -> tuple[str, ...]:

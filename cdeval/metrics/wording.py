@@ -66,7 +66,8 @@ def _rep(counts: NDArray[Any], order: int, protocol: DiversityProtocol) -> NDArr
 
 def _distinct(texts: Sequence[str], order: int) -> Estimate:
     found = distinct(texts, order)
-    note = f"over {found.ngrams} {order}-grams of all texts; {_ALONE}"
+    # The same words for every order, so that the four values of an arm share one line.
+    note = f"over the {sum(len(text.split()) for text in texts)} words of all texts; {_ALONE}"
     return Estimate(found.value, math.nan, math.nan, len(texts) - found.missing, found.missing, note)
 
 

@@ -9,7 +9,8 @@ from cdeval.config import MetricsConfig
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics import suite
 from cdeval.metrics.coherence import Embedder
-from cdeval.metrics.suite import METRICS, Judges, chosen_metrics, measure_arms, score_arms
+from cdeval.metrics.judges import Judges
+from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_arms
 from cdeval.metrics.wording import EXTRAS
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
