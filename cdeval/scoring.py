@@ -88,10 +88,12 @@ def _tokenised(
     texts: Texts = {}
     again: list[str] = []
     for label, generations, file in files:
-        if opened is None or (file is not None and _tokens_fit(file, scorer)):
-            texts[label] = list(generations)
-        else:
-            texts[label] = with_tokens(generations, opened.tokenizer)
+        fit = file is not None and _tokens_fit(file, scorer)
+        ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
+        texts[label] = list(generations)
+        if opened is not None and not all(ours):
+            read = with_tokens(generations, opened.tokenizer)
+            texts[label] = [old if keep else new for old, new, keep in zip(generations, read, ours, strict=True)]
             again.append(label)
     name = opened.name if opened else ""
     note = f"{', '.join(again)}: without tokens of {name}, hence re-tokenised by it" if again else ""

@@ -160,6 +160,12 @@ def test_perplexity_is_that_of_the_texts_own_run(
         before = json.loads((folder / "metrics.json").read_text())
         after = json.loads((tmp_path / "again" / theirs / "metrics.json").read_text())
         assert after == before
+    # References that only a file of others has join the human texts, which have tokens of their own.
+    (tmp_path / "more.json").write_text(json.dumps(items(3)))
+    more = [f"generations=[{study},{tmp_path / 'more.json'}]", *again[1:], f"out={tmp_path / 'mixed'}"]
+    assert "more, human: without tokens" in typed(more, monkeypatch, capsys)
+    human = json.loads((tmp_path / "mixed" / "human" / "metrics.json").read_text())
+    assert (human["perplexity_expert"]["n"], human["perplexity_expert"]["missing"]) == (16, 0)
 
 
 def test_odd_texts_have_clear_results(

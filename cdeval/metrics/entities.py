@@ -26,6 +26,7 @@ from cdeval.metrics.evaluating import offer
 _TITLES = frozenset(
     {"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Gen", "Gov", "Sen", "Rep", "Capt", "Lt", "Col", "Sgt", "Jr"}
 )
+_I = frozenset({"I", "I'm", "I've", "I'd", "I'll", "I’m", "I’ve", "I’d", "I’ll"})
 _QUOTES = "\"'“”‘’«»()[]{}*_"
 _EDGES = _QUOTES + ".,;:!?…-–—"
 _WORD = re.compile(r"\n|[^\s]+")
@@ -56,16 +57,11 @@ def mentions(text: str, after: str = "") -> list[str]:
     starts, running = not before or _ends_sentence(before[-1]), False
     for word in _WORD.findall(text):
         bare = _bare(word)
-        named = bare[:1].isupper() and bare not in {"I", "I'm", "I've", "I'd", "I'll"} and not starts
-        if named and not word.startswith(tuple(_QUOTES)):
-            if running:
-                found[-1].append(bare)
-            else:
-                found.append([bare])
-        elif named and not _opens_speech(word):
+        named = bare[:1].isupper() and bare not in _I and not starts and not _opens_speech(word)
+        if named and running and not word.startswith(tuple(_QUOTES)):
+            found[-1].append(bare)
+        elif named:
             found.append([bare])
-        else:
-            named = False
         running = named and _continues(word)
         if bare or word == "\n":
             starts = _ends_sentence(word)

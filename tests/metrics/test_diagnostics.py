@@ -103,7 +103,6 @@ def test_distinct_by_hand() -> None:
 
 
 def test_self_bleu_knows_equal_from_unlike_texts() -> None:
-
     same = ["the quick brown fox jumps over the dog"] * 3
     unlike = ["one two three four five", "six seven eight nine ten", "red green blue black white"]
     assert self_bleu(same).value == pytest.approx(1)

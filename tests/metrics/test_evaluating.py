@@ -43,16 +43,14 @@ def python(script: str, *arguments: str, **environment: str) -> subprocess.Compl
 
 def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     """Through evaluate's own copy of each file, in a process of its own, with a home where nothing is cached."""
-
     done = python(SCRIPT, json.dumps(TEXTS), str(METRICS), HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["diversity"]["diversity"] == float(diversity(ngram_counts(TEXTS)))
     assert found["published"] != found["diversity"]
     assert found["distinct"]["distinct_1"] == distinct(TEXTS, 1).value
-    assert found["onset"] == {"repetition_onset": math.nan, "never": 2.0} or math.isnan(
-        found["onset"]["repetition_onset"]
-    )
+    assert math.isnan(found["onset"]["repetition_onset"])
+    assert found["onset"]["never"] == 2
     assert found["longest"] == {"longest_repeat": 2.5, "missing": 0.0}
     assert found["entities"] == {"entity_overlap": 1.0, "missing": 1.0}
     assert 0 <= found["self_bleu"]["self_bleu"] < 1
