@@ -2,7 +2,8 @@
 
     entity overlap = Σ_texts entity mentions of the continuation that occur in the prompt / Σ_texts its entity mentions
 
-in [0, 1]; neither direction is good by itself. Human texts lie between: 0 leaves the topic, 1 introduces nobody.
+in [0, 1]; neither direction is good by itself: 0 leaves everybody behind, 1 introduces nobody. The human texts of Su &
+Xu's (2022) book prompts have 0.18.
 
 An entity mention is a longest run of capitalised words that does not begin a sentence: "Then Mary Smith met the U.S.
 team" has "Mary Smith" and "U.S". It occurs in the prompt where its words stand there in a row, in the same spelling;
