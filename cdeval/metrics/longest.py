@@ -2,9 +2,10 @@
 
     longest repeat = number of words of the longest span that begins at two positions or more; mean over the texts
 
-over whitespace-separated words; 0 or more, lower is better; the human texts of Su & Xu's (2022) book prompts, 149
-words long, have 2.7. Occurrences may overlap: n times the same word have n − 1, so that a loop shows at its full length. A text without words has no value (NaN) and is
-counted; one word has 0. Longer texts have longer repeats: compare equal lengths.
+over whitespace-separated words; 0 or more, lower is better; the human texts of Su & Xu's (2022) book prompts, 149 words
+long, have 2.7. Occurrences may overlap: n times the same word have n − 1, so that a loop shows at its full length. A
+text without words has no value (NaN) and is counted; one word has 0. Longer texts have longer repeats: compare equal
+lengths.
 
 By a suffix automaton (Blumer et al. 1985), in time proportional to the number of words. Our own diagnostic.
 """
