@@ -5,7 +5,7 @@ What depends on the model (the exit layer against its depth, the length against 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -92,6 +92,16 @@ class Split(Enum):
     all = "all"
 
 
+class DiversityProtocol(Enum):
+    """How n-grams are counted (`cdeval.metrics.diversity`).
+
+    corrected: all of them, nothing rounded. published: as simctg's code counts, which Su et al. and Li et al. report.
+    """
+
+    corrected = "corrected"
+    published = "published"
+
+
 class Tracker(Enum):
     """Who else hears of the results, after they are on disk."""
 
@@ -165,6 +175,15 @@ class MetricsConfig:
     embedder: str = "embedded:minilm"  # sentence embeddings for coherence
     confidence: float = 0.95  # of the intervals
     bootstrap_draws: int = 2000
+    only: list[str] = field(default_factory=list)  # names of the metrics to compute; empty: all that are not extras
+    extras: bool = False  # also distinct-n and self-BLEU, which compare at equal amounts of text only
+
+
+@dataclass
+class ProtocolConfig:
+    """Whose definition is followed where published ones differ."""
+
+    diversity: DiversityProtocol = DiversityProtocol.corrected
 
 
 @dataclass
@@ -202,6 +221,7 @@ class RunConfig:
     search: SearchConfig = field(default_factory=SearchConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     cost: CostConfig = field(default_factory=CostConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
@@ -242,14 +262,7 @@ def validate(config: RunConfig) -> RunConfig:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
-    for name, holds, expected in _RULES:
-        value: object = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if name in _AUTOMATIC and value == AUTO:
-            continue
-        if value is not None and not (isinstance(value, int | float) and holds(value)):
-            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+    check_ranges(config, [rule[0] for rule in _RULES])
     if config.search.kind is SearchKind.greedy and config.search.beams != 1:
         raise ConfigError(
             f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
@@ -262,11 +275,28 @@ def validate(config: RunConfig) -> RunConfig:
         raise ConfigError(
             "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
         )
-    _validate_name("study", config.study)
+    validate_study_name("study", config.study)
     return config
 
 
-def _validate_name(setting: str, name: str) -> None:
-    """A study is one folder below the runs folder: no separators, no way out of it."""
+def check_ranges(config: object, settings: Sequence[str]) -> None:
+    """Check the settings that a command shares with others, such as `("metrics", "seed")`: whole groups or single ones.
+
+    Raises: ConfigError: as `validate`.
+    """
+    for name, holds, expected in _RULES:
+        if name not in settings and name.partition(".")[0] not in settings:
+            continue
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if name in _AUTOMATIC and value == AUTO:
+            continue
+        if value is not None and not (isinstance(value, int | float) and holds(value)):
+            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+
+
+def validate_study_name(setting: str, name: str) -> None:
+    """Check that a study is one folder below the runs folder: no separators, no way out of it. Raises: ConfigError."""
     if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0") or name.startswith("."):
         raise ConfigError(f"{setting}={name!r} cannot name a folder: expected a plain name, such as `{setting}=first`.")

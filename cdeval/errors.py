@@ -20,6 +20,10 @@ class PromptError(CdevalError):
     """The prompts cannot be read, or no text is usable."""
 
 
+class TextsError(CdevalError):
+    """Texts of others, or votes on them, cannot be read, or do not fit together."""
+
+
 class ModelError(CdevalError):
     """A model cannot be found, read, or decoded the way it was asked to."""
 

@@ -164,19 +164,27 @@ class RunFolder:
 
     def _replace(self, name: str, data: bytes) -> None:
         self._writable()
-        path = self.path / name
-        draft = self.path / f".{name}.part"  # there is one writer, so the name is free, or left behind by a crash
-        with _explained(path):
-            try:
-                with draft.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                draft.replace(path)
-            except OSError:
-                with suppress(OSError):
-                    draft.unlink()
-                raise
+        replace_file(self.path / name, data)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Replace a file in one step, making its folder: a reader sees the old file or the new one, never a half.
+
+    Raises: StorageError: the disk is full or fails; the old file stays.
+    """
+    draft = path.parent / f".{path.name}.part"  # there is one writer, so the name is free, or left behind by a crash
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError:
+            with suppress(OSError):
+                draft.unlink()
+            raise
 
 
 class _Stored(NamedTuple):

@@ -6,7 +6,6 @@ Cheap checks come before weights are read, texts are stored before they are scor
 tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -14,20 +13,21 @@ from pathlib import Path
 
 import yaml
 
-from cdeval import assets
-from cdeval.config import ExpertConfig, RunConfig, Tracker
+from cdeval.config import RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.metrics.suite import Judges, Scores, score_arms
+from cdeval.metrics.judges import open_judges
+from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
 from cdeval.prompts import PromptSet, load_prompts
 from cdeval.provenance import provenance
-from cdeval.records import Estimate, Generation, Prompt
+from cdeval.records import Generation, Prompt
 from cdeval.reporting.progress import decoding_progress
+from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder
 from cdeval.tracking import Point as TrackedPoint
@@ -55,6 +55,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
 
     Raises: CdevalError: a user's mistake or a missing prerequisite; whatever was generated before it stays on disk.
     """
+    chosen_metrics(config.metrics)  # a misspelt name costs no weights
     opened = open_model(config.expert)
     prompts = _checked_prompts(config, opened)
     say(prompts.describe())
@@ -69,12 +70,12 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
         say("scoring")
         scores = _scores(expert, config, texts)
         costs = _costs(expert, config, texts, say)
-        summaries = {point: _summary(texts[point], scores[point.label], costs[point]) for point in points}
+        summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-    notes = [prompts.describe(), *_notes(scores), *_tracked(config, plain_config, root, texts, summaries)]
+    notes = [prompts.describe(), *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     (root / "table.md").write_text(markdown_table(rows, notes), encoding="utf-8")
     return Outcome(rows, notes, root)
@@ -217,14 +218,14 @@ def _human(prompt: Prompt) -> Generation:
 
 def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    features = config.metrics.mauve_features
-    judges = Judges(
-        scorer=expert,
-        embedder=assets.resolve(config.metrics.embedder),
-        featurizer=None if features == "expert" else open_model(ExpertConfig(name=features)).load(),
-    )
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert)
     return score_arms(
-        {point.label: found for point, found in texts.items()}, human, judges, config.metrics, config.seed
+        {point.label: found for point, found in texts.items()},
+        human,
+        judges,
+        config.metrics,
+        config.seed,
+        config.protocol,
     )
 
 
@@ -239,34 +240,6 @@ def _costs(
         expert, {point.label: arm for point, arm in arms.items()}, repeats, config.execution.compact_every
     )
     return {point: priced.get(point.label, {}) for point in texts}
-
-
-def _summary(
-    texts: Sequence[Generation], scores: Mapping[str, Estimate], costs: Mapping[str, float]
-) -> dict[str, float]:
-    """One flat mapping, name to number."""
-    summary: dict[str, float] = {"texts": len(texts), **costs}
-    for name, estimate in scores.items():
-        summary[name] = estimate.value
-        summary[f"{name}_low"] = estimate.low
-        summary[f"{name}_high"] = estimate.high
-    return summary
-
-
-def _notes(scores: Scores) -> list[str]:
-    """How each metric was made, a line for all metrics and arms that say the same, and what has no value."""
-    named: dict[str, dict[str, None]] = {}
-    for of_arm in scores.values():
-        for name, estimate in of_arm.items():
-            if estimate.note and not math.isnan(estimate.value):
-                named.setdefault(estimate.note, {})[name] = None
-    missing = [
-        f"{name}: {estimate.missing} texts of '{label}' have no value"
-        for label, of_arm in scores.items()
-        for name, estimate in of_arm.items()
-        if estimate.missing
-    ]
-    return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing
 
 
 def _tracked(

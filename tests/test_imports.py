@@ -9,15 +9,15 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 RANKS = [
     {"errors"},
     {"config"},
-    {"records"},
-    {"strictjson", "wheels", "hub", "conversion"},
+    {"records", "scoreconfig"},
+    {"strictjson", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
-    {"decode", "metrics", "store", "provenance", "tracking"},
-    {"cost", "reporting"},
-    {"study", "benchmark"},
+    {"decode", "metrics", "store", "provenance", "tracking", "texts"},
+    {"cost", "reporting", "raters"},
+    {"study", "benchmark", "scoring"},
     {"cli"},
-    {"run", "bench"},
+    {"run", "bench", "score"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -56,7 +56,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench"}:
+        if part not in {"cli", "run", "bench", "score"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

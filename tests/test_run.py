@@ -178,6 +178,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["contrast.alpha=high"], "'high' of type 'str' could not be converted to Float"),
     (["search.beams=2.5"], "could not be converted to Integer"),
     (["contrast.temperature_form=log"], "expected one of [softmax, logprob]"),
+    (["metrics.only=[diversty]"], "there is no metric 'diversty'. Did you mean 'diversity'?"),
     (["search=beem"], "Could not find 'search/beem', Available options in 'search': beam, greedy"),
     (["contrast.alpha=0"], "contrast.alpha=0.0 is out of range: expected a number in (0, 1]"),
     (["contrast.alpha=1.5"], "(0, 1]"),

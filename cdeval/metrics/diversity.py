@@ -11,44 +11,79 @@ value is NaN.
 
 The definition of Su et al. (2022), "A Contrastive Framework for Neural Text Generation". Its published code (simctg,
 which Li et al. 2022 use too) differs in two ways, together worth about 0.0003: it never counts the last n-gram of a
-text, and it rounds rep-n to 0.01 percent before multiplying.
+text, and it rounds rep-n to 0.01 percent before multiplying. `protocol.diversity=published` does the same.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from cdeval.config import DiversityProtocol
+from cdeval.metrics.evaluating import offer
+
 ORDERS = (2, 3, 4)
+NOTES = {
+    DiversityProtocol.corrected: "over whitespace-separated words, every n-gram (protocol.diversity=corrected)",
+    DiversityProtocol.published: "over whitespace-separated words, each text's last n-gram dropped and rep-n rounded "
+    "to 0.01 % before the product, as in simctg's code (protocol.diversity=published)",
+}
+_CORRECTED = DiversityProtocol.corrected
 
 
-def ngram_counts(texts: Sequence[str]) -> Int[np.ndarray, "text 6"]:
+def ngram_counts(texts: Sequence[str], protocol: DiversityProtocol = _CORRECTED) -> Int[np.ndarray, "text 6"]:
     """Unique 2-, 3-, 4-grams, then all 2-, 3-, 4-grams, of each text.
 
     >>> ngram_counts(["a b a b"]).tolist()
     [[2, 2, 1, 3, 2, 1]]
     """
+    dropped = 1 if protocol is DiversityProtocol.published else 0
     counts = np.zeros((len(texts), 2 * len(ORDERS)), dtype=np.int64)
     for row, text in zip(counts, texts, strict=True):
         words = text.split()
         for column, order in enumerate(ORDERS):
-            ngrams = list(zip(*(words[start:] for start in range(order)), strict=False))
+            ngrams = list(zip(*(words[start : len(words) - dropped] for start in range(order)), strict=False))
             row[column], row[column + len(ORDERS)] = len(set(ngrams)), len(ngrams)
     return counts
 
 
-def repetition(counts: Num[np.ndarray, "... text 6"]) -> Float[np.ndarray, "... 3"]:
+def repetition(
+    counts: Num[np.ndarray, "... text 6"], protocol: DiversityProtocol = _CORRECTED
+) -> Float[np.ndarray, "... 3"]:
     """rep-2, rep-3, rep-4 of the texts together; NaN where no text has an n-gram."""
     sums = counts.sum(axis=-2)
     with np.errstate(invalid="ignore"):
-        return np.asarray(1 - sums[..., : len(ORDERS)] / sums[..., len(ORDERS) :])
+        rates = np.asarray(1 - sums[..., : len(ORDERS)] / sums[..., len(ORDERS) :])
+    return _rounded(rates) if protocol is DiversityProtocol.published else rates
 
 
-def diversity(counts: Num[np.ndarray, "... text 6"]) -> Float[np.ndarray, "..."]:
+def diversity(
+    counts: Num[np.ndarray, "... text 6"], protocol: DiversityProtocol = _CORRECTED
+) -> Float[np.ndarray, "..."]:
     """The product of the three (1 − rep-n); NaN where one of them is."""
-    return np.asarray(np.prod(1 - repetition(counts), axis=-1))
+    return np.asarray(np.prod(1 - repetition(counts, protocol), axis=-1))
 
 
 def without_ngrams(counts: Int[np.ndarray, "text 6"], order: int) -> int:
-    """How many texts are shorter than `order` words."""
+    """How many texts have no n-gram of this order."""
     return int((counts[:, len(ORDERS) + ORDERS.index(order)] == 0).sum())
+
+
+# numpy rounds by scaling, Python to the nearest of all decimals: simctg calls Python's.
+_percent_hundredths = np.vectorize(lambda rate: round(100 * rate, 2) / 100, otypes=[np.float64])
+
+
+def _rounded(rates: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    return np.asarray(_percent_hundredths(rates))
+
+
+def _compute(predictions: Sequence[str], protocol: str = "corrected") -> dict[str, float]:
+    chosen = DiversityProtocol[protocol]
+    counts = ngram_counts(predictions, chosen)
+    rates = repetition(counts, chosen) if len(predictions) else np.full(len(ORDERS), math.nan)
+    scores = {f"rep_{order}": float(rate) for order, rate in zip(ORDERS, rates, strict=True)}
+    return {"diversity": float(diversity(counts, chosen)), **scores}
+
+
+Metric = offer(__name__, __doc__, _compute)

@@ -37,7 +37,7 @@ class Cutter:
 
     def cut(self, text: Text, prompt_tokens: int, at_least: int = 0) -> Cut:
         """Prompt and reference of a text; none if it has fewer tokens than both together, or than `at_least`."""
-        tokens = self._tokens(text.text)
+        tokens = self.tokens(text.text)
         end = prompt_tokens + self.max_new_tokens
         if len(tokens) < max(end, at_least):
             return Cut(None, len(tokens))
@@ -50,7 +50,7 @@ class Cutter:
 
         Raises: PromptError: the prompt yields no tokens.
         """
-        tokens = self._tokens(pair.prompt)
+        tokens = self.tokens(pair.prompt)
         if len(tokens) <= self.leading:
             raise PromptError(
                 f"prompts.path: the prompt {pair.id!r} ({pair.prompt!r}) yields no tokens; delete the item."
@@ -61,7 +61,8 @@ class Cutter:
             reference = plain[: self.max_new_tokens]
         return self._prompt(pair.id, tokens, reference)
 
-    def _tokens(self, text: str) -> list[int]:
+    def tokens(self, text: str) -> list[int]:
+        """The text's tokens, with the tokenizer's leading ones and without its trailing ones."""
         # verbose=False: a text longer than the model's context is no news, it is about to be cut.
         tokens: list[int] = self.tokenizer(text, verbose=False)["input_ids"]
         return tokens[: len(tokens) - self.trailing]

@@ -15,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 MISSING = "–"
-LEGEND = "Second lines: a score's interval, a cost's overhead over the expert alone."
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +41,57 @@ class Column(NamedTuple):
     cost: bool = False  # of decoding, which nobody did for the human references
 
 
-def cells_of(row: Row) -> list[Cell]:
-    """What is shown of a row, in the order of COLUMNS."""
-    return [Cell(MISSING) if row.role == "human" and column.cost else column.cell(row.summary) for column in COLUMNS]
+def cells_of(row: Row, columns: Sequence[Column] | None = None) -> list[Cell]:
+    """What is shown of a row, in the order of the columns; of COLUMNS where none are given."""
+    return [
+        Cell(MISSING) if row.role == "human" and column.cost else column.cell(row.summary)
+        for column in columns or COLUMNS
+    ]
 
 
-def results_table(rows: Sequence[Row], title: str, notes: Sequence[str] = ()) -> Table:
+def filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
+    """The columns in which some row has a number."""
+    shown = [cells_of(row, columns) for row in rows]
+    return [column for index, column in enumerate(columns) if any(cells[index].value != MISSING for cells in shown)]
+
+
+def results_table(
+    rows: Sequence[Row], title: str, notes: Sequence[str] = (), columns: Sequence[Column] | None = None
+) -> Table:
     """The table for a terminal, from 80 columns on, with its notes below. No text is taken for markup."""
+    columns = columns or COLUMNS
     table = Table(
         title=Text(printable(title), style="bold"),
-        caption=Text("\n".join(printable(line) for line in (LEGEND, *notes))),
+        caption=Text("\n".join(printable(line) for line in (_legend(columns), *notes))),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
         padding=0,
     )
     table.add_column("arm", overflow="fold")
-    for column in COLUMNS:
+    for column in columns:
         table.add_column(Text(column.header), justify="right", no_wrap=True)
     for row in rows:
-        cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row)]
+        cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row, columns)]
         table.add_row(Text(printable(row.label), style="italic" if row.role == "human" else ""), *cells)
     return table
 
 
-def markdown_table(rows: Sequence[Row], notes: Sequence[str] = ()) -> str:
+def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
-    lines = [["arm", *(column.header.replace("\n", " ") for column in COLUMNS)], ["---", *("---:" for _ in COLUMNS)]]
+    columns = columns or COLUMNS
+    lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row in rows:
-        cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row)]
+        cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row, columns)]
         lines.append([_markdown(row.label), *cells])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    legend = LEGEND.replace("Second lines", "In brackets")
+    legend = _legend(columns).replace("Second lines", "In brackets")
     return "\n\n".join((table, legend, *(_markdown(note) for note in notes))) + "\n"
+
+
+def _legend(columns: Sequence[Column]) -> str:
+    costs = ", a cost's overhead over the expert alone" if any(column.cost for column in columns) else ""
+    return f"Second lines: a score's interval{costs}."
 
 
 def printable(text: str) -> str:
@@ -114,9 +131,16 @@ def _whole(value: float) -> str:
     return f"{value:.0f}"
 
 
-def _fraction(value: float) -> str:
-    """Three decimals, as printed in papers: .862, without a zero before the point."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.3f}")
+def _decimals(digits: int) -> _Format:
+    return lambda value: f"{value:.{digits}f}"
+
+
+def _fraction_of(digits: int) -> _Format:
+    """Decimals as printed in papers: .862, without a zero before the point."""
+    return lambda value: re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
+
+
+_fraction = _fraction_of(3)
 
 
 def _significant(digits: int, unit: float = 1.0) -> _Format:
@@ -150,4 +174,23 @@ COLUMNS = (
         "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True
     ),
     Column("peak\nGiB", _pair("peak_memory_bytes", _significant(3, 2**30), "", _whole), cost=True),
+)
+
+# What `cdeval.score` shows: published figures have four digits of diversity, and texts of others no costs.
+SCORE_COLUMNS = (
+    Column("texts", _score("texts", _whole, _whole)),
+    Column("words", _score("words", _decimals(2), _whole)),
+    Column("diversity\n↑", _score("diversity", _fraction_of(4), _fraction_of(4))),
+    *COLUMNS[2:5],
+)
+DIAGNOSTIC_COLUMNS = (
+    *(Column(f"rep-{order}\n↓", _score(f"rep_{order}", _fraction_of(4), _fraction)) for order in (2, 3, 4)),
+    Column("repeats\nafter ↑", _score("repetition_onset", _decimals(1), _whole)),
+    Column("longest\nrepeat ↓", _score("longest_repeat", _decimals(2), _decimals(1))),
+    Column("names in\nprompt", _score("entity_overlap", _fraction, _fraction)),
+    Column("tokens", _score("tokens", _decimals(2), _whole)),
+)
+EXTRA_COLUMNS = (
+    *(Column(f"distinct-{order}\n↑", _score(f"distinct_{order}", _fraction, _fraction)) for order in (1, 2, 3, 4)),
+    Column("self-BLEU\n↓", _score("self_bleu", _fraction, _fraction)),
 )

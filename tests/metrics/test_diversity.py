@@ -3,7 +3,10 @@ import math
 import numpy as np
 import pytest
 
+from cdeval.config import DiversityProtocol
 from cdeval.metrics.diversity import diversity, ngram_counts, repetition, without_ngrams
+
+PUBLISHED = DiversityProtocol.published
 
 
 def test_repetition_by_hand():
@@ -55,3 +58,48 @@ def test_many_resamples_at_once():
     counts = ngram_counts(["a a b", "a b c d a b c d", "x y z x y z"])
     picks = np.array([[0, 1, 2], [1, 1, 2]])
     np.testing.assert_array_equal(diversity(counts[picks]), [diversity(counts[pick]) for pick in picks])
+
+
+def simctg(texts: list[str]) -> tuple[list[float], float]:
+    """The published algorithm, spelled out: a window that stops one short, rates rounded before the product."""
+    rates, product = [], 1.0
+    for order in (2, 3, 4):
+        unique = total = 0
+        for text in texts:
+            words, end, seen = text.strip().split(), order, set()
+            while end < len(words):
+                seen.add(" ".join(words[end - order : end]))
+                total += 1
+                end += 1
+            unique += len(seen)
+        rates.append(round((1 - unique / total) * 100, 2))
+        product *= 1 - rates[-1] / 100
+    return rates, product
+
+
+def test_the_published_protocol_is_simctgs_to_the_last_digit():
+    texts = ["a b a b a c d a b a", " x y z x y z x ", "one two three four five six one two three four five", "no " * 9]
+    rates, product = simctg(texts)
+    counts = ngram_counts(texts, PUBLISHED)
+    assert [round(100 * rate, 10) for rate in repetition(counts, PUBLISHED)] == rates
+    assert float(diversity(counts, PUBLISHED)) == pytest.approx(product, rel=1e-14)
+    assert float(diversity(ngram_counts(texts))) != pytest.approx(product, rel=1e-3)
+
+
+def test_the_published_protocol_by_hand():
+    """a b a b: simctg sees a b and b a, not the last a b; 1 of 3 is 33.33 %, not a third."""
+    assert ngram_counts(["a b a b"], PUBLISHED).tolist() == [[2, 1, 0, 2, 1, 0]]
+    thirds = ngram_counts(["a b a b a x"], PUBLISHED)  # ab ba ab ba: half; aba bab aba: a third
+    np.testing.assert_array_equal(repetition(thirds, PUBLISHED)[:2], [0.5, 0.3333])
+
+
+def test_a_text_of_exactly_n_words_has_no_published_ngram_and_is_counted():
+    counts = ngram_counts(["a b c d", "a b c d e"], PUBLISHED)
+    assert without_ngrams(counts, 4) == 1
+
+
+def test_published_rates_resample_like_others():
+    counts = ngram_counts(["a a b c d", "a b c d a b c d", "x y z x y z"], PUBLISHED)
+    picks = np.array([[0, 1, 2], [1, 1, 2]])
+    both = [diversity(counts[pick], PUBLISHED) for pick in picks]
+    np.testing.assert_array_equal(diversity(counts[picks], PUBLISHED), both)

@@ -6,13 +6,17 @@ import numpy as np
 import pytest
 
 from cdeval.config import MetricsConfig
-from cdeval.errors import ModelError
+from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics import suite
 from cdeval.metrics.coherence import Embedder
-from cdeval.metrics.suite import METRICS, Judges, score_arms
+from cdeval.metrics.judges import Judges
+from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_arms
+from cdeval.metrics.wording import EXTRAS
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 
+COUNTS = {"tokens", "words"}  # an empty text has 0 of them
+SOME = {"repetition_onset", "entity_overlap"}  # not every text repeats, or names somebody
 CONFIG = MetricsConfig(mauve_seeds=2, bootstrap_draws=200)
 
 
@@ -68,9 +72,12 @@ def test_known_truths(judges: Judges, write: Callable[[str, int], list[Generatio
     assert math.isnan(scores["human"]["mauve"].value)
     product = np.prod([1 - scores["varied"][f"rep_{order}"].value for order in (2, 3, 4)])
     assert scores["varied"]["diversity"].value == pytest.approx(product)
-    for found in scores["varied"].values():
-        assert found.low <= found.value <= found.high
-        assert (found.n, found.missing) == (24, 0)
+    for name, found in scores["varied"].items():
+        if name not in SOME:
+            assert found.low <= found.value <= found.high
+            assert (found.n, found.missing) == (24, 0)
+    assert scores["dull"]["repetition_onset"].value == 1
+    assert scores["dull"]["longest_repeat"].value > scores["varied"]["longest_repeat"].value
 
 
 def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], list[Generation]]):
@@ -79,8 +86,8 @@ def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], l
     together = score_arms({"two": two, "one": one}, human, judges, CONFIG, seed=3)["one"]
     alone = score_arms({"one": one}, human, judges, CONFIG, seed=3)["one"]
     for name in METRICS:
-        assert together[name].value == pytest.approx(alone[name].value, rel=1e-6), name
-        assert together[name].low == pytest.approx(alone[name].low, rel=1e-6), name
+        assert together[name].value == pytest.approx(alone[name].value, rel=1e-6, nan_ok=True), name
+        assert together[name].low == pytest.approx(alone[name].low, rel=1e-6, nan_ok=True), name
 
 
 def test_empty_continuations_are_counted_and_never_zero(judges: Judges, write: Callable[[str, int], list[Generation]]):
@@ -88,10 +95,11 @@ def test_empty_continuations_are_counted_and_never_zero(judges: Judges, write: C
     full = score_arms({"arm": arm[1:]}, human, judges, CONFIG)["arm"]
     arm[0] = replace(arm[0], continuation="", token_ids=())
     found = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
-    for name in METRICS:
-        if name != "tokens":
-            assert (found[name].n, found[name].missing) == (23, 1), name
-            assert found[name].value == pytest.approx(full[name].value, rel=1e-6), name
+    for name in set(METRICS) - COUNTS - SOME:
+        assert (found[name].n, found[name].missing) == (23, 1), name
+        assert found[name].value == pytest.approx(full[name].value, rel=1e-6), name
+    for name in SOME:
+        assert (found[name].n, found[name].missing) == (full[name].n, full[name].missing + 1), name
     assert (found["tokens"].n, found["tokens"].missing) == (24, 0)
     assert found["tokens"].value == pytest.approx(20 * 23 / 24)
 
@@ -100,7 +108,7 @@ def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[
     silent = [replace(text, continuation="", token_ids=()) for text in write("varied", 0)]
     for arm in (silent, []):
         found = score_arms({"arm": arm}, write("varied", 1), judges, CONFIG)["arm"]
-        for name in set(METRICS) - {"tokens"}:
+        for name in set(METRICS) - COUNTS:
             assert math.isnan(found[name].value), name
             assert (found[name].n, found[name].missing) == (0, len(arm)), name
             assert found[name].note, name
@@ -108,15 +116,56 @@ def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[
 
 def test_one_text_has_values_but_no_intervals(judges: Judges, write: Callable[[str, int], list[Generation]]):
     found = score_arms({"arm": write("varied", 0)[:1]}, None, judges, CONFIG)["arm"]
-    for name in set(METRICS) - {"mauve"}:
+    for name in set(METRICS) - {"mauve"} - SOME:
         assert math.isfinite(found[name].value), name
         assert math.isnan(found[name].low), name
 
 
-def test_a_prompt_continued_twice_is_refused(judges: Judges, write: Callable[[str, int], list[Generation]]):
-    arm = write("varied", 0)
-    with pytest.raises(ValueError, match="'arm' continues prompt '0' twice"):
-        score_arms({"arm": [*arm, arm[0]]}, None, judges, CONFIG)
+def test_samples_of_a_prompt_are_resampled_together(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    """Every text twice is not twice as many texts: values and intervals stay, and MAUVE reads the first ones only."""
+    human, arm = write("varied", 0), write("varied", 1)
+    once = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
+    twice = score_arms({"arm": [*arm, *arm]}, human, judges, CONFIG)["arm"]
+    for name in METRICS:
+        assert twice[name].value == pytest.approx(once[name].value, rel=1e-6, nan_ok=True), name
+        assert twice[name].low == pytest.approx(once[name].low, rel=1e-6, nan_ok=True), name
+        assert twice[name].n == (1 if name == "mauve" else 2) * once[name].n, name
+
+
+def test_only_what_is_chosen_is_computed_and_needs_its_model(write: Callable[[str, int], list[Generation]]):
+    """Words need no model at all; what needs one says so instead of loading a default."""
+    nobody = Judges(None, "/no/such/embedder")
+    chosen = replace(CONFIG, only=["words", "diversity"])
+    assert list(score_arms({"arm": write("varied", 0)}, None, nobody, chosen)["arm"]) == ["diversity", "words"]
+    with pytest.raises(ValueError, match=r"needs judges\.scorer"):
+        score_arms({"arm": write("varied", 0)}, None, nobody, replace(CONFIG, only=["perplexity_expert"]))
+    with pytest.raises(ConfigError, match="Did you mean 'words'"):
+        score_arms({}, None, nobody, replace(CONFIG, only=["word"]))
+
+
+def test_extras_are_asked_for(write: Callable[[str, int], list[Generation]]):
+    arms = {"dull": write("dull", 0), "varied": write("varied", 0)}
+    assert chosen_metrics(CONFIG) == METRICS
+    assert chosen_metrics(replace(CONFIG, extras=True)) == (*METRICS, *EXTRAS)
+    scores = score_arms(arms, None, Judges(None, ""), replace(CONFIG, only=["words", "distinct_2"], extras=True))
+    for found in scores.values():
+        assert tuple(found) == ("words", *EXTRAS)
+        assert "equal amounts" in found["distinct_2"].note
+        assert math.isnan(found["distinct_2"].low)
+    assert scores["dull"]["distinct_2"].value < scores["varied"]["distinct_2"].value
+
+
+def test_rows_are_what_the_scores_are_made_of(judges: Judges, write: Callable[[str, int], list[Generation]]):
+    """Paired comparisons read these rows: one a text, in the order of the arm, with its prompt's id."""
+    arm = write("varied", 1)
+    rows = measure_arms({"arm": arm}, judges, CONFIG)["arm"]
+    scores = score_arms({"arm": arm}, None, judges, CONFIG)["arm"]
+    assert set(rows) == set(METRICS) - {"mauve"}
+    for name, found in rows.items():
+        assert found.prompts == tuple(text.id for text in arm)
+        present = found.values[~np.isnan(found.values).any(axis=1)]
+        if len(present):
+            assert float(found.statistic(present)) == pytest.approx(scores[name].value), name
 
 
 def test_an_unreadable_embedder_fails_before_the_model_runs(

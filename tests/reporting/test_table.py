@@ -5,7 +5,19 @@ import math
 import pytest
 from rich.console import Console
 
-from cdeval.reporting.table import COLUMNS, MISSING, Row, cells_of, markdown_table, results_table
+from cdeval.reporting.table import (
+    COLUMNS,
+    DIAGNOSTIC_COLUMNS,
+    EXTRA_COLUMNS,
+    MISSING,
+    SCORE_COLUMNS,
+    Column,
+    Row,
+    cells_of,
+    filled,
+    markdown_table,
+    results_table,
+)
 
 FULL = {
     "texts": 64.0,
@@ -124,3 +136,33 @@ def test_markdown_has_the_same_cells_and_cannot_break_out_of_them() -> None:
     assert second.endswith(f"| {MISSING} | {MISSING} | {MISSING} |")
     assert header.count("|") == rule.count("|") == second.count("|") == first.count("|") - 1
     assert r"n\|m" in rest
+
+
+def test_scores_of_others_have_four_digits_of_diversity_and_no_column_without_a_number() -> None:
+    """Published figures are compared to the last digit; what was not computed takes no room."""
+    rows = [Row("a", "arm", {"texts": 1947, "words": 190.34001, "diversity": 0.93056}), Row("human", "human", {})]
+    columns = filled(rows, SCORE_COLUMNS)
+    assert [column.header for column in columns] == ["texts", "words", "diversity\n↑"]
+    assert [cell.value for cell in cells_of(rows[0], columns)] == ["1947", "190.34", ".9306"]
+    assert not filled(rows, DIAGNOSTIC_COLUMNS)
+    assert not filled(rows, EXTRA_COLUMNS)
+    page = markdown_table(rows, (), columns)
+    assert "| a | 1947 | 190.34 | .9306 |" in page
+    assert "overhead" not in page
+
+
+@pytest.mark.parametrize("columns", [SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS])
+def test_every_table_of_scores_fits_a_narrow_terminal(columns: tuple[Column, ...]) -> None:
+    names = ("texts", "words", "diversity", "mauve", "coherence", "perplexity_expert", "rep_2", "rep_3", "rep_4")
+    more = ("entity_overlap", "distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu")
+    summary = {f"{name}{end}": 0.1234 for name in (*names, *more) for end in ("", "_low", "_high")}
+    summary |= {f"{name}{end}": 234.5678 for name in ("words", "tokens") for end in ("", "_low", "_high")}
+    summary |= {f"{n}{end}": 98.7654 for n in ("repetition_onset", "longest_repeat") for end in ("", "_low", "_high")}
+    console = Console(width=80, color_system=None, legacy_windows=False)
+    with console.capture() as capture:
+        console.print(results_table([Row(label, "arm", summary) for label in LABELS], "", columns=columns))
+    assert "…" not in capture.get()
+    assert max(map(len, capture.get().splitlines())) <= 80
+    for column in columns:
+        value = cells_of(Row("a", "arm", summary), [column])[0].value
+        assert capture.get().count(value) >= len(LABELS)

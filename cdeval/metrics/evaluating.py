@@ -1,0 +1,54 @@
+"""Each metric's file is an `evaluate.Metric` too: `evaluate.load("cdeval/metrics/diversity.py")`, without a network.
+
+`evaluate` copies a metric's file, imports the copy, and takes the first subclass of its `EvaluationModule` there. So a
+metric's file ends with
+
+    Metric = offer(__name__, __doc__, compute)
+
+which is a class in evaluate's copy only. In `import cdeval.metrics.diversity` it is None, and neither evaluate nor the
+seconds that its import takes are needed. The copy imports cdeval, which must be installed.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_COPIES = "evaluate_modules"  # the package that evaluate puts its copies in
+
+# Every argument without a default is a column of texts; the others are options of `compute`.
+Compute = Callable[..., Mapping[str, float]]
+
+
+def offer(module: str, doc: str | None, compute: Compute) -> type | None:
+    """The metric as a class for evaluate, or None where it is not evaluate that imports the file.
+
+    Args:
+        module: the file's `__name__`.
+        doc: its docstring, which becomes the description.
+        compute: columns of texts (one list each, equally long), then options with defaults; returns names and numbers.
+            A number without a value is NaN. Columns are given to evaluate by name; the first is called predictions.
+    """
+    return as_metric(doc, compute) if module.partition(".")[0] == _COPIES else None
+
+
+def as_metric(doc: str | None, compute: Compute) -> type:
+    """The same, whoever imports it. Raises: ImportError: evaluate or datasets is not installed."""
+    import datasets  # noqa: PLC0415 - seconds to import, and only evaluate's users need it
+    import evaluate  # noqa: PLC0415
+
+    parameters = inspect.signature(compute).parameters.values()
+    columns = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    description = inspect.cleandoc(doc or "")
+
+    def info(_: Any) -> Any:
+        return evaluate.MetricInfo(
+            description=description,
+            citation="",
+            inputs_description=", ".join(columns),
+            features=datasets.Features({column: datasets.Value("string") for column in columns}),
+        )
+
+    def run(_: Any, **columns_and_options: Any) -> dict[str, float]:
+        return dict(compute(**columns_and_options))
+
+    return type("Metric", (evaluate.Metric,), {"_info": info, "_compute": run, "__doc__": description})

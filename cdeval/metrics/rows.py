@@ -1,0 +1,60 @@
+"""What a metric knows of each text, and how that becomes a number with its interval.
+
+Prompts are the units of every interval: several samples of one prompt are resampled together. A row holds sums (of
+n-grams, of nats, of values and ones), so the samples of a prompt are one row, their sum, and the value stays the same.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Num
+
+from cdeval.config import MetricsConfig
+from cdeval.metrics.stats import Statistic, interval, ratio_of_sums
+from cdeval.records import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One metric of one arm, text by text."""
+
+    values: Num[np.ndarray, "text column"]  # additive; NaN where the text has no value
+    prompts: tuple[str, ...]  # id of each text's prompt; samples of one prompt share it
+    statistic: Statistic  # of the rows, or of their sums by prompt
+    missing: int  # texts without a value; some may be rows of zeros
+    note: str = ""
+
+    def estimate(self, config: MetricsConfig, seed: int) -> Estimate:
+        """The statistic of the texts that have a value, and its interval over prompts."""
+        has_value = ~np.isnan(self.values).any(axis=1)
+        n = len(self.values) - self.missing
+        if n == 0:
+            note = "; ".join(filter(None, ("no text has a value", self.note)))
+            return Estimate(math.nan, math.nan, math.nan, 0, self.missing, note)
+        prompts = [prompt for prompt, has in zip(self.prompts, has_value, strict=True) if has]
+        units = by_prompt(self.values[has_value], prompts)
+        ends = interval(units, self.statistic, config.confidence, config.bootstrap_draws, seed)
+        return Estimate(float(self.statistic(units)), ends.low, ends.high, n, self.missing, self.note)
+
+
+def by_prompt(values: Num[np.ndarray, "text column"], prompts: Sequence[str]) -> Num[np.ndarray, "prompt column"]:
+    """The rows summed by prompt, in the order in which prompts first occur."""
+    order = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
+    if len(order) == len(prompts):
+        return values
+    sums = np.zeros((len(order), values.shape[1]), dtype=values.dtype)
+    np.add.at(sums, [order[prompt] for prompt in prompts], values)
+    return sums
+
+
+def mean_rows(values: Num[np.ndarray, "text 1"], prompts: Sequence[str], note: str) -> Rows:
+    """The mean over texts of one number a text, NaN where it has none: a sum over a count."""
+    ones = np.where(np.isnan(values), math.nan, 1.0)
+    return ratio_rows(np.hstack([values, ones]), prompts, note)
+
+
+def ratio_rows(values: Num[np.ndarray, "text 2"], prompts: Sequence[str], note: str) -> Rows:
+    """Sum over sum of two columns, NaN where a text has no value."""
+    return Rows(values, tuple(prompts), ratio_of_sums, int(np.isnan(values).any(axis=1).sum()), note)

@@ -1,0 +1,81 @@
+"""The metrics that read words and need no model: length, repetition, diagnostics, and the extras."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cdeval.config import DiversityProtocol
+from cdeval.metrics import diversity
+from cdeval.metrics.distinct import distinct
+from cdeval.metrics.entities import overlap_rows
+from cdeval.metrics.longest import longest_rows
+from cdeval.metrics.onset import onset_rows
+from cdeval.metrics.rows import Rows, mean_rows, ratio_rows
+from cdeval.metrics.self_bleu import LIMIT, self_bleu, unavailable
+from cdeval.records import Estimate, Generation
+
+WORDING = ("diversity", "rep_2", "rep_3", "rep_4", "words", "repetition_onset", "longest_repeat", "entity_overlap")
+EXTRAS = ("distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu")
+_ALONE = "compares at equal amounts only; no interval, as a resample holds texts twice"
+
+
+def wording_rows(generations: Sequence[Generation], protocol: DiversityProtocol) -> dict[str, Rows]:
+    """The rows of every metric of `WORDING`."""
+    texts = [generation.continuation for generation in generations]
+    prompts = tuple(generation.id for generation in generations)
+    words = np.array([len(text.split()) for text in texts], dtype=np.float64).reshape(-1, 1)
+    overlap = overlap_rows([generation.prompt for generation in generations], texts)
+    return {
+        **_repetition(texts, prompts, protocol),
+        "words": mean_rows(words, prompts, "mean, separated by whitespace"),
+        "repetition_onset": mean_rows(
+            onset_rows(texts), prompts, "words before the first repeated 4-gram, mean over the texts that have one"
+        ),
+        "longest_repeat": mean_rows(longest_rows(texts), prompts, "words of the longest span that occurs twice, mean"),
+        "entity_overlap": ratio_rows(overlap, prompts, "share of the capitalised names that the prompt holds, too"),
+    }
+
+
+def extra_estimates(generations: Sequence[Generation], names: Sequence[str], seed: int) -> dict[str, Estimate]:
+    """Those metrics of `EXTRAS` that are named; none has an interval."""
+    texts = [generation.continuation for generation in generations]
+    found = {f"distinct_{order}": _distinct(texts, order) for order in (1, 2, 3, 4) if f"distinct_{order}" in names}
+    return {**found, **({"self_bleu": _self_bleu(texts, seed)} if "self_bleu" in names else {})}
+
+
+def _repetition(texts: Sequence[str], prompts: tuple[str, ...], protocol: DiversityProtocol) -> dict[str, Rows]:
+    counts = diversity.ngram_counts(texts, protocol)
+    note = diversity.NOTES[protocol]
+
+    def rows(order: int, statistic: Any) -> Rows:
+        return Rows(counts, prompts, statistic, diversity.without_ngrams(counts, order), note)
+
+    of_orders = {
+        f"rep_{order}": rows(order, partial(_rep, order=order, protocol=protocol)) for order in diversity.ORDERS
+    }
+    return {"diversity": rows(max(diversity.ORDERS), partial(diversity.diversity, protocol=protocol)), **of_orders}
+
+
+def _rep(counts: NDArray[Any], order: int, protocol: DiversityProtocol) -> NDArray[np.float64]:
+    return np.asarray(diversity.repetition(counts, protocol)[..., diversity.ORDERS.index(order)])
+
+
+def _distinct(texts: Sequence[str], order: int) -> Estimate:
+    found = distinct(texts, order)
+    # The same words for every order, so that the four values of an arm share one line.
+    note = f"over the {sum(len(text.split()) for text in texts)} words of all texts; {_ALONE}"
+    return Estimate(found.value, math.nan, math.nan, len(texts) - found.missing, found.missing, note)
+
+
+def _self_bleu(texts: Sequence[str], seed: int) -> Estimate:
+    obstacle = unavailable()
+    if obstacle:
+        return Estimate(math.nan, math.nan, math.nan, 0, len(texts), obstacle)
+    found = self_bleu(texts, seed)
+    capped = f" (drawn from {found.present}: the cost grows with the square)" if found.present > LIMIT else ""
+    note = f"BLEU-4 by sacrebleu of {found.used} texts{capped} against the others; {_ALONE}"
+    return Estimate(found.value, math.nan, math.nan, found.present, len(texts) - found.present, note)

@@ -1,0 +1,1 @@
+"""Pairs of texts for people to judge, and what their votes say."""

@@ -1,0 +1,32 @@
+"""Scores and costs of one arm as flat numbers, and what a reader of them must know."""
+
+import math
+from collections.abc import Mapping
+
+from cdeval.records import Estimate
+
+
+def summary_of(texts: int, scores: Mapping[str, Estimate], costs: Mapping[str, float]) -> dict[str, float]:
+    """One flat mapping, name to number."""
+    summary: dict[str, float] = {"texts": texts, **costs}
+    for name, estimate in scores.items():
+        summary[name] = estimate.value
+        summary[f"{name}_low"] = estimate.low
+        summary[f"{name}_high"] = estimate.high
+    return summary
+
+
+def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """How each metric was made, a line for all metrics and arms that say the same, and what has no value."""
+    named: dict[str, dict[str, None]] = {}
+    for of_arm in scores.values():
+        for name, estimate in of_arm.items():
+            if estimate.note and not math.isnan(estimate.value):
+                named.setdefault(estimate.note, {})[name] = None
+    missing = [
+        f"{name}: {estimate.missing} texts of '{label}' have no value"
+        for label, of_arm in scores.items()
+        for name, estimate in of_arm.items()
+        if estimate.missing
+    ]
+    return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing

@@ -1,0 +1,169 @@
+"""Texts that exist already, on one page: files in, a table's rows and metrics.json per arm out.
+
+    files -> arms and human texts -> tokens of the scoring model -> scores -> results on disk
+
+Files are read, and the metrics' names checked, before a model is opened; a model is opened only if a metric needs it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
+from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.provenance import provenance
+from cdeval.records import Generation
+from cdeval.reporting.summary import notes_of, summary_of
+from cdeval.reporting.table import (
+    DIAGNOSTIC_COLUMNS,
+    EXTRA_COLUMNS,
+    SCORE_COLUMNS,
+    Column,
+    Row,
+    filled,
+    markdown_table,
+)
+from cdeval.scoreconfig import ScoreConfig
+from cdeval.store import replace_file
+from cdeval.strictjson import encode, to_page
+from cdeval.texts.arms import HUMAN, Collection, collect, digest
+from cdeval.texts.read import ReadFile
+from cdeval.texts.tokens import fingerprint_beside, with_tokens
+
+Texts = dict[str, list[Generation]]  # by arm, the human texts last
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the command shows."""
+
+    rows: list[Row]
+    groups: list[list[Column]]  # the tables' columns, a table a group
+    notes: list[str]  # what a reader of the tables must know
+    folder: Path
+
+
+def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+    """Score every arm and the human texts, write the results.
+
+    Args:
+        config: checked settings.
+        plain_config: the same as plain values, for the record.
+        say: takes one line of progress at a time.
+
+    Raises: CdevalError: a user's mistake or a missing prerequisite.
+    """
+    names = chosen_metrics(config.metrics)
+    collection = collect(config.generations, config.labels, config.fields)
+    say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
+    opened = open_model(config.expert) if COUNTED_IN_TOKENS & set(names) else None
+    scorer = opened.load() if opened and READ_BY_SCORER & set(names) else None
+    texts, notes = _tokenised(collection, opened, scorer)
+    say("scoring")
+    scores = _scores(texts, scorer, config)
+    notes = [*collection.notes, *notes, *notes_of(scores)]
+    if not collection.human:
+        notes.append("there are no references: no human row, and no MAUVE")
+    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
+    rows = [
+        Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
+        for label, found in scores.items()
+    ]
+    groups = [shown for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS) if (shown := filled(rows, group))]
+    _write(folder, rows, scores, groups, notes)
+    replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
+    return Outcome(rows, groups, notes, folder)
+
+
+def _tokenised(
+    collection: Collection, opened: OpenedModel | None, scorer: LanguageModel | None
+) -> tuple[Texts, list[str]]:
+    """Every row's texts with the scoring model's tokens, where a metric needs them."""
+    files: list[tuple[str, Sequence[Generation], ReadFile | None]] = [
+        (arm.label, arm.generations, arm.file) for arm in collection.arms
+    ]
+    if collection.human:
+        files.append((HUMAN, collection.human, collection.human_file))
+    texts: Texts = {}
+    again: list[str] = []
+    for label, generations, file in files:
+        fit = file is not None and _tokens_fit(file, scorer)
+        ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
+        texts[label] = list(generations)
+        if opened is not None and not all(ours):
+            read = with_tokens(generations, opened.tokenizer)
+            texts[label] = [old if keep else new for old, new, keep in zip(generations, read, ours, strict=True)]
+            again.append(label)
+    name = opened.name if opened else ""
+    note = f"{', '.join(again)}: without tokens of {name}, hence re-tokenised by it" if again else ""
+    return texts, [note] if note else []
+
+
+def _tokens_fit(file: ReadFile, scorer: LanguageModel | None) -> bool:
+    """Whether a file's token ids are the scoring model's own."""
+    return file.tokenised and scorer is not None and fingerprint_beside(file.path) == scorer.fingerprint
+
+
+def _scores(texts: Texts, scorer: LanguageModel | None, config: ScoreConfig) -> Scores:
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer)
+    return score_arms(texts, texts.get(HUMAN), judges, config.metrics, config.seed, config.protocol)
+
+
+def _write(
+    folder: Path, rows: Sequence[Row], scores: Scores, groups: Sequence[Sequence[Column]], notes: Sequence[str]
+) -> None:
+    names = folder_names(list(scores))
+    for row in rows:
+        replace_file(folder / names[row.label] / "metrics.json", to_page(scores[row.label]))
+        replace_file(folder / names[row.label] / "summary.json", to_page(dict(row.summary)))
+    tables = [
+        markdown_table(rows, notes if group is groups[-1] else (), group) for group in groups
+    ]  # the notes are below the last one
+    replace_file(folder / "table.md", encode("\n".join(tables)))
+
+
+def folder_names(labels: Sequence[str]) -> dict[str, str]:
+    """A folder a label: readable, no way out of its parent, and never shared.
+
+    >>> folder_names(["a/b c", "a b/c", ".."])
+    {'a/b c': 'a-b-c', 'a b/c': 'a-b-c-2', '..': 'arm'}
+    """
+    found: dict[str, str] = {}
+    for label in labels:
+        words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in label).split()
+        slug = "-".join(words).strip(".-")[:80] or "arm"
+        taken = set(found.values())
+        numbered = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(labels) + 1))
+        found[label] = next(name for name in numbered if name not in taken)
+    return found
+
+
+def _record(
+    config: ScoreConfig,
+    plain_config: Mapping[str, object],
+    collection: Collection,
+    opened: OpenedModel | None,
+    scorer: LanguageModel | None,
+) -> dict[str, object]:
+    """What was scored, by what: the provenance of the scores."""
+    files = {arm.label: arm.file for arm in collection.arms}
+    if collection.human_file is not None:
+        files[HUMAN] = collection.human_file
+    facts = {
+        "scorer": opened.name if opened else None,
+        "scorer_revision": opened.revision if opened else None,
+        "scorer_fingerprint": scorer.fingerprint if scorer else None,
+        "scorer_dtype": str(scorer.dtype).removeprefix("torch.") if scorer else None,
+        "embedder": config.metrics.embedder,
+        "mauve_features": config.metrics.mauve_features,
+    }
+    texts = [generation for arm in collection.arms for generation in arm.generations]
+    return {
+        **provenance(facts, digest(texts)),
+        "scored": {
+            label: {"file": file.path.name, "sha256": file.sha256, "format": file.format, "notes": file.notes}
+            for label, file in files.items()
+        },
+        "settings": plain_config,
+    }

@@ -1,0 +1,146 @@
+"""A file of generations to one arm: records, and notes that say what was made of the file."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cdeval.errors import TextsError
+from cdeval.itemfile import ItemFile, Located
+from cdeval.records import Generation
+from cdeval.scoreconfig import FieldsConfig
+from cdeval.strictjson import generation_from_json
+from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
+
+_HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no tokenizer takes
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """What a file holds."""
+
+    path: Path
+    sha256: str  # of the file
+    format: str  # for people
+    generations: tuple[Generation, ...]  # samples of one prompt share its id; token ids only where the file has ours
+    references: tuple[Generation, ...]  # the human text of each item that has one, as generations without tokens
+    tokenised: bool  # the file is ours and its token ids are some expert's
+    notes: tuple[str, ...]
+
+
+def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
+    """Read one file of any known format.
+
+    A prompt's id is the file's own, or else a digest of the prompt's text, so that equal prompts of several files
+    meet; equal prompts with unlike references are told apart by their order.
+
+    Raises: TextsError: the file cannot be read, has no known fields, or an item lacks one; names file and line.
+    """
+    located, torn = ItemFile(path, "generations", SHAPE, TextsError).whole()
+    notes = ["the last line is torn and was left out"] if torn else []
+    if not located:
+        raise TextsError(f"{path} holds no items: {SHAPE}.")
+    first = located[0].value[0] if isinstance(located[0].value, list) and located[0].value else located[0].value
+    if not isinstance(first, dict):
+        raise TextsError(f"{path}, {located[0].where}: expected an object; {SHAPE}.")
+    form = recognise(first, fields, f"{path}, {located[0].where}")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if form.name == "cdeval" and "token_ids" in first and fields == FieldsConfig():
+        ours = tuple(_ours(item, path) for item in located)
+        references = tuple(human_text(generation) for generation in ours if generation.reference is not None)
+        return ReadFile(path, sha256, form.describe(), ours, references, tokenised=True, notes=tuple(notes))
+    items = [item_of(item, form, path) for item in located]
+    if form.prompt_in_text:
+        cuts = [without_prompt(item) for item in items]
+        items = [cut.item for cut in cuts]
+        notes += _cut_notes(
+            sum(cut.cut for cut in cuts), sum(cut.uncut for cut in cuts), sum(cut.marks for cut in cuts)
+        )
+    items, halves = _whole_characters(items)
+    if halves:
+        notes.append(
+            f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}"
+        )
+    notes += _sample_notes(items)
+    by_item = _generations(items)
+    texts = tuple(generation for generations in by_item for generation in generations)
+    references = tuple(human_text(samples[0]) for samples in by_item if samples[0].reference is not None)
+    return ReadFile(path, sha256, form.describe(), texts, references, tokenised=False, notes=tuple(notes))
+
+
+def human_text(generation: Generation) -> Generation:
+    """The reference in the place of the continuation; its tokens are not known."""
+    return replace(generation, continuation=generation.reference or "", token_ids=(), logprob_expert=None, score=None)
+
+
+def _ours(located: Located, path: Path) -> Generation:
+    try:
+        return generation_from_json(located.value)
+    except ValueError as error:
+        raise TextsError(f"{path}, {located.where} is not a stored text: {error}. Delete it, or repair it.") from error
+
+
+def _generations(items: Sequence[Item]) -> list[list[Generation]]:
+    """The samples of each item."""
+    found: list[list[Generation]] = []
+    known: dict[str, list[str | None]] = {}  # prompt's id: its different references, in order
+    prompts: dict[str, Item] = {}
+    for item in items:
+        identifier = item.id or f"prompt-{hashlib.sha256(item.prompt.encode()).hexdigest()[:16]}"
+        if item.id is not None and (earlier := prompts.setdefault(item.id, item)).prompt != item.prompt:
+            raise TextsError(
+                f"{item.where}: the id {item.id!r} has another prompt there than in {earlier.where.split(', ')[-1]}: "
+                "expected different ids for different prompts."
+            )
+        references = known.setdefault(identifier, [])
+        if item.reference not in references:
+            references.append(item.reference)
+        order = references.index(item.reference)
+        unique = identifier if order == 0 else f"{identifier}-{order + 1}"
+        found.append(
+            [Generation(unique, item.prompt, (), item.reference, text, (), None, None) for text in item.continuations]
+        )
+    return found
+
+
+def _whole_characters(items: Sequence[Item]) -> tuple[list[Item], int]:
+    """The items without half characters, and how many texts had some."""
+    count = 0
+
+    def whole(text: str) -> str:
+        nonlocal count
+        mended = _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
+        count += mended != text
+        return mended
+
+    mended = [
+        item._replace(
+            id=None if item.id is None else _HALF.sub("\N{REPLACEMENT CHARACTER}", item.id),
+            prompt=whole(item.prompt),
+            reference=None if item.reference is None else whole(item.reference),
+            continuations=tuple(whole(text) for text in item.continuations),
+        )
+        for item in items
+    ]
+    return mended, count
+
+
+def _cut_notes(cut: int, uncut: int, marks: int) -> list[str]:
+    notes = [f"{cut} of {cut + uncut} texts begin with their prompt, which was cut off"]
+    if uncut:
+        notes.append(f"{uncut} texts do not begin with their prompt and are read as continuations as they are")
+    if marks:
+        notes.append(f"an end-of-text mark was removed from the front of {marks} prompts")
+    return notes
+
+
+def _sample_notes(items: Sequence[Item]) -> list[str]:
+    notes = []
+    without = sum(item.reference is None for item in items)
+    if 0 < without < len(items):
+        notes.append(f"{without} of {len(items)} items have no reference")
+    empty = sum(not text.strip() for item in items for text in item.continuations)
+    if empty:
+        notes.append(f"{empty} continuations are empty")
+    return notes

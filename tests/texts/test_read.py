@@ -1,0 +1,162 @@
+"""Files of others, as they are found: every one has a clear result or a clear error with its file and line."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cdeval.errors import TextsError
+from cdeval.scoreconfig import FieldsConfig
+from cdeval.texts.read import ReadFile, read_generations
+
+OURS = {
+    "id": "a",
+    "prompt": "p",
+    "prompt_token_ids": [1],
+    "reference": "r",
+    "continuation": "c",
+    "token_ids": [2, 3],
+    "logprob_expert": -1.0,
+    "score": None,
+}
+SU_XU = {"prefix_text": "Once", "reference_text": " upon", "generated_result": {"0": " more", "1": " again"}}
+CD = {"prompt": "<|endoftext|>Once", "gen_text": "<|endoftext|>Once more", "gold_ref": "<|endoftext|>Once upon"}
+
+
+def read(tmp_path: Path, content: object, fields: FieldsConfig | None = None, name: str = "f.json") -> ReadFile:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return read_generations(path, fields or FieldsConfig())
+
+
+def lines(*values: object, end: str = "\n") -> bytes:
+    return (end.join(json.dumps(value) for value in values) + end).encode()
+
+
+def texts(found: ReadFile) -> list[str]:
+    return [generation.continuation for generation in found.generations]
+
+
+def test_ours_keeps_its_tokens(tmp_path: Path) -> None:
+    found = read(tmp_path, lines(OURS))
+    assert found.tokenised
+    assert found.generations[0].token_ids == (2, 3)
+    assert [reference.continuation for reference in found.references] == ["r"]
+    assert found.references[0].token_ids == ()  # the continuation's tokens are not the reference's
+
+
+def test_su_and_xu_samples_are_of_one_prompt_and_share_its_reference(tmp_path: Path) -> None:
+    found = read(tmp_path, [SU_XU, {**SU_XU, "prefix_text": "Twice"}])
+    assert texts(found) == [" more", " again"] * 2
+    assert [len({g.id for g in found.generations}), len(found.references)] == [2, 2]
+
+
+def test_the_cd_authors_prompt_is_cut_off_and_what_lacks_it_is_kept_and_counted(tmp_path: Path) -> None:
+    """Their own script drops the pairs that do not begin with the prompt, silently."""
+    found = read(tmp_path, lines([CD], [{**CD, "gen_text": " other"}]))
+    assert texts(found) == [" more", " other"]
+    assert found.generations[0].prompt == "Once"
+    assert [reference.continuation for reference in found.references] == [" upon", " upon"]
+    assert found.notes == (
+        "1 of 2 texts begin with their prompt, which was cut off",
+        "1 texts do not begin with their prompt and are read as continuations as they are",
+        "an end-of-text mark was removed from the front of 2 prompts",
+    )
+
+
+def test_a_line_may_be_a_list_of_samples(tmp_path: Path) -> None:
+    found = read(tmp_path, lines([CD, {**CD, "gen_text": CD["gen_text"] + "!"}], [CD]))
+    assert texts(found) == [" more", " more!", " more"]
+
+
+def test_names_can_be_given_and_prompts_can_be_missing(tmp_path: Path) -> None:
+    items = [{"q": "Q", "a": "A", "gold": "G"}, {"q": "Q2", "a": "A2"}]
+    found = read(tmp_path, items, FieldsConfig(prompt="q", continuation="a", reference="gold"))
+    assert texts(found) == ["A", "A2"]
+    assert "1 of 2 items have no reference" in found.notes
+    bare = read(tmp_path, [{"a": "A"}, {"a": "B"}], FieldsConfig(continuation="a"))
+    assert len({generation.id for generation in bare.generations}) == 2, "texts without prompts are units of their own"
+
+
+def test_a_given_name_can_ask_for_the_cut(tmp_path: Path) -> None:
+    given = FieldsConfig(prompt="q", continuation="a", prompt_in_text=True)
+    assert texts(read(tmp_path, [{"q": "Q", "a": "QA"}], given)) == ["A"]
+    assert texts(read(tmp_path, [CD], FieldsConfig(prompt_in_text=False))) == [CD["gen_text"]]
+
+
+def test_equal_prompts_meet_across_files_and_unlike_references_keep_them_apart(tmp_path: Path) -> None:
+    one = read(tmp_path, [SU_XU, {**SU_XU, "reference_text": " other"}, SU_XU])
+    ids = [generation.id for generation in one.generations]
+    assert ids[0] == ids[1] == ids[4] != ids[2] == ids[3]
+    other = read(tmp_path, lines(CD))
+    assert other.generations[0].id == ids[0]
+
+
+@pytest.mark.parametrize("content", [lines(SU_XU, end="\r\n"), b"\xef\xbb\xbf" + lines(SU_XU), b"\n\n" + lines(SU_XU)])
+def test_line_ends_byte_order_marks_and_blank_lines_change_nothing(tmp_path: Path, content: bytes) -> None:
+    assert texts(read(tmp_path, content)) == [" more", " again"]
+
+
+def test_a_torn_last_line_is_left_out_and_said(tmp_path: Path) -> None:
+    for torn in (lines(SU_XU) + b'{"prefix_text": "On', lines([CD]) + b'[{"prompt": "On'):
+        found = read(tmp_path, torn)
+        assert "the last line is torn and was left out" in found.notes
+        assert len(found.references) == 1
+    whole = read(tmp_path, lines(SU_XU) + json.dumps(SU_XU).encode())  # whole, and only without its newline
+    assert len(whole.references) == 2
+    assert not whole.notes
+
+
+def test_texts_of_any_script_are_kept_and_half_a_character_is_replaced(tmp_path: Path) -> None:
+    odd = ["", "x", "中文字", "שלום", "👩‍👩‍👧 yes", "a\u2028b", "a\r\nb"]
+    found = read(tmp_path, [{**SU_XU, "generated_result": odd}])
+    assert texts(found) == odd
+    assert "1 continuations are empty" in found.notes
+    half = read(tmp_path, rb'[{"prefix_text": "a\ud83d", "generated_result": "b\ud83d"}]')
+    assert half.generations[0].continuation == "b\N{REPLACEMENT CHARACTER}"
+    assert any("2 texts hold half a character" in note for note in half.notes)
+    half.generations[0].continuation.encode()
+
+
+MISTAKES: list[tuple[object, FieldsConfig, str]] = [
+    (b"", FieldsConfig(), "is empty"),
+    (b"  \n", FieldsConfig(), "is empty"),
+    (b"[]", FieldsConfig(), "holds no items"),
+    ("café".encode("latin-1"), FieldsConfig(), "is not UTF-8: byte 0xe9"),
+    (b'{"a": 1}\n{"a"\n{"a": 2}\n', FieldsConfig(continuation="a"), "line 2: not JSON"),
+    (b'[{"prefix_text": "x"},\n {"pref', FieldsConfig(), "line 2: not JSON"),
+    ([1], FieldsConfig(), "item 1: expected an object"),
+    ([{"text": "x"}], FieldsConfig(), "unknown fields (text)"),
+    (
+        [SU_XU, {"prefix_text": "x"}],
+        FieldsConfig(),
+        "item 2: 'generated_result' is missing (fields found: prefix_text)",
+    ),
+    ([{**SU_XU, "generated_result": {}}], FieldsConfig(), "item 1: 'generated_result' holds no text"),
+    (
+        [{**SU_XU, "generated_result": {"0": 3}}],
+        FieldsConfig(),
+        "'generated_result' is a number (3); expected a string",
+    ),
+    (lines(CD, {**CD, "gen_text": None}), FieldsConfig(), "line 2: 'gen_text' is null; write \"\" for an empty text"),
+    (lines(CD, {**CD, "gen_text": float("nan")}), FieldsConfig(), "line 2: 'gen_text' is a number (nan); write"),
+    ([{**CD, "prompt": ["x"]}], FieldsConfig(), "'prompt' is a list"),
+    ([{"a": "x"}], FieldsConfig(continuation="b"), "'b' is missing (fields found: a)"),
+    ([{**OURS, "id": "x"}, {**OURS, "token_ids": "x"}], FieldsConfig(), "item 2 is not a stored text"),
+    ([{**SU_XU, "id": "x"}, {**SU_XU, "id": "x", "prefix_text": "y"}], FieldsConfig(), "'x' has another prompt"),
+    ([{**SU_XU, "id": 1.5}], FieldsConfig(), "the id is a number (1.5)"),
+    (lines([CD, {**CD, "prompt": "x"}], [CD]), FieldsConfig(), "samples with different prompts"),
+]
+
+
+@pytest.mark.parametrize(("content", "fields", "expected"), MISTAKES, ids=[message for *_, message in MISTAKES])
+def test_a_mistake_names_file_and_place(tmp_path: Path, content: object, fields: FieldsConfig, expected: str) -> None:
+    with pytest.raises(TextsError) as raised:
+        read(tmp_path, content, fields)
+    assert expected in str(raised.value)
+    assert "f.json" in str(raised.value)
+
+
+def test_a_missing_reference_is_no_reference_and_not_the_word_nan(tmp_path: Path) -> None:
+    found = read(tmp_path, lines({**SU_XU, "reference_text": float("nan")}, {**SU_XU, "reference_text": None}))
+    assert not found.references
