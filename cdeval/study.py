@@ -19,6 +19,7 @@ from cdeval.config import ExpertConfig, RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.suite import Judges, Scores, score_arms
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
@@ -65,7 +66,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
         _write_inputs(folders, config, plain_config, expert, prompts.prompts)
         texts = _texts(expert, config, prompts.prompts, folders, say)
         say("scoring")
-        scores = _scores(expert, config, texts)
+        scores = _scores(expert, config, texts, root)
         costs = _costs(expert, config, texts, say)
         summaries = {point: _summary(texts[point], scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
@@ -206,17 +207,21 @@ def _human(prompt: Prompt) -> Generation:
     )
 
 
-def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
+def _scores(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scores:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    features = config.metrics.mauve_features
+    wanted = config.metrics
+
+    def judge(name: str) -> LanguageModel | None:
+        return None if name == "expert" else open_model(ExpertConfig(name=name)).load()
+
     judges = Judges(
         scorer=expert,
-        embedder=assets.resolve(config.metrics.embedder),
-        featurizer=None if features == "expert" else open_model(ExpertConfig(name=features)).load(),
+        embedder=assets.resolve(wanted.embedder),
+        featurizer=judge(wanted.mauve_features),
+        likelihood=judge(wanted.scorer),
+        cache=FeatureCache(root / ".features" if wanted.cache else None),
     )
-    return score_arms(
-        {point.label: found for point, found in texts.items()}, human, judges, config.metrics, config.seed
-    )
+    return score_arms({point.label: found for point, found in texts.items()}, human, judges, wanted, config.seed)
 
 
 def _costs(

@@ -16,14 +16,20 @@ from numpy.typing import NDArray
 
 from cdeval.config import MetricsConfig
 from cdeval.metrics import diversity
-from cdeval.metrics.coherence import Embedder, coherence_rows, load_embedder
-from cdeval.metrics.human import Featurizer, mauve_estimates
-from cdeval.metrics.perplexity import nll_rows, perplexity
-from cdeval.metrics.scorer import Scorer
+from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.coherence import coherence_rows, loglik_rows
+from cdeval.metrics.embedder import Embedder, load_embedder
+from cdeval.metrics.features import NO_CACHE, FeatureCache
+from cdeval.metrics.human import mauve_of_arms
+from cdeval.metrics.perplexity import describe, nll_rows, perplexity
+from cdeval.metrics.scorer import Reader, Scorer
 from cdeval.metrics.stats import Statistic, interval, mean
 from cdeval.records import Estimate, Generation
 
-METRICS = ("diversity", "rep_2", "rep_3", "rep_4", "mauve", "coherence", "perplexity_expert", "tokens")
+METRICS = (
+    *("diversity", "rep_2", "rep_3", "rep_4", *MEASURES),
+    *("coherence", "coherence_loglik", "perplexity_expert", "tokens"),
+)
 
 Arms: TypeAlias = Mapping[str, Sequence[Generation]]
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
@@ -36,6 +42,9 @@ class Judges:
     scorer: Scorer  # the expert: the generations' token ids are its tokens
     embedder: str | Embedder  # for coherence; a name (folder or hub id) is loaded for as long as it is needed
     featurizer: Scorer | None = None  # for MAUVE; None is the scorer itself
+    likelihood: Scorer | None = None  # for perplexity and log-likelihood coherence; None is the scorer itself
+    wrote: bool = True  # whether the scorer generated the arms' texts
+    cache: FeatureCache = NO_CACHE  # of what the models say about each text
 
 
 def score_arms(
@@ -64,10 +73,10 @@ def score_arms(
     for label, estimate in _coherence(arms, judges, config, seed).items():
         scores[label]["coherence"] = estimate
     for label, generations in arms.items():
-        scores[label]["perplexity_expert"] = _perplexity(generations, judges.scorer, config, seed)
-    featurizer = Featurizer(judges.featurizer or judges.scorer, retokenise=judges.featurizer is not None)
-    for label, estimate in mauve_estimates(arms, human, featurizer, config, seed).items():
-        scores[label]["mauve"] = estimate
+        scores[label] |= _likelihood(generations, judges, config, seed)
+    featurizer = Reader(judges.featurizer or judges.scorer, retokenise=judges.featurizer is not None)
+    for label, estimates in mauve_of_arms(arms, human, featurizer, config, seed, judges.cache).estimates.items():
+        scores[label] |= estimates
     return {label: {name: found[name] for name in METRICS} for label, found in scores.items()}
 
 
@@ -118,8 +127,12 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig, seed: int) -> 
     """Coherence arm by arm; an embedder that is loaded here is gone afterwards, and its memory with it."""
     device = judges.scorer.model.device
     loaded = isinstance(judges.embedder, str)
-    embedder = load_embedder(judges.embedder, str(device)) if isinstance(judges.embedder, str) else judges.embedder
-    rows = coherence_rows(list(arms.values()), embedder.embed)
+    embedder = (
+        load_embedder(judges.embedder, str(device), pooling=config.embedder_pooling, tokens=config.embedder_tokens)
+        if isinstance(judges.embedder, str)
+        else judges.embedder
+    )
+    rows = coherence_rows(list(arms.values()), embedder, judges.cache)
     note = embedder.note
     del embedder
     if loaded and device.type == "cuda":
@@ -129,9 +142,17 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig, seed: int) -> 
     }
 
 
-def _perplexity(generations: Sequence[Generation], scorer: Scorer, config: MetricsConfig, seed: int) -> Estimate:
-    note = f"of the continuation given its prompt, under {scorer.name}"
-    return _with_gaps(nll_rows(scorer, generations), note).estimate(perplexity, config, seed)
+def _likelihood(
+    generations: Sequence[Generation], judges: Judges, config: MetricsConfig, seed: int
+) -> dict[str, Estimate]:
+    reader = Reader(judges.likelihood or judges.scorer, retokenise=judges.likelihood is not None)
+    rows = nll_rows(reader.scorer, [reader.read(generation) for generation in generations], judges.cache)
+    wrote = judges.wrote and reader.scorer.fingerprint == judges.scorer.fingerprint
+    note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)
+    return {
+        "perplexity_expert": _with_gaps(rows, note).estimate(perplexity, config, seed),
+        "coherence_loglik": _with_gaps(loglik_rows(rows), f"mean over texts, {note}").estimate(mean, config, seed),
+    }
 
 
 def _check_ids(label: str, generations: Sequence[Generation]) -> None:
