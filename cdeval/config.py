@@ -102,6 +102,29 @@ class DiversityProtocol(Enum):
     published = "published"
 
 
+class Codebook(Enum):
+    """Whose features are clustered together for MAUVE.
+
+    shared: the human texts and all arms, so that values of different arms compare (mauve issue 13). pairwise: the human
+    texts and one arm, anew for each, by mauve-text itself, as published.
+    """
+
+    shared = "shared"
+    pairwise = "pairwise"
+
+
+class Pooling(Enum):
+    """How an encoder's token states become one vector.
+
+    auto: as the model itself says (a sentence-transformers folder), or what is known by its name (SimCSE). pooler:
+    BERT's pooler output. mean: the mean over tokens.
+    """
+
+    auto = "auto"
+    pooler = "pooler"
+    mean = "mean"
+
+
 class Tracker(Enum):
     """Who else hears of the results, after they are on disk."""
 
@@ -172,7 +195,12 @@ class MetricsConfig:
 
     mauve_features: str = "expert"  # `expert`, or a model by hub id or folder: whose last hidden state is clustered
     mauve_seeds: int = 5  # k-means seeds, averaged
+    mauve_codebook: Codebook = Codebook.shared
+    scorer: str = "expert"  # `expert`, or a model by hub id or folder: perplexity and log-likelihood coherence
     embedder: str = "embedded:minilm"  # sentence embeddings for coherence
+    embedder_pooling: Pooling = Pooling.auto
+    embedder_tokens: int | None = None  # longer texts are cut; null: at the embedder's own limit; 128 as published
+    cache: bool = True  # keep what the models said about each text in <runs>/<study>/.features
     confidence: float = 0.95  # of the intervals
     bootstrap_draws: int = 2000
     only: list[str] = field(default_factory=list)  # names of the metrics to compute; empty: all that are not extras
@@ -245,6 +273,7 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
     ("amateur.layer", lambda v: v >= 1, "at least 1: the number of blocks before the exit"),
+    ("metrics.embedder_tokens", lambda v: v >= 3, "at least 3 (two are special tokens), or null for the model's own"),
     ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
     ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
     ("metrics.bootstrap_draws", lambda v: v >= 100, "at least 100"),

@@ -63,3 +63,16 @@ class Estimate:
     n: int  # texts that entered
     missing: int  # texts that could not be scored (empty, no reference), never silently dropped
     note: str = ""  # what made it: protocol, model, truncation, or why there is no value
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One arm against another by one metric, on the prompts that both have."""
+
+    metric: str
+    arm: str
+    against: str
+    difference: Estimate  # arm − against; n counts prompts, missing those where either side has no value
+    p: float  # of no difference, two-sided; NaN where there is no test
+    p_holm: float  # corrected for all comparisons of its family
+    detectable: float  # difference that a study of this size finds with 80 % power; NaN where there is none

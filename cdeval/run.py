@@ -6,6 +6,7 @@ from rich.console import Console
 
 from cdeval.cli import plain_dict, run_command
 from cdeval.config import RunConfig
+from cdeval.reporting.differences import differences_table
 from cdeval.reporting.table import results_table
 
 
@@ -17,6 +18,8 @@ def run(config: RunConfig) -> None:
     outcome = run_study(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)
     console.print(results_table(outcome.rows, title=f"study {config.study}"))
+    if differences := differences_table(outcome.comparisons):
+        console.print(differences)
     for note in outcome.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  results: {outcome.folder}", markup=False, highlight=False, soft_wrap=True)

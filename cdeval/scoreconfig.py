@@ -40,6 +40,7 @@ class ScoreConfig:
 
     generations: Any = None  # a file, a run folder or a folder of them, or a list of these: each file is an arm
     labels: list[str] = field(default_factory=list)  # one an arm; empty: what tells the paths apart
+    against: str | None = None  # label of the arm that the others are compared with; null: the first
     fields: FieldsConfig = field(default_factory=FieldsConfig)
     expert: ExpertConfig = field(default_factory=ExpertConfig)  # the model that reads the texts
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

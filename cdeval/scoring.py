@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
+from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.provenance import provenance
-from cdeval.records import Generation
+from cdeval.records import Comparison, Generation
+from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import (
     DIAGNOSTIC_COLUMNS,
@@ -40,6 +42,7 @@ class Outcome:
 
     rows: list[Row]
     groups: list[list[Column]]  # the tables' columns, a table a group
+    comparisons: list[Comparison]  # of every other arm with one of them
     notes: list[str]  # what a reader of the tables must know
     folder: Path
 
@@ -61,19 +64,20 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     scorer = opened.load() if opened and READ_BY_SCORER & set(names) else None
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
-    scores = _scores(texts, scorer, config)
+    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
+    scored = _scored(texts, scorer, config, folder)
+    scores = scored.scores
     notes = [*collection.notes, *notes, *notes_of(scores)]
     if not collection.human:
         notes.append("there are no references: no human row, and no MAUVE")
-    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
     rows = [
         Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
         for label, found in scores.items()
     ]
     groups = [shown for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS) if (shown := filled(rows, group))]
-    _write(folder, rows, scores, groups, notes)
+    _write(folder, rows, scored, groups, notes)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
-    return Outcome(rows, groups, notes, folder)
+    return Outcome(rows, groups, scored.comparisons, notes, folder)
 
 
 def _tokenised(
@@ -105,22 +109,30 @@ def _tokens_fit(file: ReadFile, scorer: LanguageModel | None) -> bool:
     return file.tokenised and scorer is not None and fingerprint_beside(file.path) == scorer.fingerprint
 
 
-def _scores(texts: Texts, scorer: LanguageModel | None, config: ScoreConfig) -> Scores:
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer)
-    return score_arms(texts, texts.get(HUMAN), judges, config.metrics, config.seed, config.protocol)
+def _scored(texts: Texts, scorer: LanguageModel | None, config: ScoreConfig, folder: Path) -> Scored:
+    arms = [label for label in texts if label != HUMAN]
+    against = config.against or arms[0]
+    if against not in arms:
+        raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=False)
+    human, seed = texts.get(HUMAN), config.seed
+    return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=against)
 
 
 def _write(
-    folder: Path, rows: Sequence[Row], scores: Scores, groups: Sequence[Sequence[Column]], notes: Sequence[str]
+    folder: Path, rows: Sequence[Row], scored: Scored, groups: Sequence[Sequence[Column]], notes: Sequence[str]
 ) -> None:
-    names = folder_names(list(scores))
+    names = folder_names(list(scored.scores))
     for row in rows:
-        replace_file(folder / names[row.label] / "metrics.json", to_page(scores[row.label]))
+        replace_file(folder / names[row.label] / "metrics.json", to_page(scored.scores[row.label]))
+        replace_file(folder / names[row.label] / "divergence.json", to_page(scored.curves.get(row.label, [])))
         replace_file(folder / names[row.label] / "summary.json", to_page(dict(row.summary)))
     tables = [
         markdown_table(rows, notes if group is groups[-1] else (), group) for group in groups
     ]  # the notes are below the last one
-    replace_file(folder / "table.md", encode("\n".join(tables)))
+    differences = differences_markdown(scored.comparisons)
+    replace_file(folder / "table.md", encode("\n".join([*tables, *([differences] if differences else [])])))
+    replace_file(folder / "comparisons.json", to_page(scored.comparisons))
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:

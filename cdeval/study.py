@@ -19,17 +19,19 @@ from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.metrics.judges import open_judges
-from cdeval.metrics.suite import Scores, chosen_metrics, score_arms
+from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
 from cdeval.prompts import PromptSet, load_prompts
 from cdeval.provenance import provenance
-from cdeval.records import Generation, Prompt
+from cdeval.records import Comparison, Generation, Prompt
+from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.progress import decoding_progress
 from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import Row, markdown_table
-from cdeval.store import RunFolder
+from cdeval.store import RunFolder, replace_file
+from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
@@ -41,6 +43,7 @@ class Outcome:
     """What a command shows."""
 
     rows: list[Row]
+    comparisons: list[Comparison]  # of the arm with the expert alone
     notes: list[str]  # what a reader of the table must know
     folder: Path
 
@@ -68,17 +71,21 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
         _write_inputs(folders, config, plain_config, expert, prompts.prompts)
         texts = _texts(expert, config, prompts.prompts, folders, say)
         say("scoring")
-        scores = _scores(expert, config, texts)
+        scored = _scored(expert, config, texts, root)
+        scores = scored.scores
         costs = _costs(expert, config, texts, say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
+            folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
     notes = [prompts.describe(), *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
-    (root / "table.md").write_text(markdown_table(rows, notes), encoding="utf-8")
-    return Outcome(rows, notes, root)
+    replace_file(root / "comparisons.json", to_page(scored.comparisons))
+    tables = [markdown_table(rows, notes), differences_markdown(scored.comparisons)]
+    replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
+    return Outcome(rows, scored.comparisons, notes, root)
 
 
 def _checked_prompts(config: RunConfig, opened: OpenedModel) -> PromptSet:
@@ -216,17 +223,12 @@ def _human(prompt: Prompt) -> Generation:
     )
 
 
-def _scores(expert: LanguageModel, config: RunConfig, texts: Texts) -> Scores:
+def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert)
-    return score_arms(
-        {point.label: found for point, found in texts.items()},
-        human,
-        judges,
-        config.metrics,
-        config.seed,
-        config.protocol,
-    )
+    control = next((point.label for point in texts if point.role is Role.control), None)
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
+    arms = {point.label: found for point, found in texts.items()}
+    return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=control)
 
 
 def _costs(

@@ -34,10 +34,10 @@ from cdeval.config import TrackingConfig, WandbMode
 from cdeval.records import Generation
 from cdeval.strictjson import to_line, to_page
 
-HIGHER_IS_BETTER = frozenset({"diversity", "mauve", "coherence"})
+HIGHER_IS_BETTER = frozenset({"diversity", "mauve", "mauve_star", "coherence", "coherence_loglik"})
 LOWER_IS_BETTER = frozenset(
-    {"perplexity_expert", "flops_per_token", "flops_overhead", "decode_seconds_per_token", "latency_overhead"}
-    | {"peak_memory_bytes"}
+    {"perplexity_expert", "frontier_integral", "flops_per_token", "flops_overhead", "decode_seconds_per_token"}
+    | {"latency_overhead", "peak_memory_bytes"}
 )
 REACH_SECONDS = 4.0  # for the server to answer at all
 SYNC_SECONDS = 120.0  # for sending one point

@@ -2,102 +2,111 @@
 
 A pair is a generated and a human continuation of one prompt, both cut to the shorter one's number of tokens: texts of
 unequal length differ in their last hidden state whatever they say, and MAUVE then collapses (0.035 where 0.8 was due:
-github.com/yxuansu/SimCTG issue 7). A text that has no partner, or no tokens, is missing on both sides.
+github.com/yxuansu/SimCTG issue 7). A text that has no partner, or no tokens, is missing on both sides (mauve-text drops
+empty texts without a word).
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
-from cdeval.config import MetricsConfig
-from cdeval.metrics.mauve import TRUSTED, MauveScore, last_hidden_features, mauve_score, unavailable
-from cdeval.metrics.scorer import Scorer, context_length
+from cdeval.config import Codebook, MetricsConfig
+from cdeval.metrics import frontier
+from cdeval.metrics.codebook import FEWEST_FOR_INTERVAL, MEASURES, Codes, mauve_interval, quantise
+from cdeval.metrics.compare import Settings
+from cdeval.metrics.features import NO_CACHE, FeatureCache
+from cdeval.metrics.mauve import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
+from cdeval.metrics.scorer import Reader, context_length
 from cdeval.records import Estimate, Generation
 
 TokenIds = tuple[int, ...]
+Arms = Mapping[str, Sequence[Generation]]
+Features = Mapping[TokenIds, Float32[np.ndarray, " width"]]
 
 
 class Pair(NamedTuple):
     """Two continuations of one prompt, as many tokens each."""
 
+    id: str  # of the prompt
     human: TokenIds
     generated: TokenIds
 
 
-class Featurizer(NamedTuple):
-    """Whose last hidden state is clustered."""
+@dataclass(frozen=True, slots=True)
+class MauveOfArms:
+    """MAUVE and its relatives, by arm, and what figures and comparisons are made of."""
 
-    scorer: Scorer
-    retokenise: bool  # the generations' token ids are another model's
-
-    def tokens(self, generation: Generation) -> TokenIds:
-        """The continuation in this model's tokens, without special tokens of its own."""
-        if not self.retokenise:
-            return generation.token_ids
-        return tuple(self.scorer.tokenizer(generation.continuation, add_special_tokens=False)["input_ids"])
+    estimates: dict[str, dict[str, Estimate]]  # arm -> each of MEASURES; NaN with the reason where there is no value
+    curves: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # arm -> points of its divergence curve,
+    #                                            (1, 0) to (0, 1), mean over the k-means seeds; arms with a value only
+    codes: dict[str, Codes] = field(default_factory=dict)  # for `compare_mauve`; arms with a value only
 
 
-def mauve_estimates(
-    arms: Mapping[str, Sequence[Generation]],
+def mauve_of_arms(
+    arms: Arms,
     human: Sequence[Generation] | None,
-    featurizer: Featurizer,
+    reader: Reader,
     config: MetricsConfig,
     seed: int,
-) -> dict[str, Estimate]:
-    """MAUVE of each arm against the human texts; NaN, with the reason as its note, where there is no value."""
-    obstacle = "no human texts to compare with" if not human else unavailable()
+    cache: FeatureCache = NO_CACHE,
+) -> MauveOfArms:
+    """MAUVE, MAUVE* and frontier integral of each arm against the human texts.
+
+    Args:
+        arms: continuations by label. The human texts may be one of them: it has no value and is not clustered twice.
+        human: the human continuations, one a prompt; None where there are none.
+        reader: whose last hidden states are clustered.
+        config: k-means seeds, whose texts share a codebook, confidence and draws.
+        seed: of k-means and of the resamples.
+        cache: of the features.
+    """
+    obstacle = "no human texts to compare with" if not human else unavailable(config.mauve_codebook)
     if obstacle:
-        return {label: _no_value(obstacle, len(generations)) for label, generations in arms.items()}
-    pairs = {label: pair_up(generations, human or [], featurizer) for label, generations in arms.items()}
-    # The human texts are in every arm's pairs: each distinct text is read once.
-    distinct = dict.fromkeys(text for of_arm in pairs.values() if not _same(of_arm) for pair in of_arm for text in pair)
-    features = (
-        dict(zip(distinct, last_hidden_features(featurizer.scorer, list(distinct)), strict=True)) if distinct else {}
-    )
-    seeds = range(seed, seed + config.mauve_seeds)
-
-    def estimate(generations: Sequence[Generation], of_arm: Sequence[Pair]) -> Estimate:
-        missing = len(generations) - len(of_arm)
-        if len(of_arm) < 2:
-            return _no_value("fewer than two texts have a human partner", len(generations))
-        if _same(of_arm):
-            return _no_value("these are the human texts", missing, n=len(of_arm))
-        score = mauve_score(
-            _rows(features, [pair.human for pair in of_arm]),
-            _rows(features, [pair.generated for pair in of_arm]),
-            seeds,
-            config.confidence,
+        return MauveOfArms({label: _no_value(obstacle, len(generations)) for label, generations in arms.items()})
+    pairs = {label: pair_up(generations, human or [], reader) for label, generations in arms.items()}
+    estimates = {label: _why_not(pairs[label], len(generations)) for label, generations in arms.items()}
+    scored = {label: of_arm for label, of_arm in pairs.items() if estimates[label] is None}
+    codes, published = _codes(scored, reader, config, seed, cache)
+    for label, of_arm in scored.items():
+        note = describe(codes[label], of_arm, reader.scorer.name, config, len(scored))
+        estimates[label] = _estimates(
+            codes[label], published.get(label), note, len(arms[label]) - len(of_arm), _settings(config, seed)
         )
-        note = describe(score, of_arm, featurizer.scorer.name, config.mauve_seeds)
-        return Estimate(score.value, *score.interval, n=len(of_arm), missing=missing, note=note)
-
-    return {label: estimate(arms[label], of_arm) for label, of_arm in pairs.items()}
+    curves = {label: _curve(of_arm) for label, of_arm in codes.items()}
+    return MauveOfArms({label: found or {} for label, found in estimates.items()}, curves, codes)
 
 
-def pair_up(generated: Sequence[Generation], human: Sequence[Generation], featurizer: Featurizer) -> list[Pair]:
-    """The pairs of one arm, each cut to its shorter side and to the featurizer's context."""
-    partners = {generation.id: featurizer.tokens(generation) for generation in human}
+def pair_up(generated: Sequence[Generation], human: Sequence[Generation], reader: Reader) -> list[Pair]:
+    """The pairs of one arm, each cut to its shorter side and to the reader's context."""
+    partners = {generation.id: reader.tokens(generation) for generation in human}
     pairs = []
     for generation in generated:
-        ours, theirs = featurizer.tokens(generation), partners.get(generation.id, ())
-        length = min(len(ours), len(theirs), context_length(featurizer.scorer) or len(ours))
+        ours, theirs = reader.tokens(generation), partners.get(generation.id, ())
+        length = min(len(ours), len(theirs), context_length(reader.scorer) or len(ours))
         if length:
-            pairs.append(Pair(human=theirs[:length], generated=ours[:length]))
+            pairs.append(Pair(generation.id, human=theirs[:length], generated=ours[:length]))
     return pairs
 
 
-def describe(score: MauveScore, pairs: Sequence[Pair], featurizer: str, seeds: int) -> str:
+def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: MetricsConfig, arms: int) -> str:
     """All that another MAUVE must share to be comparable, and how far to trust this one."""
     lengths = sorted({len(pair.human) for pair in pairs})
     tokens = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    spread = "" if math.isnan(score.seed_sd) else f" (sd {score.seed_sd:.3f})"
+    by_seed = MEASURES["mauve"](codes.whole())
+    spread = "" if len(by_seed) < 2 else f" (sd {by_seed.std(ddof=1):.3f})"
+    if config.mauve_codebook is Codebook.pairwise:
+        book = "clustered by mauve-text anew for each arm"
+    else:
+        book = "clustered with the human texts" if arms == 1 else f"clustered with the human texts and all {arms} arms"
+    few = len(pairs) < FEWEST_FOR_INTERVAL
     parts = [
-        f"last hidden state of {featurizer} over {tokens} tokens, {len(pairs)} texts a side, {score.buckets} clusters, "
-        f"mean of {seeds} k-means seeds{spread}",
-        "no interval for so few texts" if math.isnan(score.interval.low) else "interval from half-samples of the texts",
+        f"last hidden state of {featurizer} over {tokens} tokens, {len(pairs)} texts a side, {codes.clusters} "
+        f"clusters, {book}, mean of {config.mauve_seeds} k-means seeds{spread}",
+        "no interval for so few texts" if few else "interval by resampling prompts and codebooks",
     ]
     if len(pairs) < TRUSTED:
         noise = "differences below 0.1 are noise" if len(pairs) < 300 else "small differences are noise"
@@ -105,15 +114,81 @@ def describe(score: MauveScore, pairs: Sequence[Pair], featurizer: str, seeds: i
     return "; ".join(parts)
 
 
-def _same(pairs: Sequence[Pair]) -> bool:
-    return all(pair.human == pair.generated for pair in pairs)
+def _codes(
+    scored: Mapping[str, Sequence[Pair]], reader: Reader, config: MetricsConfig, seed: int, cache: FeatureCache
+) -> tuple[dict[str, Codes], dict[str, dict[str, float]]]:
+    """The clusters of each arm's texts, and what mauve-text says where it was asked."""
+    if not scored:
+        return {}, {}
+    # The human texts are in every arm's pairs: each distinct text is read once.
+    texts = dict.fromkeys(text for pairs in scored.values() for pair in pairs for text in (pair.generated, pair.human))
+    features = dict(zip(texts, last_hidden_features(reader.scorer, list(texts), cache), strict=True))
+    seeds = range(seed, seed + config.mauve_seeds)
+    if config.mauve_codebook is Codebook.shared:
+        return _shared_codes(scored, features, seeds), {}
+    codes: dict[str, Codes] = {}
+    published: dict[str, dict[str, float]] = {}
+    for label, pairs in scored.items():
+        codes |= _shared_codes({label: pairs}, features, seeds)
+        human, generated = (np.stack([features[text] for text in side]) for side in list(zip(*pairs, strict=True))[1:])
+        by_seed = published_scores(human, generated, codes[label].clusters, seeds)
+        published[label] = dict(zip(MEASURES, np.mean(by_seed, axis=0).tolist(), strict=True))
+    return codes, published
 
 
-def _rows(
-    features: Mapping[TokenIds, Float32[np.ndarray, " width"]], texts: Sequence[TokenIds]
-) -> Float32[np.ndarray, "text width"]:
-    return np.stack([features[text] for text in texts])
+def _shared_codes(scored: Mapping[str, Sequence[Pair]], features: Features, seeds: range) -> dict[str, Codes]:
+    """One clustering of all arms and the human texts; as many clusters as the arm with the most texts asks for.
+
+    Arms are stacked by label, so that their order in the study decides nothing, and the human texts, once a prompt and
+    length, after them.
+    """
+    human = list(dict.fromkeys((pair.id, pair.human) for label in sorted(scored) for pair in scored[label]))
+    stacked = [pair.generated for label in sorted(scored) for pair in scored[label]] + [text for _, text in human]
+    clusters = bucket_count(max(len(pairs) for pairs in scored.values()))
+    labels = quantise(np.stack([features[text] for text in stacked]), clusters, seeds)
+    row = {partner: len(stacked) - len(human) + index for index, partner in enumerate(human)}
+    found, start = {}, 0
+    for label in sorted(scored):
+        pairs = scored[label]
+        found[label] = Codes(
+            tuple(pair.id for pair in pairs),
+            human=labels[[row[pair.id, pair.human] for pair in pairs]],
+            generated=labels[start : start + len(pairs)],
+            clusters=clusters,
+        )
+        start += len(pairs)
+    return {label: found[label] for label in scored}
 
 
-def _no_value(note: str, missing: int, n: int = 0) -> Estimate:
-    return Estimate(math.nan, math.nan, math.nan, n=n, missing=missing, note=note)
+def _estimates(
+    codes: Codes, published: Mapping[str, float] | None, note: str, missing: int, settings: Settings
+) -> dict[str, Estimate]:
+    found = {}
+    for name, measure in MEASURES.items():
+        value = float(measure(codes.whole()).mean()) if published is None else published[name]
+        ends = mauve_interval(value, codes, name, settings)
+        found[name] = Estimate(value, ends.low, ends.high, n=len(codes.ids), missing=missing, note=note)
+    return found
+
+
+def _why_not(pairs: Sequence[Pair], texts: int) -> dict[str, Estimate] | None:
+    """Why an arm has no value; None where it has one."""
+    if len(pairs) < 2:
+        return _no_value("fewer than two texts have a human partner", texts)
+    if all(pair.human == pair.generated for pair in pairs):
+        return _no_value("these are the human texts", texts - len(pairs), n=len(pairs))
+    return None
+
+
+def _curve(codes: Codes) -> list[tuple[float, float]]:
+    shares = frontier.normalised(codes.whole())
+    mean: Float[np.ndarray, "point 2"] = frontier.divergence_curve(shares[:, 0], shares[:, 1]).mean(axis=0)
+    return [(float(x), float(y)) for x, y in mean]
+
+
+def _settings(config: MetricsConfig, seed: int) -> Settings:
+    return Settings(config.confidence, config.bootstrap_draws, seed)
+
+
+def _no_value(note: str, missing: int, n: int = 0) -> dict[str, Estimate]:
+    return {name: Estimate(math.nan, math.nan, math.nan, n=n, missing=missing, note=note) for name in MEASURES}

@@ -2,14 +2,17 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 
 from cdeval import assets
 from cdeval.config import ExpertConfig, MetricsConfig
-from cdeval.metrics.coherence import Embedder
+from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.embedder import Embedder
+from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.scorer import Scorer
 from cdeval.models.loading import open_model
 
-READ_BY_SCORER = frozenset({"mauve", "perplexity_expert"})  # metrics that need a language model
+READ_BY_SCORER = frozenset({*MEASURES, "perplexity_expert", "coherence_loglik"})  # metrics that need a language model
 COUNTED_IN_TOKENS = READ_BY_SCORER | {"tokens"}  # metrics that need the texts' token ids
 
 
@@ -20,6 +23,9 @@ class Judges:
     scorer: Scorer | None  # the generations' token ids are its tokens
     embedder: str | Embedder  # for coherence; a name (folder or hub id) is loaded for as long as it is needed
     featurizer: Scorer | None = None  # for MAUVE; None is the scorer itself
+    likelihood: Scorer | None = None  # for perplexity and log-likelihood coherence; None is the scorer itself
+    wrote: bool = True  # whether the scorer generated the arms' texts
+    cache: FeatureCache = NO_CACHE  # of what the models say about each text
 
     def required_scorer(self) -> Scorer:
         """The scorer. Raises: ValueError: it was left out."""
@@ -28,14 +34,30 @@ class Judges:
         return self.scorer
 
 
-def open_judges(names: Collection[str], config: MetricsConfig, scorer: Scorer | None) -> Judges:
+def open_judges(
+    names: Collection[str], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool
+) -> Judges:
     """What the metrics `names` need beside the scorer.
+
+    Args:
+        names: of the chosen metrics.
+        config: the models' names, and whether their answers are kept.
+        scorer: the model whose tokens the texts are in, where a metric needs it.
+        folder: of the study; answers are kept in its `.features`.
+        wrote: whether the scorer generated the texts.
 
     Raises: ModelError, HubError, AssetError: a model cannot be found or read.
     """
-    other = "mauve" in names and config.mauve_features != "expert"
+
+    def other(name: str, metrics: Collection[str]) -> Scorer | None:
+        wanted = name != "expert" and set(metrics) & set(names)
+        return open_model(ExpertConfig(name=name)).load(packed=False) if wanted else None
+
     return Judges(
         scorer=scorer,
         embedder=assets.resolve(config.embedder) if "coherence" in names else config.embedder,
-        featurizer=open_model(ExpertConfig(name=config.mauve_features)).load() if other else None,
+        featurizer=other(config.mauve_features, MEASURES),
+        likelihood=other(config.scorer, ("perplexity_expert", "coherence_loglik")),
+        wrote=wrote,
+        cache=FeatureCache(folder / ".features" if config.cache else None),
     )

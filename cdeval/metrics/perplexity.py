@@ -4,9 +4,11 @@
     perplexity = exp( Σ_texts nll / Σ_texts tokens )       >= 1, lower is likelier
 
 Lower is not better: greedy and beam search reach the lowest values with the dullest texts; the human text shows where
-good prose lies. All arms are scored by one model on that model's own tokens.
+good prose lies. All arms are scored by one model on that model's own tokens. The model that wrote a text finds it
+likelier than any other does, so the note says whether the judge is that model or another (`describe`).
 
 A continuation without tokens has no value (NaN). Li et al. (2022) score the continuation alone, 100 tokens under GPT-J.
+The same rows per text and token are a measure of coherence (`cdeval.metrics.coherence`).
 """
 
 import math
@@ -18,6 +20,7 @@ from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
 from cdeval.errors import ModelError
+from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
 from cdeval.metrics.scorer import Scorer, context_length, equal_batches
 from cdeval.metrics.stats import ratio_of_sums
 from cdeval.records import Generation
@@ -25,7 +28,9 @@ from cdeval.records import Generation
 _LOGIT_BYTES = 2**28  # of one batch; each text's float32 log-softmax comes on top, one text at a time
 
 
-def nll_rows(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 2"]:
+def nll_rows(
+    scorer: Scorer, generations: Sequence[Generation], cache: FeatureCache = NO_CACHE
+) -> Float[np.ndarray, "text 2"]:
     """Negative log-likelihood [nats] and number of tokens of each continuation; NaN, NaN where it has no tokens.
 
     Raises:
@@ -35,19 +40,38 @@ def nll_rows(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndar
     _check(scorer, generations)
     rows = np.full((len(generations), 2), math.nan)
     scored = [index for index, generation in enumerate(generations) if generation.token_ids]
-    shapes = [(len(generations[i].prompt_token_ids), len(generations[i].token_ids)) for i in scored]
+    if scored:
+        texts = [generations[index] for index in scored]
+        model = identity(scorer)
+        keys = [key("nll", model, text.prompt_token_ids, text.token_ids) for text in texts]
+        nll = cache.rows(keys, lambda missing: _nll(scorer, [texts[index] for index in missing]))
+        rows[scored, 0] = nll[:, 0]
+        rows[scored, 1] = [len(text.token_ids) for text in texts]
+    return rows
+
+
+def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 1"]:
+    """The negative log-likelihood [nats] of texts that have tokens."""
+    rows = np.empty((len(generations), 1))
+    shapes = [(len(text.prompt_token_ids), len(text.token_ids)) for text in generations]
     token_bytes = 4 * scorer.model.config.get_text_config().vocab_size
     for batch in equal_batches(shapes, lambda shape: _LOGIT_BYTES // (token_bytes * shape[1])):
-        members = [scored[position] for position in batch]
-        tokens = shapes[batch[0]][1]
-        rows[members, 0] = _batch_nll(scorer, [generations[index] for index in members], tokens)
-        rows[members, 1] = tokens
+        rows[batch, 0] = _batch_nll(scorer, [generations[index] for index in batch], shapes[batch[0]][1])
     return rows
 
 
 def perplexity(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
     """The perplexity of the texts together, from the rows of `nll_rows` without missing ones; NaN for no text."""
     return np.asarray(np.exp(ratio_of_sums(rows)))
+
+
+def describe(judge: str, *, retokenised: bool, wrote_the_texts: bool) -> str:
+    """What another perplexity must share to be comparable."""
+    relation = (
+        "the model that generated the arms" if wrote_the_texts else "another model than the one that generated the arms"
+    )
+    tokens = ", on the texts as it tokenises them" if retokenised else ""
+    return f"of the continuation given its prompt, under {judge} ({relation}{tokens})"
 
 
 @torch.inference_mode()

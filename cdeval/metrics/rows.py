@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Num
 
 from cdeval.config import MetricsConfig
+from cdeval.metrics.compare import ArmRows
 from cdeval.metrics.stats import Statistic, interval, ratio_of_sums
 from cdeval.records import Estimate
 
@@ -37,6 +38,10 @@ class Rows:
         units = by_prompt(self.values[has_value], prompts)
         ends = interval(units, self.statistic, config.confidence, config.bootstrap_draws, seed)
         return Estimate(float(self.statistic(units)), ends.low, ends.high, n, self.missing, self.note)
+
+    def of_arm(self) -> ArmRows:
+        """As comparisons take them."""
+        return ArmRows(self.prompts, self.values.astype(np.float64))
 
 
 def by_prompt(values: Num[np.ndarray, "text column"], prompts: Sequence[str]) -> Num[np.ndarray, "prompt column"]:

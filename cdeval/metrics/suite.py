@@ -4,6 +4,7 @@ What arms share is computed once: the embeddings of the prompts, the features of
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -11,20 +12,36 @@ import torch
 
 from cdeval.config import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, did_you_mean
-from cdeval.metrics.coherence import coherence_rows, load_embedder
-from cdeval.metrics.human import Featurizer, mauve_estimates
+from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.coherence import coherence_rows, loglik_rows
+from cdeval.metrics.compare import Settings
+from cdeval.metrics.embedder import load_embedder
+from cdeval.metrics.family import MetricRows, compare_metrics
+from cdeval.metrics.human import MauveOfArms, mauve_of_arms
 from cdeval.metrics.judges import Judges
-from cdeval.metrics.perplexity import nll_rows, perplexity
+from cdeval.metrics.perplexity import describe, nll_rows, perplexity
 from cdeval.metrics.rows import Rows, mean_rows
-from cdeval.metrics.scorer import Scorer
+from cdeval.metrics.scorer import Reader
 from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows
 from cdeval.models.loading import choose_device
-from cdeval.records import Estimate, Generation
+from cdeval.records import Comparison, Estimate, Generation
 
-METRICS = (*WORDING[:4], "mauve", "coherence", "perplexity_expert", "tokens", *WORDING[4:])
+LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
+METRICS = (*WORDING[:4], *MEASURES, "coherence", *LIKELIHOOD, "tokens", *WORDING[4:])
 
 Arms: TypeAlias = Mapping[str, Sequence[Generation]]
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
+RowsOfArms: TypeAlias = Mapping[str, Mapping[str, Rows]]  # arm -> metric -> rows
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """All that scoring found."""
+
+    scores: Scores
+    curves: dict[str, list[tuple[float, float]]]  # arm -> points of its MAUVE divergence curve; arms with a value only
+    comparisons: list[Comparison]  # every metric of every other arm against one of them, one family for Holm
+
 
 _PROTOCOL = ProtocolConfig()
 
@@ -68,6 +85,20 @@ def score_arms(
         ModelError: the embedder cannot be read, or a text is longer than the scorer's context.
         HubError: the embedder is on the hub, which cannot be reached.
     """
+    return score_study(arms, human, judges, config, seed, protocol).scores
+
+
+def score_study(  # noqa: PLR0913 - as score_arms, and one more
+    arms: Arms,
+    human: Sequence[Generation] | None,
+    judges: Judges,
+    config: MetricsConfig,
+    seed: int = 0,
+    protocol: ProtocolConfig = _PROTOCOL,
+    *,
+    against: str | None = None,
+) -> Scored:
+    """As `score_arms`, with the divergence curves, and all other arms but the human texts compared with one of them."""
     names = chosen_metrics(config)
     rows = measure_arms(arms, judges, config, protocol)
     scores: Scores = {
@@ -75,12 +106,35 @@ def score_arms(
     }
     for label, generations in arms.items():
         scores[label] |= extra_estimates(generations, names, seed)
-    if "mauve" in names:
-        featurizer = Featurizer(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
+    mauve = MauveOfArms({})
+    if set(names) & set(MEASURES):
+        reader = Reader(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
         first = {label: _first_samples(generations) for label, generations in arms.items()}
-        for label, estimate in mauve_estimates(first, human, featurizer, config, seed).items():
-            scores[label]["mauve"] = estimate
-    return {label: {name: found[name] for name in names} for label, found in scores.items()}
+        mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
+        for label, estimates in mauve.estimates.items():
+            scores[label] |= estimates
+    compared = [label for label, generations in arms.items() if generations is not human]
+    settings = Settings(config.confidence, config.bootstrap_draws, seed)
+    comparisons = _compared(rows, mauve, compared, against, settings) if against in compared else []
+    return Scored(
+        {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
+    )
+
+
+def _compared(
+    rows: RowsOfArms, mauve: MauveOfArms, labels: Sequence[str], against: str | None, settings: Settings
+) -> list[Comparison]:
+    if against is None or len(labels) < 2:
+        return []
+    metrics = {
+        name: MetricRows(
+            {label: rows[label][name].of_arm() for label in labels},
+            found.statistic,
+        )
+        for name, found in rows[against].items()
+    }
+    codes = {label: mauve.codes[label] for label in labels if label in mauve.codes}
+    return compare_metrics(metrics, codes, against, settings)
 
 
 def measure_arms(
@@ -96,11 +150,12 @@ def measure_arms(
         found = {**wording_rows(generations, protocol.diversity), "tokens": _tokens(generations)}
         rows[label] |= {name: found[name] for name in names if name in found}
     if "coherence" in names:
-        for label, found_rows in _coherence(arms, judges).items():
+        for label, found_rows in _coherence(arms, judges, config).items():
             rows[label]["coherence"] = found_rows
-    if "perplexity_expert" in names:
+    if set(names) & set(LIKELIHOOD):
         for label, generations in arms.items():
-            rows[label]["perplexity_expert"] = _perplexity(generations, judges.required_scorer())
+            likelihood = _likelihood(generations, judges)
+            rows[label] |= {name: likelihood[name] for name in names if name in likelihood}
     return rows
 
 
@@ -109,12 +164,16 @@ def _tokens(generations: Sequence[Generation]) -> Rows:
     return mean_rows(lengths, _prompts(generations), "mean")
 
 
-def _coherence(arms: Arms, judges: Judges) -> dict[str, Rows]:
+def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, Rows]:
     """Coherence arm by arm; an embedder that is loaded here is gone afterwards, and its memory with it."""
     device = judges.scorer.model.device if judges.scorer is not None else choose_device("auto")
     loaded = isinstance(judges.embedder, str)
-    embedder = load_embedder(judges.embedder, str(device)) if isinstance(judges.embedder, str) else judges.embedder
-    rows = coherence_rows(list(arms.values()), embedder.embed)
+    embedder = (
+        load_embedder(judges.embedder, str(device), pooling=config.embedder_pooling, tokens=config.embedder_tokens)
+        if isinstance(judges.embedder, str)
+        else judges.embedder
+    )
+    rows = coherence_rows(list(arms.values()), embedder, judges.cache)
     note = embedder.note
     del embedder
     if loaded and device.type == "cuda":
@@ -125,11 +184,16 @@ def _coherence(arms: Arms, judges: Judges) -> dict[str, Rows]:
     }
 
 
-def _perplexity(generations: Sequence[Generation], scorer: Scorer) -> Rows:
-    note = f"of the continuation given its prompt, under {scorer.name}"
-    values = nll_rows(scorer, generations)
+def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, Rows]:
+    reader = Reader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
+    values = nll_rows(reader.scorer, [reader.read(generation) for generation in generations], judges.cache)
+    wrote = judges.wrote and judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
+    note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)
     missing = int(np.isnan(values).any(axis=1).sum())
-    return Rows(values, _prompts(generations), perplexity, missing, note)
+    return {
+        "perplexity_expert": Rows(values, _prompts(generations), perplexity, missing, note),
+        "coherence_loglik": mean_rows(loglik_rows(values), _prompts(generations), f"mean over texts, {note}"),
+    }
 
 
 def _prompts(generations: Sequence[Generation]) -> tuple[str, ...]:

@@ -83,10 +83,10 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row in rows:
         cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row, columns)]
-        lines.append([_markdown(row.label), *cells])
+        lines.append([escaped(row.label), *cells])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     legend = _legend(columns).replace("Second lines", "In brackets")
-    return "\n\n".join((table, legend, *(_markdown(note) for note in notes))) + "\n"
+    return "\n\n".join((table, legend, *(escaped(note) for note in notes))) + "\n"
 
 
 def _legend(columns: Sequence[Column]) -> str:
@@ -99,7 +99,8 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
 
 
-def _markdown(text: str) -> str:
+def escaped(text: str) -> str:
+    """The text in Markdown, on one line, with nothing in it that Markdown would read."""
     return re.sub(r"([\\`*<>\[\]|&~])", r"\\\1", printable(text))
 
 

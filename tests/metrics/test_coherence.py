@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdeval import assets
-from cdeval.errors import ModelError
-from cdeval.metrics.coherence import coherence_rows, load_embedder
+from cdeval.metrics.coherence import coherence_rows, loglik_rows
+from cdeval.metrics.embedder import Embedder
+from cdeval.metrics.features import FeatureCache
 from cdeval.records import Generation
 
 
@@ -27,50 +27,53 @@ class Letters:
 
 def test_cosines_by_hand():
     arm = [text("a", "aaaa"), text("a", "b"), text("a", "ab"), text("abc", "c")]
-    (rows,) = coherence_rows([arm], Letters())
+    (rows,) = coherence_rows([arm], Embedder(Letters(), "letters"))
     np.testing.assert_allclose(rows[:, 0], [1, 0, math.sqrt(1 / 2), math.sqrt(1 / 3)])
 
 
 def test_blank_texts_have_no_value_and_are_never_embedded():
     embed = Letters()
-    (rows,) = coherence_rows([[text("a", ""), text("a", " \n"), text(" ", "a"), text("b", "b")]], embed)
+    (rows,) = coherence_rows(
+        [[text("a", ""), text("a", " \n"), text(" ", "a"), text("b", "b")]], Embedder(embed, "letters")
+    )
     np.testing.assert_array_equal(np.isnan(rows[:, 0]), [True, True, True, False])
     assert embed.asked == [["a", "b"]]
 
 
 def test_a_zero_vector_has_no_direction():
-    (rows,) = coherence_rows([[text("a", "xyz")]], Letters())
+    (rows,) = coherence_rows([[text("a", "xyz")]], Embedder(Letters(), "letters"))
     assert np.isnan(rows).all()
 
 
 def test_prompts_of_several_arms_are_embedded_once():
     embed = Letters()
-    rows = coherence_rows([[text("a", "ab"), text("b", "b")], [text("a", "ac"), text("b", "ab")], []], embed)
+    rows = coherence_rows(
+        [[text("a", "ab"), text("b", "b")], [text("a", "ac"), text("b", "ab")], []], Embedder(embed, "letters")
+    )
     assert embed.asked == [["a", "ab", "b", "ac"]]
     assert [len(of_arm) for of_arm in rows] == [2, 2, 0]
     assert rows[1][1, 0] == pytest.approx(math.sqrt(1 / 2))
 
 
 def test_too_few_vectors_are_refused():
-    with pytest.raises(ValueError, match="1 vectors for 2 texts"):
-        coherence_rows([[text("a", "b")]], lambda texts: np.ones((1, 3), dtype=np.float32))
+    with pytest.raises(ValueError, match="1 rows were computed for 2 texts"):
+        coherence_rows([[text("a", "b")]], Embedder(lambda texts: np.ones((1, 3), dtype=np.float32), "one"))
 
 
-def test_missing_folder_is_a_short_error(tmp_path: Path):
-    with pytest.raises(ModelError, match="is not a folder"):
-        load_embedder(str(tmp_path / "nothing"))
+def test_loglik_is_a_mean_per_token_and_texts_count_alike():
+    """Su & Xu average per text first: pooling the tokens as perplexity does would give −2.25 here."""
+    rows = loglik_rows(np.array([[3.0, 1.0], [6.0, 3.0], [math.nan, math.nan]]))
+    np.testing.assert_array_equal(rows[:, 0], [-3, -2, math.nan])
 
 
-def test_folder_without_a_model_is_a_short_error(tmp_path: Path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match=r"cannot be read.*embedded:minilm"):
-        load_embedder(str(tmp_path))
-
-
-def test_embedded_model_knows_what_belongs_together():
-    embedder = load_embedder(str(assets.resolve("embedded:minilm")))
-    prompt = "The fire brigade fought the bush fires near Sydney all night."
-    near, far = "Firefighters hope that rain will help them.", "The bank raised its interest rate by half a point."
-    (rows,) = coherence_rows([[text(prompt, near), text(prompt, far)]], embedder.embed)
-    assert rows[0, 0] > rows[1, 0] + 0.2
-    assert "256" in embedder.note
+def test_embeddings_are_kept_and_only_of_embedders_that_can_be_told_apart(tmp_path: Path):
+    """Two unnamed embedders must not answer for each other."""
+    arm, cache = [text("a", "ab"), text("b", "b")], FeatureCache(tmp_path)
+    first, again, other, unnamed = Letters(), Letters(), Letters(), Letters()
+    (rows,) = coherence_rows([arm], Embedder(first, "", "one"), cache)
+    (kept,) = coherence_rows([arm], Embedder(again, "", "one"), cache)
+    np.testing.assert_array_equal(rows, kept)
+    coherence_rows([arm], Embedder(other, "", "two"), cache)
+    for _ in range(2):
+        coherence_rows([arm], Embedder(unnamed, ""), cache)
+    assert [len(embed.asked) for embed in (first, again, other, unnamed)] == [1, 0, 1, 2]

@@ -1,14 +1,18 @@
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cdeval.config import MetricsConfig
+from cdeval.config import Codebook, MetricsConfig
 from cdeval.metrics import human as module
-from cdeval.metrics.human import Featurizer, Pair, mauve_estimates, pair_up
+from cdeval.metrics.codebook import MEASURES, quantise
+from cdeval.metrics.features import FeatureCache
+from cdeval.metrics.human import MauveOfArms, Pair, mauve_of_arms, pair_up
+from cdeval.metrics.scorer import Reader
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Generation
+from cdeval.records import Estimate, Generation
 
 CONFIG = MetricsConfig(mauve_seeds=2)
 
@@ -23,59 +27,121 @@ def random_texts(seed: int, count: int, length: int = 6) -> list[Generation]:
 
 
 @pytest.fixture
-def judge(tiny: Callable[[str], LanguageModel]) -> Featurizer:
-    return Featurizer(tiny("gpt2"), retokenise=False)
+def judge(tiny: Callable[[str], LanguageModel]) -> Reader:
+    return Reader(tiny("gpt2"), retokenise=False)
 
 
-def test_pairs_are_one_prompts_and_one_length(judge: Featurizer):
+def test_pairs_are_one_prompts_and_one_length(judge: Reader):
     ours = [text("a", [1, 2, 3]), text("b", [4]), text("c", [5, 6])]
     theirs = [text("c", [7, 8, 9]), text("a", [1, 1])]
-    assert pair_up(ours, theirs, judge) == [Pair((1, 1), (1, 2)), Pair((7, 8), (5, 6))]
+    assert pair_up(ours, theirs, judge) == [Pair("a", (1, 1), (1, 2)), Pair("c", (7, 8), (5, 6))]
 
 
-def test_pairs_without_tokens_are_left_out(judge: Featurizer):
+def test_pairs_without_tokens_are_left_out(judge: Reader):
     assert pair_up([text("a", []), text("b", [1])], [text("a", [1]), text("b", [])], judge) == []
 
 
-def test_pairs_end_at_the_context(judge: Featurizer):
+def test_pairs_end_at_the_context(judge: Reader):
     (pair,) = pair_up([text("a", [3] * 400)], [text("a", [4] * 300)], judge)
     assert len(pair.human) == len(pair.generated) == 256
 
 
 def test_another_featurizer_reads_the_words(tiny: Callable[[str], LanguageModel]):
-    other = Featurizer(tiny("llama"), retokenise=True)
+    other = Reader(tiny("llama"), retokenise=True)
     words = other.scorer.tokenizer("the old river", add_special_tokens=False)["input_ids"]
     (pair,) = pair_up([text("a", [1], "the old river")], [text("a", [2, 3], "the old river")], other)
     assert list(pair.generated) == words
     assert len(words) > 2
 
 
-def test_value_counts_and_note(judge: Featurizer):
+def one(found: MauveOfArms, arm: str = "arm") -> Estimate:
+    return found.estimates[arm]["mauve"]
+
+
+def test_value_counts_and_note(judge: Reader):
     arm, human = [*random_texts(0, 30), text("alone", [7, 8])], [*random_texts(1, 30), text("other", [9])]
     arm[3] = text(3, [])
     arm[4] = text(4, arm[4].token_ids[:2])
-    found = mauve_estimates({"arm": arm}, human, judge, CONFIG, 0)["arm"]
-    assert 0 < found.value <= 1
-    assert found.low <= found.value <= found.high
-    assert (found.n, found.missing) == (29, 2)
-    for part in ("tiny gpt2", "2 to 6 tokens", "29 texts a side", "3 clusters", "2 k-means seeds", "too few texts"):
-        assert part in found.note
+    every = mauve_of_arms({"arm": arm}, human, judge, CONFIG, 0)
+    assert set(every.estimates["arm"]) == set(MEASURES)
+    for found in every.estimates["arm"].values():
+        assert 0 < found.value <= 1
+        assert found.low <= found.value <= found.high
+        assert (found.n, found.missing) == (29, 2)
+    parts = ("tiny gpt2", "2 to 6 tokens", "29 texts a side", "3 clusters", "2 k-means seeds", "too few texts")
+    for part in (*parts, "clustered with the human texts,"):
+        assert part in one(every).note
+    assert every.estimates["arm"]["mauve_star"].value != one(every).value
 
 
-def test_arms_do_not_disturb_each_other(judge: Featurizer):
-    human, one, two = random_texts(1, 24), random_texts(2, 24), random_texts(3, 24, length=4)
-    together = mauve_estimates({"one": one, "two": two, "human": human}, human, judge, CONFIG, 0)
-    assert together["two"] == mauve_estimates({"two": two}, human, judge, CONFIG, 0)["two"]
-    assert together["one"] != together["two"]
+def test_the_curve_and_the_clusters_are_kept(judge: Reader):
+    """A plot and a comparison need no second clustering; the curve's area is the value when there is one seed."""
+    human, arm = random_texts(1, 24), random_texts(2, 24)
+    found = mauve_of_arms({"arm": arm, "human": human}, human, judge, MetricsConfig(mauve_seeds=1), 0)
+    assert set(found.curves) == set(found.codes) == {"arm"}
+    x, y = np.array(found.curves["arm"]).T
+    assert found.curves["arm"][0] == (1.0, 0.0)
+    assert ((x[:-1] - x[1:]) * (y[:-1] + y[1:])).sum() / 2 == pytest.approx(one(found).value)
+    assert found.codes["arm"].ids == tuple(generation.id for generation in arm)
 
 
-def test_texts_are_read_once(judge: Featurizer, monkeypatch: pytest.MonkeyPatch):
-    read: list[tuple[int, ...]] = []
-    original = module.last_hidden_features
-    monkeypatch.setattr(module, "last_hidden_features", lambda s, texts: (read.extend(texts), original(s, texts))[1])
-    human, arm = random_texts(1, 10), random_texts(2, 10)
-    mauve_estimates({"one": arm, "two": arm, "human": human}, human, judge, CONFIG, 0)
-    assert len(read) == len(set(read)) == 20
+def test_one_arm_scores_as_mauve_text_does(judge: Reader):
+    """The oracle: same features, same clusters, same seeds; a slip in the quantisation differs here."""
+    human, arm = random_texts(1, 60), random_texts(2, 60)
+    shared = mauve_of_arms({"arm": arm}, human, judge, CONFIG, 3).estimates["arm"]
+    pairwise = MetricsConfig(mauve_seeds=2, mauve_codebook=Codebook.pairwise)
+    published = mauve_of_arms({"arm": arm}, human, judge, pairwise, 3).estimates["arm"]
+    for name in MEASURES:
+        assert shared[name].value == pytest.approx(published[name].value, rel=1e-9), name
+    assert "by mauve-text" in published["mauve"].note
+    assert "by mauve-text" not in shared["mauve"].note
+
+
+def test_arms_share_one_codebook(judge: Reader, monkeypatch: pytest.MonkeyPatch):
+    """An arm that says what another says scores the same, whatever k-means does; order and labels decide nothing."""
+    human, arm, third = random_texts(1, 24), random_texts(2, 24), random_texts(3, 24, length=4)
+    asked: list[int] = []
+    monkeypatch.setattr(module, "quantise", lambda f, k, seeds: (asked.append(len(f)), quantise(f, k, seeds))[1])
+    found = mauve_of_arms({"a": arm, "b": arm, "c": third, "human": human}, human, judge, CONFIG, 0)
+    assert asked == [24 * 3 + 24 * 2]  # the human texts once at either length, and not once more as an arm
+    assert one(found, "a") == one(found, "b")
+    assert "all 3 arms" in one(found, "a").note
+    turned = mauve_of_arms({"c": third, "human": human, "b": arm, "a": arm}, human, judge, CONFIG, 0)
+    assert turned.estimates == found.estimates
+
+
+def test_pairwise_arms_do_not_disturb_each_other(judge: Reader):
+    config = MetricsConfig(mauve_seeds=2, mauve_codebook=Codebook.pairwise)
+    human, first, second = random_texts(1, 24), random_texts(2, 24), random_texts(3, 24, length=4)
+    together = mauve_of_arms({"one": first, "two": second, "human": human}, human, judge, config, 0)
+    assert one(together, "two") == one(mauve_of_arms({"two": second}, human, judge, config, 0), "two")
+    assert one(together, "one") != one(together, "two")
+
+
+def test_a_broken_arm_does_not_coarsen_the_others(judge: Reader):
+    """Clusters are counted for the arm with the most texts: three texts must not leave the others with two clusters."""
+    human, arm = random_texts(1, 60), random_texts(2, 60)
+    found = mauve_of_arms({"arm": arm, "broken": random_texts(3, 3)}, human, judge, CONFIG, 0)
+    assert found.codes["arm"].clusters == 6
+    assert math.isnan(one(found, "broken").low)
+    assert "no interval" in one(found, "broken").note
+
+
+def test_texts_are_read_once_and_kept(judge: Reader, tmp_path: Path):
+    human, arm, other = random_texts(1, 10), random_texts(2, 10), random_texts(3, 10)
+    read: list[int] = []
+    hook = judge.scorer.model.base_model.register_forward_pre_hook(
+        lambda model, args, kwargs: read.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    cache = FeatureCache(tmp_path)
+    first = mauve_of_arms({"one": arm, "two": arm, "human": human}, human, judge, CONFIG, 0, cache)
+    assert sum(read) == 20
+    again = mauve_of_arms({"one": arm, "two": arm, "human": human}, human, judge, CONFIG, 0, cache)
+    assert sum(read) == 20
+    assert one(again, "one") == one(first, "one")
+    mauve_of_arms({"three": other}, human, judge, CONFIG, 0, cache)
+    assert sum(read) == 30  # only the new arm: the human texts are the study's
+    hook.remove()
 
 
 @pytest.mark.parametrize(
@@ -87,17 +153,19 @@ def test_texts_are_read_once(judge: Featurizer, monkeypatch: pytest.MonkeyPatch)
         ("arm", "are the human"),
     ],
 )
-def test_no_value_has_a_reason(judge: Featurizer, human: list[Generation] | str | None, reason: str):
+def test_no_value_has_a_reason(judge: Reader, human: list[Generation] | str | None, reason: str):
     arm = random_texts(0, 5)
-    found = mauve_estimates({"arm": arm}, arm if isinstance(human, str) else human, judge, CONFIG, 0)["arm"]
-    assert math.isnan(found.value)
-    assert math.isnan(found.low)
-    assert reason in found.note
-    assert found.n + found.missing == 5
+    every = mauve_of_arms({"arm": arm}, arm if isinstance(human, str) else human, judge, CONFIG, 0)
+    assert not every.curves
+    for found in every.estimates["arm"].values():
+        assert math.isnan(found.value)
+        assert math.isnan(found.low)
+        assert reason in found.note
+        assert found.n + found.missing == 5
 
 
-def test_missing_library_costs_the_value_not_the_run(judge: Featurizer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "unavailable", lambda: "mauve-text is away")
-    found = mauve_estimates({"arm": random_texts(0, 5)}, random_texts(1, 5), judge, CONFIG, 0)["arm"]
+def test_missing_library_costs_the_value_not_the_run(judge: Reader, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "unavailable", lambda codebook: "mauve-text is away")
+    found = one(mauve_of_arms({"arm": random_texts(0, 5)}, random_texts(1, 5), judge, CONFIG, 0))
     assert math.isnan(found.value)
     assert (found.n, found.missing, found.note) == (0, 5, "mauve-text is away")

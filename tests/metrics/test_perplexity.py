@@ -1,5 +1,7 @@
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +9,8 @@ import torch
 
 from cdeval.errors import ModelError
 from cdeval.metrics import perplexity as module
-from cdeval.metrics.perplexity import nll_rows, perplexity
+from cdeval.metrics.features import FeatureCache
+from cdeval.metrics.perplexity import describe, nll_rows, perplexity
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation
 from tests.conftest import VOCAB, build_model
@@ -94,3 +97,23 @@ def test_text_beyond_the_context_is_refused(tiny: Callable[[str], LanguageModel]
 def test_prompt_without_tokens_is_refused(tiny: Callable[[str], LanguageModel]):
     with pytest.raises(ValueError, match="no tokens"):
         nll_rows(tiny("gpt2"), [generation(1, 0, 5)])
+
+
+def test_rows_from_disk_are_the_models_and_the_prompts_own(tiny: Callable[[str], LanguageModel], tmp_path: Path):
+    """Keys without the prompt, or without the model, would answer for another text."""
+    cache, text = FeatureCache(tmp_path), MIXED[0]
+    other_prompt = replace(text, prompt_token_ids=text.prompt_token_ids[:2])
+    moved = replace(text, prompt_token_ids=text.prompt_token_ids + text.token_ids[:1], token_ids=text.token_ids[1:])
+    for _ in range(2):
+        for judge in (tiny("gpt2"), tiny("llama")):
+            for texts in ([text], [text, other_prompt, moved, generation(9, 3, 0)]):
+                np.testing.assert_allclose(nll_rows(judge, texts, cache), nll_rows(judge, texts), rtol=1e-6)
+
+
+def test_the_note_says_who_judges_and_whether_it_wrote():
+    own = describe("big", retokenised=False, wrote_the_texts=True)
+    other = describe("small", retokenised=True, wrote_the_texts=False)
+    assert "under big (the model that generated the arms)" in own
+    assert (
+        "under small (another model than the one that generated the arms, on the texts as it tokenises them)" in other
+    )

@@ -1,14 +1,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cdeval.config import MetricsConfig
+from cdeval.config import Codebook, MetricsConfig
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics import suite
-from cdeval.metrics.coherence import Embedder
+from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.embedder import Embedder
+from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges import Judges
 from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_arms
 from cdeval.metrics.wording import EXTRAS
@@ -81,10 +84,14 @@ def test_known_truths(judges: Judges, write: Callable[[str, int], list[Generatio
 
 
 def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], list[Generation]]):
-    """What is shared between arms (embeddings, features, batches) must not leak from one to the other."""
+    """What is shared between arms (embeddings, features, batches) must not leak from one to the other.
+
+    The codebook does on purpose, unless it is pairwise.
+    """
     human, one, two = write("varied", 0), write("varied", 1), write("dull", 2)
-    together = score_arms({"two": two, "one": one}, human, judges, CONFIG, seed=3)["one"]
-    alone = score_arms({"one": one}, human, judges, CONFIG, seed=3)["one"]
+    config = replace(CONFIG, mauve_codebook=Codebook.pairwise)
+    together = score_arms({"two": two, "one": one}, human, judges, config, seed=3)["one"]
+    alone = score_arms({"one": one}, human, judges, config, seed=3)["one"]
     for name in METRICS:
         assert together[name].value == pytest.approx(alone[name].value, rel=1e-6, nan_ok=True), name
         assert together[name].low == pytest.approx(alone[name].low, rel=1e-6, nan_ok=True), name
@@ -116,7 +123,7 @@ def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[
 
 def test_one_text_has_values_but_no_intervals(judges: Judges, write: Callable[[str, int], list[Generation]]):
     found = score_arms({"arm": write("varied", 0)[:1]}, None, judges, CONFIG)["arm"]
-    for name in set(METRICS) - {"mauve"} - SOME:
+    for name in set(METRICS) - set(MEASURES) - SOME:
         assert math.isfinite(found[name].value), name
         assert math.isnan(found[name].low), name
 
@@ -185,7 +192,7 @@ def test_a_named_embedder_is_loaded_on_the_models_device(
 ):
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        suite, "load_embedder", lambda name, device: (asked.append((name, device)), Embedder(embed, "named"))[1]
+        suite, "load_embedder", lambda name, device, **_: (asked.append((name, device)), Embedder(embed, "named"))[1]
     )
     found = score_arms({"arm": write("varied", 0)}, None, replace(judges, embedder="some/name"), CONFIG)["arm"]
     assert asked == [("some/name", "cpu")]
@@ -195,7 +202,8 @@ def test_a_named_embedder_is_loaded_on_the_models_device(
 def test_notes_name_the_models(judges: Judges, write: Callable[[str, int], list[Generation]]):
     found = score_arms({"arm": write("varied", 0)}, write("varied", 1), judges, CONFIG)["arm"]
     assert found["coherence"].note == "letters"
-    assert "tiny gpt2" in found["perplexity_expert"].note
+    assert "tiny gpt2 (the model that generated the arms)" in found["perplexity_expert"].note
+    assert found["coherence_loglik"].note.endswith(found["perplexity_expert"].note)
     assert "tiny gpt2" in found["mauve"].note
 
 
@@ -207,4 +215,39 @@ def test_the_featurizer_changes_mauve_only(
     other = score_arms({"arm": arm}, human, replace(judges, featurizer=tiny("llama")), CONFIG)["arm"]
     assert "tiny llama" in other["mauve"].note
     assert other["mauve"].value != own["mauve"].value
-    assert {name: other[name] for name in METRICS if name != "mauve"} == {n: own[n] for n in METRICS if n != "mauve"}
+    rest = [name for name in METRICS if name not in MEASURES]
+    assert [other[name] for name in rest] == [own[name] for name in rest]
+
+
+def test_another_judge_of_likelihood_reads_the_words_and_is_named(
+    judges: Judges, tiny: Callable[[str], LanguageModel], write: Callable[[str, int], list[Generation]]
+):
+    """The expert's token ids mean nothing to another model, and its own texts are likelier to it: both are said."""
+    arm = write("varied", 1)
+    own = score_arms({"arm": arm}, None, judges, CONFIG)["arm"]
+    other = score_arms({"arm": arm}, None, replace(judges, likelihood=tiny("llama")), CONFIG)["arm"]
+    assert "tiny llama (another model" in other["perplexity_expert"].note
+    assert "as it tokenises them" in other["perplexity_expert"].note
+    assert other["perplexity_expert"].value != own["perplexity_expert"].value
+    changed = {"perplexity_expert", "coherence_loglik"}
+    assert all(other[name] == own[name] for name in set(METRICS) - changed - set(MEASURES))
+    foreign = score_arms({"arm": arm}, None, replace(judges, wrote=False), CONFIG)["arm"]
+    assert "(another model" in foreign["perplexity_expert"].note
+
+
+def test_a_second_scoring_asks_no_model(judges: Judges, write: Callable[[str, int], list[Generation]], tmp_path: Path):
+    """Rows on disk give the same scores, number for number."""
+    human, arm = write("varied", 0), write("varied", 1)
+    kept = replace(judges, cache=FeatureCache(tmp_path), embedder=Embedder(embed, "letters", "letters"))
+    first = score_arms({"arm": arm}, human, kept, CONFIG)
+    calls: list[object] = []
+    hooks = [
+        module.register_forward_pre_hook(lambda *seen: calls.append(seen))
+        for module in (judges.scorer.model, judges.scorer.model.base_model)
+    ]
+    silent = replace(kept, embedder=Embedder(lambda texts: calls.append(texts) or embed(texts), "letters", "letters"))
+    again = score_arms({"arm": arm}, human, silent, CONFIG)
+    for hook in hooks:
+        hook.remove()
+    assert not calls
+    assert again == first

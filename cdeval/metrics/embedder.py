@@ -1,0 +1,163 @@
+"""Sentence embedders: a sentence-transformers model as it was saved, or a plain encoder with a pooling that is named.
+
+SimCSE's checkpoints on the hub are plain BERT folders, and the embedding of the supervised one is BERT's pooler output
+(Gao et al. 2021, "SimCSE", section 6: the MLP over [CLS] is kept). sentence-transformers would average the tokens of
+such a folder without a word: another embedding, another coherence. So a plain encoder needs its pooling stated, or
+known by its name.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from transformers import AutoModel, AutoTokenizer
+from transformers.utils import cached_file
+
+from cdeval.config import Pooling
+from cdeval.errors import ModelError
+from cdeval.hub import require_hub
+from cdeval.metrics.scorer import equal_batches
+from cdeval.models.loading import fingerprint, quiet_transformers
+
+_INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
+_POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output
+_BATCH = 32
+
+Embed: TypeAlias = Callable[[list[str]], Float[np.ndarray, "text width"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedder:
+    """Sentences to vectors, and the words that describe the model in a note."""
+
+    embed: Embed
+    note: str
+    fingerprint: str = ""  # of weights, tokenizer, pooling, truncation and number format; empty: never cached
+
+
+def load_embedder(
+    name: str, device: str = "cpu", *, pooling: Pooling = Pooling.auto, tokens: int | None = None
+) -> Embedder:
+    """Read a sentence embedder from a local folder or the hub.
+
+    Only safetensors are read, and code that the model carries is never run.
+
+    Args:
+        name: folder or hub id.
+        device: as torch names it.
+        pooling: `auto` takes what the model says itself (a sentence-transformers folder) or what is known of its name.
+        tokens: longer texts are cut, special tokens counted; None reads as much as the model does.
+
+    Raises: ModelError: no such folder, not a model that can be read, or a plain encoder whose pooling nobody named.
+        HubError: the hub cannot be reached.
+    """
+    if not Path(name).is_dir():
+        _check_hub_id(name)
+    try:
+        with quiet_transformers():
+            chosen = _pooling_of(name) if pooling is Pooling.auto else pooling
+            if chosen is Pooling.auto:
+                return _sentence_transformer(name, device, tokens)
+            return _plain_encoder(name, device, chosen, tokens)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(
+            f"The sentence embedder {name!r} cannot be read: expected a sentence-transformers model or an encoder with "
+            f"safetensors weights, in a local folder or on a hub that can be reached ({_first_line(error)}). "
+            f"Use another, or {_INSTEAD}."
+        ) from error
+
+
+def _pooling_of(name: str) -> Pooling:
+    """The pooling of a plain encoder; `auto` for a model that brings its own.
+
+    Raises: ModelError: nobody knows.
+    """
+    if Path(name).name.lower().startswith(_POOLER_BY_NAME):
+        return Pooling.pooler
+    # sentence-transformers looks bare names up among its own models, which bring theirs.
+    own = "/" not in name or cached_file(name, "modules.json", _raise_exceptions_for_missing_entries=False) is not None
+    if own and not (Path(name).is_dir() and not (Path(name) / "modules.json").is_file()):
+        return Pooling.auto
+    raise ModelError(
+        f"metrics.embedder={name} does not say how its token states become one vector (it has no modules.json): set "
+        f"metrics.embedder_pooling=pooler (BERT's pooler output, as SimCSE) or mean, or use {_INSTEAD}."
+    )
+
+
+def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedder:
+    # Seconds to import, and only this metric needs it.
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    if tokens is not None:
+        model.max_seq_length = min(tokens, model.max_seq_length or tokens)
+
+    def embed(texts: list[str]) -> Float[np.ndarray, "text width"]:
+        return np.asarray(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), dtype=np.float32)
+
+    modules = [repr(module) for module in model]  # pooling and normalisation have no weights to tell them apart
+    return Embedder(
+        embed,
+        f"cosine of {Path(name).name}, texts cut at {model.max_seq_length} of its tokens",
+        _identity(model, model.tokenizer, [device, f"{model.max_seq_length}", *modules]),
+    )
+
+
+def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None) -> Embedder:
+    model, report = AutoModel.from_pretrained(
+        name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+    )
+    lacking = sorted(key for key in report["missing_keys"] if pooling is Pooling.pooler or "pooler" not in key)
+    if lacking or (pooling is Pooling.pooler and getattr(model, "pooler", None) is None):
+        raise ModelError(
+            f"metrics.embedder={name} has no weights for {', '.join(lacking[:3]) or 'a pooler'}, random ones: "
+            f"use a checkpoint that has them, metrics.embedder_pooling=mean if it needs no pooler, or {_INSTEAD}."
+        )
+    model = model.to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    limit = min(length for length in (tokens, model.config.max_position_embeddings) if length is not None)
+
+    @torch.inference_mode()
+    def embed(texts: list[str]) -> Float[np.ndarray, "text width"]:
+        ids = tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+        rows: list[Any] = [None] * len(texts)
+        for batch in equal_batches([len(text) for text in ids], lambda _: _BATCH):
+            output = model(input_ids=torch.tensor([ids[index] for index in batch], device=device))
+            vectors = output.pooler_output if pooling is Pooling.pooler else output.last_hidden_state.mean(dim=1)
+            for index, vector in zip(batch, vectors.float().cpu().numpy(), strict=True):
+                rows[index] = vector
+        return np.stack(rows)
+
+    what = "pooler output" if pooling is Pooling.pooler else "mean of the token states"
+    return Embedder(
+        embed,
+        f"cosine of {Path(name).name} ({what}), texts cut at {limit} of its tokens",
+        _identity(model, tokenizer, [device, f"{limit}", what]),
+    )
+
+
+def _identity(model: Any, tokenizer: Any, facts: Sequence[str]) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
+    digest = sha256(vocabulary.encode("utf-8", "surrogatepass")).hexdigest()
+    return " ".join([fingerprint(model), digest, *facts])
+
+
+def _check_hub_id(name: str) -> None:
+    if Path(name).exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"metrics.embedder={name} is not a folder: give a sentence-transformers model by folder or hub id, "
+            f"or {_INSTEAD}."
+        )
+    # sentence-transformers looks bare names up among its own models.
+    repo = name if "/" in name else f"sentence-transformers/{name}"
+    require_hub(asked=f"The sentence embedder {name}", instead=_INSTEAD, repo=repo)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,73 @@
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from cdeval.config import MetricsConfig
+from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.coherence import loglik_rows
+from cdeval.metrics.compare import ArmRows, Settings, counted, holm
+from cdeval.metrics.diversity import diversity, ngram_counts
+from cdeval.metrics.family import MetricRows, compare_metrics
+from cdeval.metrics.human import mauve_of_arms
+from cdeval.metrics.perplexity import nll_rows, perplexity
+from cdeval.metrics.scorer import Reader
+from cdeval.metrics.stats import ratio_of_sums
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Generation
+
+SETTINGS = Settings(draws=300)
+WORDS = ["quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "runs", "into", "forest", "near", "river"]
+
+
+def write(judge: LanguageModel, seed: int, pool: int) -> list[Generation]:
+    rng = np.random.default_rng(seed)
+    texts = []
+    for i in range(30):
+        words = " " + " ".join(rng.choice(WORDS[:pool], size=14).tolist())
+        ids = judge.tokenizer(words)["input_ids"][:24]
+        texts.append(Generation(f"{i}", "the", (27,), None, judge.tokenizer.decode(ids), tuple(ids), None, None))
+    return texts
+
+
+def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
+    """From texts to corrected differences, as a study wires it: signs, pairing and the size of the family."""
+    judge = tiny("gpt2")
+    human = write(judge, 0, 13)
+    arms = {"base": write(judge, 1, 13), "dull": write(judge, 2, 2), "same": write(judge, 1, 13)}
+    ids = {label: tuple(text.id for text in texts) for label, texts in arms.items()}
+    nll = {label: nll_rows(judge, texts) for label, texts in arms.items()}
+    counts = {label: ngram_counts([text.continuation for text in texts]) for label, texts in arms.items()}
+    metrics = {
+        "diversity": MetricRows(
+            {label: ArmRows(ids[label], rows.astype(float)) for label, rows in counts.items()}, diversity
+        ),
+        "perplexity": MetricRows({label: ArmRows(ids[label], rows) for label, rows in nll.items()}, perplexity),
+        "coherence_loglik": MetricRows(
+            {label: ArmRows(ids[label], counted(loglik_rows(rows))) for label, rows in nll.items()}, ratio_of_sums
+        ),
+    }
+    codes = mauve_of_arms(arms, human, Reader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
+    found = compare_metrics(metrics, codes, "base", SETTINGS)
+    assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*metrics, *MEASURES) for a in ("dull", "same")]
+    by_name = {(c.metric, c.arm): c for c in found}
+    assert by_name["diversity", "dull"].difference.high < 0
+    assert by_name["mauve", "dull"].difference.value < 0
+    assert by_name["frontier_integral", "dull"].difference.value > 0
+    for name in (*metrics, *MEASURES):
+        assert by_name[name, "same"].difference.value == 0
+        assert by_name[name, "same"].p == 1
+    assert [c.p_holm for c in found] == holm([c.p for c in found])
+    assert by_name["diversity", "dull"].p_holm == pytest.approx(12 * by_name["diversity", "dull"].p)
+    expected = perplexity(nll["dull"]) - perplexity(nll["base"])
+    assert by_name["perplexity", "dull"].difference.value == pytest.approx(float(expected))
+
+
+def test_without_mauve_the_rest_is_compared():
+    rows = {
+        name: ArmRows(("a", "b", "c"), counted(np.array([[1.0], [2.0], [4.0]]) * k)) for name, k in (("x", 1), ("y", 2))
+    }
+    (found,) = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, "x", SETTINGS)
+    assert (found.arm, found.against) == ("y", "x")
+    assert math.isfinite(found.p_holm)
