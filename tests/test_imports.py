@@ -15,6 +15,7 @@ RANKS = [
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking"},
     {"cost", "reporting"},
+    {"cast"},
     {"study", "benchmark"},
     {"cli"},
     {"run", "bench"},
