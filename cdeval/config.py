@@ -25,10 +25,29 @@ class Dtype(Enum):
 
 
 class AmateurKind(Enum):
-    """Who is subtracted."""
+    """Who is subtracted.
+
+    none: nobody. early_exit: the expert after some of its blocks, at no forward pass of its own. truncated: the same
+    blocks as a separate model with its own cache, the same texts at another price. model: a second model with the
+    expert's vocabulary. ngram: counts over the expert's tokens.
+    """
 
     none = "none"
     early_exit = "early_exit"
+    truncated = "truncated"
+    model = "model"
+    ngram = "ngram"
+
+
+class Context(Enum):
+    """What an amateur with a forward pass of its own reads.
+
+    full: prompt and continuation, as the expert. generated: the prompt's last token and the continuation (the ignored
+    prefix of Li et al. 2022, section 3.4).
+    """
+
+    full = "full"
+    generated = "generated"
 
 
 class TemperatureForm(Enum):
@@ -154,7 +173,11 @@ class AmateurConfig:
     """The weak side of the contrast."""
 
     kind: AmateurKind = AmateurKind.early_exit
-    layer: int | None = None  # exit after this many blocks, 1 <= layer < L
+    layer: int | None = None  # exit after, or truncated to, this many blocks, 1 <= layer < L
+    name: str | None = None  # of kind=model: hub id or local folder
+    revision: str | None = None  # of kind=model: hub commit, tag or branch
+    context: Context = Context.full  # of truncated, model and ngram
+    order: int = 3  # of ngram: tokens of an n-gram
 
 
 @dataclass
@@ -273,6 +296,7 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
     ("amateur.layer", lambda v: v >= 1, "at least 1: the number of blocks before the exit"),
+    ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
     ("metrics.embedder_tokens", lambda v: v >= 3, "at least 3 (two are special tokens), or null for the model's own"),
     ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
     ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
@@ -296,10 +320,7 @@ def validate(config: RunConfig) -> RunConfig:
         raise ConfigError(
             f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
         )
-    if config.amateur.kind is AmateurKind.early_exit and config.amateur.layer is None:
-        raise ConfigError(
-            "amateur=early_exit needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
-        )
+    _validate_amateur(config.amateur, config.expert)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
         raise ConfigError(
             "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
@@ -323,6 +344,26 @@ def check_ranges(config: object, settings: Sequence[str]) -> None:
             continue
         if value is not None and not (isinstance(value, int | float) and holds(value)):
             raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+
+
+def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
+    kind = amateur.kind
+    if kind in (AmateurKind.early_exit, AmateurKind.truncated) and amateur.layer is None:
+        raise ConfigError(
+            f"amateur={kind.name} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
+        )
+    if kind is AmateurKind.model and amateur.name is None:
+        raise ConfigError("amateur=model needs amateur.name: a hub id such as gpt2, or a local model folder.")
+    if kind is AmateurKind.model and (amateur.name, amateur.revision) == (expert.name, expert.revision):
+        raise ConfigError(
+            f"amateur.name={amateur.name} is the expert itself: give another model, or an earlier checkpoint of it "
+            "by amateur.revision=<commit, tag or branch>."
+        )
+    if kind is AmateurKind.early_exit and amateur.context is Context.generated:
+        raise ConfigError(
+            "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
+            "the same blocks with a forward pass of their own."
+        )
 
 
 def validate_study_name(setting: str, name: str) -> None:

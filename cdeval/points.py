@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from pathlib import Path
 
-from cdeval.config import AmateurKind, Normalizer, RunConfig, SearchKind, TemperatureForm
-from cdeval.records import Prompt, Setting
+from cdeval.config import AmateurConfig, AmateurKind, Context, Normalizer, RunConfig, SearchKind, TemperatureForm
+from cdeval.records import Amateur, Prompt, Setting
 
 
 class Role(Enum):
@@ -42,10 +43,8 @@ class Point:
 
 def setting_of(config: RunConfig) -> Setting:
     """The setting that the configuration asks for."""
-    contrasted = config.amateur.kind is not AmateurKind.none
     return Setting(
-        amateur=config.amateur.kind,
-        layer=config.amateur.layer if contrasted else None,
+        amateur=amateur_of(config.amateur),
         alpha=config.contrast.alpha,
         beta=config.contrast.beta,
         temperature=config.contrast.temperature,
@@ -58,15 +57,31 @@ def setting_of(config: RunConfig) -> Setting:
     )
 
 
-def plan_points(config: RunConfig, model_identity: str, prompts: Sequence[Prompt]) -> list[Point]:
-    """The study's rows, human reference last.
+def amateur_of(config: AmateurConfig) -> Amateur:
+    """The amateur that the configuration asks for, without what its kind does not read."""
+    kind = config.kind
+    layered = kind in (AmateurKind.early_exit, AmateurKind.truncated)
+    named = kind is AmateurKind.model
+    reads_along = kind in (AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
+    return Amateur(
+        kind=kind,
+        layer=config.layer if layered else None,
+        name=config.name if named else None,
+        revision=config.revision if named else None,
+        context=config.context if reads_along else Context.full,
+        order=config.order if kind is AmateurKind.ngram else None,
+    )
+
+
+def plan_points(config: RunConfig, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> list[Point]:
+    """The study's rows, human reference last; `identity` says which weights make the texts of an arm.
 
     The reference has a row where at least one prompt has one; the control where there is an amateur to leave out.
     """
     setting = setting_of(config)
-    points = [_decoded(Role.arm, setting, model_identity, prompts)]
-    if config.controls and setting.amateur is not AmateurKind.none:
-        points.append(_decoded(Role.control, expert_alone(setting), model_identity, prompts))
+    points = [_decoded(Role.arm, setting, identity, prompts)]
+    if config.controls and setting.amateur.contrasts:
+        points.append(_decoded(Role.control, expert_alone(setting), identity, prompts))
     if config.controls and any(prompt.reference is not None for prompt in prompts):
         points.append(Point(Role.human, None, "human", prompts_digest(prompts)))
     return points
@@ -76,8 +91,7 @@ def expert_alone(setting: Setting) -> Setting:
     """The same search without a contrast; what only a contrast reads is fixed, so that all controls are one."""
     return replace(
         setting,
-        amateur=AmateurKind.none,
-        layer=None,
+        amateur=Amateur(),
         alpha=1.0,
         beta=0.0,
         temperature=1.0,
@@ -89,12 +103,24 @@ def expert_alone(setting: Setting) -> Setting:
 def label_of(setting: Setting) -> str:
     """A setting in the field's own signs; what has its usual value is left out."""
     search = "greedy" if setting.search is SearchKind.greedy else f"beam {setting.beams}"
-    if setting.amateur is AmateurKind.none:
+    if not setting.amateur.contrasts:
         return f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
     over = "" if setting.normalizer is Normalizer.full else " candidates"
     numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}{over}"
-    return f"{setting.amateur.value} k={setting.layer} {numbers}, {search}"
+    return f"{name_of(setting.amateur)} {numbers}, {search}"
+
+
+def name_of(amateur: Amateur) -> str:
+    """An amateur in a few words."""
+    name = {
+        AmateurKind.none: "no amateur",
+        AmateurKind.early_exit: f"early_exit k={amateur.layer}",
+        AmateurKind.truncated: f"truncated k={amateur.layer}",
+        AmateurKind.model: "@".join(filter(None, (Path(amateur.name or "").name, amateur.revision))),
+        AmateurKind.ngram: f"{amateur.order}-gram",
+    }[amateur.kind]
+    return name if amateur.context is Context.full else f"{name} generated context"
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
@@ -102,14 +128,19 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
     return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
 
 
-def _decoded(role: Role, setting: Setting, model_identity: str, prompts: Sequence[Prompt]) -> Point:
-    canonical = setting if setting.amateur is not AmateurKind.none else expert_alone(setting)
-    digest = _sha256([model_identity, _plain(canonical), prompts_digest(prompts)])
+def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> Point:
+    canonical = setting if setting.amateur.contrasts else expert_alone(setting)
+    digest = _sha256([identity(canonical.amateur), _plain(canonical), prompts_digest(prompts)])
     return Point(role, canonical, label_of(canonical), digest)
 
 
 def _plain(setting: Setting) -> dict[str, object]:
-    return {name: value.value if isinstance(value, Enum) else value for name, value in asdict(setting).items()}
+    def plain(value: object) -> object:
+        if isinstance(value, dict):
+            return {name: plain(inner) for name, inner in value.items()}
+        return value.value if isinstance(value, Enum) else value
+
+    return {name: plain(value) for name, value in asdict(setting).items()}
 
 
 def _sha256(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config import AmateurKind, Ban, Context, Normalizer, SearchKind, TemperatureForm
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +23,27 @@ class Prompt:
 
 
 @dataclass(frozen=True, slots=True)
+class Amateur:
+    """Who is subtracted; what a kind does not read has its default."""
+
+    kind: AmateurKind = AmateurKind.none
+    layer: int | None = None  # blocks before the exit, or of the truncated model
+    name: str | None = None  # of a second model
+    revision: str | None = None  # of a second model
+    context: Context = Context.full  # of an amateur with a forward pass of its own
+    order: int | None = None  # of n-grams
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is anybody to subtract."""
+        return self.kind is not AmateurKind.none
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """Everything but prompt and expert that shapes a lane's text."""
 
-    amateur: AmateurKind
-    layer: int | None  # blocks before the exit; None without early exit
+    amateur: Amateur
     alpha: float  # plausibility threshold, in (0, 1]
     beta: float  # weight of the amateur
     temperature: float  # of the amateur

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from cdeval.cast import Cast, open_cast
 from cdeval.config import RunConfig, Tracker
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
@@ -20,10 +21,9 @@ from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.anatomy import check_depth, check_length
-from cdeval.models.loading import LanguageModel, OpenedModel, open_model
-from cdeval.points import Point, Role, plan_points, prompts_digest, setting_of
-from cdeval.prompts import PromptSet, load_prompts
+from cdeval.models.loading import LanguageModel
+from cdeval.points import Point, Role, plan_points, prompts_digest
+from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
@@ -59,21 +59,22 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
     Raises: CdevalError: a user's mistake or a missing prerequisite; whatever was generated before it stays on disk.
     """
     chosen_metrics(config.metrics)  # a misspelt name costs no weights
-    opened = open_model(config.expert)
-    prompts = _checked_prompts(config, opened)
+    opened = open_cast(config)
+    prompts = opened.prompts()
     say(prompts.describe())
-    expert = opened.load()
+    cast = opened.load(prompts)
+    expert = cast.expert
     config = _with_room(config, expert, prompts)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {_dtype_name(expert)} on {expert.device}")
-    points = plan_points(config, f"{expert.fingerprint} {_dtype_name(expert)}", prompts.prompts)
+    points = plan_points(config, cast.identity, prompts.prompts)
     root = Path(config.runs) / config.study
     with _open_folders(points, root) as folders:
         _write_inputs(folders, config, plain_config, expert, prompts.prompts)
-        texts = _texts(expert, config, prompts.prompts, folders, say)
+        texts = _texts(cast, config, prompts.prompts, folders, say)
         say("scoring")
         scored = _scored(expert, config, texts, root)
         scores = scored.scores
-        costs = _costs(expert, config, texts, say)
+        costs = _costs(cast, config, texts, say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
@@ -86,17 +87,6 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
     tables = [markdown_table(rows, notes), differences_markdown(scored.comparisons)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
     return Outcome(rows, scored.comparisons, notes, root)
-
-
-def _checked_prompts(config: RunConfig, opened: OpenedModel) -> PromptSet:
-    new_tokens = config.search.max_new_tokens
-    layer = setting_of(config).layer
-    if layer is not None:
-        check_depth(opened.config, layer, opened.name)
-    prompts = load_prompts(config.prompts, opened.tokenizer, new_tokens, config.seed)
-    longest = max(len(prompt.token_ids) for prompt in prompts.prompts)
-    check_length(opened.config, longest, new_tokens, opened.name)
-    return prompts
 
 
 def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:
@@ -138,7 +128,7 @@ def _write_inputs(
 
 
 def _texts(
-    expert: LanguageModel,
+    cast: Cast,
     config: RunConfig,
     prompts: Sequence[Prompt],
     folders: Mapping[Point, RunFolder],
@@ -160,13 +150,13 @@ def _texts(
     reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
     if reused:
         say(f"{reused} continuations are already stored and are reused")
-    _decode_and_store(expert, config, wanted, folders, say)
+    _decode_and_store(cast, config, wanted, folders, say)
     found = {point: folder.generations() for point, folder in folders.items()}
     return {point: [found[point][prompt.id] for prompt in prompts if prompt.id in found[point]] for point in folders}
 
 
 def _decode_and_store(
-    expert: LanguageModel,
+    cast: Cast,
     config: RunConfig,
     wanted: Sequence[tuple[Point, Prompt]],
     folders: Mapping[Point, RunFolder],
@@ -180,8 +170,9 @@ def _decode_and_store(
     with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
         execution = config.execution
         for batch in decode(
-            expert,
+            cast.expert,
             lanes,
+            seconds=cast.seconds,
             max_lanes=int(execution.max_lanes),
             compact_every=execution.compact_every,
             on_step=advance,
@@ -189,7 +180,7 @@ def _decode_and_store(
         ):
             for point, folder in folders.items():
                 mine = [
-                    _generation(wanted[i][1], answer, expert)
+                    _generation(wanted[i][1], answer, cast.expert)
                     for i, answer in zip(batch.lanes, batch.continuations, strict=True)
                     if wanted[i][0] is point
                 ]
@@ -231,16 +222,13 @@ def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) 
     return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=control)
 
 
-def _costs(
-    expert: LanguageModel, config: RunConfig, texts: Texts, say: Callable[[str], None]
-) -> dict[Point, dict[str, float]]:
+def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], None]) -> dict[Point, dict[str, float]]:
     arms = {point: Arm(point.setting, found) for point, found in texts.items() if point.setting is not None and found}
     repeats = config.cost.latency_repeats
     if repeats:
         say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
-    priced = price_arms(
-        expert, {point.label: arm for point, arm in arms.items()}, repeats, config.execution.compact_every
-    )
+    labelled = {point.label: arm for point, arm in arms.items()}
+    priced = price_arms(cast.expert, labelled, repeats, config.execution.compact_every, cast.seconds)
     return {point: priced.get(point.label, {}) for point in texts}
 
 

@@ -15,6 +15,7 @@ RANKS = [
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters"},
+    {"cast"},
     {"study", "benchmark", "scoring"},
     {"cli"},
     {"run", "bench", "score"},

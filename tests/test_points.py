@@ -17,7 +17,7 @@ def config(**changes: object) -> RunConfig:
 
 
 def points(run: RunConfig, model: str = "weights", prompts: tuple[Prompt, ...] = (PROMPT,)) -> dict[Role, Point]:
-    return {point.role: point for point in plan_points(run, model, prompts)}
+    return {point.role: point for point in plan_points(run, lambda _amateur: model, prompts)}
 
 
 def test_an_arm_comes_with_its_controls() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.config import AmateurKind, Normalizer
+from cdeval.config import AmateurKind, Context, Normalizer
 from cdeval.decode.objective import CANDIDATES
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Setting
@@ -76,28 +76,41 @@ def token_flops(lm: LanguageModel) -> TokenFlops:
     projection = 2 * _matrix_weights(parts.project_out)
     return TokenFlops(
         blocks=2 * (_matrix_weights(parts.blocks) + _matrix_weights(getattr(parts.base, "project_in", None))),
-        attention=4 * config.num_hidden_layers * config.num_attention_heads * head_width(config),
+        attention=4 * parts.depth * config.num_attention_heads * head_width(config),
         head=2 * _matrix_weights(parts.head) + projection,
         head_token=2 * parts.head_weight.shape[1],
         projection=projection,
     )
 
 
-def lane_flops(costs: TokenFlops, setting: Setting, prompt_tokens: int, new_tokens: int) -> LaneFlops:
+def lane_flops(
+    costs: TokenFlops, setting: Setting, prompt_tokens: int, new_tokens: int, second: TokenFlops | None = None
+) -> LaneFlops:
     """FLOPs of one lane that generates exactly `new_tokens` (texts that end early cost less: pass their steps).
 
-    The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s.
+    The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s. `second` are the
+    constants of an amateur with a forward pass of its own.
     """
-    steps = range(1, new_tokens)
-    decode = sum(setting.beams * (costs.token(prompt_tokens + step) + costs.head) for step in steps)
-    exit_head = costs.candidate_head(CANDIDATES) if setting.normalizer is Normalizer.candidates else costs.head
-    exit_rows = 1 + setting.beams * len(steps) if setting.amateur is AmateurKind.early_exit else 0
+    amateur = 0
+    if second is not None:
+        own_prompt = prompt_tokens if setting.amateur.context is Context.full else 1
+        amateur = _read(second, own_prompt, setting.beams, new_tokens)
+    elif setting.amateur.kind is AmateurKind.early_exit:
+        head = costs.candidate_head(CANDIDATES) if setting.normalizer is Normalizer.candidates else costs.head
+        amateur = head * (1 + setting.beams * (new_tokens - 1))
+    prefill = _read(costs, prompt_tokens, setting.beams, 1)
     return LaneFlops(
-        expert_prefill=costs.prompt(prompt_tokens) + costs.head,
-        expert_decode=decode,
-        amateur=exit_rows * exit_head,
+        expert_prefill=prefill,
+        expert_decode=_read(costs, prompt_tokens, setting.beams, new_tokens) - prefill,
+        amateur=amateur,
         new_tokens=new_tokens,
     )
+
+
+def _read(costs: TokenFlops, prompt_tokens: int, beams: int, new_tokens: int) -> int:
+    """A model reads a prompt and all beams' tokens but the last, and its head is applied after each."""
+    decode = sum(beams * (costs.token(prompt_tokens + step) + costs.head) for step in range(1, new_tokens))
+    return costs.prompt(prompt_tokens) + costs.head + decode
 
 
 def head_width(config: PretrainedConfig) -> int:

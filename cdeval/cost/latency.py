@@ -8,12 +8,14 @@ allocations and kernels for the first timed pass to pay for, and a machine that 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
+from types import MappingProxyType
 
 from cdeval.config import Ban
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
+from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
+from cdeval.records import Amateur, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,7 @@ class Latency:
     decode_seconds: tuple[float, ...]  # of the n - 1 tokens after the first
     new_tokens: int  # n
     peak_slots: int  # most key-value slots the lane held in any pass; 0 without passes
+    amateur_slots: int = 0  # the same in an amateur's own cache
 
     @property
     def prefill(self) -> float:
@@ -44,6 +47,7 @@ def measure(
     prompts: Sequence[tuple[int, ...]],
     repeats: int,
     compact_every: int,
+    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
 ) -> dict[str, Latency]:
     """Time every arm `repeats` times, interleaved; pass i uses prompt i (modulo their number) for all arms.
 
@@ -54,7 +58,7 @@ def measure(
     for turn in range(repeats + 1 if repeats else 0):
         for label, setting in fixed.items():
             lane = Lane(prompts[turn % len(prompts)], setting)
-            _, stats = decode_batch(expert, [lane], compact_every, lambda _tokens: None)
+            _, stats = decode_batch(expert, [lane], compact_every, seconds=seconds)
             if turn > 0:  # turn 0 is the warm-up
                 passes[label].append(stats)
     return {
@@ -63,6 +67,7 @@ def measure(
             decode_seconds=tuple(stats.decode_seconds for stats in timed),
             new_tokens=arms[label].max_new_tokens,
             peak_slots=max((stats.peak_slots for stats in timed), default=0),
+            amateur_slots=max((stats.amateur_slots for stats in timed), default=0),
         )
         for label, timed in passes.items()
     }

@@ -18,7 +18,7 @@ def slot_bytes(lm: LanguageModel) -> int:
     """Bytes of one key-value slot (one token of one beam) over all blocks."""
     config = lm.model.config
     kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    slots: int = 2 * config.num_hidden_layers * kv_heads * head_width(config)
+    slots: int = 2 * lm.parts.depth * kv_heads * head_width(config)
     return slots * lm.dtype.itemsize
 
 

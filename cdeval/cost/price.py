@@ -1,14 +1,15 @@
 """What each arm of a study costs, as flat numbers with their units in the names (`costs.json`)."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
-from cdeval.config import AmateurKind
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency, measure
 from cdeval.cost.memory import peak_bytes, slot_bytes, weights_bytes
+from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Generation, Setting
+from cdeval.records import Amateur, Generation, Setting
 
 
 class Arm(NamedTuple):
@@ -19,7 +20,11 @@ class Arm(NamedTuple):
 
 
 def price_arms(
-    expert: LanguageModel, arms: Mapping[str, Arm], latency_repeats: int, compact_every: int
+    expert: LanguageModel,
+    arms: Mapping[str, Arm],
+    latency_repeats: int,
+    compact_every: int,
+    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
 ) -> dict[str, dict[str, float]]:
     """FLOPs of the texts, latency of single lanes, bytes, by arm.
 
@@ -27,31 +32,48 @@ def price_arms(
     the latter needs such an arm among them. What was not measured is NaN.
     """
     prompts = [text.prompt_token_ids for arm in list(arms.values())[:1] for text in arm.texts]
-    latency = measure(
-        expert, {label: arm.setting for label, arm in arms.items()}, prompts, latency_repeats, compact_every
-    )
-    alone = (latency[label].per_token for label, arm in arms.items() if arm.setting.amateur is AmateurKind.none)
+    settings = {label: arm.setting for label, arm in arms.items()}
+    latency = measure(expert, settings, prompts, latency_repeats, compact_every, seconds)
+    alone = (latency[label].per_token for label, arm in arms.items() if not arm.setting.amateur.contrasts)
     expert_seconds = next(alone, float("nan"))
     return {
         label: {
-            **_flops(expert, arm),
+            **_flops(expert, arm, second := _model(seconds, arm)),
             **_seconds(latency[label], expert_seconds),
-            "parameters": expert.model.num_parameters(),
-            "weights_bytes": weights_bytes(expert),
-            "kv_live_bytes": latency[label].peak_slots * slot_bytes(expert) or float("nan"),
+            **_bytes(expert, second, latency[label]),
             "peak_memory_bytes": peak_bytes(expert.device),
         }
         for label, arm in arms.items()
     }
 
 
-def _flops(expert: LanguageModel, arm: Arm) -> dict[str, float]:
+def _model(seconds: Mapping[Amateur, Second], arm: Arm) -> LanguageModel | None:
+    """The amateur with a forward pass of its own, if the arm has one; n-grams have no matrices."""
+    found = seconds.get(arm.setting.amateur)
+    return found if isinstance(found, LanguageModel) else None
+
+
+def _bytes(expert: LanguageModel, second: LanguageModel | None, latency: Latency) -> dict[str, float]:
+    """Weights that are shared count once: a truncated expert has none of its own."""
+    models = [expert] if second is None or second.model is expert.model else [expert, second]
+    live = latency.peak_slots * slot_bytes(expert)
+    if second is not None:
+        live += latency.amateur_slots * slot_bytes(second)
+    return {
+        "parameters": sum(model.model.num_parameters() for model in models),
+        "weights_bytes": sum(weights_bytes(model) for model in models),
+        "kv_live_bytes": live or float("nan"),
+    }
+
+
+def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dict[str, float]:
     constants = token_flops(expert)
+    amateurs = None if second is None else token_flops(second)
     # A text that ended by itself took a step more than it has tokens, an empty one exactly one.
     limit = arm.setting.max_new_tokens
     steps = [min(limit, len(text.token_ids) + 1) for text in arm.texts]
     lanes = [
-        lane_flops(constants, arm.setting, len(text.prompt_token_ids), taken)
+        lane_flops(constants, arm.setting, len(text.prompt_token_ids), taken, amateurs)
         for text, taken in zip(arm.texts, steps, strict=True)
     ]
     prefill, decode = sum(lane.expert_prefill for lane in lanes), sum(lane.expert_decode for lane in lanes)

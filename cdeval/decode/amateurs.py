@@ -1,7 +1,8 @@
 """The weak side of the contrast, for all lanes of a forward pass.
 
 An early exit needs no model of its own: the expert's forward pass leaves the output of block k behind (`models.exits`),
-and the expert's final norm and head turn it into logits. Lanes may exit at different layers, or have no amateur.
+and the expert's final norm and head turn it into logits, in one product with the expert's own rows. Any other amateur
+reads the beams' tokens itself (`decode.sources`). Lanes may have different amateurs, or none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,73 +13,124 @@ from torch import Tensor
 
 from cdeval.config import AmateurKind, Normalizer
 from cdeval.decode.objective import Knobs, contrast, knobs
-from cdeval.models.anatomy import Parts
-from cdeval.records import Setting
+from cdeval.decode.sources import Second, Source, open_source
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Amateur, Setting
 
 
-class EarlyExits:
-    """The early-exit amateurs of the lanes, and the contrast with them.
+class Amateurs:
+    """The amateurs of a batch's lanes.
 
-    The lanes that have an amateur are the *contrasted* ones; their rows keep the order of the lanes.
+    The lanes that have one are the *contrasted* ones. Their rows, wherever rows of amateurs appear: those with an early
+    exit in the order of the lanes, then source by source.
     """
 
-    def __init__(self, settings: Sequence[Setting], parts: Parts, device: torch.device) -> None:
-        contrasted = [lane for lane, setting in enumerate(settings) if setting.amateur is AmateurKind.early_exit]
-        exits = [settings[lane].layer for lane in contrasted]
-        self._parts = parts
-        self._contrasted = contrasted
-        self._lanes: Int[Tensor, " contrasted"] = torch.tensor(contrasted, dtype=torch.long, device=device)
-        # Exit layer -> its rows among the contrasted ones.
+    def __init__(self, settings: Sequence[Setting], expert: LanguageModel, seconds: Mapping[Amateur, Second]) -> None:
+        """Raises: KeyError: a setting's amateur needs a second model, and `seconds` has none for it."""
+        device, self._parts = expert.device, expert.parts
+        exits = [i for i, setting in enumerate(settings) if setting.amateur.kind is AmateurKind.early_exit]
+        own = [i for i, setting in enumerate(settings) if setting.amateur.contrasts and i not in set(exits)]
+        by_source = {settings[i].amateur: [j for j in own if settings[j].amateur == settings[i].amateur] for i in own}
+        self._contrasted = [*exits, *(lane for lanes in by_source.values() for lane in lanes)]
+        self._all_exit = len(exits) == len(settings)
+        self._exit_lanes = _index(exits, device)
+        # Exit layer -> its rows among those with an early exit.
+        layers = [settings[lane].amateur.layer for lane in exits]
         self._rows_of = {
-            layer: torch.tensor([row for row, exit_ in enumerate(exits) if exit_ == layer], device=device)
-            for layer in dict.fromkeys(exits)
+            layer: _index([row for row, other in enumerate(layers) if other == layer], device)
+            for layer in dict.fromkeys(layers)
             if layer is not None
         }
-        self._knobs: Knobs = knobs([settings[lane] for lane in contrasted], device)
-        self._all = len(contrasted) == len(settings)
-        #: Whether only the plausible tokens' logits are ever needed.
-        self.only_candidates = bool(contrasted) and all(
-            settings[lane].normalizer is Normalizer.candidates for lane in contrasted
+        beams = settings[0].beams
+        self._sources: list[tuple[Source, list[int], Int[Tensor, " lane"]]] = [
+            (open_source(amateur, seconds[amateur], expert, beams), lanes, _index(lanes, device))
+            for amateur, lanes in by_source.items()
+        ]
+        self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
+        #: Whether only the plausible tokens' logits are ever needed, and all of them come from the expert's head.
+        self.only_candidates = bool(exits) and all(
+            settings[lane].amateur.kind is AmateurKind.early_exit and settings[lane].normalizer is Normalizer.candidates
+            for lane in self._contrasted
         )
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Exit layers in use; none where no lane has an amateur."""
+        """Exit layers in use, to be tapped in the expert."""
         return tuple(self._rows_of)
 
-    def finished_rows(
+    @property
+    def any(self) -> bool:
+        """Whether any lane is contrasted."""
+        return bool(self._contrasted)
+
+    @property
+    def peak_slots(self) -> int:
+        """Most key-value slots that a lane held at once in a cache that is not the expert's."""
+        return max((source.peak_slots for source, _, _ in self._sources), default=0)
+
+    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
+        """After the expert's prefill: amateurs with a forward pass of their own read the prompts too."""
+        for source, lanes, _ in self._sources:
+            source.prefill([prompts[lane] for lane in lanes])
+
+    def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
+        """After the expert's step, whose exits must have been taken: they read the beams' last tokens too."""
+        for source, _, lanes in self._sources:
+            source.read(tokens[lanes])
+
+    def reorder(self, parent: Int[Tensor, "lane beam"]) -> None:
+        """Beam i of a lane now descends from beam parent[i]."""
+        for source, _, lanes in self._sources:
+            source.reorder(parent[lanes])
+
+    def compact(self) -> None:
+        """Drop what no living beam descends from."""
+        for source, _, _ in self._sources:
+            source.compact()
+
+    def exit_rows(
         self, tapped: Mapping[int, Float[Tensor, "lane beam width"]]
-    ) -> list[Float[Tensor, "contrasted beam head_width"]]:
-        """What the head shall read beside the expert's own rows: one tensor, or none without amateurs."""
+    ) -> list[Float[Tensor, "exit beam head_width"]]:
+        """What the expert's head shall read beside the expert's own rows: one tensor, or none without early exits."""
         if not self._rows_of:
             return []
         if len(self._rows_of) == 1:
             (hidden,) = (tapped[layer] for layer in self._rows_of)
-            return [self._parts.finish(hidden if self._all else hidden[self._lanes])]
+            return [self._parts.finish(hidden if self._all_exit else hidden[self._exit_lanes])]
         first = tapped[next(iter(self._rows_of))]
-        mixed = first.new_empty(len(self._lanes), *first.shape[1:])
+        mixed = first.new_empty(len(self._exit_lanes), *first.shape[1:])
         for layer, rows in self._rows_of.items():
-            mixed[rows] = tapped[layer][self._lanes[rows]]
+            mixed[rows] = tapped[layer][self._exit_lanes[rows]]
         return [self._parts.finish(mixed)]
+
+    def logits(self, of_exits: Float[Tensor, "exit beam vocab"]) -> Float[Tensor, "contrasted beam vocab"]:
+        """The logits of all contrasted lanes, those with an early exit given."""
+        if not self._sources:
+            return of_exits
+        return torch.cat([of_exits, *(source.logits().to(of_exits.dtype) for source, _, _ in self._sources)])
 
     def part(self, lanes: slice) -> "AmateurPart":
         """The amateurs of some consecutive lanes."""
-        inside = [i for i, lane in enumerate(self._contrasted) if lanes.start <= lane < lanes.stop]
-        rows = slice(inside[0], inside[-1] + 1) if inside else slice(0, 0)
-        local = self._lanes[rows] - lanes.start
+        inside = [row for row, lane in enumerate(self._contrasted) if lanes.start <= lane < lanes.stop]
+        in_order = inside == list(range(inside[0], inside[-1] + 1)) if inside else True
+        local = [self._contrasted[row] - lanes.start for row in inside]
+        device = self._exit_lanes.device
+        rows = slice(inside[0], inside[-1] + 1) if inside and in_order else _index(inside, device)
         return AmateurPart(
             rows=rows,
-            lanes=None if len(inside) == lanes.stop - lanes.start else local,
+            lanes=None if local == list(range(lanes.stop - lanes.start)) else _index(local, device),
             knobs=self._knobs.of(rows),
         )
 
 
 class AmateurPart:
-    """What `EarlyExits` knows of some consecutive lanes, worked out once a batch."""
+    """What `Amateurs` knows of some consecutive lanes, worked out once a batch."""
 
-    def __init__(self, rows: slice, lanes: Int[Tensor, " contrasted"] | None, knobs: Knobs) -> None:
+    def __init__(
+        self, rows: slice | Int[Tensor, " contrasted"], lanes: Int[Tensor, " contrasted"] | None, knobs: Knobs
+    ) -> None:
         self.rows = rows  # of the contrasted lanes' tensor
-        self._lanes = lanes  # which of these lanes are contrasted; None: all of them
+        self._lanes = lanes  # which of these lanes are contrasted; None: all of them, in order
         self._knobs = knobs
 
     def contrasted(self, lanes: Tensor) -> Tensor:
@@ -95,3 +147,7 @@ class AmateurPart:
             return log_expert
         contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs)
         return log_expert.index_copy(0, self._lanes, contrasted)
+
+
+def _index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
+    return torch.tensor(places, dtype=torch.long, device=device)

@@ -1,15 +1,18 @@
 """Many lanes, batch by batch: which share forward passes, and what happens when memory runs out."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
+from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
+from cdeval.records import Amateur
 
 
 class Batch(NamedTuple):
@@ -31,12 +34,13 @@ def plan_batches(lanes: Sequence[Lane], max_lanes: int) -> list[list[int]]:
     return [group[start : start + max_lanes] for group in groups for start in range(0, len(group), max_lanes)]
 
 
-def decode(
+def decode(  # noqa: PLR0913 - named arguments, most with a default
     expert: LanguageModel,
     lanes: Sequence[Lane],
     *,
     max_lanes: int,
     compact_every: int,
+    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
     on_step: Callable[[int], None] = lambda _tokens: None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
@@ -47,6 +51,7 @@ def decode(
         lanes: prompts and settings, in any mixture.
         max_lanes: in one forward pass.
         compact_every: steps between compactions of the cache; 0 never compacts.
+        seconds: what the lanes' amateurs are made of, beside the expert.
         on_step: told after every step how many tokens the lanes of the batch gained; fewer than none where a batch
             that ran out of memory starts again.
         say: told in one line when that happens.
@@ -61,7 +66,7 @@ def decode(
             indices = indices[:max_lanes]
         gained = _Tally(on_step)
         try:
-            continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add)
+            continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add, seconds)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

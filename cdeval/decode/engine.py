@@ -8,23 +8,24 @@ read once. Tokens, parents and scores stay on the device; texts are read from ba
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config import SearchKind
-from cdeval.decode.amateurs import AmateurPart, EarlyExits
+from cdeval.decode.amateurs import AmateurPart, Amateurs
 from cdeval.decode.beam import Choice, backtrack, best_extensions, largest, survivors
-from cdeval.decode.cache import LaneCache
 from cdeval.decode.endings import Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
-from cdeval.models.attention import mask_rows
+from cdeval.decode.reader import Reader
+from cdeval.decode.sources import Second
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
-from cdeval.records import Setting
+from cdeval.records import Amateur, Setting
 
 # Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
@@ -33,16 +34,22 @@ LANES_AT_ONCE = 2
 
 @torch.inference_mode()
 def decode_batch(
-    expert: LanguageModel, lanes: Sequence[Lane], compact_every: int, on_step: Callable[[int], None]
+    expert: LanguageModel,
+    lanes: Sequence[Lane],
+    compact_every: int,
+    on_step: Callable[[int], None] = lambda _tokens: None,
+    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
+
+    `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained.
 
     Raises: ValueError: no lanes, or of different shapes.
     """
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
-    amateurs = EarlyExits(settings, expert.parts, expert.device)
+    amateurs = Amateurs(settings, expert, seconds)
     with tap(expert.parts, amateurs.layers) as tapped:
         run = _Run(expert, settings[0], amateurs, tapped, len(lanes), candidate_head=amateurs.only_candidates)
         stats = run.through([lane.prompt for lane in lanes], compact_every, on_step)
@@ -60,18 +67,17 @@ class _Run:
         self,
         expert: LanguageModel,
         setting: Setting,
-        amateurs: EarlyExits,
+        amateurs: Amateurs,
         tapped: Mapping[int, Float[Tensor, "lane position width"]],
         lanes: int,
         *,
         candidate_head: bool,
     ) -> None:
-        self.cache = LaneCache(expert.parts.depth, mask_rows(expert.model.config))
+        self._reader = Reader(expert, setting.beams)
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
         self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
         self._beams, self._new_tokens = setting.beams, setting.max_new_tokens
-        self._position = 0  # of the token that the next step feeds
         size = LANES_AT_ONCE if expert.device.type == "cpu" else lanes
         slices = [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
         self._parts = [(part, amateurs.part(part)) for part in slices]
@@ -102,7 +108,7 @@ class _Run:
             self.step()
             on_step(len(prompts))
             if compact_every and step % compact_every == 0:
-                self.cache.compact()
+                self.compact()
                 if self.settled():
                     break
         return BatchStats(
@@ -110,45 +116,36 @@ class _Run:
             steps=len(self.tokens),
             prefill_seconds=prefilled - started,
             decode_seconds=_now(device) - prefilled,
-            peak_slots=self.cache.peak_slots,
+            peak_slots=self._reader.cache.peak_slots,
+            amateur_slots=self._amateurs.peak_slots,
         )
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """Run each different prompt once, give its slots to all its lanes, choose the first tokens."""
-        unique = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        device = self._expert.device
-        sources = torch.tensor([unique[prompt] for prompt in prompts], dtype=torch.long, device=device)
-        ids = torch.tensor(list(unique), dtype=torch.long, device=device)
-        hidden = self._forward(ids, torch.arange(ids.shape[1], device=device)[None].expand_as(ids), None)
-        self.cache.open_beams(sources, self._beams, hidden.dtype)
-        exits = {layer: output[sources, -1:] for layer, output in self._tapped.items()}
-        self._advance(hidden[sources, -1:], exits)
-        self._position = ids.shape[1]
+        """Read the prompts, choose the first tokens."""
+        hidden, sources = self._reader.prefill(prompts)
+        # The exits first: an amateur that shares the expert's blocks passes through the same taps.
+        exit_rows = self._amateurs.exit_rows({layer: out[sources, -1:] for layer, out in self._tapped.items()})
+        self._amateurs.prefill(prompts)
+        self._advance(hidden, exit_rows)
 
     def step(self) -> None:
-        """Feed the last tokens of all beams, choose the next ones."""
-        mask = self.cache.extend()
-        positions = torch.full_like(self.tokens[-1], self._position)
-        hidden = self._forward(self.tokens[-1], positions, mask)
-        self._advance(hidden, self._tapped)
-        self._position += 1
+        """Read the last tokens of all beams, choose the next ones."""
+        hidden = self._reader.read(self.tokens[-1])
+        exit_rows = self._amateurs.exit_rows(self._tapped)
+        self._amateurs.read(self.tokens[-1])
+        self._advance(hidden, exit_rows)
 
-    def _forward(
-        self, ids: Int[Tensor, "lane position"], positions: Int[Tensor, "lane position"], mask: Tensor | None
-    ) -> Float[Tensor, "lane position head_width"]:
-        output = self._expert.parts.base(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self.cache.hf, use_cache=True
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+    def compact(self) -> None:
+        """Drop what no living beam descends from, of the expert's and the amateurs' caches."""
+        self._reader.cache.compact()
+        self._amateurs.compact()
 
     def _advance(
-        self, hidden: Float[Tensor, "lane beam head_width"], exits: Mapping[int, Float[Tensor, "lane beam width"]]
+        self, hidden: Float[Tensor, "lane beam head_width"], exit_rows: list[Float[Tensor, "exit beam head_width"]]
     ) -> None:
-        lanes, finished = hidden.shape[0], self._amateurs.finished_rows(exits)
-        stacked = hidden if self._candidate_head else torch.cat([hidden, *finished])
-        logits = self._expert.parts.logits(stacked)
-        (amateur_rows,) = finished if self._candidate_head else (logits[lanes:],)
+        lanes = hidden.shape[0]
+        logits = self._expert.parts.logits(hidden if self._candidate_head else torch.cat([hidden, *exit_rows]))
+        amateur_rows = exit_rows[0] if self._candidate_head else self._amateurs.logits(logits[lanes:])
         found = [
             self._choose(logits[:lanes][part], amateur_rows[amateur.rows], self._totals[part], amateur)
             for part, amateur in self._parts
@@ -163,7 +160,8 @@ class _Run:
         self._totals, self._logprobs = choice.total, logprobs
         self.tokens.append(choice.token)
         self._parents.append(choice.parent)
-        self.cache.reorder(choice.parent)
+        self._reader.cache.reorder(choice.parent)
+        self._amateurs.reorder(choice.parent)
 
     def _choose(
         self,
@@ -199,7 +197,7 @@ class _Run:
         """Whether every text has ended; only asked where texts may end."""
         if not len(self._ends):
             return False
-        return self._endings.settled(self._totals, scores_only_fall=not self._amateurs.layers)
+        return self._endings.settled(self._totals, scores_only_fall=not self._amateurs.any)
 
     def continuations(self) -> list[Continuation]:
         """Read the answers back from the device: the first time that the host waits for it, but for compaction."""

@@ -38,3 +38,4 @@ class BatchStats:
     prefill_seconds: float  # until every lane has its first token
     decode_seconds: float  # the other steps
     peak_slots: int  # most key-value slots a lane held at once
+    amateur_slots: int = 0  # the same in the cache of an amateur with a forward pass of its own

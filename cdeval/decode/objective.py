@@ -43,7 +43,7 @@ class Knobs(NamedTuple):
     weight: Float[Tensor, "lane 1 1"]  # beta * outer
     over_candidates: Bool[Tensor, "lane 1 1"] | None  # the amateur is normalised over V_head; None: nowhere
 
-    def of(self, rows: slice) -> "Knobs":
+    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Knobs":
         """Those of some lanes."""
         over = self.over_candidates
         return Knobs(

@@ -5,6 +5,15 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cdeval.config import Ban
 
 
+def first_difference(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> int | None:
+    """The lowest id that names another token in the other vocabulary, or none there; None where both are equal."""
+    if len(tokenizer) == len(other) and tokenizer.get_vocab() == other.get_vocab():
+        return None
+    ids = range(max(len(tokenizer), len(other)))
+    ours, theirs = ({token: name for name, token in one.get_vocab().items()} for one in (tokenizer, other))
+    return next((token for token in ids if ours.get(token) != theirs.get(token)), len(ids))
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end a text: those of the model's generation settings and the tokenizer's own, sorted."""
     named = getattr(model.generation_config, "eos_token_id", None)

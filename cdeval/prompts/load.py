@@ -1,7 +1,7 @@
 """From the configuration to the prompts of a study, and what the screen says about them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
@@ -84,6 +84,25 @@ def load_prompts(
         without_reference=len(prompts) - len(references),
         short_references=sum(len(reference) < max_new_tokens for reference in references),
     )
+
+
+def other_texts(config: PromptsConfig, used: Collection[str]) -> list[str]:
+    """Whole texts of the same source, of either split, without those whose beginnings are the prompts `used`.
+
+    Raises: PromptError: there are none. AssetError, HubError: as `load_prompts`.
+    """
+    items = _items(replace(config, split=Split.all), config.prompt_tokens)
+    found = [
+        item.text if isinstance(item, Text) else item.prompt + (item.reference or "")
+        for item in items
+        if item.id not in set(used)
+    ]
+    if not found:
+        raise PromptError(
+            f"prompts={_name(config)}: all {len(items)} texts are prompts, and none is left to learn an amateur from. "
+            "Lower prompts.limit, or choose another source."
+        )
+    return found
 
 
 def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig, needed: int) -> dict[int, Prompt]:

@@ -107,7 +107,7 @@ def test_fused_settings_are_all_different_and_begin_with_the_configured_one() ->
         found = settings_grid(first, number)
         assert found[0] == first
         assert len(set(found)) == number
-        assert {setting.layer for setting in found} == {2}
+        assert {setting.amateur.layer for setting in found} == {2}
 
 
 @pytest.mark.parametrize(

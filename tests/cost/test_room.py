@@ -22,8 +22,8 @@ def test_a_lane_takes_what_is_reckoned(any_tiny: LanguageModel, monkeypatch: pyt
     how = setting(max_new_tokens=40)
     engine.decode_batch(any_tiny, [Lane((5, 6, 7), how)] * 4, 8, lambda _n: None)
     (run,) = kept
-    held = sum(buffer.nbytes for layer in run.cache.layers for buffer in (layer.keys, layer.values)) / 4
-    assert run.cache.layers[0].keys.shape[2] * slot_bytes(any_tiny) == held, "slot_bytes is what a slot takes"
+    held = sum(buffer.nbytes for layer in run._reader.cache.layers for buffer in (layer.keys, layer.values)) / 4
+    assert run._reader.cache.layers[0].keys.shape[2] * slot_bytes(any_tiny) == held, "slot_bytes is what a slot takes"
     reckoned = room.lane_bytes(any_tiny, 5, 43, 8)
     assert held / 2 < reckoned < 4 * held
 

@@ -7,14 +7,13 @@ import torch
 from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens
-from cdeval.records import Setting
+from cdeval.records import Amateur, Setting
 
 
 def setting(**changes: object) -> Setting:
     """A beam search of the expert alone, but for the changes."""
     plain: dict[str, object] = {
-        "amateur": AmateurKind.none,
-        "layer": None,
+        "amateur": Amateur(),
         "alpha": 0.1,
         "beta": 1.0,
         "temperature": 1.0,
@@ -30,7 +29,7 @@ def setting(**changes: object) -> Setting:
 
 def early_exit(layer: int, **changes: object) -> Setting:
     """The seed experiment's setting at an exit layer, but for the changes."""
-    return setting(**{"amateur": AmateurKind.early_exit, "layer": layer, "temperature": 0.5, **changes})
+    return setting(**{"amateur": Amateur(AmateurKind.early_exit, layer), "temperature": 0.5, **changes})
 
 
 @torch.inference_mode()
@@ -38,7 +37,7 @@ def next_scores(lm: LanguageModel, ids: tuple[int, ...], how: Setting) -> tuple[
     """(objective, expert log-probabilities) of every next token after `ids`, by one full forward pass."""
     kept: list[torch.Tensor] = []
     blocks = lm.parts.blocks
-    handle = blocks[(how.layer or 1) - 1].register_forward_hook(
+    handle = blocks[(how.amateur.layer or 1) - 1].register_forward_hook(
         lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out)
     )
     try:
@@ -47,7 +46,7 @@ def next_scores(lm: LanguageModel, ids: tuple[int, ...], how: Setting) -> tuple[
         handle.remove()
     log_expert = torch.log_softmax(logits, -1)
     log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
-    if how.amateur is AmateurKind.none:
+    if not how.amateur.contrasts:
         return log_expert, log_expert
     hidden = kept[0][0, -1:]
     if lm.parts.norm is not None:

@@ -14,19 +14,21 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import Ban, Normalizer
-from cdeval.decode.amateurs import EarlyExits
+from cdeval.config import AmateurKind, Ban, Context, Normalizer
+from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
 from cdeval.models.anatomy import dissect
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
+from cdeval.models.truncate import truncate
+from cdeval.records import Amateur, Setting
 from tests.conftest import TINY, build_model
 from tests.decode.oracles import early_exit, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
-MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting()]
-CANDIDATES = [replace(how, normalizer=Normalizer.candidates) for how in MIXED]
+TRUNCATED = Amateur(AmateurKind.truncated, 2, context=Context.generated)
+MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting(), setting(amateur=TRUNCATED)]
+CANDIDATES = [replace(how, normalizer=Normalizer.candidates) for how in MIXED[:3]]
 
 
 def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) -> LanguageModel:
@@ -39,7 +41,7 @@ def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) 
 
 
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
-    exits = EarlyExits(settings * 2, lm.parts, lm.device)
+    exits = Amateurs(settings * 2, lm, {TRUNCATED: truncate(lm, 2)})
     with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
         run = _Run(lm, settings[0], exits, tapped, len(settings) * 2, candidate_head=exits.only_candidates)
         run.prefill([prompt for prompt in PROMPTS for _ in settings])
@@ -67,7 +69,7 @@ def test_compaction_is_the_one_place_that_does(tokenizer: PreTrainedTokenizerFas
 
     def with_compaction(run: _Run) -> None:
         run.step()
-        run.cache.compact()
+        run.compact()
 
     with FakeTensorMode(), pytest.raises(DataDependentOutputException):
         begin(wrapped("llama", tokenizer, "cpu"), MIXED, with_compaction)

@@ -1,0 +1,106 @@
+"""The models of a study: the expert, and what its amateurs are made of. Cheap checks first, weights last."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cdeval.config import AmateurKind, ExpertConfig, RunConfig
+from cdeval.decode.ngrams import Ngrams
+from cdeval.decode.sources import Second
+from cdeval.errors import ModelError
+from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.models.truncate import truncate
+from cdeval.models.vocabulary import first_difference
+from cdeval.points import amateur_of
+from cdeval.prompts import PromptSet, load_prompts, other_texts
+from cdeval.records import Amateur
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Loaded models, ready to decode."""
+
+    expert: LanguageModel
+    seconds: Mapping[Amateur, Second] = field(default_factory=dict)  # what amateurs other than early exits are made of
+
+    def identity(self, amateur: Amateur | None = None) -> str:
+        """What a text depends on beside prompt and setting: the weights that make it, and their number format."""
+        models = [self.expert, self.seconds.get(amateur) if amateur else None]
+        return " ".join(
+            f"{model.fingerprint} {str(model.dtype).removeprefix('torch.')}"
+            if isinstance(model, LanguageModel)
+            # A truncated expert has the expert's fingerprint; counts are fixed by the texts that were counted.
+            else model.digest
+            for model in models
+            if model is not None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedCast:
+    """Models whose configurations and tokenizers are known and checked, and whose weights are not read yet."""
+
+    config: RunConfig
+    expert: OpenedModel
+    second: OpenedModel | None  # an amateur that is a model of its own
+
+    def prompts(self) -> PromptSet:
+        """The study's prompts.
+
+        Raises: PromptError, AssetError, HubError: there are none here. ModelError: too long for one of the models.
+        """
+        search = self.config.search
+        found = load_prompts(self.config.prompts, self.expert.tokenizer, search.max_new_tokens, self.config.seed)
+        longest = max(len(prompt.token_ids) for prompt in found.prompts)
+        for opened in filter(None, (self.expert, self.second)):
+            check_length(opened.config, longest, search.max_new_tokens, opened.name)
+        return found
+
+    def load(self, prompts: PromptSet) -> Cast:
+        """Read the weights, count the n-grams.
+
+        Raises: ModelError: weights cannot be read. PromptError: no texts are left to count.
+        """
+        expert, amateur = self.expert.load(), amateur_of(self.config.amateur)
+        if amateur.kind is AmateurKind.truncated and amateur.layer is not None:
+            return Cast(expert, {amateur: truncate(expert, amateur.layer)})
+        if self.second is not None:
+            return Cast(expert, {amateur: self.second.load()})
+        if amateur.kind is AmateurKind.ngram:
+            return Cast(expert, {amateur: self._ngrams(prompts, amateur.order or 1)})
+        return Cast(expert)
+
+    def _ngrams(self, prompts: PromptSet, order: int) -> Ngrams:
+        texts = other_texts(self.config.prompts, [prompt.id for prompt in prompts.prompts])
+        tokens: Sequence[list[int]] = [
+            self.expert.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts
+        ]
+        return Ngrams(tokens, order, self.expert.config.vocab_size)
+
+
+def open_cast(config: RunConfig) -> OpenedCast:
+    """Find the expert and the amateur, and check that they fit each other.
+
+    Raises: ModelError: a model cannot be opened, the exit layer lies outside the expert, or the vocabularies differ.
+    """
+    opened, amateur = open_model(config.expert), amateur_of(config.amateur)
+    if amateur.layer is not None:
+        check_depth(opened.config, amateur.layer, opened.name)
+    second = None
+    if amateur.name is not None:
+        second = open_model(ExpertConfig(amateur.name, amateur.revision, config.expert.dtype, config.expert.device))
+        _check_vocabulary(opened, second)
+    return OpenedCast(config, opened, second)
+
+
+def _check_vocabulary(expert: OpenedModel, amateur: OpenedModel) -> None:
+    """Contrast subtracts the log-probability of the same token: both models must mean the same by a token id."""
+    token = first_difference(expert.tokenizer, amateur.tokenizer)
+    if token is None:
+        return
+    ours, theirs = (repr(model.tokenizer.convert_ids_to_tokens(token)) for model in (expert, amateur))
+    raise ModelError(
+        f"{amateur.name} cannot be the amateur of {expert.name}: their vocabularies differ ({len(amateur.tokenizer)} "
+        f"and {len(expert.tokenizer)} tokens; the first that differs is {token}, {theirs} and {ours}). "
+        "Choose an amateur of the expert's family, amateur=early_exit or amateur=truncated."
+    )

@@ -1,0 +1,114 @@
+"""An n-gram amateur: how often tokens followed each other in other texts of the prompts' source.
+
+    p(x | h) = (c(h x) + t(h) · p(x | h')) / (c(h) + t(h)),      p(x | nothing) = (c(x) + 1) / (N + V)
+
+with c the counts, t(h) the number of different tokens seen after h, and h' the history without its oldest token:
+interpolated Witten-Bell smoothing (Chen & Goodman 1998, section 2.5), down to add-one unigrams. No token is impossible.
+
+Counts live in the host's memory: unlike any other amateur it waits for the device once a step.
+"""
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cdeval.config import Context
+
+Tokens = tuple[int, ...]
+
+
+class Ngrams:
+    """Counts of up to `order` tokens."""
+
+    def __init__(self, texts: Iterable[Sequence[int]], order: int, vocab: int) -> None:
+        """Count.
+
+        Raises: ValueError: there are no tokens to count.
+        """
+        self.order, self.vocab = order, vocab
+        self._after: dict[Tokens, Counter[int]] = defaultdict(Counter)
+        for text in texts:
+            for place, token in enumerate(text):
+                for length in range(min(order - 1, place) + 1):
+                    self._after[tuple(text[place - length : place])][token] += 1
+        if not self._after:
+            raise ValueError("n-grams need texts to count")
+        self.digest = hashlib.sha256(repr(sorted(self._after.items())).encode()).hexdigest()
+        unigrams = torch.ones(vocab, dtype=torch.float64)
+        for token, count in self._after[()].items():
+            unigrams[token] += count
+        self._unigrams = unigrams / unigrams.sum()
+
+    @property
+    def tokens(self) -> int:
+        """How many were counted."""
+        return sum(self._after[()].values())
+
+    def log_probs(self, history: Sequence[int]) -> Float[Tensor, " vocab"]:
+        """The log p(x | history) of every token [nats], float32; only the last `order` - 1 tokens are read."""
+        recent = tuple(history)[len(history) - min(self.order - 1, len(history)) :]
+        found = self._unigrams.clone()
+        for length in range(1, len(recent) + 1):
+            after = self._after.get(recent[len(recent) - length :])
+            if not after:
+                break  # a longer history was not seen either
+            kinds, total = len(after), after.total()
+            found *= kinds / (total + kinds)
+            places = torch.tensor(list(after))
+            found[places] += torch.tensor(list(after.values()), dtype=torch.float64) / (total + kinds)
+        return found.log().float()
+
+
+class NgramReader:
+    """The last tokens of every beam, and what the counts make of them."""
+
+    def __init__(self, ngrams: Ngrams, context: Context, vocab: int, device: torch.device) -> None:
+        self._ngrams, self._context, self._vocab, self._device = ngrams, context, vocab, device
+        self._recent: list[list[Tokens]] = []  # lane, beam -> its last tokens
+        self._parents: list[list[int]] | None = None
+
+    peak_slots = 0  # no keys, no values
+
+    def prefill(self, prompts: Sequence[Tokens]) -> None:
+        """Read the lanes' prompts, or their last tokens."""
+        self._recent = [[prompt if self._context is Context.full else prompt[-1:]] for prompt in prompts]
+
+    def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
+        """Read the last tokens of all beams."""
+        keep = self._ngrams.order - 1
+        parents = self._parents or [[0] * tokens.shape[1]] * tokens.shape[0]
+        self._recent = [
+            [(*self._recent[lane][parent], token)[-keep:] if keep else () for parent, token in zip(*beams, strict=True)]
+            for lane, beams in enumerate(zip(parents, tokens.tolist(), strict=True))
+        ]
+
+    def reorder(self, parent: Int[Tensor, "lane beam"]) -> None:
+        """Beam i of a lane now descends from beam parent[i]."""
+        self._parents = parent.tolist()
+
+    def compact(self) -> None:
+        """Nothing is kept that could be dropped."""
+
+    def logits(self) -> Float[Tensor, "lane beam vocab"]:
+        """Log-probabilities; tokens beyond the counted vocabulary are as rare as the rarest."""
+        rows: dict[Tokens, Tensor] = {}
+        for beams in self._recent:
+            for recent in beams:
+                if recent not in rows:
+                    rows[recent] = self._ngrams.log_probs(recent)
+        found = torch.stack([torch.stack([rows[recent] for recent in beams]) for beams in self._recent])
+        missing = self._vocab - found.shape[-1]
+        if missing > 0:
+            found = torch.nn.functional.pad(found, (0, missing), value=float(found.min()))
+        return found.to(self._device)
+
+
+def perplexity(ngrams: Ngrams, text: Sequence[int]) -> float:
+    """The exponential of the mean negative log-probability of a text's tokens."""
+    total = sum(float(ngrams.log_probs(text[:place])[token]) for place, token in enumerate(text))
+    return math.exp(-total / len(text))

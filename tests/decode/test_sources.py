@@ -1,0 +1,161 @@
+"""Amateurs with a forward pass of their own, against full re-computation, and beside each other."""
+
+import math
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from cdeval.config import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.decode.engine import decode_batch
+from cdeval.decode.lanes import Continuation, Lane
+from cdeval.decode.ngrams import Ngrams
+from cdeval.decode.sources import Second
+from cdeval.models.loading import LanguageModel, language_model
+from cdeval.models.truncate import truncate
+from cdeval.models.vocabulary import banned_tokens
+from cdeval.records import Amateur, Setting
+from tests.conftest import VOCAB, build_model
+from tests.decode.oracles import early_exit, setting
+
+PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
+
+
+def run(lm: LanguageModel, how: Setting, seconds: Mapping[Amateur, Second]) -> list[Continuation]:
+    found, _ = decode_batch(lm, [Lane(prompt, how) for prompt in PROMPTS], 4, seconds=seconds)
+    return found
+
+
+@pytest.mark.parametrize("kind", [SearchKind.beam, SearchKind.greedy])
+def test_truncated_writes_the_early_exits_texts(any_tiny: LanguageModel, kind: SearchKind) -> None:
+    """What makes it a price tag: another way to the same logits. A double norm or a wrong block shows here."""
+    shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 16}
+    exits = run(any_tiny, early_exit(2, **shape), {})
+    amateur = Amateur(AmateurKind.truncated, 2)
+    own = run(any_tiny, early_exit(2, amateur=amateur, **shape), {amateur: truncate(any_tiny, 2)})
+    for one, other in zip(exits, own, strict=True):
+        assert other.token_ids == one.token_ids
+        assert other.score == pytest.approx(one.score, abs=1e-3)
+
+
+def test_a_truncated_model_leaves_the_expert_whole(any_tiny: LanguageModel) -> None:
+    ids = torch.tensor([PROMPTS[0]])
+    with torch.inference_mode():
+        before = any_tiny.model(ids).logits
+        small = truncate(any_tiny, 1)
+        assert small.parts.depth == 1
+        assert any_tiny.parts.depth == 4
+        assert torch.equal(any_tiny.model(ids).logits, before)
+
+
+@torch.inference_mode()
+def naive(
+    lm: LanguageModel, other: LanguageModel, prompt: tuple[int, ...], how: Setting
+) -> tuple[tuple[int, ...], float]:
+    """Two full forward passes a beam and step, no cache; the amateur may not see the prompt but its last token."""
+    banned = list(banned_tokens(how.ban, lm.model, lm.tokenizer))
+    hidden = len(prompt) - 1 if how.amateur.context is Context.generated else 0
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    for _ in range(how.max_new_tokens):
+        candidates = []
+        for text, total in beams:
+            ids = (*prompt, *text)
+            log_expert = torch.log_softmax(lm.model(torch.tensor([ids])).logits[0, -1], -1)
+            log_expert[banned] = -math.inf
+            amateur = other.model(torch.tensor([ids[hidden:]])).logits[0, -1]
+            scores = log_expert - how.beta * torch.log_softmax(amateur / how.temperature, -1)
+            scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
+            values, tokens = scores.topk(how.beams)
+            candidates += [
+                ((*text, int(token)), total + float(value))
+                for value, token in zip(values, tokens, strict=True)
+                if value > -math.inf
+            ]
+        beams = sorted(candidates, key=lambda beam: -beam[1])[: how.beams]
+    return beams[0]
+
+
+@pytest.mark.parametrize("context", list(Context))
+@pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama"])
+def test_a_second_model_is_the_naive_one(
+    architecture: str, context: Context, tiny: Callable[[str], LanguageModel], tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """OPT's offset of positions, GPT-2's learned ones: an ignored prefix starts at position 0."""
+    other = language_model(build_model(architecture, seed=1), tokenizer, "amateur")
+    amateur = Amateur(AmateurKind.model, name="amateur", context=context)
+    how = setting(amateur=amateur, temperature=0.5, alpha=0.05)
+    for prompt, found in zip(PROMPTS, run(tiny(architecture), how, {amateur: other}), strict=True):
+        tokens, score = naive(tiny(architecture), other, prompt, how)
+        assert found.token_ids == tokens
+        assert found.score == pytest.approx(score, abs=1e-3)
+
+
+def test_lanes_with_all_kinds_of_amateurs_do_not_feel_each_other(tiny: Callable[[str], LanguageModel]) -> None:
+    """Rows of exits, of sources and of lanes without any are picked apart again, whatever their order."""
+    lm = tiny("llama")
+    truncated = [Amateur(AmateurKind.truncated, 1, context=context) for context in Context]
+    ngram = Amateur(AmateurKind.ngram, order=2)
+    counts = Ngrams([[5, 6, 7, 8, 9, 5, 6, 9], [40, 8, 77, 5]], 2, VOCAB)
+    seconds: dict[Amateur, Second] = {**dict.fromkeys(truncated, truncate(lm, 1)), ngram: counts}
+    settings = [
+        setting(amateur=ngram),
+        early_exit(3, normalizer=Normalizer.candidates),
+        setting(),
+        setting(amateur=truncated[1]),
+        early_exit(1),
+        setting(amateur=truncated[0], normalizer=Normalizer.candidates),
+    ]
+    lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
+    together, _ = decode_batch(lm, lanes, 3, seconds=seconds)
+    for lane, found in zip(lanes, together, strict=True):
+        (alone,), _ = decode_batch(lm, [lane], 0, seconds=seconds)
+        assert found.token_ids == alone.token_ids
+        assert found.score == pytest.approx(alone.score, abs=1e-3)
+    assert len({found.token_ids for found in together[: len(settings)]}) > 3, "the amateurs make no difference"
+
+
+def test_an_ignored_prefix_keeps_the_amateurs_cache_shorter(tiny: Callable[[str], LanguageModel]) -> None:
+    lm, slots = tiny("llama"), {}
+    for context in Context:
+        amateur = Amateur(AmateurKind.truncated, 2, context=context)
+        _, stats = decode_batch(lm, [Lane(PROMPTS[0], setting(amateur=amateur))], 0, seconds={amateur: truncate(lm, 2)})
+        slots[context] = stats.amateur_slots
+    assert slots[Context.full] - slots[Context.generated] == len(PROMPTS[0]) - 1
+
+
+def test_ngrams_by_hand() -> None:
+    """a b a b b: after a always b (2 of 2), after b once a, once b; Witten-Bell leaves t / (c + t) to unigrams."""
+    counts = Ngrams([[0, 1, 0, 1, 1]], 2, 4)
+    unigrams = [3 / 9, 4 / 9, 1 / 9, 1 / 9]
+    assert counts.log_probs([]).exp().tolist() == pytest.approx(unigrams)
+    after_a = [1 / 3 * unigrams[0], 2 / 3 + 1 / 3 * unigrams[1], 1 / 3 * unigrams[2], 1 / 3 * unigrams[3]]
+    assert counts.log_probs([1, 0]).exp().tolist() == pytest.approx(after_a)
+    assert counts.log_probs([2]).exp().tolist() == pytest.approx(unigrams), "an unseen history says nothing"
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 5])
+def test_ngrams_are_distributions(order: int) -> None:
+    torch.manual_seed(0)
+    text = torch.randint(0, 6, (200,)).tolist()
+    counts = Ngrams([text], order, 8)
+    for place in range(12):
+        assert float(counts.log_probs(text[:place]).exp().sum()) == pytest.approx(1.0, abs=1e-5)
+    assert counts.tokens == 200
+
+
+@torch.inference_mode()
+def test_n_grams_contrast_as_their_formula_says(tiny: Callable[[str], LanguageModel]) -> None:
+    lm, amateur = tiny("gpt2"), Amateur(AmateurKind.ngram, order=3)
+    counts = Ngrams([list(range(10, 60)) * 2, [5, 17, 40, 8, 77, 3]], 3, VOCAB)
+    how = setting(amateur=amateur, beams=1, search=SearchKind.greedy, max_new_tokens=8)
+    banned = list(banned_tokens(how.ban, lm.model, lm.tokenizer))
+    for prompt, found in zip(PROMPTS, run(lm, how, {amateur: counts}), strict=True):
+        text = list(prompt)
+        for token in found.token_ids:
+            log_expert = torch.log_softmax(lm.model(torch.tensor([text])).logits[0, -1], -1)
+            log_expert[banned] = -math.inf
+            scores = log_expert - counts.log_probs(text)
+            scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
+            assert int(scores.argmax()) == token
+            text.append(token)

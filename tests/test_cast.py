@@ -1,0 +1,87 @@
+"""The models of a study: who fits whom, and which weights a text depends on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from cdeval.cast import open_cast
+from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, PromptsConfig, PromptSource, RunConfig, SearchConfig
+from cdeval.decode.ngrams import Ngrams
+from cdeval.errors import ModelError, PromptError
+from cdeval.points import amateur_of
+from tests.conftest import build_model, build_tokenizer
+
+TEXTS = [f"The quick brown fox number {i} jumps over the lazy dog and runs into the forest. " * 2 for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def amateur_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTrainedTokenizerFast) -> Path:
+    folder = tmp_path_factory.mktemp("amateur")
+    build_model("gpt2", seed=3).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def plain(tiny_gpt2_folder: Path, tmp_path: Path) -> RunConfig:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("\n".join(f'{{"id": "t{i}", "text": "{text}"}}' for i, text in enumerate(TEXTS)))
+    return RunConfig(
+        expert=ExpertConfig(name=str(tiny_gpt2_folder)),
+        amateur=AmateurConfig(AmateurKind.none),
+        search=SearchConfig(max_new_tokens=4),
+        prompts=PromptsConfig(PromptSource.file, str(prompts), prompt_tokens=4, limit=2),
+    )
+
+
+def test_another_vocabulary_is_refused_with_both_sizes_and_the_first_token_that_differs(
+    plain: RunConfig, amateur_folder: Path, tmp_path: Path
+) -> None:
+    other = build_tokenizer()
+    other.add_tokens(["brand-new"])
+    build_model("gpt2", vocab_size=129).save_pretrained(tmp_path / "other")
+    other.save_pretrained(tmp_path / "other")
+    config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "other")))
+    with pytest.raises(
+        ModelError, match=r"\(127 and 126 tokens; the first that differs is 126, 'brand-new' and None\)"
+    ):
+        open_cast(config)
+    assert open_cast(replace(config, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))).second
+
+
+def test_a_prompt_must_fit_the_amateur_too(
+    plain: RunConfig, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    build_model("gpt2", n_positions=6).save_pretrained(tmp_path / "short")
+    tokenizer.save_pretrained(tmp_path / "short")
+    opened = open_cast(replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "short"))))
+    with pytest.raises(ModelError, match=r"exceed the context of .*short"):
+        opened.prompts()
+
+
+def test_a_texts_identity_holds_the_amateurs_weights(
+    plain: RunConfig, amateur_folder: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """A folder may be trained on under the same name: old texts must not pass for new ones."""
+    config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))
+    opened, amateur = open_cast(config), amateur_of(config.amateur)
+    before = opened.load(opened.prompts())
+    build_model("gpt2", seed=4).save_pretrained(amateur_folder)
+    after = open_cast(config).load(opened.prompts())
+    assert before.identity(amateur) != after.identity(amateur)
+    assert before.identity() == after.identity(), "the control does not depend on the amateur"
+
+
+def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) -> None:
+    config = replace(plain, amateur=AmateurConfig(AmateurKind.ngram, order=2))
+    opened = open_cast(config)
+    prompts = opened.prompts()
+    (counts,) = opened.load(prompts).seconds.values()
+    assert isinstance(counts, Ngrams)
+    rest = [text for i, text in enumerate(TEXTS) if f"t{i}" not in {prompt.id for prompt in prompts.prompts}]
+    assert counts.tokens == sum(len(opened.expert.tokenizer(text)["input_ids"]) for text in rest)
+    everything = replace(config, prompts=replace(config.prompts, limit=None))
+    with pytest.raises(PromptError, match="none is left to learn an amateur from"):
+        open_cast(everything).load(open_cast(everything).prompts())
