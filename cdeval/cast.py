@@ -1,13 +1,16 @@
 """The models of a study: the expert, and what its amateurs are made of. Cheap checks first, weights last."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cdeval.config import AmateurKind, ExpertConfig, RunConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
+from cdeval.exitconfig import Selection, in_blocks, validate_layers
 from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import first_difference
@@ -21,7 +24,7 @@ class Cast:
     """Loaded models, ready to decode."""
 
     expert: LanguageModel
-    seconds: Mapping[Amateur, Second] = field(default_factory=dict)  # what amateurs other than early exits are made of
+    seconds: Mapping[Amateur, Second] = field(default_factory=dict)  # what amateurs are made of, beside the expert
 
     def identity(self, amateur: Amateur | None = None) -> str:
         """What a text depends on beside prompt and setting: the weights that make it, and their number format."""
@@ -29,7 +32,8 @@ class Cast:
         return " ".join(
             f"{model.fingerprint} {str(model.dtype).removeprefix('torch.')}"
             if isinstance(model, LanguageModel)
-            # A truncated expert has the expert's fingerprint; counts are fixed by the texts that were counted.
+            # A truncated expert has the expert's fingerprint; counts are fixed by their texts, a lens by its
+            # translators.
             else model.digest
             for model in models
             if model is not None
@@ -40,9 +44,10 @@ class Cast:
 class OpenedCast:
     """Models whose configurations and tokenizers are known and checked, and whose weights are not read yet."""
 
-    config: RunConfig
+    config: RunConfig  # its layers are numbers of blocks
     expert: OpenedModel
     second: OpenedModel | None  # an amateur that is a model of its own
+    lens: TunedLens | None = None  # of an early exit
 
     def prompts(self) -> PromptSet:
         """The study's prompts.
@@ -59,11 +64,14 @@ class OpenedCast:
     def load(self, prompts: PromptSet) -> Cast:
         """Read the weights, count the n-grams.
 
-        Raises: ModelError: weights cannot be read. PromptError: no texts are left to count.
+        Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
+            count.
         """
         expert, amateur = self.expert.load(), amateur_of(self.config.amateur)
         if amateur.kind is AmateurKind.truncated and amateur.layer is not None:
             return Cast(expert, {amateur: truncate(expert, amateur.layer)})
+        if self.lens is not None:
+            return Cast(expert, {amateur: self.lens.on(expert)})
         if self.second is not None:
             return Cast(expert, {amateur: self.second.load()})
         if amateur.kind is AmateurKind.ngram:
@@ -81,16 +89,40 @@ class OpenedCast:
 def open_cast(config: RunConfig) -> OpenedCast:
     """Find the expert and the amateur, and check that they fit each other.
 
-    Raises: ModelError: a model cannot be opened, the exit layer lies outside the expert, or the vocabularies differ.
+    Raises: ModelError: a model or lens cannot be opened, an exit layer lies outside the expert, or the vocabularies
+        differ.
     """
-    opened, amateur = open_model(config.expert), amateur_of(config.amateur)
-    if amateur.layer is not None:
-        check_depth(opened.config, amateur.layer, opened.name)
-    second = None
+    opened = open_model(config.expert)
+    config = _in_blocks(config, opened)
+    amateur = amateur_of(config.amateur)
+    for layer in amateur.exits:
+        check_depth(opened.config, layer, opened.name)
+    lens = second = None
+    if amateur.lens_file is not None:
+        lens = read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, opened.config.hidden_size)
     if amateur.name is not None:
         second = open_model(ExpertConfig(amateur.name, amateur.revision, config.expert.dtype, config.expert.device))
         _check_vocabulary(opened, second)
-    return OpenedCast(config, opened, second)
+    return OpenedCast(config, opened, second, lens)
+
+
+def _in_blocks(config: RunConfig, expert: OpenedModel) -> RunConfig:
+    """The configuration with the amateur's layers as numbers of the expert's blocks.
+
+    Raises: ModelError: candidates of a choice fall together.
+    """
+    amateur = config.amateur
+    if amateur.kind not in (AmateurKind.early_exit, AmateurKind.truncated):
+        return config
+    depth = expert.config.num_hidden_layers
+    blocks = in_blocks(validate_layers("amateur.layer", amateur.layer), depth)
+    chosen = amateur.kind is AmateurKind.early_exit and amateur.selection is not Selection.fixed
+    if chosen and len(blocks) < 2:
+        raise ModelError(
+            f"amateur.layer={amateur.layer}: in {expert.name} of L={depth} all of these are layer {blocks[0]}, which leaves "
+            f"amateur.selection={amateur.selection.name} no choice. Give layers that lie further apart."
+        )
+    return replace(config, amateur=replace(amateur, layer=blocks if chosen else blocks[0]))
 
 
 def _check_vocabulary(expert: OpenedModel, amateur: OpenedModel) -> None:

@@ -8,11 +8,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from cdeval.errors import ConfigError
+from cdeval.exitconfig import ExitConfig, Selection, validate_exit, validate_layers, validate_no_exit
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
+CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompts
 
 
 class Dtype(Enum):
@@ -169,11 +172,12 @@ class ExpertConfig:
 
 
 @dataclass
-class AmateurConfig:
+class AmateurConfig(ExitConfig):
     """The weak side of the contrast."""
 
     kind: AmateurKind = AmateurKind.early_exit
-    layer: int | None = None  # exit after, or truncated to, this many blocks, 1 <= layer < L
+    # Exit after, or truncated to, this many blocks, 1 <= layer < L, or this fraction of L; a list: candidates.
+    layer: Any = None
     name: str | None = None  # of kind=model: hub id or local folder
     revision: str | None = None  # of kind=model: hub commit, tag or branch
     context: Context = Context.full  # of truncated, model and ngram
@@ -186,7 +190,7 @@ class ContrastConfig:
 
     alpha: float = 0.1  # plausibility: p_expert >= alpha * max p_expert, in (0, 1]
     beta: float = 1.0  # weight of the amateur's log-probability, >= 0
-    temperature: float = 1.0  # of the amateur, > 0
+    temperature: int | float | str = 1.0  # of the amateur, > 0; calibrated: fitted (lenses.temperature)
     temperature_form: TemperatureForm = TemperatureForm.softmax
     normalizer: Normalizer = Normalizer.full
 
@@ -290,12 +294,11 @@ def _finite(value: float) -> bool:
 _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("contrast.alpha", lambda v: 0 < v <= 1, "a number in (0, 1]; 0.1 is the published value"),
     ("contrast.beta", lambda v: _finite(v) and v >= 0, "a number >= 0; 0 is the expert alone"),
-    ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0; 1 leaves the amateur as it is"),
+    ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0, or calibrated; 1 changes nothing"),
     ("search.beams", lambda v: v >= 1, "at least 1"),
     ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
-    ("amateur.layer", lambda v: v >= 1, "at least 1: the number of blocks before the exit"),
     ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
     ("metrics.embedder_tokens", lambda v: v >= 3, "at least 3 (two are special tokens), or null for the model's own"),
     ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
@@ -307,7 +310,7 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("seed", lambda v: v >= 0, "at least 0"),
 )
 
-_AUTOMATIC = {"execution.max_lanes"}  # may be AUTO
+_WORDS = {"execution.max_lanes": AUTO, "contrast.temperature": CALIBRATED}  # what may stand for a number
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -321,6 +324,7 @@ def validate(config: RunConfig) -> RunConfig:
             f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
         )
     _validate_amateur(config.amateur, config.expert)
+    _validate_temperature(config)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
         raise ConfigError(
             "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
@@ -340,7 +344,7 @@ def check_ranges(config: object, settings: Sequence[str]) -> None:
         value: object = config
         for part in name.split("."):
             value = getattr(value, part)
-        if name in _AUTOMATIC and value == AUTO:
+        if name in _WORDS and value == _WORDS[name]:
             continue
         if value is not None and not (isinstance(value, int | float) and holds(value)):
             raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
@@ -352,6 +356,17 @@ def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
         raise ConfigError(
             f"amateur={kind.name} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
         )
+    if kind is AmateurKind.early_exit:
+        validate_exit(amateur, amateur.layer)
+    elif kind is not AmateurKind.none:
+        validate_no_exit(amateur, kind.name)
+    if kind is AmateurKind.truncated:
+        validate_layers("amateur.layer", amateur.layer)
+        if isinstance(amateur.layer, list):
+            raise ConfigError(
+                f"amateur.layer={amateur.layer} with amateur=truncated: a truncated model has one last block; a choice "
+                "among layers needs amateur=early_exit."
+            )
     if kind is AmateurKind.model and amateur.name is None:
         raise ConfigError("amateur=model needs amateur.name: a hub id such as gpt2, or a local model folder.")
     if kind is AmateurKind.model and (amateur.name, amateur.revision) == (expert.name, expert.revision):
@@ -363,6 +378,25 @@ def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
         raise ConfigError(
             "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
             "the same blocks with a forward pass of their own."
+        )
+
+
+def _validate_temperature(config: RunConfig) -> None:
+    """A temperature can be fitted where one layer's distribution is the amateur, in the form that has a likelihood."""
+    amateur, contrast = config.amateur, config.contrast
+    if contrast.temperature != CALIBRATED or amateur.kind is AmateurKind.none:
+        return
+    fixed = amateur.kind is AmateurKind.early_exit and amateur.selection is Selection.fixed
+    if not fixed and amateur.kind is not AmateurKind.truncated:
+        raise ConfigError(
+            f"contrast.temperature=calibrated is fitted to one layer of the expert: amateur={amateur.kind.name} "
+            f"with amateur.selection={amateur.selection.name} has none. Give a number."
+        )
+    if contrast.temperature_form is not TemperatureForm.softmax:
+        raise ConfigError(
+            f"contrast.temperature=calibrated with contrast.temperature_form={contrast.temperature_form.name}: only "
+            "softmax(z / T) is a distribution whose likelihood can be maximised. Give a number, or "
+            "contrast.temperature_form=softmax."
         )
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from cdeval.config import AmateurConfig, AmateurKind, Context, Normalizer, RunConfig, SearchKind, TemperatureForm
+from cdeval.exitconfig import Lens, Selection
 from cdeval.records import Amateur, Prompt, Setting
 
 
@@ -31,7 +32,9 @@ class Point:
     @property
     def folder(self) -> str:
         """Name of its run folder: readable, and never shared by two settings."""
-        readable = self.label.replace("α=", "a").replace("β=", "b").replace("T=", "t").replace("k=", "k")
+        readable = (
+            self.label.replace("α=", "a").replace("β=", "b").replace("T=", "t").replace("k=", "k").replace("λ=", "l")
+        )
         slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
         return f"{slug}-{self.digest[:8]}"
 
@@ -42,12 +45,13 @@ class Point:
 
 
 def setting_of(config: RunConfig) -> Setting:
-    """The setting that the configuration asks for."""
+    """The setting that the configuration asks for; its layers are blocks and its temperature a number by now."""
+    contrasts = config.amateur.kind is not AmateurKind.none
     return Setting(
         amateur=amateur_of(config.amateur),
         alpha=config.contrast.alpha,
         beta=config.contrast.beta,
-        temperature=config.contrast.temperature,
+        temperature=float(config.contrast.temperature) if contrasts else 1.0,
         temperature_form=config.contrast.temperature_form,
         normalizer=config.contrast.normalizer,
         search=config.search.kind,
@@ -58,18 +62,27 @@ def setting_of(config: RunConfig) -> Setting:
 
 
 def amateur_of(config: AmateurConfig) -> Amateur:
-    """The amateur that the configuration asks for, without what its kind does not read."""
+    """The amateur that the configuration asks for, without what its kind does not read; layers are blocks by now."""
     kind = config.kind
-    layered = kind in (AmateurKind.early_exit, AmateurKind.truncated)
+    exits = kind is AmateurKind.early_exit
+    chosen = exits and config.selection is not Selection.fixed
+    confident = chosen and config.selection is Selection.confidence
+    layered = exits or kind is AmateurKind.truncated
     named = kind is AmateurKind.model
     reads_along = kind in (AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
     return Amateur(
         kind=kind,
-        layer=config.layer if layered else None,
+        layer=config.layer if layered and not chosen else None,
         name=config.name if named else None,
         revision=config.revision if named else None,
         context=config.context if reads_along else Context.full,
         order=config.order if kind is AmateurKind.ngram else None,
+        lens=config.lens if exits else Lens.norm,
+        lens_file=config.lens_file if exits else None,
+        selection=config.selection if exits else Selection.fixed,
+        layers=tuple(config.layer) if chosen else (),
+        measure=config.measure if confident else None,
+        threshold=config.threshold if confident else None,
     )
 
 
@@ -115,12 +128,26 @@ def name_of(amateur: Amateur) -> str:
     """An amateur in a few words."""
     name = {
         AmateurKind.none: "no amateur",
-        AmateurKind.early_exit: f"early_exit k={amateur.layer}",
+        AmateurKind.early_exit: f"early_exit {_exit_of(amateur)}",
         AmateurKind.truncated: f"truncated k={amateur.layer}",
         AmateurKind.model: "@".join(filter(None, (Path(amateur.name or "").name, amateur.revision))),
         AmateurKind.ngram: f"{amateur.order}-gram",
     }[amateur.kind]
     return name if amateur.context is Context.full else f"{name} generated context"
+
+
+def _exit_of(amateur: Amateur) -> str:
+    """Which layers, chosen how, seen through which lens; the final norm goes without saying."""
+    layers = ",".join(map(str, amateur.exits))
+    if len(amateur.exits) > 4:
+        layers = f"{amateur.exits[0]}..{amateur.exits[-1]} ({len(amateur.exits)})"
+    by = ""
+    if amateur.selection is Selection.jsd:
+        by = " by jsd"
+    elif amateur.measure is not None:
+        by = f" by {amateur.measure.value} λ={amateur.threshold:g}"
+    lens = "" if amateur.lens is Lens.norm else f" {amateur.lens.value} lens"
+    return f"k={layers}{by}{lens}"
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
@@ -130,7 +157,9 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
 
 def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> Point:
     canonical = setting if setting.amateur.contrasts else expert_alone(setting)
-    digest = _sha256([identity(canonical.amateur), _plain(canonical), prompts_digest(prompts)])
+    # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
+    nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
+    digest = _sha256([identity(canonical.amateur), _plain(nameless), prompts_digest(prompts)])
     return Point(role, canonical, label_of(canonical), digest)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cdeval.config import AmateurKind, Ban, Context, Normalizer, SearchKind, TemperatureForm
+from cdeval.exitconfig import Lens, Measure, Selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +28,33 @@ class Amateur:
     """Who is subtracted; what a kind does not read has its default."""
 
     kind: AmateurKind = AmateurKind.none
-    layer: int | None = None  # blocks before the exit, or of the truncated model
+    layer: int | None = None  # blocks before the exit, or of the truncated model; None where it is chosen
     name: str | None = None  # of a second model
     revision: str | None = None  # of a second model
     context: Context = Context.full  # of an amateur with a forward pass of its own
     order: int | None = None  # of n-grams
+    lens: Lens = Lens.norm  # of an early exit
+    lens_file: str | None = None  # of a tuned lens; its content, not its name, tells texts apart
+    selection: Selection = Selection.fixed  # of an early exit
+    layers: tuple[int, ...] = ()  # candidates of a selection, ascending
+    measure: Measure | None = None  # of selection=confidence
+    threshold: float | None = None  # of selection=confidence, before its decay
 
     @property
     def contrasts(self) -> bool:
         """Whether there is anybody to subtract."""
         return self.kind is not AmateurKind.none
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """The layers that an early exit reads."""
+        return self.layers if self.layer is None else (self.layer,)
+
+    @property
+    def head_rows(self) -> int:
+        """How many rows of the head a beam's early exit takes: one, or one a candidate where those are compared."""
+        by_logits = self.selection is Selection.jsd or self.measure is Measure.softmax
+        return len(self.layers) if by_logits else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,3 +110,15 @@ class Comparison:
     p: float  # of no difference, two-sided; NaN where there is no test
     p_holm: float  # corrected for all comparisons of its family
     detectable: float  # difference that a study of this size finds with 80 % power; NaN where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class LensScore:
+    """What one layer already knows, read through one lens: means over held-out positions."""
+
+    layer: int  # blocks before the exit; the expert's depth for the expert itself
+    lens: str  # norm, raw, tuned; or "expert"
+    nll: float  # of the next token [nats]
+    kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
+    agreement: float  # share of positions where both have the same likeliest token
+    positions: int  # that entered

@@ -8,17 +8,18 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 # A module may import from its own rank (packages: only from itself) and from lower ones.
 RANKS = [
     {"errors"},
+    {"exitconfig"},
     {"config"},
-    {"records", "scoreconfig"},
+    {"records", "scoreconfig", "lensconfig"},
     {"strictjson", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
-    {"cost", "reporting", "raters"},
+    {"cost", "reporting", "raters", "lenses"},
     {"cast"},
     {"study", "benchmark", "scoring"},
     {"cli"},
-    {"run", "bench", "score"},
+    {"run", "bench", "score", "lens"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -57,7 +58,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score"}:
+        if part not in {"cli", "run", "bench", "score", "lens"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

@@ -3,6 +3,8 @@
     token at context T:   2 * (weights of all blocks' matrices)  +  L * 4 * heads * head_width * T
     head, a row:          2 * (weights of the head, and of OPT's projection before it)
     candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's
+    early exit:           a row of the head, or one a candidate layer where their logits are compared; 2 * width^2 more
+                          for each layer read through a tuned lens
 
 The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
 past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
@@ -18,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cdeval.config import AmateurKind, Context, Normalizer
 from cdeval.decode.objective import CANDIDATES
+from cdeval.exitconfig import Lens
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Setting
 
@@ -56,6 +59,7 @@ class TokenFlops:
     head: int  # a row
     head_token: int  # a row and token, without OPT's projection
     projection: int = 0  # OPT's, a row
+    translator: int = 0  # of a tuned lens, a row
 
     def token(self, context: int) -> int:
         """One token through all blocks, attending to `context` slots, itself included."""
@@ -80,6 +84,7 @@ def token_flops(lm: LanguageModel) -> TokenFlops:
         head=2 * _matrix_weights(parts.head) + projection,
         head_token=2 * parts.head_weight.shape[1],
         projection=projection,
+        translator=2 * config.hidden_size**2,
     )
 
 
@@ -96,8 +101,7 @@ def lane_flops(
         own_prompt = prompt_tokens if setting.amateur.context is Context.full else 1
         amateur = _read(second, own_prompt, setting.beams, new_tokens)
     elif setting.amateur.kind is AmateurKind.early_exit:
-        head = costs.candidate_head(CANDIDATES) if setting.normalizer is Normalizer.candidates else costs.head
-        amateur = head * (1 + setting.beams * (new_tokens - 1))
+        amateur = _exit_token(costs, setting) * (1 + setting.beams * (new_tokens - 1))
     prefill = _read(costs, prompt_tokens, setting.beams, 1)
     return LaneFlops(
         expert_prefill=prefill,
@@ -105,6 +109,15 @@ def lane_flops(
         amateur=amateur,
         new_tokens=new_tokens,
     )
+
+
+def _exit_token(costs: TokenFlops, setting: Setting) -> int:
+    """An early exit at one token: a translator a layer read, a row of the head a layer whose logits are needed."""
+    amateur = setting.amateur
+    only_candidates = setting.normalizer is Normalizer.candidates and amateur.head_rows == 1
+    head = costs.candidate_head(CANDIDATES) if only_candidates else costs.head
+    translators = len(amateur.exits) * costs.translator if amateur.lens is Lens.tuned else 0
+    return amateur.head_rows * head + translators
 
 
 def _read(costs: TokenFlops, prompt_tokens: int, beams: int, new_tokens: int) -> int:

@@ -24,7 +24,9 @@ SATURATED_ROWS = {"cpu": 160}
 SATURATED_ROWS_ELSEWHERE = 2048
 
 
-def lanes_at_once(execution: ExecutionConfig, expert: LanguageModel, beams: int, tokens: int) -> int:
+def lanes_at_once(
+    execution: ExecutionConfig, expert: LanguageModel, beams: int, tokens: int, head_rows: int = 1
+) -> int:
     """`execution.max_lanes` where it is a number; otherwise what fits and is worth while, at least 1.
 
     Args:
@@ -32,22 +34,25 @@ def lanes_at_once(execution: ExecutionConfig, expert: LanguageModel, beams: int,
         expert: on its device, weights loaded, so that they are no longer part of the free memory.
         beams: of a lane.
         tokens: of prompt and continuation together.
+        head_rows: of a beam's amateur.
     """
     if execution.max_lanes != AUTO:
         return int(execution.max_lanes)
     worth = SATURATED_ROWS.get(expert.device.type, SATURATED_ROWS_ELSEWHERE) // beams
-    fitting = int(SHARE * free_bytes(expert.device)) // lane_bytes(expert, beams, tokens, execution.compact_every)
+    lane = lane_bytes(expert, beams, tokens, execution.compact_every, head_rows)
+    fitting = int(SHARE * free_bytes(expert.device)) // lane
     return max(1, min(worth, fitting))
 
 
-def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: int) -> int:
+def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: int, head_rows: int = 1) -> int:
     """What one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots."""
     live = int(LIVE * tokens) + beams * compact_every if compact_every else beams * tokens
     slots = live + GROWTH
     vocab = expert.parts.head_weight.shape[0]
     item = expert.dtype.itemsize
-    # Twice the logits in the weights' format, and about four float32 tensors of the vocabulary while scores are made.
-    logits = beams * vocab * (2 * item + 4 * 4)
+    # The expert's and the amateur's logits in the weights' format, and about four float32 tensors of the vocabulary
+    # while scores are made.
+    logits = beams * vocab * ((1 + head_rows) * item + 4 * 4)
     return slots * (slot_bytes(expert) + beams * item) + logits
 
 

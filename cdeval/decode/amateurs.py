@@ -1,6 +1,6 @@
 """The weak side of the contrast, for all lanes of a forward pass.
 
-An early exit needs no model of its own: the expert's forward pass leaves the output of block k behind (`models.exits`),
+An early exit needs no model of its own (`decode.exits`): the expert's forward pass leaves the output of block k behind,
 and the expert's final norm and head turn it into logits, in one product with the expert's own rows. Any other amateur
 reads the beams' tokens itself (`decode.sources`). Lanes may have different amateurs, or none.
 """
@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config import AmateurKind, Normalizer
+from cdeval.decode.exits import Exits
 from cdeval.decode.objective import Knobs, contrast, knobs
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
@@ -22,41 +23,37 @@ class Amateurs:
     """The amateurs of a batch's lanes.
 
     The lanes that have one are the *contrasted* ones. Their rows, wherever rows of amateurs appear: those with an early
-    exit in the order of the lanes, then source by source.
+    exit in the order of `Exits.lanes`, then source by source.
     """
 
     def __init__(self, settings: Sequence[Setting], expert: LanguageModel, seconds: Mapping[Amateur, Second]) -> None:
-        """Raises: KeyError: a setting's amateur needs a second model, and `seconds` has none for it."""
-        device, self._parts = expert.device, expert.parts
-        exits = [i for i, setting in enumerate(settings) if setting.amateur.kind is AmateurKind.early_exit]
-        own = [i for i, setting in enumerate(settings) if setting.amateur.contrasts and i not in set(exits)]
+        """Raises: KeyError: a setting's amateur needs a second model or a lens, and `seconds` has none for it."""
+        device = expert.device
+        self._lanes = len(settings)
+        self._exits = Exits(settings, expert, seconds)
+        exits = set(self._exits.lanes)
+        own = [i for i, setting in enumerate(settings) if setting.amateur.contrasts and i not in exits]
         by_source = {settings[i].amateur: [j for j in own if settings[j].amateur == settings[i].amateur] for i in own}
-        self._contrasted = [*exits, *(lane for lanes in by_source.values() for lane in lanes)]
-        self._all_exit = len(exits) == len(settings)
-        self._exit_lanes = _index(exits, device)
-        # Exit layer -> its rows among those with an early exit.
-        layers = [settings[lane].amateur.layer for lane in exits]
-        self._rows_of = {
-            layer: _index([row for row, other in enumerate(layers) if other == layer], device)
-            for layer in dict.fromkeys(layers)
-            if layer is not None
-        }
+        self._contrasted = [*self._exits.lanes, *(lane for lanes in by_source.values() for lane in lanes)]
         beams = settings[0].beams
         self._sources: list[tuple[Source, list[int], Int[Tensor, " lane"]]] = [
             (open_source(amateur, seconds[amateur], expert, beams), lanes, _index(lanes, device))
             for amateur, lanes in by_source.items()
         ]
         self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
+        self._device = device
         #: Whether only the plausible tokens' logits are ever needed, and all of them come from the expert's head.
         self.only_candidates = bool(exits) and all(
-            settings[lane].amateur.kind is AmateurKind.early_exit and settings[lane].normalizer is Normalizer.candidates
+            settings[lane].amateur.kind is AmateurKind.early_exit
+            and settings[lane].amateur.head_rows == 1
+            and settings[lane].normalizer is Normalizer.candidates
             for lane in self._contrasted
         )
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """Exit layers in use, to be tapped in the expert."""
-        return tuple(self._rows_of)
+        """Layers in use, to be tapped in the expert."""
+        return self._exits.layers
 
     @property
     def any(self) -> bool:
@@ -89,22 +86,17 @@ class Amateurs:
             source.compact()
 
     def exit_rows(
-        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]]
-    ) -> list[Float[Tensor, "exit beam head_width"]]:
-        """What the expert's head shall read beside the expert's own rows: one tensor, or none without early exits."""
-        if not self._rows_of:
-            return []
-        if len(self._rows_of) == 1:
-            (hidden,) = (tapped[layer] for layer in self._rows_of)
-            return [self._parts.finish(hidden if self._all_exit else hidden[self._exit_lanes])]
-        first = tapped[next(iter(self._rows_of))]
-        mixed = first.new_empty(len(self._exit_lanes), *first.shape[1:])
-        for layer, rows in self._rows_of.items():
-            mixed[rows] = tapped[layer][self._exit_lanes[rows]]
-        return [self._parts.finish(mixed)]
+        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: int
+    ) -> list[Float[Tensor, "row beam head_width"]]:
+        """What the expert's head shall read beside the expert's own rows: one tensor, or none without early exits.
 
-    def logits(self, of_exits: Float[Tensor, "exit beam vocab"]) -> Float[Tensor, "contrasted beam vocab"]:
-        """The logits of all contrasted lanes, those with an early exit given."""
+        `step` counts the tokens of the continuation so far.
+        """
+        return self._exits.rows(tapped, step)
+
+    def logits(self, of_head: Float[Tensor, "row beam vocab"], step: int) -> Float[Tensor, "contrasted beam vocab"]:
+        """The logits of all contrasted lanes, from the head's: those of all lanes' expert, then of the exit rows."""
+        of_exits = self._exits.logits(of_head[self._lanes :], of_head[: self._lanes], step)
         if not self._sources:
             return of_exits
         return torch.cat([of_exits, *(source.logits().to(of_exits.dtype) for source, _, _ in self._sources)])
@@ -114,7 +106,7 @@ class Amateurs:
         inside = [row for row, lane in enumerate(self._contrasted) if lanes.start <= lane < lanes.stop]
         in_order = inside == list(range(inside[0], inside[-1] + 1)) if inside else True
         local = [self._contrasted[row] - lanes.start for row in inside]
-        device = self._exit_lanes.device
+        device = self._device
         rows = slice(inside[0], inside[-1] + 1) if inside and in_order else _index(inside, device)
         return AmateurPart(
             rows=rows,

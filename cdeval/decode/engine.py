@@ -124,14 +124,14 @@ class _Run:
         """Read the prompts, choose the first tokens."""
         hidden, sources = self._reader.prefill(prompts)
         # The exits first: an amateur that shares the expert's blocks passes through the same taps.
-        exit_rows = self._amateurs.exit_rows({layer: out[sources, -1:] for layer, out in self._tapped.items()})
+        exit_rows = self._amateurs.exit_rows({layer: out[sources, -1:] for layer, out in self._tapped.items()}, step=0)
         self._amateurs.prefill(prompts)
         self._advance(hidden, exit_rows)
 
     def step(self) -> None:
         """Read the last tokens of all beams, choose the next ones."""
         hidden = self._reader.read(self.tokens[-1])
-        exit_rows = self._amateurs.exit_rows(self._tapped)
+        exit_rows = self._amateurs.exit_rows(self._tapped, len(self.tokens))
         self._amateurs.read(self.tokens[-1])
         self._advance(hidden, exit_rows)
 
@@ -141,11 +141,11 @@ class _Run:
         self._amateurs.compact()
 
     def _advance(
-        self, hidden: Float[Tensor, "lane beam head_width"], exit_rows: list[Float[Tensor, "exit beam head_width"]]
+        self, hidden: Float[Tensor, "lane beam head_width"], exit_rows: list[Float[Tensor, "row beam head_width"]]
     ) -> None:
         lanes = hidden.shape[0]
         logits = self._expert.parts.logits(hidden if self._candidate_head else torch.cat([hidden, *exit_rows]))
-        amateur_rows = exit_rows[0] if self._candidate_head else self._amateurs.logits(logits[lanes:])
+        amateur_rows = exit_rows[0] if self._candidate_head else self._amateurs.logits(logits, len(self.tokens))
         found = [
             self._choose(logits[:lanes][part], amateur_rows[amateur.rows], self._totals[part], amateur)
             for part, amateur in self._parts

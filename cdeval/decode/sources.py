@@ -10,10 +10,11 @@ from torch import Tensor
 from cdeval.config import Context
 from cdeval.decode.ngrams import NgramReader, Ngrams
 from cdeval.decode.reader import Reader
+from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Amateur
 
-Second: TypeAlias = LanguageModel | Ngrams  # what a lane's amateur is made of, beside the expert
+Second: TypeAlias = LanguageModel | Ngrams | TunedLens  # what a lane's amateur is made of, beside the expert
 
 
 @runtime_checkable
@@ -41,11 +42,13 @@ class Source(Protocol):
 
 
 def open_source(amateur: Amateur, second: Second, expert: LanguageModel, beams: int) -> Source:
-    """A fresh state for one batch."""
+    """A fresh state for one batch. Raises: TypeError: `second` reads no tokens."""
     vocab = expert.parts.head_weight.shape[0]
     if isinstance(second, Ngrams):
         return NgramReader(second, amateur.context, vocab, expert.device)
-    return SecondModel(second, amateur.context, vocab, beams)
+    if isinstance(second, LanguageModel):
+        return SecondModel(second, amateur.context, vocab, beams)
+    raise TypeError(f"{type(second).__name__} reads no tokens")
 
 
 def own_prompt(prompt: tuple[int, ...], context: Context) -> tuple[int, ...]:

@@ -69,8 +69,17 @@ class Parts:
 
     def finish(self, block_output: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows head_width"]:
         """A block's raw output as the head expects it: final norm, exactly once, then OPT's projection."""
-        normed = block_output if self.norm is None else self.norm(block_output)
-        return normed if self.project_out is None else self.project_out(normed)
+        return self.projected(self.normed(block_output))
+
+    def normed(self, block_output: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """After the final norm; as it was where the architecture has none."""
+        normed: Tensor = block_output if self.norm is None else self.norm(block_output)
+        return normed
+
+    def projected(self, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows head_width"]:
+        """As wide as the head's rows, which is what OPT's projection is for."""
+        projected: Tensor = hidden if self.project_out is None else self.project_out(hidden)
+        return projected
 
     def logits(self, finished: Float[Tensor, "*rows head_width"]) -> Float[Tensor, "*rows vocab"]:
         """The head, with the soft cap where the architecture has one."""

@@ -1,0 +1,133 @@
+"""Which early exit is the amateur, and through which lens: the part of the amateur's schema that others lack.
+
+Layers are whole numbers of blocks, or fractions of the depth, which become whole ones as soon as the expert is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from cdeval.errors import ConfigError
+
+
+class Lens(Enum):
+    """How a block's output becomes logits.
+
+    norm: the expert's final norm, then its head (the logit lens). raw: the head alone (DoLa, Chuang et al. 2023).
+    tuned: a trained affine translator, then final norm and head (Belrose et al. 2023).
+    """
+
+    norm = "norm"
+    raw = "raw"
+    tuned = "tuned"
+
+
+class Selection(Enum):
+    """Which of the candidate layers is the amateur (`cdeval.decode.selection`).
+
+    fixed: there is one. jsd: for every token the one furthest from the expert (DoLa, Chuang et al. 2023). confidence:
+    for every token the first one that is sure enough (CALM, Schuster et al. 2022).
+    """
+
+    fixed = "fixed"
+    jsd = "jsd"
+    confidence = "confidence"
+
+
+class Measure(Enum):
+    """What confidence is.
+
+    softmax: the gap between the two largest probabilities. saturation: the cosine between the outputs of the block and
+    of the one before it.
+    """
+
+    softmax = "softmax"
+    saturation = "saturation"
+
+
+@dataclass(kw_only=True)
+class ExitConfig:
+    """What only amateur=early_exit reads, beside the layer."""
+
+    lens: Lens = Lens.norm
+    lens_file: str | None = None  # of lens=tuned, as `python -m cdeval.lens train=true` writes it
+    selection: Selection = Selection.fixed
+    measure: Measure = Measure.softmax  # of selection=confidence
+    threshold: float = 0.5  # of selection=confidence: lambda, in [0, 1]; decays along the text as published
+
+
+_LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"
+
+
+def validate_layers(setting: str, given: object) -> list[int | float]:
+    """The layers of a setting that is one layer or a list of them.
+
+    Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth.
+    """
+    layers = list(given) if isinstance(given, list | tuple) else [given]
+    for layer in layers:
+        whole = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
+        if not whole and not (isinstance(layer, float) and 0 < layer < 1):
+            raise ConfigError(f"{setting}={_shown(given)} is out of range: expected {_LAYER}.")
+    return layers
+
+
+def in_blocks(layers: Sequence[int | float], depth: int) -> list[int]:
+    """Fractions of the depth L as blocks, rounded and kept within 1 and L - 1; ascending, each once.
+
+    >>> in_blocks([0.8, 24, 0.01, 0.99], 30)
+    [1, 24, 29]
+    """
+    blocks = {layer if isinstance(layer, int) else min(max(round(layer * depth), 1), depth - 1) for layer in layers}
+    return sorted(blocks)
+
+
+def validate_exit(config: ExitConfig, layer: object) -> None:
+    """Check the settings of an early exit.
+
+    Raises: ConfigError: a layer is no layer; a choice without candidates, or candidates without a choice; no lens file.
+    """
+    layers = validate_layers("amateur.layer", layer)
+    if config.selection is Selection.fixed and isinstance(layer, list):
+        each = ",".join(map(str, layers))
+        raise ConfigError(
+            f"amateur.layer={_shown(layer)} with amateur.selection=fixed: one study has one fixed exit. For a study a "
+            f"layer: --multirun amateur.layer={each}; for a choice at every token: amateur.selection=jsd or confidence."
+        )
+    if config.selection is not Selection.fixed and len(layers) < 2:
+        raise ConfigError(
+            f"amateur.selection={config.selection.name} chooses among layers, and amateur.layer={_shown(layer)} leaves "
+            "no choice: give at least two, as amateur.layer=[20,24,28]."
+        )
+    if not 0 <= config.threshold <= 1:
+        raise ConfigError(f"amateur.threshold={config.threshold} is out of range: expected a number in [0, 1].")
+    if config.lens is Lens.tuned and config.lens_file is None:
+        raise ConfigError(
+            "amateur.lens=tuned needs amateur.lens_file: the file that `python -m cdeval.lens train=true` writes."
+        )
+    if config.lens is not Lens.tuned and config.lens_file is not None:
+        raise ConfigError(
+            f"amateur.lens_file={config.lens_file} is not read with amateur.lens={config.lens.name}: add "
+            "amateur.lens=tuned, or leave the file out."
+        )
+
+
+def validate_no_exit(config: ExitConfig, kind: str) -> None:
+    """An amateur of another kind reads none of these settings.
+
+    Raises: ConfigError: one of them is set all the same.
+    """
+    plain = ExitConfig()
+    for name in ("lens", "lens_file", "selection"):
+        given = getattr(config, name)
+        if given != getattr(plain, name):
+            shown = given.name if isinstance(given, Enum) else given
+            raise ConfigError(
+                f"amateur.{name}={shown} is a setting of amateur=early_exit; amateur={kind} has its own way from its "
+                "last block to logits. Leave it out."
+            )
+
+
+def _shown(layer: object) -> str:
+    """As it is typed."""
+    return f"[{','.join(map(str, layer))}]" if isinstance(layer, list | tuple) else str(layer)

@@ -1,0 +1,83 @@
+"""The schema of `conf/lens.yaml`: which lenses are measured, and how a tuned one is trained."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdeval.config import ExpertConfig, PromptsConfig, Split, check_ranges
+from cdeval.errors import ConfigError
+from cdeval.exitconfig import Lens, validate_layers
+
+
+@dataclass
+class FitConfig:
+    """How the translators are trained: Adam on windows of the training texts."""
+
+    steps: int = 250
+    windows: int = 2  # of a step, read by the expert in one pass
+    window_tokens: int = 256
+    positions: int = 256  # of a step's windows, drawn at random: each costs a row of the head, twice a layer
+    learning_rate: float = 1e-3  # at its highest
+    warm_up: float = 0.1  # share of the steps in which it rises from 0; then it falls to 0, both linearly
+
+
+@dataclass
+class LensRun:
+    """The root of `conf/lens.yaml`."""
+
+    train: bool = False  # fit a tuned lens before measuring it
+    layers: Any = None  # one or a list, in blocks or fractions of the depth; null: all that can be exits
+    lenses: list[Lens] = field(default_factory=lambda: [Lens.norm, Lens.raw])  # measured beside the tuned one
+    lens_file: str | None = None  # a tuned lens to be measured
+    positions: int = 4096  # of held-out text that are measured
+    text_tokens: int = 256  # of each held-out text, from its beginning
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)  # source; training texts are those of its split
+    fit: FitConfig = field(default_factory=FitConfig)
+    runs: str = "runs"  # results go to <runs>/lens/
+    out: str | None = None  # the file to be written instead: a lens with train=true, otherwise its scores
+    seed: int = 0  # of windows and positions
+
+
+_COUNTS = ("fit.steps", "fit.windows", "fit.window_tokens", "fit.positions", "positions", "text_tokens")
+
+
+def validate_lens(config: LensRun) -> LensRun:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    check_ranges(config, ("seed",))
+    if config.layers is not None:
+        validate_layers("layers", config.layers)
+    for name in _COUNTS:
+        group, _, key = name.rpartition(".")
+        value = getattr(getattr(config, group) if group else config, key)
+        least = 2 if key.endswith("_tokens") else 1
+        if value < least:
+            raise ConfigError(f"{name}={value} is out of range: expected at least {least}.")
+    if config.fit.positions > config.fit.windows * config.fit.window_tokens:
+        raise ConfigError(
+            f"fit.positions={config.fit.positions} is more than a step reads: fit.windows={config.fit.windows} windows of "
+            f"fit.window_tokens={config.fit.window_tokens} tokens. Lower it, or read more."
+        )
+    if not 0 < config.fit.learning_rate < 1:
+        raise ConfigError(f"fit.learning_rate={config.fit.learning_rate} is out of range: expected a number in (0, 1).")
+    if not 0 <= config.fit.warm_up <= 1:
+        raise ConfigError(f"fit.warm_up={config.fit.warm_up} is out of range: expected a share of the steps in [0, 1].")
+    if config.prompts.split is Split.all:
+        raise ConfigError(
+            "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."
+        )
+    if Lens.tuned in config.lenses:
+        raise ConfigError("lenses=[tuned] is what train=true or lens_file= adds: expected some of norm and raw, or [].")
+    if config.train and config.lens_file is not None:
+        raise ConfigError(
+            f"lens_file={config.lens_file} with train=true: it would not be read. Name the file to write by out=."
+        )
+    if not config.train and not config.lenses and config.lens_file is None:
+        raise ConfigError("lenses=[] measures nothing: expected norm or raw, lens_file=, or train=true.")
+    if config.out is not None:
+        suffix = ".safetensors" if config.train else ".json"
+        if not config.out.endswith(suffix):
+            raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")
+    return config

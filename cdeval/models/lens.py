@@ -1,0 +1,150 @@
+r"""How a block's output becomes what the head reads: the lenses, and the file of the trained one.
+
+    norm    norm(h)                     the logit lens
+    raw     h                           DoLa (Chuang et al. 2023)
+    tuned   norm(h + A_k h + b_k)       Belrose et al. 2023, "Eliciting Latent Predictions from Transformers with the
+                                        Tuned Lens", section 3: one affine translator a layer
+
+all three then through OPT's projection, where there is one, and the head. Translators are float32 whatever the expert
+is.
+
+A lens is a safetensors file: `layer.<k>.matrix` [width, width] and `layer.<k>.bias` [width] for each layer, and in its
+metadata which expert it was trained for. It fits no other one, nor the same one in another number format.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from cdeval.errors import ModelError
+from cdeval.exitconfig import Lens
+from cdeval.models.anatomy import Parts
+from cdeval.models.loading import LanguageModel
+
+FORMAT = "cdeval tuned lens 1"
+_TRAIN = "python -m cdeval.lens train=true"
+
+
+class Translator(NamedTuple):
+    """What is added to a block's output: A h + b."""
+
+    matrix: Float[Tensor, "width width"]
+    bias: Float[Tensor, " width"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TunedLens:
+    """The translators of some layers."""
+
+    translators: Mapping[int, Translator]  # by layer
+    facts: Mapping[str, str]  # which expert, which texts, how trained: the file's metadata
+    digest: str  # SHA-256 of the translators, whatever the metadata say
+
+    def translate(self, layer: int, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        """The output of block `layer` as the last block would put it, in its own number format."""
+        return translated(self.translators[layer], hidden)
+
+    def on(self, expert: LanguageModel) -> "TunedLens":
+        """The same beside the expert that it was trained for.
+
+        Raises: ModelError: it was trained for another one.
+        """
+        if self.facts.get("fingerprint") != expert.fingerprint:
+            raise ModelError(
+                f"the lens was trained for {self.facts.get('expert')} in {self.facts.get('dtype')}, and not for "
+                f"{expert.name} in {dtype_name(expert)} with these weights: train one for it with `{_TRAIN}` and the same "
+                "expert settings."
+            )
+        here = {
+            layer: Translator(*(part.to(expert.device) for part in translator))
+            for layer, translator in self.translators.items()
+        }
+        return TunedLens(here, self.facts, self.digest)
+
+
+def translated(translator: Translator, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+    """The sum h + A h + b in float32, back in the number format of h."""
+    wide = hidden.float()
+    return (wide + torch.nn.functional.linear(wide, translator.matrix, translator.bias)).to(hidden.dtype)
+
+
+def seen_through(
+    lens: Lens, parts: Parts, hidden: Float[Tensor, "*rows width"], translator: Translator | None = None
+) -> Float[Tensor, "*rows head_width"]:
+    """A block's output as the head reads it. `translator` is that of a tuned lens."""
+    if lens is Lens.raw:
+        return parts.projected(hidden)
+    return parts.finish(hidden if translator is None else translated(translator, hidden))
+
+
+def dtype_name(expert: LanguageModel) -> str:
+    """The number format without torch's name."""
+    return str(expert.dtype).removeprefix("torch.")
+
+
+def tuned_lens(translators: Mapping[int, Translator], facts: Mapping[str, str]) -> TunedLens:
+    """A lens of these translators, with its digest."""
+    sha = hashlib.sha256()
+    for layer, translator in sorted(translators.items()):
+        for part in translator:
+            sha.update(f"{layer}{tuple(part.shape)}".encode())
+            sha.update(part.detach().float().cpu().contiguous().numpy().tobytes())
+    return TunedLens(translators, facts, sha.hexdigest())
+
+
+def to_bytes(lens: TunedLens) -> bytes:
+    """The file of a lens."""
+    tensors = {
+        f"layer.{layer}.{name}": part.detach().float().cpu().contiguous()
+        for layer, translator in lens.translators.items()
+        for name, part in translator._asdict().items()
+    }
+    written: bytes = save(tensors, {**lens.facts, "format": FORMAT})
+    return written
+
+
+def read_lens(path: Path, layers: Sequence[int] | None, width: int) -> TunedLens:
+    """The translators of some layers; of all that are there where `layers` is None.
+
+    Raises: ModelError: no such file, not a lens, of another width, or without one of the layers.
+    """
+    if not path.is_file():
+        raise ModelError(f"lens_file={path} is not a file: train a lens with `{_TRAIN}`, which says where it is.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts, names = file.metadata() or {}, set(file.keys())
+            if facts.get("format") != FORMAT:
+                raise ModelError(f"{path} is no lens of cdeval ('{FORMAT}'): train one with `{_TRAIN}`.")
+            there = sorted({int(name.split(".")[1]) for name in names})
+            missing = sorted(set(layers or ()) - set(there))
+            if missing:
+                raise ModelError(
+                    f"{path} has no translator for layer {', '.join(map(str, missing))}; it has {_listed(there)}. "
+                    f"Train one with `{_TRAIN} layers=[{','.join(map(str, sorted({*there, *missing})))}]`."
+                )
+            translators = {
+                layer: Translator(file.get_tensor(f"layer.{layer}.matrix"), file.get_tensor(f"layer.{layer}.bias"))
+                for layer in layers or there
+            }
+    except (SafetensorError, OSError, ValueError, IndexError) as error:
+        raise ModelError(f"{path} cannot be read as a lens: {error}. Train one with `{_TRAIN}`.") from error
+    for layer, translator in translators.items():
+        shapes = [tuple(part.shape) for part in translator]
+        if shapes != [(width, width), (width,)]:
+            raise ModelError(
+                f"{path}, layer {layer}: shapes {shapes} do not fit the expert, whose blocks are {width} wide. "
+                f"Train a lens for it with `{_TRAIN}`."
+            )
+    return tuned_lens(translators, facts)
+
+
+def _listed(layers: Sequence[int]) -> str:
+    return ", ".join(map(str, layers)) or "none"
