@@ -119,8 +119,8 @@ def _in_blocks(config: RunConfig, expert: OpenedModel) -> RunConfig:
     chosen = amateur.kind is AmateurKind.early_exit and amateur.selection is not Selection.fixed
     if chosen and len(blocks) < 2:
         raise ModelError(
-            f"amateur.layer={amateur.layer}: in {expert.name} of L={depth} all of these are layer {blocks[0]}, which leaves "
-            f"amateur.selection={amateur.selection.name} no choice. Give layers that lie further apart."
+            f"amateur.layer={amateur.layer}: in {expert.name}, L={depth}, all of these are layer {blocks[0]}, which "
+            f"leaves amateur.selection={amateur.selection.name} no choice. Give layers that lie further apart."
         )
     return replace(config, amateur=replace(amateur, layer=blocks if chosen else blocks[0]))
 

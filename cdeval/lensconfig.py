@@ -55,19 +55,28 @@ def validate_lens(config: LensRun) -> LensRun:
         least = 2 if key.endswith("_tokens") else 1
         if value < least:
             raise ConfigError(f"{name}={value} is out of range: expected at least {least}.")
-    if config.fit.positions > config.fit.windows * config.fit.window_tokens:
-        raise ConfigError(
-            f"fit.positions={config.fit.positions} is more than a step reads: fit.windows={config.fit.windows} windows of "
-            f"fit.window_tokens={config.fit.window_tokens} tokens. Lower it, or read more."
-        )
-    if not 0 < config.fit.learning_rate < 1:
-        raise ConfigError(f"fit.learning_rate={config.fit.learning_rate} is out of range: expected a number in (0, 1).")
-    if not 0 <= config.fit.warm_up <= 1:
-        raise ConfigError(f"fit.warm_up={config.fit.warm_up} is out of range: expected a share of the steps in [0, 1].")
     if config.prompts.split is Split.all:
         raise ConfigError(
             "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."
         )
+    _validate_fit(config.fit)
+    _validate_files(config)
+    return config
+
+
+def _validate_fit(fit: FitConfig) -> None:
+    if fit.positions > fit.windows * fit.window_tokens:
+        raise ConfigError(
+            f"fit.positions={fit.positions} is more than a step reads: fit.windows={fit.windows} windows of "
+            f"fit.window_tokens={fit.window_tokens} tokens. Lower it, or read more."
+        )
+    if not 0 < fit.learning_rate < 1:
+        raise ConfigError(f"fit.learning_rate={fit.learning_rate} is out of range: expected a number in (0, 1).")
+    if not 0 <= fit.warm_up <= 1:
+        raise ConfigError(f"fit.warm_up={fit.warm_up} is out of range: expected a share of the steps in [0, 1].")
+
+
+def _validate_files(config: LensRun) -> None:
     if Lens.tuned in config.lenses:
         raise ConfigError("lenses=[tuned] is what train=true or lens_file= adds: expected some of norm and raw, or [].")
     if config.train and config.lens_file is not None:
@@ -76,8 +85,6 @@ def validate_lens(config: LensRun) -> LensRun:
         )
     if not config.train and not config.lenses and config.lens_file is None:
         raise ConfigError("lenses=[] measures nothing: expected norm or raw, lens_file=, or train=true.")
-    if config.out is not None:
-        suffix = ".safetensors" if config.train else ".json"
-        if not config.out.endswith(suffix):
-            raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")
-    return config
+    suffix = ".safetensors" if config.train else ".json"
+    if config.out is not None and not config.out.endswith(suffix):
+        raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")

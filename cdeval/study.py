@@ -19,10 +19,12 @@ from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.lenses.temperature import Calibration, with_temperature
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.models.lens import TunedLens, dtype_name
 from cdeval.models.loading import LanguageModel
-from cdeval.points import Point, Role, plan_points, prompts_digest
+from cdeval.points import Point, Role, amateur_of, plan_points, prompts_digest
 from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation, Prompt
@@ -64,12 +66,13 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
     say(prompts.describe())
     cast = opened.load(prompts)
     expert = cast.expert
-    config = _with_room(config, expert, prompts)
-    say(f"expert {expert.name}: {expert.parts.depth} blocks, {_dtype_name(expert)} on {expert.device}")
+    config = _with_room(opened.config, expert, prompts)
+    config, fitted = with_temperature(config, expert, cast.seconds, [prompt.id for prompt in prompts.prompts], say)
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {dtype_name(expert)} on {expert.device}")
     points = plan_points(config, cast.identity, prompts.prompts)
     root = Path(config.runs) / config.study
     with _open_folders(points, root) as folders:
-        _write_inputs(folders, config, plain_config, expert, prompts.prompts)
+        _write_inputs(folders, plain_config, _facts(config, cast, fitted), prompts.prompts)
         texts = _texts(cast, config, prompts.prompts, folders, say)
         say("scoring")
         scored = _scored(expert, config, texts, root)
@@ -92,7 +95,8 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
 def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:
     """The configuration with a number for `execution.max_lanes`."""
     longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + config.search.max_new_tokens
-    lanes = lanes_at_once(config.execution, expert, config.search.beams, longest)
+    rows = amateur_of(config.amateur).head_rows
+    lanes = lanes_at_once(config.execution, expert, config.search.beams, longest, rows)
     return replace(config, execution=replace(config.execution, max_lanes=lanes))
 
 
@@ -102,23 +106,30 @@ def _open_folders(points: Sequence[Point], root: Path) -> Iterator[dict[Point, R
         yield {point: stack.enter_context(RunFolder(root / point.folder)) for point in points}
 
 
-def _write_inputs(
-    folders: Mapping[Point, RunFolder],
-    config: RunConfig,
-    plain_config: Mapping[str, object],
-    expert: LanguageModel,
-    prompts: Sequence[Prompt],
-) -> None:
-    """What was asked for and what it ran on, before the first token."""
-    facts = {
+def _facts(config: RunConfig, cast: Cast, fitted: Calibration | None) -> dict[str, object]:
+    """What the texts are made by."""
+    expert = cast.expert
+    lens = next((second for second in cast.seconds.values() if isinstance(second, TunedLens)), None)
+    return {
         "expert": expert.name,
         "revision": expert.revision,
         "fingerprint": expert.fingerprint,
         "architecture": expert.model.config.model_type,
-        "dtype": _dtype_name(expert),
+        "dtype": dtype_name(expert),
         "device": str(expert.device),
         "max_lanes": config.execution.max_lanes,
+        "lens": {"digest": lens.digest, **lens.facts} if lens else None,
+        "temperature": fitted,
     }
+
+
+def _write_inputs(
+    folders: Mapping[Point, RunFolder],
+    plain_config: Mapping[str, object],
+    facts: Mapping[str, object],
+    prompts: Sequence[Prompt],
+) -> None:
+    """What was asked for and what it ran on, before the first token."""
     record = provenance(facts, prompts_digest(prompts))
     for point, folder in folders.items():
         settings = {**plain_config, "point": point.facts()}
@@ -257,7 +268,3 @@ def _tracked(
         for point in texts
     )
     return [problem for problem in problems if problem is not None]
-
-
-def _dtype_name(expert: LanguageModel) -> str:
-    return str(expert.dtype).removeprefix("torch.")

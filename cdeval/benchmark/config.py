@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cdeval.config import (
+    CALIBRATED,
     AmateurConfig,
     AmateurKind,
     ContrastConfig,
@@ -15,6 +16,7 @@ from cdeval.config import (
     validate,
 )
 from cdeval.errors import ConfigError
+from cdeval.exitconfig import Lens, Selection
 
 
 class GroupName(Enum):
@@ -113,6 +115,12 @@ def validate_bench(config: BenchRun) -> BenchRun:
     if config.amateur.kind is not AmateurKind.early_exit:
         raise ConfigError(
             f"amateur={config.amateur.kind.name}: the bench times a contrast, and needs amateur=early_exit."
+        )
+    plain = config.amateur.lens is Lens.norm and config.amateur.selection is Selection.fixed
+    if not plain or not isinstance(config.amateur.layer, int) or config.contrast.temperature == CALIBRATED:
+        raise ConfigError(
+            "the bench times one exit layer through the final norm at one temperature: give amateur.layer as a number of "
+            "blocks, contrast.temperature as a number, and leave amateur.lens and amateur.selection out."
         )
     return config
 

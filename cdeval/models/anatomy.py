@@ -129,7 +129,7 @@ def dissect(model: PreTrainedModel, name: str) -> Parts:
     )
 
 
-def check_depth(config: PretrainedConfig, layer: int, name: str) -> None:
+def check_depth(config: PretrainedConfig, layer: int, name: str, setting: str = "amateur.layer") -> None:
     """An exit layer must lie inside the model.
 
     Raises: ModelError: outside 1..L-1, naming L.
@@ -137,7 +137,7 @@ def check_depth(config: PretrainedConfig, layer: int, name: str) -> None:
     depth = config.num_hidden_layers
     if not 1 <= layer < depth:
         raise ModelError(
-            f"amateur.layer={layer} is outside {name}: it has L={depth} blocks, "
+            f"{setting}={layer} is outside {name}: it has L={depth} blocks, "
             f"and an exit comes after 1 to {depth - 1} of them."
         )
 

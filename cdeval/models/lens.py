@@ -60,7 +60,7 @@ class TunedLens:
         if self.facts.get("fingerprint") != expert.fingerprint:
             raise ModelError(
                 f"the lens was trained for {self.facts.get('expert')} in {self.facts.get('dtype')}, and not for "
-                f"{expert.name} in {dtype_name(expert)} with these weights: train one for it with `{_TRAIN}` and the same "
+                f"{expert.name} in {dtype_name(expert)} with these weights: train one by `{_TRAIN}` and the same "
                 "expert settings."
             )
         here = {

@@ -86,23 +86,37 @@ def load_prompts(
     )
 
 
-def other_texts(config: PromptsConfig, used: Collection[str]) -> list[str]:
-    """Whole texts of the same source, of either split, without those whose beginnings are the prompts `used`.
+def whole_texts(config: PromptsConfig, split: Split, tokens: int) -> list[Text]:
+    """Every text of the source in a split, uncut; the items of a file are split by their ids, too.
+
+    Args: tokens: of which texts should have at least as many, for sources that read no further than needed.
+    Raises: AssetError, HubError: as `load_prompts`.
+    """
+    items = _items(replace(config, split=Split.all), tokens)
+    whole = (
+        item if isinstance(item, Text) else Text(item.id, item.prompt + (item.reference or ""))
+        for item in items
+        if in_split(item.id, split)
+    )
+    return list(whole)
+
+
+def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Split.all) -> list[str]:
+    """Whole texts of the same source without those whose beginnings are the prompts `used`.
+
+    Those of a split only, where it has any; otherwise of either.
 
     Raises: PromptError: there are none. AssetError, HubError: as `load_prompts`.
     """
-    items = _items(replace(config, split=Split.all), config.prompt_tokens)
-    found = [
-        item.text if isinstance(item, Text) else item.prompt + (item.reference or "")
-        for item in items
-        if item.id not in set(used)
-    ]
+    texts = whole_texts(config, Split.all, config.prompt_tokens)
+    found = [text for text in texts if text.id not in set(used)]
     if not found:
         raise PromptError(
-            f"prompts={_name(config)}: all {len(items)} texts are prompts, and none is left to learn an amateur from. "
+            f"prompts={_name(config)}: all {len(texts)} texts are prompts, and none is left to learn an amateur from. "
             "Lower prompts.limit, or choose another source."
         )
-    return found
+    preferred = [text for text in found if in_split(text.id, split)]
+    return [text.text for text in preferred or found]
 
 
 def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig, needed: int) -> dict[int, Prompt]:

@@ -1,0 +1,1 @@
+"""What each layer of the expert already knows: trained translators, measured lenses, fitted temperatures."""

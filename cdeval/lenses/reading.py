@@ -1,0 +1,76 @@
+"""Texts read by the expert, and its layers' distributions at some positions: what fitting and measuring share."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from cdeval.errors import PromptError
+from cdeval.exitconfig import Lens
+from cdeval.models.exits import tap
+from cdeval.models.lens import Translator, seen_through
+from cdeval.models.loading import LanguageModel
+from cdeval.prompts.cut import Cutter
+
+# Positions whose vocabulary-wide tensors are worked on together: tens of megabytes, which allocators keep.
+ROWS_AT_ONCE = 64
+
+
+class View(NamedTuple):
+    """A layer through a lens."""
+
+    layer: int
+    lens: Lens
+    translator: Translator | None = None
+
+    def logits(self, expert: LanguageModel, hidden: Float[Tensor, "row width"]) -> Float[Tensor, "row vocab"]:
+        """Of the outputs of its block."""
+        return expert.parts.logits(seen_through(self.lens, expert.parts, hidden, self.translator))
+
+
+class Passage(NamedTuple):
+    """Some positions of a text as the expert left them."""
+
+    hidden: Mapping[int, Float[Tensor, "row width"]]  # by layer
+    finished: Float[Tensor, "row head_width"]  # what the head reads of the expert itself
+    targets: Int[Tensor, " row"]  # the tokens that follow
+
+
+def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
+    """All texts one after the other, cut into windows of equal length; a rest that fills none is left out.
+
+    Raises: PromptError: together they do not fill one.
+    """
+    cutter = Cutter(tokenizer, max_new_tokens=0)
+    between = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    stream = [token for text in texts for token in (*cutter.tokens(text), *between)]
+    count = len(stream) // tokens
+    if not count:
+        raise PromptError(
+            f"the {len(texts)} training texts have {len(stream)} tokens together, fewer than one window "
+            f"(fit.window_tokens={tokens}): lower it, or choose other prompts."
+        )
+    return torch.tensor(stream[: count * tokens]).view(count, tokens)
+
+
+@torch.inference_mode()
+def passages(
+    expert: LanguageModel, texts: Sequence[Sequence[int]], layers: Collection[int], per_text: int, seed: int
+) -> Iterator[Passage]:
+    """Each text, read on its own, at no more than `per_text` of its positions, drawn at random and in their order.
+
+    Texts of fewer than two tokens, which predict nothing, are left out.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    for text in texts:
+        if len(text) < 2:
+            continue
+        ids = torch.tensor([list(text)], device=expert.device)
+        with tap(expert.parts, layers) as tapped:
+            finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
+            places = torch.randperm(len(text) - 1, generator=draw)[:per_text].sort().values.to(expert.device)
+            hidden = {layer: out[0, places] for layer, out in tapped.items()}
+        yield Passage(hidden, finished[places], ids[0, 1:][places])

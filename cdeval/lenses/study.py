@@ -1,0 +1,165 @@
+"""The lens command on one page: texts of two splits in, a trained lens and a table of what each layer knows out.
+
+training texts -> translators -> a file       held-out texts -> scores of every lens -> a table and JSON
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdeval.config import Split
+from cdeval.errors import PromptError
+from cdeval.exitconfig import Lens, in_blocks, validate_layers
+from cdeval.lensconfig import LensRun
+from cdeval.lenses.fit import fit
+from cdeval.lenses.measure import measure
+from cdeval.lenses.reading import View, windows
+from cdeval.models.anatomy import check_depth
+from cdeval.models.lens import TunedLens, dtype_name, read_lens, to_bytes, tuned_lens
+from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.prompts import whole_texts
+from cdeval.prompts.cut import Cutter
+from cdeval.provenance import provenance
+from cdeval.records import LensScore
+from cdeval.store import replace_file
+from cdeval.strictjson import to_page
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the command shows."""
+
+    scores: list[LensScore]  # layer by layer, the expert itself last
+    notes: list[str]
+    scores_file: Path
+    lens_file: Path | None  # of the lens that was trained, or read
+
+
+def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+    """Train a tuned lens if asked to, and measure all lenses on held-out texts.
+
+    Args:
+        config: checked settings.
+        plain_config: the same as plain values, for the record.
+        say: takes one line of progress at a time.
+
+    Raises: CdevalError: a user's mistake or a missing prerequisite.
+    """
+    opened = open_model(config.expert)
+    lens = None
+    if config.lens_file is not None:
+        asked = None if config.layers is None else _layers(config, opened)
+        lens = read_lens(Path(config.lens_file).expanduser(), asked, opened.config.hidden_size)
+    layers = sorted(lens.translators) if lens and config.layers is None else _layers(config, opened)
+    training, held_out = _texts(config, config.prompts.split), _texts(config, _other(config.prompts.split))
+    # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
+    expert = opened.load(packed=False)
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {dtype_name(expert)} on {expert.device}")
+    lens_file = Path(config.lens_file) if config.lens_file is not None else None
+    if config.train:
+        lens = _trained(config, expert, layers, training, say)
+        name = f"{_slug(expert.name)}-{lens.digest[:8]}.safetensors"
+        lens_file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+        replace_file(lens_file, to_bytes(lens))
+        say(f"the lens is in {lens_file}")
+    elif lens is not None:
+        lens = lens.on(expert)
+    say(f"measuring on {len(held_out)} texts of the split {_other(config.prompts.split).value}")
+    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
+    tokens = [cutter.tokens(text)[: config.text_tokens] for text in held_out]
+    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions)
+    scores_file = _scores_file(config, lens_file)
+    facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": dtype_name(expert)}
+    record = {
+        **provenance(facts, _digest(held_out)),
+        "lens": dict(lens.facts) | {"digest": lens.digest} if lens else None,
+        "scores": scores,
+        "settings": plain_config,
+    }
+    replace_file(scores_file, to_page(record))
+    return Outcome(scores, _notes(config, scores, lens_file), scores_file, lens_file)
+
+
+def _trained(
+    config: LensRun, expert: LanguageModel, layers: Sequence[int], texts: Sequence[str], say: Callable[[str], None]
+) -> TunedLens:
+    read = windows(texts, expert.tokenizer, config.fit.window_tokens)
+    say(
+        f"training {len(layers)} translators on {read.numel()} tokens of {len(texts)} texts of the split "
+        f"{config.prompts.split.value}"
+    )
+    translators = fit(expert, read, layers, config.fit, config.seed, say)
+    record = provenance({}, _digest(texts))
+    libraries = record["libraries"]
+    facts = {
+        "expert": expert.name,
+        "revision": str(expert.revision),
+        "fingerprint": expert.fingerprint,
+        "dtype": dtype_name(expert),
+        "texts": f"{config.prompts.source.value} (split {config.prompts.split.value})",
+        "texts_digest": _digest(texts),
+        "tokens": str(read.numel()),
+        "seed": str(config.seed),
+        **{name: str(value) for name, value in vars(config.fit).items()},
+        "started_utc": str(record["started_utc"]),
+        "libraries": str(libraries),
+    }
+    return tuned_lens(translators, facts)
+
+
+def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
+    """The layers that were asked for, as blocks. Raises: ModelError: one lies outside the expert."""
+    depth = opened.config.num_hidden_layers
+    if config.layers is None:
+        return list(range(1, depth))
+    layers = in_blocks(validate_layers("layers", config.layers), depth)
+    for layer in layers:
+        check_depth(opened.config, layer, opened.name, "layers")
+    return layers
+
+
+def _texts(config: LensRun, split: Split) -> list[str]:
+    """Texts of a split. Raises: PromptError: there are none."""
+    tokens = max(config.text_tokens, config.fit.window_tokens)
+    found = [text.text for text in whole_texts(config.prompts, split, tokens)]
+    if not found:
+        raise PromptError(
+            f"prompts={config.prompts.source.value} has no texts of the split {split.value}: a lens needs both "
+            "splits, one to be trained on and one to be measured on. Choose another source."
+        )
+    return found
+
+
+def _other(split: Split) -> Split:
+    return Split.test if split is Split.tune else Split.tune
+
+
+def _views(lenses: Sequence[Lens], layers: Sequence[int], lens: TunedLens | None) -> list[View]:
+    plain = [View(layer, kind) for layer in layers for kind in lenses]
+    tuned = [View(layer, Lens.tuned, lens.translators[layer]) for layer in layers] if lens else []
+    return sorted([*plain, *tuned], key=lambda view: view.layer)
+
+
+def _scores_file(config: LensRun, lens_file: Path | None) -> Path:
+    """Beside a lens that was trained; otherwise where it was asked for, or under a name of its own."""
+    if config.train and lens_file is not None:
+        return lens_file.with_suffix(".json")
+    return Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / "scores.json"
+
+
+def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None) -> list[str]:
+    source = f"{config.prompts.source.value}, split {_other(config.prompts.split).value}"
+    notes = [f"means over {scores[-1].positions} positions of held-out texts ({source})"]
+    if lens_file is not None:
+        notes.append(f"use it by: amateur.lens=tuned amateur.lens_file={lens_file}")
+    return notes
+
+
+def _digest(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _slug(name: str) -> str:
+    words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in name.rpartition("/")[2]).split()
+    return "-".join(words) or "expert"

@@ -1,0 +1,111 @@
+r"""The temperature at which an exit layer predicts held-out text best.
+
+    T_k = arg min_T  - Σ_t log softmax(z_k(t) / T)[x_{t+1}]        [nats]
+
+on texts of the prompts' source that are no prompts of the study (Guo et al. 2017, section 4, "temperature scaling").
+One number a layer and lens; the vocabulary's logits are kept for a sample of positions and searched over log T.
+"""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from cdeval.config import CALIBRATED, AmateurKind, RunConfig, Split
+from cdeval.decode.sources import Second
+from cdeval.lenses.reading import ROWS_AT_ONCE, View, passages
+from cdeval.models.lens import TunedLens
+from cdeval.models.loading import LanguageModel
+from cdeval.points import amateur_of
+from cdeval.prompts import other_texts
+from cdeval.prompts.cut import Cutter, shuffled
+from cdeval.records import Amateur
+
+POSITIONS, PER_TEXT, TEXT_TOKENS = 1024, 64, 256
+RANGE = (0.02, 50.0)  # of temperatures
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """A fitted temperature and what it was fitted on."""
+
+    temperature: float  # of three significant digits, so that the last bits of logits do not name another study
+    layer: int
+    nll: float  # at that temperature, a token [nats]
+    nll_uncalibrated: float  # at T = 1
+    positions: int
+    texts: int  # that they are taken from
+
+    def describe(self) -> str:
+        """One line for the screen."""
+        return (
+            f"calibrated: T={self.temperature:g} for layer {self.layer}: {self.nll_uncalibrated:.2f} nats at T=1 and "
+            f"{self.nll:.2f} now (a token, {self.positions} positions of {self.texts} texts that are no prompts)"
+        )
+
+
+def with_temperature(
+    config: RunConfig,
+    expert: LanguageModel,
+    seconds: Mapping[Amateur, Second],
+    used: Collection[str],
+    say: Callable[[str], None],
+) -> tuple[RunConfig, Calibration | None]:
+    """The configuration with a number for `contrast.temperature`, and where it is from, if it was to be calibrated.
+
+    Args: used: ids of the prompts, whose texts are not looked at.
+    Raises: PromptError: all texts of the source are prompts.
+    """
+    if config.contrast.temperature != CALIBRATED or config.amateur.kind is AmateurKind.none:
+        return config, None
+    amateur = amateur_of(config.amateur)
+    (layer,) = amateur.exits
+    lens = seconds.get(amateur)
+    translator = lens.translators[layer] if isinstance(lens, TunedLens) else None
+    texts = other_texts(config.prompts, used, Split.tune)
+    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
+    order = shuffled(texts, config.seed)[: math.ceil(POSITIONS / PER_TEXT)]
+    tokens = [cutter.tokens(texts[place])[:TEXT_TOKENS] for place in order]
+    found = calibrate(expert, View(layer, amateur.lens, translator), tokens, config.seed)
+    say(found.describe())
+    return replace(config, contrast=replace(config.contrast, temperature=found.temperature)), found
+
+
+@torch.inference_mode()
+def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: int) -> Calibration:
+    """The temperature that fits the texts best.
+
+    Raises: ValueError: no text has two tokens.
+    """
+    kept: list[Float[Tensor, "row vocab"]] = []
+    targets: list[Int[Tensor, " row"]] = []
+    for passage in passages(expert, texts, [view.layer], PER_TEXT, seed):
+        kept.append(view.logits(expert, passage.hidden[view.layer]))
+        targets.append(passage.targets)
+    if not kept:
+        raise ValueError("no text has two tokens: there is nothing to predict")
+    logits, target = torch.cat(kept), torch.cat(targets)
+    low, high = (math.log(end) for end in RANGE)
+    best = minimize_scalar(lambda t: nll(logits, target, math.exp(t)), bounds=(low, high), method="bounded")
+    temperature = float(f"{math.exp(best.x):.3g}")
+    return Calibration(
+        temperature=temperature,
+        layer=view.layer,
+        nll=nll(logits, target, temperature),
+        nll_uncalibrated=nll(logits, target, 1.0),
+        positions=len(target),
+        texts=len(kept),
+    )
+
+
+def nll(logits: Float[Tensor, "row vocab"], targets: Int[Tensor, " row"], temperature: float) -> float:
+    """Mean negative log-likelihood of the targets [nats]."""
+    total = sum(
+        float(torch.nn.functional.cross_entropy(rows.float() / temperature, tokens, reduction="sum"))
+        for rows, tokens in zip(logits.split(ROWS_AT_ONCE), targets.split(ROWS_AT_ONCE), strict=True)
+    )
+    return total / len(targets)

@@ -1,0 +1,40 @@
+"""What each layer knows, as a table: a row a layer, three numbers a lens."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cdeval.records import LensScore
+from cdeval.reporting.table import MISSING, printable
+
+
+def lens_table(scores: Sequence[LensScore], notes: Sequence[str]) -> Table:
+    """The table for a terminal, the expert itself last, the notes below."""
+    *exits, expert = scores
+    lenses = list(dict.fromkeys(score.lens for score in exits))
+    legend = "NLL of the next token and KL(expert || exit) in nats; top-1: share of equal likeliest tokens"
+    table = Table(
+        title=Text("what each layer knows", style="bold"),
+        caption=Text("\n".join([legend, *map(printable, notes)])),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1),
+    )
+    table.add_column("layer", justify="right")
+    for lens in lenses:
+        for header in ("NLL", "KL", "top-1"):
+            table.add_column(f"{lens}\n{header}", justify="right", no_wrap=True)
+    for layer in dict.fromkeys(score.layer for score in exits):
+        mine = {score.lens: score for score in exits if score.layer == layer}
+        table.add_row(str(layer), *(cell for lens in lenses for cell in _cells(mine.get(lens))))
+    table.add_row(f"{expert.layer} (expert)", *_cells(expert), *[""] * (3 * len(lenses) - 3))
+    return table
+
+
+def _cells(score: LensScore | None) -> tuple[str, str, str]:
+    if score is None:
+        return MISSING, MISSING, MISSING
+    return f"{score.nll:.3f}", f"{score.kl:.3f}", f"{score.agreement:.3f}"
