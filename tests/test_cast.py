@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.cast import open_cast
 from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, PromptsConfig, PromptSource, RunConfig, SearchConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.errors import ModelError, PromptError
+from cdeval.exitconfig import Lens, Selection
+from cdeval.models.lens import Translator, to_bytes, tuned_lens
 from cdeval.points import amateur_of
 from tests.conftest import build_model, build_tokenizer
 
@@ -85,3 +88,35 @@ def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) 
     everything = replace(config, prompts=replace(config.prompts, limit=None))
     with pytest.raises(PromptError, match="none is left to learn an amateur from"):
         open_cast(everything).load(open_cast(everything).prompts())
+
+
+def test_fractions_of_the_depth_become_blocks(plain: RunConfig) -> None:
+    """Of 12 blocks; rounded, and never no block or all of them."""
+    found = {
+        layer: open_cast(replace(plain, amateur=AmateurConfig(layer=layer))).config.amateur.layer
+        for layer in (0.5, 0.8, 0.001, 0.999, 7)
+    }
+    assert found == {0.5: 6, 0.8: 10, 0.001: 1, 0.999: 11, 7: 7}
+    chosen = AmateurConfig(layer=[0.5, 3, 0.25], selection=Selection.jsd)
+    assert open_cast(replace(plain, amateur=chosen)).config.amateur.layer == [3, 6]
+    with pytest.raises(ModelError, match=r"all of these are layer 6, which leaves amateur.selection=jsd no choice"):
+        open_cast(replace(plain, amateur=AmateurConfig(layer=[0.5, 0.51], selection=Selection.jsd)))
+    with pytest.raises(ModelError, match=r"amateur.layer=12 is outside"):
+        open_cast(replace(plain, amateur=AmateurConfig(layer=[3, 12], selection=Selection.jsd)))
+
+
+def test_a_lens_is_part_of_the_identity_and_must_be_the_experts(plain: RunConfig, tmp_path: Path) -> None:
+    expert = open_cast(plain).load(open_cast(plain).prompts()).expert
+    identities = []
+    for name, fill in (("one", 0.1), ("other", 0.2)):
+        made = {4: Translator(torch.full((32, 32), fill), torch.zeros(32))}
+        lens = tuned_lens(made, {"fingerprint": expert.fingerprint})
+        (tmp_path / name).write_bytes(to_bytes(lens))
+        amateur = AmateurConfig(layer=4, lens=Lens.tuned, lens_file=str(tmp_path / name))
+        opened = open_cast(replace(plain, amateur=amateur))
+        cast = opened.load(opened.prompts())
+        identities.append(cast.identity(amateur_of(opened.config.amateur)))
+        assert lens.digest in identities[-1]
+        with pytest.raises(ModelError, match="no translator for layer 5"):
+            open_cast(replace(plain, amateur=replace(amateur, layer=5)))
+    assert identities[0] != identities[1]

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, RunConfig, SearchConfig, SearchKind
+from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.points import Point, Role, plan_points
 from cdeval.records import Prompt
 
@@ -56,3 +57,41 @@ def test_names_are_readable_and_fit_a_file_system() -> None:
     greedy = points(config(search=SearchConfig(kind=SearchKind.greedy, beams=1)))[Role.control]
     assert greedy.label == "expert alone, greedy"
     assert greedy.folder.isascii()
+
+
+@pytest.mark.parametrize(
+    ("amateur", "name"),
+    [
+        (AmateurConfig(layer=2, lens=Lens.raw), "early_exit k=2 raw lens"),
+        (AmateurConfig(layer=2, lens=Lens.tuned, lens_file="a"), "early_exit k=2 tuned lens"),
+        (AmateurConfig(layer=[2, 4], selection=Selection.jsd), "early_exit k=2,4 by jsd"),
+        (AmateurConfig(layer=list(range(2, 12, 2)), selection=Selection.jsd), "early_exit k=2..10 (5) by jsd"),
+        (
+            AmateurConfig(layer=[2, 4], selection=Selection.confidence, threshold=0.9),
+            "early_exit k=2,4 by softmax λ=0.9",
+        ),
+        (
+            AmateurConfig(layer=[2, 4], selection=Selection.confidence, measure=Measure.saturation, lens=Lens.raw),
+            "early_exit k=2,4 by saturation λ=0.5 raw lens",
+        ),
+    ],
+)
+def test_lenses_and_choices_are_in_the_label_and_in_the_digest(amateur: AmateurConfig, name: str) -> None:
+    arm = points(config(amateur=amateur))[Role.arm]
+    assert arm.label == f"{name} α=0.1 β=1 T=1, beam 5"
+    assert arm.folder.isascii()
+    assert arm.digest != points(config())[Role.arm].digest
+
+
+def test_what_a_choice_does_not_read_tells_no_points_apart() -> None:
+    """A threshold of confidence makes no difference to jsd, nor a measure to a fixed layer."""
+    jsd = AmateurConfig(layer=[2, 4], selection=Selection.jsd)
+    other = replace(jsd, threshold=0.9, measure=Measure.saturation)
+    assert points(config(amateur=jsd))[Role.arm] == points(config(amateur=other))[Role.arm]
+
+
+def test_a_lens_is_told_by_its_content_and_not_by_its_name() -> None:
+    """The content is in the identity, which is made of the weights in use."""
+    one, copy = (config(amateur=AmateurConfig(layer=2, lens=Lens.tuned, lens_file=name)) for name in ("a", "b"))
+    assert points(one)[Role.arm].digest == points(copy)[Role.arm].digest
+    assert points(one, model="retrained")[Role.arm].digest != points(one)[Role.arm].digest

@@ -119,7 +119,7 @@ def validate_bench(config: BenchRun) -> BenchRun:
     plain = config.amateur.lens is Lens.norm and config.amateur.selection is Selection.fixed
     if not plain or not isinstance(config.amateur.layer, int) or config.contrast.temperature == CALIBRATED:
         raise ConfigError(
-            "the bench times one exit layer through the final norm at one temperature: give amateur.layer as a number of "
+            "the bench times one exit layer through the final norm at one temperature: give amateur.layer in "
             "blocks, contrast.temperature as a number, and leave amateur.lens and amateur.selection out."
         )
     return config

@@ -1,6 +1,7 @@
 """The formula against torch's own counter on eager attention, and against the published reality check."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from transformers import DynamicCache
 
 from cdeval.config import Normalizer
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
+from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel
-from tests.decode.oracles import early_exit, setting
+from tests.decode.oracles import chosen_exit, early_exit, setting
 
 
 @torch.inference_mode()
@@ -66,3 +68,26 @@ def test_a_lane_sums_its_steps(tiny: Callable[[str], LanguageModel]) -> None:
     candidates = early_exit(1, beams=2, normalizer=Normalizer.candidates)
     assert lane_flops(costs, candidates, 3, 3).amateur == (1 + 2 + 2) * 64
     assert flops.per_token == flops.total / 3
+
+
+def test_lenses_and_choices_cost_what_they_multiply(tiny: Callable[[str], LanguageModel]) -> None:
+    """A row of the head for each candidate whose logits are compared, a translator for each layer that is read."""
+    costs = TokenFlops(blocks=1000, attention=10, head=100, head_token=1, translator=7)
+    tokens = 1 + 2 + 2
+    choices = {"softmax": Measure.softmax, "saturation": Measure.saturation}
+    amateurs = {
+        name: chosen_exit((1, 2, 3), selection=Selection.confidence, measure=measure, threshold=0.5)
+        for name, measure in choices.items()
+    }
+    amateurs["jsd"] = chosen_exit((1, 2, 3), selection=Selection.jsd)
+    rows = {"softmax": 3, "saturation": 1, "jsd": 3}
+    for name, amateur in amateurs.items():
+        for lens, translators in [(Lens.norm, 0), (Lens.raw, 0), (Lens.tuned, 3 * 7)]:
+            how = setting(amateur=replace(amateur, lens=lens), beams=2)
+            assert lane_flops(costs, how, 3, 3).amateur == tokens * (rows[name] * 100 + translators)
+    over = {name: setting(amateur=amateurs[name], beams=2, normalizer=Normalizer.candidates) for name in amateurs}
+    assert lane_flops(costs, over["saturation"], 3, 3).amateur == tokens * 64
+    assert lane_flops(costs, over["jsd"], 3, 3).amateur == tokens * 300, "whole distributions are compared"
+    fixed = setting(amateur=replace(early_exit(1).amateur, lens=Lens.tuned), beams=2)
+    assert lane_flops(costs, fixed, 3, 3).amateur == tokens * 107
+    assert token_flops(tiny("opt_projected")).translator == 2 * 32 * 32

@@ -38,6 +38,8 @@ def test_auto_fills_the_free_memory_and_no_more(
         assert room.lanes_at_once(ExecutionConfig(), lm, 5, 160) == expected
     assert room.lanes_at_once(ExecutionConfig(max_lanes=7), lm, 5, 160) == 7
     assert room.lane_bytes(lm, 5, 160, 0) > room.lane_bytes(lm, 5, 160, 8), "without compaction a lane grows wider"
+    more = room.lane_bytes(lm, 5, 160, 8, head_rows=8) - lane
+    assert more == 5 * 7 * 128 * 4, "seven more rows of logits a beam"
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 """Slow, plain re-computations to compare the engine with: no cache, no lanes, no tensors where a loop will do."""
 
 import math
+from collections.abc import Mapping
 
 import torch
+from scipy.spatial.distance import jensenshannon
 
 from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.exitconfig import Lens, Measure, Selection
+from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.records import Amateur, Setting
+
+NO_TRANSLATORS: Mapping[int, Translator] = {}
 
 
 def setting(**changes: object) -> Setting:
@@ -32,49 +38,107 @@ def early_exit(layer: int, **changes: object) -> Setting:
     return setting(**{"amateur": Amateur(AmateurKind.early_exit, layer), "temperature": 0.5, **changes})
 
 
+def chosen_exit(
+    layers: tuple[int, ...], lens: Lens = Lens.norm, lens_file: str | None = None, **how: object
+) -> Amateur:
+    """An early exit that is chosen at every token."""
+    return Amateur(AmateurKind.early_exit, lens=lens, lens_file=lens_file, layers=layers, **how)  # type: ignore[arg-type]
+
+
 @torch.inference_mode()
-def next_scores(lm: LanguageModel, ids: tuple[int, ...], how: Setting) -> tuple[torch.Tensor, torch.Tensor]:
-    """(objective, expert log-probabilities) of every next token after `ids`, by one full forward pass."""
+def blocks_and_logits(lm: LanguageModel, ids: tuple[int, ...]) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The output of every block and the logits, at the last position, by one full forward pass."""
     kept: list[torch.Tensor] = []
-    blocks = lm.parts.blocks
-    handle = blocks[(how.amateur.layer or 1) - 1].register_forward_hook(
-        lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out)
-    )
+    handles = [
+        block.register_forward_hook(lambda _m, _i, out: kept.append(out[0] if isinstance(out, tuple) else out))
+        for block in lm.parts.blocks
+    ]
     try:
         logits = lm.model(torch.tensor([ids])).logits[0, -1].float()
     finally:
-        handle.remove()
-    log_expert = torch.log_softmax(logits, -1)
-    log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
-    if not how.amateur.contrasts:
-        return log_expert, log_expert
-    hidden = kept[0][0, -1:]
-    if lm.parts.norm is not None:
+        for handle in handles:
+            handle.remove()
+    return [out[0, -1] for out in kept], logits
+
+
+def exit_logits(
+    lm: LanguageModel, hidden: torch.Tensor, lens: Lens = Lens.norm, translator: Translator | None = None
+) -> torch.Tensor:
+    """The logits of one block's output through a lens, by its definition."""
+    if translator is not None:
+        hidden = hidden + translator.matrix @ hidden + translator.bias
+    if lens is not Lens.raw and lm.parts.norm is not None:
         hidden = lm.parts.norm(hidden)
     if lm.parts.project_out is not None:
         hidden = lm.parts.project_out(hidden)
-    exit_logits = lm.model.get_output_embeddings()(hidden)[0].float()
+    logits = lm.model.get_output_embeddings()(hidden).float()
     if lm.parts.softcap:
-        exit_logits = lm.parts.softcap * torch.tanh(exit_logits / lm.parts.softcap)
+        logits = lm.parts.softcap * torch.tanh(logits / lm.parts.softcap)
+    return logits
+
+
+def chosen_layer(  # one line a definition
+    amateur: Amateur, step: int, steps: int, blocks: list[torch.Tensor], exits: dict[int, torch.Tensor], p: torch.Tensor
+) -> int:
+    """Which candidate is the amateur of the next token."""
+    if amateur.selection is Selection.jsd:
+        return max(exits, key=lambda k: float(jensenshannon(p.double(), exits[k].softmax(-1).double()) ** 2))
+    assert amateur.threshold is not None
+    needed = min(1.0, max(0.0, 0.9 * amateur.threshold + 0.1 * math.exp(-4 * step / steps)))
+    for k in sorted(exits):
+        if amateur.measure is Measure.softmax:
+            best, second = sorted(exits[k].softmax(-1).tolist())[-1:-3:-1]
+            confidence = best - second
+        elif k == 1:
+            confidence = 0.0
+        else:
+            now, before = blocks[k - 1].double(), blocks[k - 2].double()
+            confidence = float(now @ before / (now.norm() * before.norm()))
+        if confidence >= needed:
+            return k
+    return max(exits)
+
+
+@torch.inference_mode()
+def next_scores(
+    lm: LanguageModel,
+    ids: tuple[int, ...],
+    how: Setting,
+    step: int = 0,
+    translators: Mapping[int, Translator] = NO_TRANSLATORS,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(objective, expert log-probabilities) of every next token after `ids`, `step` of them generated."""
+    blocks, logits = blocks_and_logits(lm, ids)
+    log_expert = torch.log_softmax(logits, -1)
+    p_expert = log_expert.exp()
+    log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
+    amateur = how.amateur
+    if not amateur.contrasts:
+        return log_expert, log_expert
+    exits = {k: exit_logits(lm, blocks[k - 1], amateur.lens, translators.get(k)) for k in amateur.exits}
+    layer = amateur.layer or chosen_layer(amateur, step, how.max_new_tokens, blocks, exits, p_expert)
+    exit_values = exits[layer]
     implausible = log_expert < log_expert.max() + math.log(how.alpha)
     if how.normalizer is Normalizer.candidates:
-        exit_logits[implausible] = -math.inf
+        exit_values[implausible] = -math.inf
     if how.temperature_form is TemperatureForm.softmax:
-        log_amateur = torch.log_softmax(exit_logits / how.temperature, -1)
+        log_amateur = torch.log_softmax(exit_values / how.temperature, -1)
     else:
-        log_amateur = torch.log_softmax(exit_logits, -1) / how.temperature
+        log_amateur = torch.log_softmax(exit_values, -1) / how.temperature
     scores = log_expert - how.beta * log_amateur
     scores[implausible] = -math.inf
     return scores, log_expert
 
 
-def naive_search(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[tuple[int, ...], float]:
+def naive_search(
+    lm: LanguageModel, prompt: tuple[int, ...], how: Setting, translators: Mapping[int, Translator] = NO_TRANSLATORS
+) -> tuple[tuple[int, ...], float]:
     """Beam search by full forward passes, one beam at a time, fixed length; returns (tokens, score)."""
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
-    for _ in range(how.max_new_tokens):
+    for step in range(how.max_new_tokens):
         candidates = []
         for text, total in beams:
-            scores, _ = next_scores(lm, prompt + text, how)
+            scores, _ = next_scores(lm, prompt + text, how, step, translators)
             values, tokens = scores.topk(min(how.beams, len(scores)))
             candidates += [
                 ((*text, int(token)), total + float(value))

@@ -17,17 +17,29 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.config import AmateurKind, Ban, Context, Normalizer
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
+from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.anatomy import dissect
 from cdeval.models.exits import tap
+from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
 from cdeval.records import Amateur, Setting
 from tests.conftest import TINY, build_model
-from tests.decode.oracles import early_exit, setting
+from tests.decode.oracles import chosen_exit, early_exit, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
 TRUNCATED = Amateur(AmateurKind.truncated, 2, context=Context.generated)
 MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting(), setting(amateur=TRUNCATED)]
+TUNED = chosen_exit((2, 3), Lens.tuned, "a", selection=Selection.jsd)
+CHOSEN = [
+    setting(amateur=TUNED),
+    setting(amateur=chosen_exit((1, 2), Lens.raw, selection=Selection.jsd)),
+    *(
+        setting(amateur=chosen_exit((1, 2, 3), selection=Selection.confidence, measure=measure, threshold=0.5))
+        for measure in Measure
+    ),
+    early_exit(2),
+]
 CANDIDATES = [replace(how, normalizer=Normalizer.candidates) for how in MIXED[:3]]
 
 
@@ -40,8 +52,14 @@ def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) 
     return LanguageModel("tiny", None, model, tokenizer, dissect(model, "tiny"), fingerprint="")
 
 
+def lens(device: torch.device) -> TunedLens:
+    """A lens without values: no digest can be taken of it."""
+    translators = {k: Translator(torch.zeros(32, 32, device=device), torch.zeros(32, device=device)) for k in (2, 3)}
+    return TunedLens(translators, {}, "")
+
+
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
-    exits = Amateurs(settings * 2, lm, {TRUNCATED: truncate(lm, 2)})
+    exits = Amateurs(settings * 2, lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
     with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
         run = _Run(lm, settings[0], exits, tapped, len(settings) * 2, candidate_head=exits.only_candidates)
         run.prefill([prompt for prompt in PROMPTS for _ in settings])
@@ -55,7 +73,7 @@ def three_steps(run: _Run) -> None:
 
 @pytest.mark.parametrize("architecture", sorted(TINY))
 @pytest.mark.parametrize("ban", [Ban.special, Ban.none])
-@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES], ids=["full", "candidates"])
+@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES, CHOSEN], ids=["full", "candidates", "chosen"])
 def test_a_step_reads_nothing_back(
     architecture: str, ban: Ban, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -91,7 +109,7 @@ class Devices(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("architecture", sorted(TINY))
-@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES], ids=["full", "candidates"])
+@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES, CHOSEN], ids=["full", "candidates", "chosen"])
 def test_a_step_makes_no_tensor_on_another_device(
     architecture: str, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -1,0 +1,161 @@
+"""The lens command, end to end on a tiny checkpoint: trained, measured, used in a study; and as a user mistypes it."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from cdeval.cli import Schema, run_command, run_schema
+from cdeval.config import Split
+from cdeval.lens import lens
+from cdeval.lensconfig import LensRun, validate_lens
+from cdeval.prompts.cut import in_split
+from cdeval.run import run
+
+TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {}. " * 3
+SHORT = ["fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02", "layers=[4,0.5]"]
+STUDY = ["search.max_new_tokens=6", "metrics.only=[diversity]", "cost.latency_repeats=0", "tracking=none"]
+STUDY += ["metrics.bootstrap_draws=100", "prompts.limit=3", "prompts.prompt_tokens=8"]
+
+Typed = Callable[..., str]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, tiny_gpt2_folder: Path) -> list[str]:
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": TEXT.format(i)}) for i in range(24)))
+    return [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={path}", f"runs={tmp_path / 'runs'}"]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """What a command in this process prints to the standard output."""
+
+    def type_in(arguments: Sequence[str], command: str = "lens") -> str:
+        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
+        monkeypatch.setenv("COLUMNS", "160")
+        if command == "lens":
+            run_schema(lens, Schema(LensRun, validate_lens), "lens")
+        else:
+            run_command(run)
+        return capsys.readouterr().out
+
+    return type_in
+
+
+def lens_file(runs: Path) -> Path:
+    (found,) = (runs / "lens").glob("*.safetensors")
+    return found
+
+
+def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    printed = typed([*arguments, "train=true", *SHORT])
+    trained = lens_file(tmp_path / "runs")
+    assert str(trained) in printed.replace("\n", "")
+    record = json.loads(trained.with_suffix(".json").read_text())
+    scores = {(score["layer"], score["lens"]): score for score in record["scores"]}
+    assert set(scores) == {(k, lens) for k in (4, 6) for lens in ("norm", "raw", "tuned")} | {(12, "expert")}
+    for layer in (4, 6):
+        assert scores[layer, "tuned"]["kl"] < scores[layer, "norm"]["kl"]
+        assert f"{scores[layer, 'tuned']['nll']:.3f}" in printed
+    assert record["lens"]["texts"] == "file (split tune)"
+    assert record["lens"]["digest"][:8] in trained.name
+
+    again = typed([*arguments, f"lens_file={trained}", "lenses=[]"])
+    assert f"{scores[6, 'tuned']['nll']:.3f}" in again
+    measured = json.loads((tmp_path / "runs" / "lens" / "scores.json").read_text())
+    assert [score for score in measured["scores"] if score["lens"] == "tuned"] == [
+        scores[4, "tuned"],
+        scores[6, "tuned"],
+    ]
+
+    more = [
+        "amateur.layer=0.34",
+        "amateur.lens=tuned",
+        f"amateur.lens_file={trained}",
+        "contrast.temperature=calibrated",
+    ]
+    printed = typed([*arguments, *STUDY, "study=used", *more], "run")
+    assert "early_exit k=4 tuned lens" in printed
+    (arm,) = (tmp_path / "runs" / "used").glob("early_exit*")
+    provenance = json.loads((arm / "provenance.json").read_text())["models"]
+    assert provenance["lens"]["fingerprint"] == record["lens"]["fingerprint"]
+    fitted = provenance["temperature"]
+    assert f" T={fitted['temperature']:g}" in json.loads((arm / "provenance.json").read_text())["point"]["label"]
+    assert fitted["nll"] < fitted["nll_uncalibrated"]
+
+
+def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    """Texts belong to what is in the file, not to its name; another lens under the same name makes other texts."""
+    typed([*arguments, "train=true", *SHORT])
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(lens_file(tmp_path / "runs").read_bytes())
+    more = ["amateur.layer=4", "amateur.lens=tuned", "study=same", "controls=false"]
+    for path in (lens_file(tmp_path / "runs"), copy):
+        typed([*arguments, *STUDY, *more, f"amateur.lens_file={path}"], "run")
+    folders = [path for path in (tmp_path / "runs" / "same").iterdir() if path.is_dir() and path.name[0] != "."]
+    assert len(folders) == 1
+    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={copy}"])
+    typed([*arguments, *STUDY, *more, f"amateur.lens_file={copy}"], "run")
+    folders = [path for path in (tmp_path / "runs" / "same").iterdir() if path.is_dir() and path.name[0] != "."]
+    assert len(folders) == 2
+
+
+def test_training_texts_and_held_out_texts_are_of_two_splits(
+    arguments: list[str], typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cdeval.lenses import study
+
+    seen: dict[str, list[str]] = {}
+    monkeypatch.setattr(study, "windows", lambda texts, *rest: seen.update(trained=texts) or windows(texts, *rest))
+    monkeypatch.setattr(study, "_digest", lambda texts: seen.update(held_out=texts) or "digest")
+    from cdeval.lenses.reading import windows
+
+    typed([*arguments, "train=true", *SHORT, "fit.steps=1", "positions=20"])
+    expected = {
+        name: {TEXT.format(i) for i in range(24) if in_split(f"text-{i}", split)}
+        for name, split in (("trained", Split.tune), ("held_out", Split.test))
+    }
+    assert {name: set(texts) for name, texts in seen.items()} == expected
+    assert all(expected.values())
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["layers=[2,12]"], "layers=12 is outside"),
+    (["layers=[2,0]"], "layers=[2,0] is out of range"),
+    (["layers=deep"], "layers=deep is out of range: expected a whole number of blocks"),
+    (["prompts.split=all"], "expected tune or test"),
+    (["fit.steps=0"], "fit.steps=0 is out of range: expected at least 1"),
+    (["fit.window_tokens=1"], "expected at least 2"),
+    (["fit.positions=10000"], "fit.positions=10000 is more than a step reads"),
+    (["fit.learning_rate=0"], "fit.learning_rate=0.0 is out of range"),
+    (["fit.warm_up=2"], "fit.warm_up=2.0 is out of range"),
+    (["fit.window_tokens=100000", "train=true"], "fewer than one window"),
+    (["lenses=[tuned]"], "is what train=true or lens_file= adds"),
+    (["lenses=[]"], "measures nothing"),
+    (["train=true", "lens_file=a.safetensors"], "it would not be read"),
+    (["lens_file=nowhere.safetensors"], "nowhere.safetensors is not a file"),
+    (["out=scores.txt"], "one that ends with .json"),
+    (["train=true", "out=lens.json"], "one that ends with .safetensors"),
+    (["fit.step=3"], "Did you mean 'steps'?"),
+]
+
+
+@pytest.mark.parametrize(("more", "expected"), MISTAKES, ids=[" ".join(more) for more, _ in MISTAKES])
+def test_a_mistake_gets_one_clear_message(
+    more: list[str],
+    expected: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cdeval.lens", *arguments, *more])
+    with pytest.raises(SystemExit) as stopped:
+        run_schema(lens, Schema(LensRun, validate_lens), "lens")
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2, printed
+    assert "Traceback" not in printed
+    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert expected in message
