@@ -6,6 +6,7 @@ Layers are whole numbers of blocks, or fractions of the depth, which become whol
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from cdeval.errors import ConfigError
 
@@ -64,7 +65,7 @@ def validate_layers(setting: str, given: object) -> list[int | float]:
 
     Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth.
     """
-    layers = list(given) if isinstance(given, list | tuple) else [given]
+    layers: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     for layer in layers:
         whole = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
         if not whole and not (isinstance(layer, float) and 0 < layer < 1):

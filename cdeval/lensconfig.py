@@ -12,10 +12,10 @@ from cdeval.exitconfig import Lens, validate_layers
 class FitConfig:
     """How the translators are trained: Adam on windows of the training texts."""
 
-    steps: int = 250
-    windows: int = 2  # of a step, read by the expert in one pass
+    steps: int = 200
+    windows: int = 8  # read by the expert in one pass; the steps that follow share their positions
     window_tokens: int = 256
-    positions: int = 256  # of a step's windows, drawn at random: each costs a row of the head, twice a layer
+    positions: int = 128  # of a step: each costs a row of the head, twice a layer
     learning_rate: float = 1e-3  # at its highest
     warm_up: float = 0.1  # share of the steps in which it rises from 0; then it falls to 0, both linearly
 
@@ -67,7 +67,7 @@ def validate_lens(config: LensRun) -> LensRun:
 def _validate_fit(fit: FitConfig) -> None:
     if fit.positions > fit.windows * fit.window_tokens:
         raise ConfigError(
-            f"fit.positions={fit.positions} is more than a step reads: fit.windows={fit.windows} windows of "
+            f"fit.positions={fit.positions} is more than is read at a time: fit.windows={fit.windows} windows of "
             f"fit.window_tokens={fit.window_tokens} tokens. Lower it, or read more."
         )
     if not 0 < fit.learning_rate < 1:

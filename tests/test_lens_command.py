@@ -14,7 +14,7 @@ from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.prompts.cut import in_split
 from cdeval.run import run
 
-TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {}. " * 3
+TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
 SHORT = ["fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02", "layers=[4,0.5]"]
 STUDY = ["search.max_new_tokens=6", "metrics.only=[diversity]", "cost.latency_repeats=0", "tracking=none"]
 STUDY += ["metrics.bootstrap_draws=100", "prompts.limit=3", "prompts.prompt_tokens=8"]
@@ -129,7 +129,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["prompts.split=all"], "expected tune or test"),
     (["fit.steps=0"], "fit.steps=0 is out of range: expected at least 1"),
     (["fit.window_tokens=1"], "expected at least 2"),
-    (["fit.positions=10000"], "fit.positions=10000 is more than a step reads"),
+    (["fit.positions=10000"], "fit.positions=10000 is more than is read at a time"),
     (["fit.learning_rate=0"], "fit.learning_rate=0.0 is out of range"),
     (["fit.warm_up=2"], "fit.warm_up=2.0 is out of range"),
     (["fit.window_tokens=100000", "train=true"], "fewer than one window"),

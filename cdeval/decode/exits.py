@@ -160,16 +160,16 @@ class _Choice:
     ) -> Float[Tensor, "chosen beam vocab"]:
         """The candidate of each lane and beam that is surest first, or furthest from the expert."""
         level = self._thresholds[step]
-        some = zip(*(part.split(self._at_once) for part in (self._rows, self._lanes, level)), strict=True)
         chosen = []
-        for rows, lanes, threshold in some:
-            candidates = (log_probs(of_rows[column]) for column in rows.unbind(1))
+        for start in range(0, len(level), self._at_once):
+            some = slice(start, start + self._at_once)
+            candidates = (log_probs(of_rows[column]) for column in self._rows[some].unbind(1))
             if self._way == BY_CONFIDENCE:
-                choice = first_sure(torch.stack([gap(log_q) for log_q in candidates], dim=1), threshold)
+                choice = first_sure(torch.stack([gap(log_q) for log_q in candidates], dim=1), level[some])
             else:
-                log_p = log_probs(expert[lanes])
+                log_p = log_probs(expert[self._lanes[some]])
                 choice = torch.stack([divergence(log_p, log_q) for log_q in candidates], dim=1).argmax(dim=1)
-            chosen.append(_picked(of_rows, rows, choice))
+            chosen.append(_picked(of_rows, self._rows[some], choice))
         return torch.cat(chosen)
 
 

@@ -15,7 +15,7 @@ the first step, and its sum is scaled by the root mean square of all: A = r · M
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -77,12 +77,10 @@ def fit(
         seed: of the windows and positions.
         say: told how far it is, ten times.
     """
-    draw = torch.Generator().manual_seed(seed)
     trainees: dict[int, _Trainee] = {}
     optimizer: torch.optim.Optimizer | None = None
     started = time.perf_counter()
-    for step in range(config.steps):
-        read = _read(expert, texts, layers, config, draw)
+    for step, read in zip(range(config.steps), _steps(expert, texts, layers, config, seed), strict=False):
         if optimizer is None:
             trainees = {layer: _Trainee(hidden) for layer, hidden in read.hidden.items()}
             parameters = [part for trainee in trainees.values() for part in (trainee.matrix, trainee.bias)]
@@ -107,22 +105,35 @@ def learning_rate(config: FitConfig, step: int) -> float:
     return config.learning_rate * (config.steps - step) / (config.steps - rising + 1)
 
 
-@torch.no_grad()
-def _read(
+def _steps(
     expert: LanguageModel,
     texts: Int[Tensor, "window position"],
     layers: Sequence[int],
     config: FitConfig,
-    draw: torch.Generator,
-) -> _Step:
-    """Some windows through the expert, some of their positions kept."""
-    rows = torch.randperm(len(texts), generator=draw)[: config.windows]
-    ids = texts[rows].to(expert.device)
-    places = torch.randperm(ids.numel(), generator=draw)[: config.positions].to(expert.device)
+    seed: int,
+) -> Iterator[_Step]:
+    """The positions of steps without end.
+
+    Every window is read once before any is read again, some at a time; the steps that follow share out their positions.
+    """
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        order = torch.randperm(len(texts), generator=draw)
+        for start in range(0, len(order), config.windows):
+            read = _read(expert, texts[order[start : start + config.windows]], layers)
+            places = torch.randperm(len(read.finished), generator=draw).to(expert.device)
+            size = min(config.positions, len(places))
+            for first in range(0, len(places) - size + 1, size):  # a rest that fills no step is left out
+                some = places[first : first + size]
+                yield _Step({layer: hidden[some] for layer, hidden in read.hidden.items()}, read.finished[some])
+
+
+@torch.no_grad()
+def _read(expert: LanguageModel, texts: Int[Tensor, "window position"], layers: Sequence[int]) -> _Step:
+    """All positions of some windows."""
     with tap(expert.parts, layers) as tapped:
-        finished = expert.parts.base(input_ids=ids, use_cache=False).last_hidden_state
-        hidden = {layer: tapped[layer].flatten(0, 1)[places] for layer in layers}
-    return _Step(hidden, finished.flatten(0, 1)[places])
+        finished = expert.parts.base(input_ids=texts.to(expert.device), use_cache=False).last_hidden_state
+        return _Step({layer: tapped[layer].flatten(0, 1) for layer in layers}, finished.flatten(0, 1))
 
 
 def _backward(expert: LanguageModel, trainees: Mapping[int, _Trainee], read: _Step) -> dict[int, float]:
@@ -134,27 +145,25 @@ def _backward(expert: LanguageModel, trainees: Mapping[int, _Trainee], read: _St
         with torch.no_grad():
             log_expert = torch.log_softmax(expert.parts.logits(read.finished[rows]).float(), dim=-1)
             p_expert = log_expert.exp()
+            certainty = torch.dot(p_expert.flatten(), log_expert.flatten())  # sum over p log p, the same for all layers
         for layer, trainee in trainees.items():
             finished = expert.parts.finish(trainee.translated(read.hidden[layer][rows]))
-            gradient, divergence = _gradient(expert, finished.detach(), log_expert, p_expert)
-            finished.backward(gradient / count)
-            totals[layer] += divergence
+            gradient, cross_entropy = _gradient(expert, finished.detach(), p_expert)
+            torch.autograd.backward(finished, gradient / count)
+            totals[layer] += certainty + cross_entropy
     return {layer: float(total) / count for layer, total in totals.items()}
 
 
 @torch.no_grad()
 def _gradient(
-    expert: LanguageModel,
-    finished: Float[Tensor, "row head_width"],
-    log_expert: Float[Tensor, "row vocab"],
-    p_expert: Float[Tensor, "row vocab"],
+    expert: LanguageModel, finished: Float[Tensor, "row head_width"], p_expert: Float[Tensor, "row vocab"]
 ) -> tuple[Float[Tensor, "row head_width"], Float[Tensor, ""]]:
-    """The gradient of each row's KL with respect to what the head reads, and the sum of the rows' KL [nats]."""
+    """The gradient of each row's KL with respect to what the head reads, and the sum of cross-entropies [nats]."""
     logits = expert.parts.logits(finished).float()
     log_exit = torch.log_softmax(logits, dim=-1)
-    divergence = (p_expert * (log_expert - log_exit)).sum()
+    cross_entropy = -torch.dot(p_expert.flatten(), log_exit.flatten())
     error = log_exit.exp_().sub_(p_expert)
     if expert.parts.softcap is not None:
         error *= 1 - (logits / expert.parts.softcap) ** 2
     weight = expert.parts.head_weight
-    return error.to(weight.dtype) @ weight, divergence
+    return error.to(weight.dtype) @ weight, cross_entropy

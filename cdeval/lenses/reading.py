@@ -16,7 +16,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.prompts.cut import Cutter
 
 # Positions whose vocabulary-wide tensors are worked on together: tens of megabytes, which allocators keep.
-ROWS_AT_ONCE = 64
+ROWS_AT_ONCE = 128
 
 
 class View(NamedTuple):

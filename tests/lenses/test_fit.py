@@ -43,7 +43,7 @@ def test_the_gradient_is_autograds(any_tiny: LanguageModel) -> None:
         logits = any_tiny.parts.logits(any_tiny.parts.finish(trainee.translated(step.hidden[layer])))
         kl = torch.nn.functional.kl_div(logits.float().log_softmax(-1), log_p, log_target=True, reduction="batchmean")
         kl.backward()
-        assert found[layer] == pytest.approx(float(kl), rel=1e-4)
+        assert found[layer] == pytest.approx(kl.item(), rel=1e-4)
         for mine, part in zip(ours, (trainee.matrix, trainee.bias), strict=True):
             torch.testing.assert_close(mine, part.grad, rtol=1e-3, atol=1e-5)
 

@@ -51,18 +51,25 @@ def test_sampled_positions_are_different_ones(tiny: Callable[[str], LanguageMode
     torch.testing.assert_close(some.hidden[1][0], all_of_them.hidden[1][place])
 
 
-def test_the_temperature_is_the_best_of_a_grid(tiny: Callable[[str], LanguageModel]) -> None:
-    texts = torch.randint(2, 120, (6, 30), generator=torch.Generator().manual_seed(1)).tolist()
-    view = View(2, Lens.norm)
-    found = calibrate(tiny("phi"), view, texts, seed=0)
-    read = list(passages(tiny("phi"), texts, [2], 64, 0))
-    logits = torch.cat([view.logits(tiny("phi"), passage.hidden[2]) for passage in read])
+def test_the_temperature_is_that_of_the_texts(tiny: Callable[[str], LanguageModel]) -> None:
+    """Texts that the exit itself wrote, at a temperature of 3: no other one may fit them better."""
+    lm, view, draw = tiny("phi"), View(2, Lens.norm), torch.Generator().manual_seed(1)
+    texts = [[5 + start] for start in range(6)]
+    for text in texts:
+        for _ in range(30):
+            blocks, _ = blocks_and_logits(lm, tuple(text))
+            p = (exit_logits(lm, blocks[1]) / 3.0).softmax(-1)
+            text.append(int(torch.multinomial(p, 1, generator=draw)))
+    found = calibrate(lm, view, texts, seed=0)
+    read = list(passages(lm, texts, [2], 64, 0))
+    logits = torch.cat([view.logits(lm, passage.hidden[2]) for passage in read])
     targets = torch.cat([passage.targets for passage in read])
-    grid = [found.temperature * factor for factor in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0)]
     assert found.nll == pytest.approx(nll(logits, targets, found.temperature))
+    grid = [found.temperature * factor for factor in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0)]
     assert all(nll(logits, targets, temperature) > found.nll for temperature in grid)
+    assert found.temperature == pytest.approx(3.0, rel=0.25)
     assert found.nll < found.nll_uncalibrated
-    assert (found.positions, found.texts) == (6 * 29, 6)
+    assert (found.positions, found.texts) == (6 * 30, 6)
 
 
 def test_a_calibrated_model_needs_no_temperature() -> None:
