@@ -16,7 +16,9 @@ def lens(config: LensRun) -> None:
     progress = Console(stderr=True, highlight=False)
     outcome = run_lens(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)
-    console.print(lens_table(outcome.scores, outcome.notes))
+    console.print(lens_table(outcome.scores))
+    for note in outcome.notes:
+        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  results: {outcome.scores_file}", markup=False, highlight=False, soft_wrap=True)
 
 

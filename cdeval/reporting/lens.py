@@ -7,30 +7,32 @@ from rich.table import Table
 from rich.text import Text
 
 from cdeval.records import LensScore
-from cdeval.reporting.table import MISSING, printable
+from cdeval.reporting.table import MISSING
+
+EXPERT = "expert"
 
 
-def lens_table(scores: Sequence[LensScore], notes: Sequence[str]) -> Table:
-    """The table for a terminal, the expert itself last, the notes below."""
+def lens_table(scores: Sequence[LensScore]) -> Table:
+    """The table for a terminal, for three lenses in 80 columns; the expert itself comes last."""
     *exits, expert = scores
     lenses = list(dict.fromkeys(score.lens for score in exits))
-    legend = "NLL of the next token and KL(expert || exit) in nats; top-1: share of equal likeliest tokens"
+    legend = "NLL of the next token, KL(expert || exit) [nats]; top-1: share of equal likeliest tokens"
     table = Table(
         title=Text("what each layer knows", style="bold"),
-        caption=Text("\n".join([legend, *map(printable, notes)])),
+        caption=Text(legend),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
-    table.add_column("layer", justify="right")
+    table.add_column("layer", justify="right", no_wrap=True)
     for lens in lenses:
         for header in ("NLL", "KL", "top-1"):
             table.add_column(f"{lens}\n{header}", justify="right", no_wrap=True)
     for layer in dict.fromkeys(score.layer for score in exits):
         mine = {score.lens: score for score in exits if score.layer == layer}
         table.add_row(str(layer), *(cell for lens in lenses for cell in _cells(mine.get(lens))))
-    table.add_row(f"{expert.layer} (expert)", *_cells(expert), *[""] * (3 * len(lenses) - 3))
+    table.add_row(EXPERT, *_cells(expert), *[""] * (3 * len(lenses) - 3))
     return table
 
 
