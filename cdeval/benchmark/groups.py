@@ -75,7 +75,6 @@ def _batch(arms: Arms) -> list[Group]:
         for size in sizes
         for arm in (
             arms.hugging_face(Search.plain, BF16, size),
-            arms.hugging_face(Search.plain, F32, size),
             arms.ours(Search.plain, BF16, size),
             arms.ours(Search.contrast, BF16, size),
             replace(arms.ours(Search.candidates, BF16, size), twin=label(OURS, Search.contrast, BF16, size)),
@@ -96,7 +95,8 @@ def _sweep(arms: Arms) -> list[Group]:
         f"{size.settings} settings of {size.prompts} prompts: fused, "
         f"against one after the other at Hugging Face's best batch size, {batch} prompts"
     )
-    return [_group(arms, "sweep", title, [sequential, fused], sequential.label, slow=True)]
+    group = _group(arms, "sweep", title, [sequential, fused], sequential.label, slow=True)
+    return [replace(group, warm_up=False)]  # passes of minutes: what a first one pays is lost in them
 
 
 def _compaction(arms: Arms) -> list[Group]:
