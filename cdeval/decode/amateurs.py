@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind, Normalizer
-from cdeval.decode.objective import Knobs, contrast, knobs
+from cdeval.config import AmateurKind, Form, Normalizer
+from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Amateur, Setting
@@ -49,7 +49,10 @@ class Amateurs:
         self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
         #: Whether only the plausible tokens' logits are ever needed, and all of them come from the expert's head.
         self.only_candidates = bool(exits) and all(
-            settings[lane].amateur.kind is AmateurKind.early_exit and settings[lane].normalizer is Normalizer.candidates
+            settings[lane].amateur.kind is AmateurKind.early_exit
+            and settings[lane].normalizer is Normalizer.candidates
+            and settings[lane].form is not Form.redistributed  # which scores every token
+            and (settings[lane].expert_top_k or 0) <= CANDIDATES
             for lane in self._contrasted
         )
 
