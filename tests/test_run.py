@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdeval.cli import run_command
+from cdeval.cli import CONF, run_command
+from cdeval.config import Context, Pool, RunConfig, TemperatureForm
 from cdeval.run import run
 
 TEXTS = [
@@ -252,6 +253,36 @@ def test_a_mistake_gets_one_clear_message(
         arguments.append("amateur.layer=6")
     monkeypatch.chdir(messy)
     assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
+
+
+PROTOCOLS = sorted(path.stem for path in (CONF / "protocol").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_sets_only_what_there_is(
+    protocol: str, stand_ins: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command line has the last word."""
+    seen: list[RunConfig] = []
+    parts = [
+        *stand_ins["<tiny>"],
+        *stand_ins["<prompts>"],
+        "amateur=truncated",
+        "amateur.layer=6",
+        "contrast.alpha=0.2",
+    ]
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *parts, f"protocol={protocol}"])
+    monkeypatch.chdir(tmp_path)
+    run_command(seen.append)
+    (config,) = seen
+    assert config.protocol.name == protocol
+    assert config.contrast.alpha == 0.2
+    if protocol == "li2022":
+        assert (config.search.pool, config.contrast.expert_top_k) == (Pool.local, 50)
+        assert (config.amateur.context, config.contrast.temperature_form) == (
+            Context.generated,
+            TemperatureForm.logprob,
+        )
 
 
 def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
