@@ -77,6 +77,30 @@ class Normalizer(Enum):
     candidates = "candidates"
 
 
+class Form(Enum):
+    """How the contrast is written; all of them on the plausible tokens V_head.
+
+    difference: log p_e - beta log p_a, nothing outside (Li et al. 2022). amplified: (1 + beta) log p_e - beta log p_a,
+    nothing outside (O'Brien & Lewis 2023). redistributed: the expert's probability of V_head shared out by the softmax
+    of the difference, the expert's own probabilities outside (Gera et al. 2023, autocontrastive decoding).
+    """
+
+    difference = "difference"
+    amplified = "amplified"
+    redistributed = "redistributed"
+
+
+class Pool(Enum):
+    """Which (beam, token) pairs a step of beam search chooses from.
+
+    all: every pair. local: from the second step on, the 2 * beams pairs that the expert finds most probable at this
+    step, whatever their beams have collected (the code of Li et al. 2022).
+    """
+
+    all = "all"
+    local = "local"
+
+
 class SearchKind(Enum):
     """How the next tokens are searched."""
 
@@ -89,11 +113,13 @@ class Ban(Enum):
 
     special: every special token (end of text, chat markers, padding) and every vocabulary row without a token. eos:
     the end of text only. Both make every continuation exactly `max_new_tokens` long. none: texts may end by themselves.
+    free: the end of text is a token as any other, neither banned nor an end (the seed experiment).
     """
 
     special = "special"
     eos = "eos"
     none = "none"
+    free = "free"
 
 
 class PromptSource(Enum):
@@ -193,6 +219,9 @@ class ContrastConfig:
     temperature: int | float | str = 1.0  # of the amateur, > 0; calibrated: fitted (lenses.temperature)
     temperature_form: TemperatureForm = TemperatureForm.softmax
     normalizer: Normalizer = Normalizer.full
+    form: Form = Form.difference
+    expert_top_k: int | None = None  # the expert's k best tokens, re-normalised before the mask; null: all
+    min_tokens: int = 1  # plausible tokens that are kept at least
 
 
 @dataclass
@@ -203,6 +232,7 @@ class SearchConfig:
     beams: int = 5
     max_new_tokens: int = 128
     ban: Ban = Ban.special
+    pool: Pool = Pool.all
 
 
 @dataclass
@@ -236,8 +266,9 @@ class MetricsConfig:
 
 @dataclass
 class ProtocolConfig:
-    """Whose definition is followed where published ones differ."""
+    """Whose definitions are followed where published ones differ; the files of conf/protocol set other groups, too."""
 
+    name: str = "default"
     diversity: DiversityProtocol = DiversityProtocol.corrected
 
 
@@ -295,6 +326,8 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("contrast.alpha", lambda v: 0 < v <= 1, "a number in (0, 1]; 0.1 is the published value"),
     ("contrast.beta", lambda v: _finite(v) and v >= 0, "a number >= 0; 0 is the expert alone"),
     ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0, or calibrated; 1 changes nothing"),
+    ("contrast.expert_top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
+    ("contrast.min_tokens", lambda v: v >= 1, "at least 1"),
     ("search.beams", lambda v: v >= 1, "at least 1"),
     ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),

@@ -7,7 +7,17 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from cdeval.config import AmateurConfig, AmateurKind, Context, Normalizer, RunConfig, SearchKind, TemperatureForm
+from cdeval.config import (
+    AmateurConfig,
+    AmateurKind,
+    Context,
+    Form,
+    Normalizer,
+    Pool,
+    RunConfig,
+    SearchKind,
+    TemperatureForm,
+)
 from cdeval.exitconfig import Lens, Selection
 from cdeval.records import Amateur, Prompt, Setting
 
@@ -58,6 +68,10 @@ def setting_of(config: RunConfig) -> Setting:
         beams=config.search.beams,
         max_new_tokens=config.search.max_new_tokens,
         ban=config.search.ban,
+        form=config.contrast.form,
+        expert_top_k=config.contrast.expert_top_k,
+        min_tokens=config.contrast.min_tokens,
+        pool=config.search.pool,
     )
 
 
@@ -110,6 +124,10 @@ def expert_alone(setting: Setting) -> Setting:
         temperature=1.0,
         temperature_form=TemperatureForm.softmax,
         normalizer=Normalizer.full,
+        form=Form.difference,
+        expert_top_k=None,
+        min_tokens=1,
+        pool=Pool.all,
     )
 
 
@@ -119,9 +137,15 @@ def label_of(setting: Setting) -> str:
     if not setting.amateur.contrasts:
         return f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
-    over = "" if setting.normalizer is Normalizer.full else " candidates"
-    numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}{over}"
-    return f"{name_of(setting.amateur)} {numbers}, {search}"
+    numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}"
+    unusual = [
+        (setting.normalizer is not Normalizer.full, "candidates"),
+        (setting.form is not Form.difference, setting.form.value),
+        (setting.expert_top_k is not None, f"top-{setting.expert_top_k}"),
+        (setting.min_tokens > 1, f"at least {setting.min_tokens}"),
+        (setting.pool is Pool.local, "local pool"),
+    ]
+    return " ".join([name_of(setting.amateur), numbers, *(name for holds, name in unusual if holds)]) + f", {search}"
 
 
 def name_of(amateur: Amateur) -> str:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cdeval.config import AmateurKind, Ban, Context, Normalizer, SearchKind, TemperatureForm
+from cdeval.config import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.exitconfig import Lens, Measure, Selection
 
 
@@ -71,6 +71,10 @@ class Setting:
     beams: int  # 1 for greedy
     max_new_tokens: int
     ban: Ban
+    form: Form = Form.difference
+    expert_top_k: int | None = None  # tokens that the expert's distribution is cut to
+    min_tokens: int = 1  # plausible tokens at least
+    pool: Pool = Pool.all  # of a step's (beam, token) pairs
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,10 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
     folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
-    scored = _scored(texts, scorer, config, folder)
+    ours = scorer is not None and all(
+        fingerprint_beside(arm.file.path) == scorer.fingerprint for arm in collection.arms
+    )
+    scored = _scored(texts, scorer, config, folder, wrote=ours or None)
     scores = scored.scores
     notes = [*collection.notes, *notes, *notes_of(scores)]
     if not collection.human:
@@ -109,12 +112,14 @@ def _tokens_fit(file: ReadFile, scorer: LanguageModel | None) -> bool:
     return file.tokenised and scorer is not None and fingerprint_beside(file.path) == scorer.fingerprint
 
 
-def _scored(texts: Texts, scorer: LanguageModel | None, config: ScoreConfig, folder: Path) -> Scored:
+def _scored(
+    texts: Texts, scorer: LanguageModel | None, config: ScoreConfig, folder: Path, *, wrote: bool | None
+) -> Scored:
     arms = [label for label in texts if label != HUMAN]
     against = config.against or arms[0]
     if against not in arms:
         raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=False)
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=wrote)
     human, seed = texts.get(HUMAN), config.seed
     return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=against)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdeval.cli import run_command
+from cdeval.cli import CONF, run_command
+from cdeval.config import Context, Pool, RunConfig, TemperatureForm
 from cdeval.run import run
 
 TEXTS = [
@@ -69,7 +70,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, p
 
 
 def folders(study: Path) -> dict[str, Path]:
-    return {path.name.split("-")[0]: path for path in study.iterdir() if path.is_dir()}
+    found = (path for path in study.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return {path.name.split("-")[0]: path for path in found}
 
 
 def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None:
@@ -81,9 +83,10 @@ def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None
         files = {"config.yaml", "provenance.json", "generations.jsonl", "metrics.json", "costs.json", "summary.json"}
         assert files <= names
         settings = yaml.safe_load((row / "config.yaml").read_text())
-        assert settings["amateur"] == {"kind": "early_exit", "layer": 6}
+        assert (settings["amateur"]["kind"], settings["amateur"]["layer"]) == ("early_exit", 6)
         amateur = {"early_exit": "early_exit", "expert": "none", "human": None}[row.name.split("-")[0]]
-        assert (settings["point"]["setting"] or {}).get("amateur") == amateur
+        own = settings["point"]["setting"]
+        assert (own and own["amateur"]["kind"]) == amateur
 
 
 def test_every_text_has_exactly_the_tokens_asked_for(finished: tuple[Path, str]) -> None:
@@ -282,6 +285,28 @@ def test_a_mistake_gets_one_clear_message(
         arguments.append("amateur.layer=6")
     monkeypatch.chdir(messy)
     assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
+
+
+PROTOCOLS = sorted(path.stem for path in (CONF / "protocol").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_sets_only_what_there_is(
+    protocol: str, stand_ins: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command line has the last word."""
+    seen: list[RunConfig] = []
+    parts = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], "amateur=truncated", "amateur.layer=6"]
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *parts, f"protocol={protocol}", "contrast.alpha=0.2"])
+    monkeypatch.chdir(tmp_path)
+    run_command(seen.append)
+    (config,) = seen
+    assert config.protocol.name == protocol
+    assert config.contrast.alpha == 0.2
+    if protocol == "li2022":
+        assert (config.search.pool, config.contrast.expert_top_k) == (Pool.local, 50)
+        assert config.amateur.context is Context.generated
+        assert config.contrast.temperature_form is TemperatureForm.logprob
 
 
 def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:

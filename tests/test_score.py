@@ -118,13 +118,19 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
     assert "re-tokenised" in printed
     assert "first arm 12, ../second 9; 9 in common" in printed
     assert sorted(path.name for path in out.iterdir()) == [
+        ".features",
+        "comparisons.json",
         "first-arm",
         "human",
         "scoring.json",
         "second",
         "table.md",
     ]
+    compared = json.loads((out / "comparisons.json").read_text())
+    assert {(found["arm"], found["against"]) for found in compared} == {("../second", "first arm")}
+    assert {found["difference"]["n"] for found in compared if found["metric"] == "tokens"} == {9}, "paired by prompt"
     first = json.loads((out / "first-arm" / "metrics.json").read_text())
+    assert "whether it generated them is not known" in first["perplexity_expert"]["note"]
     assert first["perplexity_expert"]["n"] == 12
     assert first["perplexity_expert"]["value"] > 1
     assert 0 < first["mauve"]["value"] <= 1

@@ -54,6 +54,7 @@ class BenchConfig:
     sweep_prompts: int = 16
     compact_every: list[int] = field(default_factory=lambda: [0, 2, 4, 8, 16, 32])
     compaction_tokens: int = 256
+    compaction_prompts: list[int] = field(default_factory=lambda: [1, 8])
     naive_tokens: int = 80
     growth_tokens: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
     growth_prompts: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
@@ -87,7 +88,7 @@ _COUNTS = (
     "compaction_tokens",
     "naive_tokens",
 )
-_COUNT_LISTS = ("batch_sizes", "fused_settings", "growth_tokens", "growth_prompts")
+_COUNT_LISTS = ("batch_sizes", "fused_settings", "growth_tokens", "growth_prompts", "compaction_prompts")
 
 
 def validate_bench(config: BenchRun) -> BenchRun:

@@ -10,10 +10,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from cdeval.benchmark.ctworker import Worker
 from cdeval.benchmark.plan import Pass, Run
 from cdeval.errors import ModelError
 from cdeval.models.loading import quiet_transformers
@@ -37,7 +37,7 @@ class Converted:
         Raises: ModelError: CTranslate2 is not installed, or does not know the architecture.
         """
         try:
-            self._library: Any = import_module("ctranslate2")  # optional, so never imported at the top
+            import_module("ctranslate2")  # optional, so never imported at the top
             converters = import_module("ctranslate2.converters")
         except ImportError as error:
             raise ModelError("CTranslate2 is not installed: pip install 'cdeval[bench]'") from error
@@ -51,19 +51,13 @@ class Converted:
         # Prompts go in as token names; the converter also names the rows that pad the vocabulary.
         self.names: list[str] = json.loads((folder / "vocabulary.json").read_text(encoding="utf-8"))
 
-    def load(self, compute_type: str, device: torch.device) -> Any:
-        """A generator on as many threads as torch has."""
-        return self._library.Generator(
-            str(self._folder),
-            device=device.type,
-            compute_type=compute_type,
-            inter_threads=1,
-            intra_threads=torch.get_num_threads(),
-        )
+    def load(self, compute_type: str, device: torch.device) -> Worker:
+        """A generator on as many threads as torch has, in a process of its own."""
+        return Worker(str(self._folder), device.type, compute_type, torch.get_num_threads())
 
 
 def ctranslate2(
-    generator: Any,
+    worker: Worker,
     names: Sequence[str],
     prompts: Sequence[tuple[int, ...]],
     setting: Setting,
@@ -74,15 +68,6 @@ def ctranslate2(
     suppressed = [[names[token]] for token in banned if token < len(names)]
 
     def run(new_tokens: int) -> Pass:
-        results = generator.generate_batch(
-            start,
-            beam_size=setting.beams,
-            max_length=new_tokens,
-            min_length=new_tokens,
-            sampling_topk=1,
-            include_prompt_in_result=False,
-            suppress_sequences=suppressed,
-        )
-        return Pass(tuple(tuple(result.sequences_ids[0]) for result in results))
+        return Pass(tuple(worker.generate(start, suppressed, setting.beams, new_tokens)))
 
     return run

@@ -20,7 +20,7 @@ def prompts_needed(bench: BenchConfig) -> int:
     """How many prompts the configured groups use."""
     needs = {
         GroupName.batch: max(bench.batch_sizes),
-        GroupName.compaction: max(bench.batch_sizes),
+        GroupName.compaction: max(bench.compaction_prompts),
         GroupName.sweep: bench.sweep_prompts,
         GroupName.growth: max(bench.growth_prompts),
         GroupName.precision: bench.precision_prompts,
@@ -75,7 +75,6 @@ def _batch(arms: Arms) -> list[Group]:
         for size in sizes
         for arm in (
             arms.hugging_face(Search.plain, BF16, size),
-            arms.hugging_face(Search.plain, F32, size),
             arms.ours(Search.plain, BF16, size),
             arms.ours(Search.contrast, BF16, size),
             replace(arms.ours(Search.candidates, BF16, size), twin=label(OURS, Search.contrast, BF16, size)),
@@ -91,19 +90,20 @@ def _sweep(arms: Arms) -> list[Group]:
     size = Size(prompts=bench.sweep_prompts, settings=bench.sweep_settings)
     fused = arms.ours(Search.contrast, BF16, replace(size, at_once=arms.lanes_at_once(BF16)))
     batch = best_batch(arms, bench.sweep_prompts)
-    sequential = arms.hugging_face(Search.contrast, BF16, replace(size, at_once=batch))
+    sequential = arms.hugging_face(Search.contrast, BF16, replace(size, settings=1, at_once=batch))
     title = (
-        f"{size.settings} settings of {size.prompts} prompts: fused, "
-        f"against one after the other at Hugging Face's best batch size, {batch} prompts"
+        f"{size.settings} settings of {size.prompts} prompts at once, against one of {size.settings} equal runs at "
+        f"Hugging Face's best batch size, {batch} prompts"
     )
-    return [_group(arms, "sweep", title, [sequential, fused], sequential.label, slow=True)]
+    group = _group(arms, "sweep", title, [sequential, fused], sequential.label, slow=True)
+    return [replace(group, warm_up=False)]  # passes of minutes: what a first one pays is lost in them
 
 
 def _compaction(arms: Arms) -> list[Group]:
-    """At the longest text of growth, where slots of dead beams would be most; one group a number of prompts."""
+    """At a long text, where slots of dead beams would be most; one group a number of prompts."""
     bench = arms.config.bench
     groups = []
-    for prompts in (1, max(bench.batch_sizes)):
+    for prompts in bench.compaction_prompts:
         size = Size(prompts=prompts, new_tokens=bench.compaction_tokens)
         found = [arms.ours(Search.contrast, BF16, size, every) for every in bench.compact_every]
         title = f"steps between compactions of the cache (0: never), {prompts} prompts at once"
@@ -128,7 +128,7 @@ def _growth(arms: Arms) -> list[Group]:
     groups = []
     for axis, points in axes.items():
         found = [replace(arms.ours(Search.contrast, BF16, size), x=n) for n, size in points]
-        if axis != "settings":
+        if axis == "tokens":  # for prompts, group batch has both
             found += [replace(arms.hugging_face(Search.plain, BF16, size), x=n) for n, size in points]
         title = f"time against {GROWTH[axis]}"
         group = _group(arms, f"growth_{axis}", title, found, found[0].label, slow=True)

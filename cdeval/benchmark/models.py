@@ -3,12 +3,12 @@
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from transformers import PreTrainedModel
 
 from cdeval.benchmark.amateur import truncated
 from cdeval.benchmark.ctranslate import Converted
+from cdeval.benchmark.ctworker import Worker
 from cdeval.config import Dtype
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, OpenedModel, choose_dtype
@@ -46,7 +46,9 @@ class Models:
             self.skipped.append(f"the arms of CTranslate2 are left out: {error}")
             return None
 
-    def _ctranslate2(self, compute_type: str) -> Any:
-        """A generator; None where CTranslate2 cannot take part."""
+    def _ctranslate2(self, compute_type: str) -> Worker:
+        """A generator. Raises: RuntimeError: CTranslate2 cannot take part, see `converted`."""
         converted = self.converted()
-        return converted and converted.load(compute_type, self.opened.device)
+        if converted is None:
+            raise RuntimeError("CTranslate2 cannot take part")
+        return converted.load(compute_type, self.opened.device)

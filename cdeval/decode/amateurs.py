@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind, Normalizer
+from cdeval.config import AmateurKind, Form, Normalizer
 from cdeval.decode.exits import Exits
-from cdeval.decode.objective import Knobs, contrast, knobs
+from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Amateur, Setting
@@ -47,6 +47,8 @@ class Amateurs:
             settings[lane].amateur.kind is AmateurKind.early_exit
             and settings[lane].amateur.head_rows == 1
             and settings[lane].normalizer is Normalizer.candidates
+            and settings[lane].form is not Form.redistributed  # which scores every token
+            and (settings[lane].expert_top_k or 0) <= CANDIDATES
             for lane in self._contrasted
         )
 

@@ -58,6 +58,26 @@ def best_extensions(scores: Float[Tensor, "lane beam vocab"], totals: Float[Tens
     return Choice(flat // vocab, flat % vocab, total)
 
 
+def best_of_pool(
+    scores: Float[Tensor, "lane beam vocab"],
+    totals: Float[Tensor, "lane beam"],
+    local: Float[Tensor, "lane beam vocab"],
+    pool: int,
+    count: int,
+) -> Choice:
+    """As `best_extensions`, among the `pool` pairs of a lane with the highest `local` value alone.
+
+    Li et al.'s code chooses so, with the expert's log-probabilities of this step. Pairs of equal worth, impossible ones
+    above all, keep the order of the pool.
+    """
+    lanes, beams, vocab = scores.shape
+    _, pairs = largest(local.reshape(lanes, beams * vocab), min(pool, beams * vocab))
+    worth = (scores + totals[:, :, None]).view(lanes, beams * vocab).gather(1, pairs)
+    total, order = worth.sort(dim=-1, descending=True, stable=True)
+    flat = pairs.gather(1, order)[:, :count]
+    return Choice(flat // vocab, flat % vocab, total[:, :count])
+
+
 def survivors(choice: Choice, ends: Bool[Tensor, "lane choice"], beams: int) -> tuple[Choice, Int[Tensor, "lane beam"]]:
     """The best `beams` extensions that do not end their text, and their places among all."""
     total, order = choice.total.masked_fill(ends, -torch.inf).topk(beams, dim=-1)

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import SearchKind
+from cdeval.config import Ban, Pool, SearchKind
 from cdeval.decode.amateurs import AmateurPart, Amateurs
-from cdeval.decode.beam import Choice, backtrack, best_extensions, largest, survivors
+from cdeval.decode.beam import Choice, backtrack, best_extensions, best_of_pool, largest, survivors
 from cdeval.decode.endings import Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
@@ -86,12 +86,13 @@ class _Run:
         self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
         banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
         self._banned = torch.tensor(banned, dtype=torch.long, device=device)
-        # A banned end never comes up: lengths are then fixed and there are no endings to watch for.
-        ends = [token for token in end_tokens(expert.model, expert.tokenizer) if token not in banned]
+        # Otherwise lengths are fixed, and there are no endings to watch for.
+        ends = end_tokens(expert.model, expert.tokenizer) if setting.ban is Ban.none else ()
         self._ends = torch.tensor(ends, dtype=torch.long, device=device)
         self._endings = Endings(lanes, device, first_wins=setting.search is SearchKind.greedy)
         # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
         self._candidates = self._beams * max(2, 1 + len(ends)) if ends else self._beams
+        self._pool = 2 * self._candidates if setting.pool is Pool.local else None
         self._candidate_head = candidate_head
         self._crowded = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -176,7 +177,7 @@ class _Run:
         """
         log_expert = ban(log_probs(expert_logits), self._banned)
         if not self._candidate_head:
-            choice = best_extensions(amateur.scores(log_expert, amateur_rows), totals, self._candidates)
+            choice = self._extend(amateur.scores(log_expert, amateur_rows), totals, log_expert)
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
         vocab, width = log_expert.shape[-1], max(CANDIDATES, self._candidates)
         log_expert, tokens = largest(log_expert, min(width, vocab))
@@ -184,10 +185,20 @@ class _Run:
         scores = amateur.scores(log_expert, amateur_logits)
         if width < vocab:  # the last candidate is plausible: there may be more
             self._crowded |= amateur.contrasted(scores[..., -1] > -torch.inf).any()
-        choice = best_extensions(scores, totals, self._candidates)
+        choice = self._extend(scores, totals, log_expert)
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)
+
+    def _extend(
+        self,
+        scores: Float[Tensor, "lane beam vocab"],
+        totals: Float[Tensor, "lane beam"],
+        log_expert: Float[Tensor, "lane beam vocab"],
+    ) -> Choice:
+        if self._pool is None or not self.tokens:
+            return best_extensions(scores, totals, self._candidates)
+        return best_of_pool(scores, totals, log_expert, self._pool, self._candidates)
 
     def crowded(self) -> bool:
         """Whether some plausible set was wider than the candidate-only head looks; asked once, at the end."""

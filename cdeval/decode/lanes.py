@@ -16,7 +16,7 @@ class Lane(NamedTuple):
     def shape(self) -> tuple[object, ...]:
         """What lanes of one forward pass must share."""
         own = self.setting
-        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value
+        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value, own.pool.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ Li et al. 2022, "Contrastive Decoding", section 3.2-3.3. The amateur's temperatu
     softmax:  log p_a(x; T) = log softmax(z_a / T)      (re-normalised)
     logprob:  log p_a(x; T) = log softmax(z_a) / T      (as the authors' code does)
 
-Its softmax goes over the vocabulary, or over V_head alone (`Normalizer.candidates`).
+Its softmax goes over the vocabulary, or over V_head alone (`Normalizer.candidates`). Other published ways to write the
+contrast are in `Form`; the expert may be cut to its best tokens before the mask (`cut`), as the authors' code does.
 
 Banned tokens (end of text, chat markers) are set to -inf in the expert's log-probabilities after the log-softmax and
 before the mask; the amateur's distribution keeps them. `log_softmax` in float32, never the log of a softmax: a
@@ -23,7 +24,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.config import Normalizer, TemperatureForm
+from cdeval.config import Form, Normalizer, TemperatureForm
+from cdeval.decode.beam import largest
 from cdeval.records import Setting
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Plausible sets are rarely wider; where one is,
@@ -42,16 +44,41 @@ class Knobs(NamedTuple):
     inner: Float[Tensor, "lane 1 1"]
     weight: Float[Tensor, "lane 1 1"]  # beta * outer
     over_candidates: Bool[Tensor, "lane 1 1"] | None  # the amateur is normalised over V_head; None: nowhere
+    expert_weight: Float[Tensor, "lane 1 1"] | None  # 1 + beta of the amplified form, else 1; None: 1 everywhere
+    redistributed: Bool[Tensor, "lane 1 1"] | None  # None: nowhere
+    best: "Ranks | None"  # tokens that the expert is cut to; None: nowhere
+    at_least: "Ranks | None"  # plausible tokens at least; None: one everywhere
 
     def of(self, rows: slice | Int[Tensor, " lane"]) -> "Knobs":
         """Those of some lanes."""
-        over = self.over_candidates
+        over, shared = self.over_candidates, self.redistributed
         return Knobs(
             self.log_alpha[rows],
             self.inner[rows],
             self.weight[rows],
             over_candidates=None if over is None else over[rows],
+            expert_weight=None if self.expert_weight is None else self.expert_weight[rows],
+            redistributed=None if shared is None else shared[rows],
+            best=self.best and self.best.of(rows),
+            at_least=self.at_least and self.at_least.of(rows),
         )
+
+
+class Ranks(NamedTuple):
+    """A rank for each lane, 1 being the best token; 0 where a lane has none."""
+
+    rank: Int[Tensor, "lane 1 1"]
+    most: int  # the largest, known to the host
+
+    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Ranks":
+        """Those of some lanes."""
+        return Ranks(self.rank[rows], self.most)
+
+    def value(self, scores: Float[Tensor, "lane beam vocab"], without: float) -> Float[Tensor, "lane beam 1"]:
+        """The value at each row's rank; `without` where a lane has none."""
+        values, _ = largest(scores, min(self.most, scores.shape[-1]))
+        place = (self.rank - 1).clamp(0, values.shape[-1] - 1).expand(-1, scores.shape[1], 1)
+        return values.gather(-1, place).masked_fill(self.rank == 0, without)
 
 
 def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
@@ -60,6 +87,13 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
+    def ranks(values: list[int]) -> Ranks | None:
+        return Ranks(torch.tensor(values, device=device)[:, None, None], max(values)) if any(values) else None
+
+    def flags(values: list[bool]) -> Tensor | None:
+        return torch.tensor(values, device=device)[:, None, None] if any(values) else None
+
+    amplified = [setting.form is Form.amplified for setting in settings]
     over = [setting.normalizer is Normalizer.candidates for setting in settings]
     renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
     pairs = list(zip(settings, renormalised, strict=True))
@@ -67,7 +101,13 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
         log_alpha=column([math.log(setting.alpha) for setting in settings]),
         inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs]),
         weight=column([setting.beta / (1.0 if softmax else setting.temperature) for setting, softmax in pairs]),
-        over_candidates=torch.tensor(over, device=device)[:, None, None] if any(over) else None,
+        over_candidates=flags(over),
+        expert_weight=column([1 + setting.beta if up else 1.0 for setting, up in zip(settings, amplified, strict=True)])
+        if any(amplified)
+        else None,
+        redistributed=flags([setting.form is Form.redistributed for setting in settings]),
+        best=ranks([setting.expert_top_k or 0 for setting in settings]),
+        at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else 0 for setting in settings]),
     )
 
 
@@ -92,9 +132,29 @@ def contrast(
         amateur_logits: raw logits of the same tokens, any float dtype.
         knobs: one setting a lane.
     """
-    implausible = log_expert < log_expert.amax(dim=-1, keepdim=True) + knobs.log_alpha
+    own = log_expert
+    if knobs.best is not None:
+        log_expert = cut(log_expert, knobs.best)
+    threshold = log_expert.amax(dim=-1, keepdim=True) + knobs.log_alpha
+    if knobs.at_least is not None:
+        threshold = torch.minimum(threshold, knobs.at_least.value(log_expert, without=math.inf))
+        # Where fewer tokens than that are possible at all, the impossible ones are not plausible for it.
+        threshold = threshold.clamp(min=torch.finfo(threshold.dtype).min)
+    implausible = log_expert < threshold
     logits = amateur_logits.float() / knobs.inner
     if knobs.over_candidates is not None:
         logits = logits.masked_fill_(implausible & knobs.over_candidates, -math.inf)
-    scores = log_probs(logits).mul_(-knobs.weight).add_(log_expert)
-    return scores.masked_fill_(implausible, -math.inf)
+    preferred = log_expert if knobs.expert_weight is None else log_expert * knobs.expert_weight
+    scores = log_probs(logits).mul_(-knobs.weight).add_(preferred)
+    scores = scores.masked_fill_(implausible, -math.inf)
+    if knobs.redistributed is None:
+        return scores
+    mass = log_expert.masked_fill(implausible, -math.inf).logsumexp(dim=-1, keepdim=True)
+    shared = torch.where(implausible, own, scores.log_softmax(dim=-1) + mass)
+    return torch.where(knobs.redistributed, shared, scores)
+
+
+def cut(log_expert: Float[Tensor, "lane beam vocab"], best: Ranks) -> Float[Tensor, "lane beam vocab"]:
+    """The expert's best tokens, re-normalised; ties with the last one stay, and lanes without a rank as they are."""
+    kept = log_expert.masked_fill(log_expert < best.value(log_expert, without=-math.inf), -math.inf)
+    return torch.where(best.rank == 0, log_expert, kept - kept.logsumexp(dim=-1, keepdim=True))

@@ -14,7 +14,7 @@ value ± z·se, for one arm (clipped to [0, 1]) and for the difference of two, w
 
 In simulated studies of 50, 100 and 300 prompts (MAUVE 0.1 to 0.98, 5 codebooks) this held the expected difference in 92
 to 97 of 100 where the lower arm scores below 0.85, and in up to all where both score above: cautious there, not exact.
-One arm's interval held 91 to 100. Percentile, basic and BCa intervals of the same draws fell to 88, 79 and 85, because
+One arm's interval held 90 to 100. Percentile, basic and BCa intervals of the same draws fell to 88, 79 and 85, because
 drawing adds a divergence of its own to every value; texts without codebooks as units fell to 87.
 `tests/metrics/test_coverage.py` repeats it.
 

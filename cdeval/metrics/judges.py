@@ -24,7 +24,7 @@ class Judges:
     embedder: str | Embedder  # for coherence; a name (folder or hub id) is loaded for as long as it is needed
     featurizer: Scorer | None = None  # for MAUVE; None is the scorer itself
     likelihood: Scorer | None = None  # for perplexity and log-likelihood coherence; None is the scorer itself
-    wrote: bool = True  # whether the scorer generated the arms' texts
+    wrote: bool | None = True  # whether the scorer generated the arms' texts; None: not known
     cache: FeatureCache = NO_CACHE  # of what the models say about each text
 
     def required_scorer(self) -> Scorer:
@@ -35,7 +35,7 @@ class Judges:
 
 
 def open_judges(
-    names: Collection[str], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool
+    names: Collection[str], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool | None
 ) -> Judges:
     """What the metrics `names` need beside the scorer.
 
@@ -44,7 +44,7 @@ def open_judges(
         config: the models' names, and whether their answers are kept.
         scorer: the model whose tokens the texts are in, where a metric needs it.
         folder: of the study; answers are kept in its `.features`.
-        wrote: whether the scorer generated the texts.
+        wrote: whether the scorer generated the texts; None: not known.
 
     Raises: ModelError, HubError, AssetError: a model cannot be found or read.
     """

@@ -65,11 +65,13 @@ def perplexity(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."
     return np.asarray(np.exp(ratio_of_sums(rows)))
 
 
-def describe(judge: str, *, retokenised: bool, wrote_the_texts: bool) -> str:
-    """What another perplexity must share to be comparable."""
-    relation = (
-        "the model that generated the arms" if wrote_the_texts else "another model than the one that generated the arms"
-    )
+def describe(judge: str, *, retokenised: bool, wrote_the_texts: bool | None) -> str:
+    """What another perplexity must share to be comparable; None: nobody knows who wrote the texts."""
+    relation = {
+        True: "the model that generated the arms",
+        False: "another model than the one that generated the arms",
+        None: "whether it generated them is not known",
+    }[wrote_the_texts]
     tokens = ", on the texts as it tokenises them" if retokenised else ""
     return f"of the continuation given its prompt, under {judge} ({relation}{tokens})"
 

@@ -43,7 +43,7 @@ def unavailable() -> str:
 
 def self_bleu(texts: Sequence[str], seed: int = 0, limit: int = LIMIT) -> SelfBleu:
     """Self-BLEU of at most `limit` of the texts. Raises: ImportError: sacrebleu is missing; ask `unavailable` first."""
-    from sacrebleu.metrics import BLEU  # noqa: PLC0415 - only this metric needs it
+    from sacrebleu.metrics.bleu import BLEU  # noqa: PLC0415 - only this metric needs it
 
     present = [text for text in texts if text.strip()]
     if len(present) < 2:

@@ -187,7 +187,8 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, R
 def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, Rows]:
     reader = Reader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
     values = nll_rows(reader.scorer, [reader.read(generation) for generation in generations], judges.cache)
-    wrote = judges.wrote and judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
+    same = judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
+    wrote = judges.wrote if judges.wrote is None else judges.wrote and same
     note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)
     missing = int(np.isnan(values).any(axis=1).sum())
     return {

@@ -27,7 +27,7 @@ def banned_tokens(ban: Ban, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
 
     `special` also bans the rows that pad the vocabulary to a round size (OPT has 7, Qwen some 200): no token has them.
     """
-    if ban is Ban.none:
+    if ban in (Ban.none, Ban.free):
         return ()
     banned = set(end_tokens(model, tokenizer))
     if ban is Ban.special:

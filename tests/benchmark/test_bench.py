@@ -31,6 +31,7 @@ SMALL = [
     "bench.sweep_prompts=2",
     "bench.compact_every=[0,2]",
     "bench.compaction_tokens=6",
+    "bench.compaction_prompts=[1,2]",
     "bench.naive_tokens=5",
     "bench.growth_tokens=[3,6]",
     "bench.growth_prompts=[1,2]",

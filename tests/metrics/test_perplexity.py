@@ -113,6 +113,7 @@ def test_rows_from_disk_are_the_models_and_the_prompts_own(tiny: Callable[[str],
 def test_the_note_says_who_judges_and_whether_it_wrote():
     own = describe("big", retokenised=False, wrote_the_texts=True)
     other = describe("small", retokenised=True, wrote_the_texts=False)
+    assert "not known" in describe("any", retokenised=False, wrote_the_texts=None)
     assert "under big (the model that generated the arms)" in own
     assert (
         "under small (another model than the one that generated the arms, on the texts as it tokenises them)" in other

@@ -136,7 +136,7 @@ def test_samples_of_a_prompt_are_resampled_together(judges: Judges, write: Calla
     for name in METRICS:
         assert twice[name].value == pytest.approx(once[name].value, rel=1e-6, nan_ok=True), name
         assert twice[name].low == pytest.approx(once[name].low, rel=1e-6, nan_ok=True), name
-        assert twice[name].n == (1 if name == "mauve" else 2) * once[name].n, name
+        assert twice[name].n == (1 if name in MEASURES else 2) * once[name].n, name
 
 
 def test_only_what_is_chosen_is_computed_and_needs_its_model(write: Callable[[str, int], list[Generation]]):
@@ -167,7 +167,7 @@ def test_rows_are_what_the_scores_are_made_of(judges: Judges, write: Callable[[s
     arm = write("varied", 1)
     rows = measure_arms({"arm": arm}, judges, CONFIG)["arm"]
     scores = score_arms({"arm": arm}, None, judges, CONFIG)["arm"]
-    assert set(rows) == set(METRICS) - {"mauve"}
+    assert set(rows) == set(METRICS) - set(MEASURES)
     for name, found in rows.items():
         assert found.prompts == tuple(text.id for text in arm)
         present = found.values[~np.isnan(found.values).any(axis=1)]
