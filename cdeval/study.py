@@ -19,6 +19,7 @@ from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.decode.sources import Second
 from cdeval.lenses.temperature import Calibration, with_temperature
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
@@ -27,7 +28,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.points import Point, Role, amateur_of, plan_points, prompts_digest
 from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
-from cdeval.records import Comparison, Generation, Prompt
+from cdeval.records import Amateur, Comparison, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.progress import decoding_progress
 from cdeval.reporting.summary import notes_of, summary_of
@@ -84,12 +85,25 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-    notes = [prompts.describe(), *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
+    notes = [
+        prompts.describe(),
+        *_seen_by_lens(cast.seconds, prompts),
+        *notes_of(scores),
+        *_tracked(config, plain_config, root, texts, summaries),
+    ]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     replace_file(root / "comparisons.json", to_page(scored.comparisons))
     tables = [markdown_table(rows, notes), differences_markdown(scored.comparisons)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
     return Outcome(rows, scored.comparisons, notes, root)
+
+
+def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list[str]:
+    """A warning where prompts begin texts that a lens was trained on."""
+    ids = {prompt.id for prompt in prompts.prompts}
+    counts = [len(ids & lens.trained_on) for lens in seconds.values() if isinstance(lens, TunedLens)]
+    line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
+    return [line.format(count) for count in counts if count]
 
 
 def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:

@@ -85,6 +85,11 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
     fitted = provenance["temperature"]
     assert f" T={fitted['temperature']:g}" in json.loads((arm / "provenance.json").read_text())["point"]["label"]
     assert fitted["nll"] < fitted["nll_uncalibrated"]
+    prompts = [json.loads(line)["id"] for line in (arm / "generations.jsonl").read_text().splitlines()]
+    unseen = {f"text-{i}" for i in range(24) if in_split(f"text-{i}", Split.test)} - set(prompts)
+    assert fitted["texts"] == min(16, len(unseen)), "neither the prompts nor what the lens was trained on"
+    flattered = sum(in_split(prompt, Split.tune) for prompt in prompts)
+    assert (f"trained on the texts of {flattered} of these prompts" in printed) == (flattered > 0)
 
 
 def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
@@ -110,7 +115,8 @@ def test_training_texts_and_held_out_texts_are_of_two_splits(
 
     seen: dict[str, list[str]] = {}
     monkeypatch.setattr(study, "windows", lambda texts, *rest: seen.update(trained=texts) or windows(texts, *rest))
-    monkeypatch.setattr(study, "_digest", lambda texts: seen.update(held_out=texts) or "digest")
+    digest = lambda texts: seen.update(held_out=[text.text for text in texts]) or "digest"  # noqa: E731
+    monkeypatch.setattr(study, "_digest", digest)
     from cdeval.lenses.reading import windows
 
     typed([*arguments, "train=true", *SHORT, "fit.steps=1", "positions=20"])

@@ -226,7 +226,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["<tiny>", "<prompts>", "amateur.lens_file=a"], "is not read with amateur.lens=norm"),
     (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=nowhere"], "lens_file=nowhere is not a file"),
     (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=a_file"], "a_file cannot be read as a lens"),
-    (["<tiny>", "<prompts>", "contrast.temperature=calibrated"], "none is left to learn an amateur from"),
+    (["<tiny>", "<prompts>", "contrast.temperature=calibrated"], "none is left to learn an"),
     (["<tiny>", "<prompts>", "amateur=truncated", "amateur.layer=12"], "an exit comes after 1 to 11"),
     (["<tiny>", "<prompts>", "amateur.context=generated"], "amateur=early_exit reads what the expert reads"),
     (["<tiny>", "<prompts>", "amateur=model", "amateur.name=null"], "amateur=model needs amateur.name"),

@@ -4,6 +4,7 @@ training texts -> translators -> a file       held-out texts -> scores of every 
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from cdeval.models.lens import TunedLens, dtype_name, read_lens, to_bytes, tuned
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import Cutter
+from cdeval.prompts.texts import Text
 from cdeval.provenance import provenance
 from cdeval.records import LensScore
 from cdeval.store import replace_file
@@ -67,7 +69,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
         lens = lens.on(expert)
     say(f"measuring on {len(held_out)} texts of the split {_other(config.prompts.split).value}")
     cutter = Cutter(expert.tokenizer, max_new_tokens=0)
-    tokens = [cutter.tokens(text)[: config.text_tokens] for text in held_out]
+    tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
     scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions)
     scores_file = _scores_file(config, lens_file)
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": dtype_name(expert)}
@@ -82,9 +84,9 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
 
 
 def _trained(
-    config: LensRun, expert: LanguageModel, layers: Sequence[int], texts: Sequence[str], say: Callable[[str], None]
+    config: LensRun, expert: LanguageModel, layers: Sequence[int], texts: Sequence[Text], say: Callable[[str], None]
 ) -> TunedLens:
-    read = windows(texts, expert.tokenizer, config.fit.window_tokens)
+    read = windows([text.text for text in texts], expert.tokenizer, config.fit.window_tokens)
     say(
         f"training {len(layers)} translators on {read.numel()} tokens of {len(texts)} texts of the split "
         f"{config.prompts.split.value}"
@@ -99,6 +101,7 @@ def _trained(
         "dtype": dtype_name(expert),
         "texts": f"{config.prompts.source.value} (split {config.prompts.split.value})",
         "texts_digest": _digest(texts),
+        "text_ids": json.dumps([text.id for text in texts]),
         "tokens": str(read.numel()),
         "seed": str(config.seed),
         **{name: str(value) for name, value in vars(config.fit).items()},
@@ -119,10 +122,10 @@ def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
     return layers
 
 
-def _texts(config: LensRun, split: Split) -> list[str]:
+def _texts(config: LensRun, split: Split) -> list[Text]:
     """Texts of a split. Raises: PromptError: there are none."""
     tokens = max(config.text_tokens, config.fit.window_tokens)
-    found = [text.text for text in whole_texts(config.prompts, split, tokens)]
+    found = whole_texts(config.prompts, split, tokens)
     if not found:
         raise PromptError(
             f"prompts={config.prompts.source.value} has no texts of the split {split.value}: a lens needs both "
@@ -156,8 +159,8 @@ def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None)
     return notes
 
 
-def _digest(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
+def _digest(texts: Sequence[Text]) -> str:
+    return hashlib.sha256("\0".join(text.text for text in texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _slug(name: str) -> str:

@@ -2,7 +2,8 @@ r"""The temperature at which an exit layer predicts held-out text best.
 
     T_k = arg min_T  - Σ_t log softmax(z_k(t) / T)[x_{t+1}]        [nats]
 
-on texts of the prompts' source that are no prompts of the study (Guo et al. 2017, section 4, "temperature scaling").
+on texts of the prompts' source that are no prompts of the study, and that a tuned lens was not trained on (Guo et al.
+2017, section 4, "temperature scaling"). Those of the split `tune` where there are any left, otherwise of the other one.
 One number a layer and lens; the vocabulary's logits are kept for a sample of positions and searched over log T.
 """
 
@@ -58,15 +59,17 @@ def with_temperature(
     """The configuration with a number for `contrast.temperature`, and where it is from, if it was to be calibrated.
 
     Args: used: ids of the prompts, whose texts are not looked at.
-    Raises: PromptError: all texts of the source are prompts.
+    Raises: PromptError: no text of the source is left.
     """
     if config.contrast.temperature != CALIBRATED or config.amateur.kind is AmateurKind.none:
         return config, None
     amateur = amateur_of(config.amateur)
     (layer,) = amateur.exits
     lens = seconds.get(amateur)
-    translator = lens.translators[layer] if isinstance(lens, TunedLens) else None
-    texts = other_texts(config.prompts, used, Split.tune)
+    translator, seen = None, set(used)
+    if isinstance(lens, TunedLens):  # on texts that it was trained on it looks surer than it is elsewhere
+        translator, seen = lens.translators[layer], seen | lens.trained_on
+    texts = other_texts(config.prompts, seen, Split.tune)
     cutter = Cutter(expert.tokenizer, max_new_tokens=0)
     order = shuffled(texts, config.seed)[: math.ceil(POSITIONS / PER_TEXT)]
     tokens = [cutter.tokens(texts[place])[:TEXT_TOKENS] for place in order]

@@ -13,6 +13,7 @@ metadata which expert it was trained for. It fits no other one, nor the same one
 """
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,11 @@ class TunedLens:
     def translate(self, layer: int, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
         """The output of block `layer` as the last block would put it, in its own number format."""
         return translated(self.translators[layer], hidden)
+
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """Ids of the texts that it was trained on, which are no fair test of it."""
+        return frozenset(json.loads(self.facts.get("text_ids", "[]")))
 
     def on(self, expert: LanguageModel) -> "TunedLens":
         """The same beside the expert that it was trained for.

@@ -112,8 +112,8 @@ def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Spl
     found = [text for text in texts if text.id not in set(used)]
     if not found:
         raise PromptError(
-            f"prompts={_name(config)}: all {len(texts)} texts are prompts, and none is left to learn an amateur from. "
-            "Lower prompts.limit, or choose another source."
+            f"prompts={_name(config)}: all {len(texts)} texts are prompts or were learnt from; none is left to "
+            "learn an amateur from. Lower prompts.limit, or choose another source."
         )
     preferred = [text for text in found if in_split(text.id, split)]
     return [text.text for text in preferred or found]
