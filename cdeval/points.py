@@ -8,7 +8,10 @@ from enum import Enum
 from pathlib import Path
 
 from cdeval.config import AmateurConfig, AmateurKind, Context, Normalizer, RunConfig, SearchKind, TemperatureForm
-from cdeval.records import Amateur, Prompt, Setting
+from cdeval.records import Amateur, Prompt, Sampling, Setting
+
+# How a label's signs are spelt in the name of a folder.
+_IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "×": "x"}
 
 
 class Role(Enum):
@@ -31,7 +34,9 @@ class Point:
     @property
     def folder(self) -> str:
         """Name of its run folder: readable, and never shared by two settings."""
-        readable = self.label.replace("α=", "a").replace("β=", "b").replace("T=", "t").replace("k=", "k")
+        readable = self.label
+        for sign, plain in _IN_FOLDERS.items():
+            readable = readable.replace(sign, plain)
         slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
         return f"{slug}-{self.digest[:8]}"
 
@@ -54,6 +59,25 @@ def setting_of(config: RunConfig) -> Setting:
         beams=config.search.beams,
         max_new_tokens=config.search.max_new_tokens,
         ban=config.search.ban,
+        sampling=sampling_of(config),
+        penalty=config.search.penalty if config.search.kind is SearchKind.contrastive_search else 0.0,
+    )
+
+
+def sampling_of(config: RunConfig) -> Sampling:
+    """The random draws that the configuration asks for; the seed shapes no other search's texts."""
+    search = config.search
+    if search.kind is not SearchKind.sample:
+        return Sampling()
+    return Sampling(
+        seed=config.seed,
+        samples=search.samples,
+        temperature=search.temperature,
+        top_k=search.top_k,
+        top_p=search.top_p,
+        min_p=search.min_p,
+        typical_p=search.typical_p,
+        eta=search.eta,
     )
 
 
@@ -102,13 +126,46 @@ def expert_alone(setting: Setting) -> Setting:
 
 def label_of(setting: Setting) -> str:
     """A setting in the field's own signs; what has its usual value is left out."""
-    search = "greedy" if setting.search is SearchKind.greedy else f"beam {setting.beams}"
+    search = search_name(setting)
     if not setting.amateur.contrasts:
         return f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
     over = "" if setting.normalizer is Normalizer.full else " candidates"
     numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}{over}"
     return f"{name_of(setting.amateur)} {numbers}, {search}"
+
+
+def search_name(setting: Setting) -> str:
+    """A search in a few words."""
+    match setting.search:
+        case SearchKind.greedy:
+            return "greedy"
+        case SearchKind.beam:
+            return f"beam {setting.beams}"
+        case SearchKind.contrastive_search:
+            return f"contrastive search k={setting.beams} α={_short(setting.penalty)}"
+    own = setting.sampling
+    narrowed = {
+        "top-k {}": own.top_k,
+        "nucleus p={}": own.top_p,
+        "min-p {}": own.min_p,
+        "typical {}": own.typical_p,
+        "eta {}": own.eta,
+    }
+    words = [form.format(_short(value)) for form, value in narrowed.items() if value is not None] or ["sample"]
+    if words == ["sample"] or own.temperature != 1:
+        words.append(f"τ={_short(own.temperature)}")
+    if own.seed:
+        words.append(f"seed {own.seed}")
+    if own.samples > 1:
+        words.append(f"×{own.samples}")
+    return " ".join(words)
+
+
+def _short(value: float) -> str:
+    """0.95 as .95."""
+    text = f"{value:g}"
+    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def name_of(amateur: Amateur) -> str:

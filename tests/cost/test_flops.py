@@ -7,10 +7,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.config import Normalizer
+from cdeval.config import Normalizer, SearchKind
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
 from cdeval.models.loading import LanguageModel
-from tests.decode.oracles import early_exit, setting
+from tests.decode.oracles import early_exit, sampled, setting
 
 
 @torch.inference_mode()
@@ -66,3 +66,5 @@ def test_a_lane_sums_its_steps(tiny: Callable[[str], LanguageModel]) -> None:
     candidates = early_exit(1, beams=2, normalizer=Normalizer.candidates)
     assert lane_flops(costs, candidates, 3, 3).amateur == (1 + 2 + 2) * 64
     assert flops.per_token == flops.total / 3
+    greedy = early_exit(1, beams=1, search=SearchKind.greedy)
+    assert lane_flops(costs, sampled(early_exit(1), top_p=0.9), 3, 3) == lane_flops(costs, greedy, 3, 3)
