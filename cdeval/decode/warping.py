@@ -13,7 +13,7 @@ counts is their softmax; −inf stays −inf. `generate` of transformers does th
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -36,14 +36,17 @@ class Warping(NamedTuple):
 
     def of(self, rows: slice) -> "Warping":
         """Those of some lanes."""
-        columns = {name: column[rows] for name, column in self._asdict().items() if isinstance(column, Tensor)}
+        stacked = self._asdict()
+        columns: dict[str, Any] = {name: stacked[name][rows] for name in stacked if isinstance(stacked[name], Tensor)}
         return self._replace(**columns)
 
 
 def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
     """Stack the settings of the lanes."""
 
-    def column(values: Sequence[float | None], off: float, dtype: torch.dtype = torch.float32) -> Tensor | None:
+    def column(
+        values: Sequence[int | float | None], off: int | float, dtype: torch.dtype = torch.float32
+    ) -> Tensor | None:
         if all(value is None for value in values):
             return None
         filled = [off if value is None else value for value in values]

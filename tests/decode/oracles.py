@@ -115,16 +115,17 @@ def naive_sample(lm: LanguageModel, lane: Lane) -> tuple[tuple[int, ...], float,
 
 @torch.inference_mode()
 def naive_contrastive_search(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[tuple[int, ...], float]:
-    """Su et al. 2022 by its definition: every candidate in a full forward pass of its own, every cosine by itself."""
+    """Su et al. 2022 by its definition: full forward passes over every candidate, every cosine by itself."""
     text: tuple[int, ...] = ()
     total = 0.0
     ends = set(end_tokens(lm.model, lm.tokenizer))
     for _ in range(how.max_new_tokens):
         _, log_expert = next_scores(lm, prompt + text, how)
+        candidates = log_expert.topk(how.beams).indices.tolist()
+        ids = torch.tensor([[*prompt, *text, token] for token in candidates])
         found = []
-        for token in log_expert.topk(how.beams).indices.tolist():
-            ids = torch.tensor([[*prompt, *text, token]])
-            *before, own = lm.model(ids, output_hidden_states=True).hidden_states[-1][0].float()
+        for token, states in zip(candidates, lm.model(ids, output_hidden_states=True).hidden_states[-1], strict=True):
+            *before, own = states.float()
             similar = max(float(torch.cosine_similarity(own, other, dim=0)) for other in before)
             found.append(((1 - how.penalty) * math.exp(float(log_expert[token])) - how.penalty * similar, token))
         best, chosen = max(found)
