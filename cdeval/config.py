@@ -102,10 +102,16 @@ class Pool(Enum):
 
 
 class SearchKind(Enum):
-    """How the next tokens are searched."""
+    """How the next tokens are searched.
+
+    sample: drawn at random; top-k, nucleus, typical, min-p and eta sampling are settings of it. contrastive_search: by
+    probability and unlikeness to the text so far (Su et al. 2022); despite its name it has no amateur.
+    """
 
     beam = "beam"
     greedy = "greedy"
+    sample = "sample"
+    contrastive_search = "contrastive_search"
 
 
 class Ban(Enum):
@@ -226,13 +232,21 @@ class ContrastConfig:
 
 @dataclass
 class SearchConfig:
-    """How continuations are searched."""
+    """How continuations are searched; null leaves the distribution as it is."""
 
     kind: SearchKind = SearchKind.beam
-    beams: int = 5
+    beams: int = 5  # of contrastive search: the k candidates that it chooses from
     max_new_tokens: int = 128
     ban: Ban = Ban.special
     pool: Pool = Pool.all
+    samples: int = 1  # of sample: continuations a prompt, one unit of the intervals
+    temperature: float = 1.0  # of sample: τ, > 0
+    top_k: int | None = None  # of sample: only the k most probable tokens
+    top_p: float | None = None  # of sample: the nucleus, in (0, 1)
+    min_p: float | None = None  # of sample: p >= min_p * max p, in (0, 1]
+    typical_p: float | None = None  # of sample: the locally typical tokens, in (0, 1)
+    eta: float | None = None  # of sample: ε of eta sampling, in (0, 1)
+    penalty: float = 0.6  # of contrastive search: α, in [0, 1]
 
 
 @dataclass
@@ -313,7 +327,7 @@ class RunConfig:
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     study: str = "embedded"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
-    seed: int = 0  # chooses the prompts
+    seed: int = 0  # chooses the prompts, and what sampling draws
     controls: bool = True  # also run the expert alone under the same search, and score the human reference
 
 
@@ -330,6 +344,14 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("contrast.min_tokens", lambda v: v >= 1, "at least 1"),
     ("search.beams", lambda v: v >= 1, "at least 1"),
     ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
+    ("search.samples", lambda v: v >= 1, "at least 1"),
+    ("search.temperature", lambda v: _finite(v) and v > 0, "a number > 0; 1 draws from the model as it is"),
+    ("search.top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
+    ("search.top_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
+    ("search.min_p", lambda v: 0 < v <= 1, "a number in (0, 1], or null for all tokens; 0.1 is usual"),
+    ("search.typical_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
+    ("search.eta", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.0003 to 0.004 are usual"),
+    ("search.penalty", lambda v: 0 <= v <= 1, "a number in [0, 1]; 0.6 is usual"),
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
     ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
@@ -352,10 +374,7 @@ def validate(config: RunConfig) -> RunConfig:
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
     check_ranges(config, [rule[0] for rule in _RULES])
-    if config.search.kind is SearchKind.greedy and config.search.beams != 1:
-        raise ConfigError(
-            f"search.beams={config.search.beams} with search=greedy: greedy search has 1 beam; use search=beam."
-        )
+    _validate_search(config.search, config.amateur)
     _validate_amateur(config.amateur, config.expert)
     _validate_temperature(config)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
@@ -381,6 +400,38 @@ def check_ranges(config: object, settings: Sequence[str]) -> None:
             continue
         if value is not None and not (isinstance(value, int | float) and holds(value)):
             raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+
+
+# Settings that one search alone reads, and what to do about it elsewhere.
+_READ_BY: tuple[tuple[SearchKind, tuple[str, ...], str], ...] = (
+    (
+        SearchKind.sample,
+        ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta"),
+        "only random draws read it; use search=sample, top_k, nucleus, typical, min_p or eta",
+    ),
+    (SearchKind.contrastive_search, ("penalty",), "only contrastive search reads it; use search=contrastive_search"),
+)
+
+
+def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
+    kind, usual = search.kind, SearchConfig()
+    if kind is SearchKind.greedy and search.beams != 1:
+        raise ConfigError(f"search.beams={search.beams} with search=greedy: greedy search has 1 beam; use search=beam.")
+    if kind is SearchKind.sample and search.beams != 1:
+        raise ConfigError(
+            f"search.beams={search.beams} with search=sample: a draw goes on with 1 text. "
+            f"For several texts a prompt use search.samples={search.beams}; for beams, search=beam."
+        )
+    for reader, names, remedy in _READ_BY:
+        for name in names:
+            value = getattr(search, name)
+            if kind is not reader and value != getattr(usual, name):
+                raise ConfigError(f"search.{name}={value} with search={kind.name}: {remedy}.")
+    if kind is SearchKind.contrastive_search and amateur.kind is not AmateurKind.none:
+        raise ConfigError(
+            f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
+            "the expert's candidates with the text so far and has no amateur; add amateur=none."
+        )
 
 
 def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:

@@ -19,7 +19,10 @@ from cdeval.config import (
     TemperatureForm,
 )
 from cdeval.exitconfig import Lens, Selection
-from cdeval.records import Amateur, Prompt, Setting
+from cdeval.records import Amateur, Prompt, Sampling, Setting
+
+# How a label's signs are spelt in the name of a folder.
+_IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
 
 
 class Role(Enum):
@@ -42,9 +45,9 @@ class Point:
     @property
     def folder(self) -> str:
         """Name of its run folder: readable, and never shared by two settings."""
-        readable = (
-            self.label.replace("α=", "a").replace("β=", "b").replace("T=", "t").replace("k=", "k").replace("λ=", "l")
-        )
+        readable = self.label
+        for sign, plain in _IN_FOLDERS.items():
+            readable = readable.replace(sign, plain)
         slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
         return f"{slug}-{self.digest[:8]}"
 
@@ -72,6 +75,25 @@ def setting_of(config: RunConfig) -> Setting:
         expert_top_k=config.contrast.expert_top_k,
         min_tokens=config.contrast.min_tokens,
         pool=config.search.pool,
+        sampling=sampling_of(config),
+        penalty=config.search.penalty if config.search.kind is SearchKind.contrastive_search else 0.0,
+    )
+
+
+def sampling_of(config: RunConfig) -> Sampling:
+    """The random draws that the configuration asks for; the seed shapes no other search's texts."""
+    search = config.search
+    if search.kind is not SearchKind.sample:
+        return Sampling()
+    return Sampling(
+        seed=config.seed,
+        samples=search.samples,
+        temperature=search.temperature,
+        top_k=search.top_k,
+        top_p=search.top_p,
+        min_p=search.min_p,
+        typical_p=search.typical_p,
+        eta=search.eta,
     )
 
 
@@ -133,7 +155,7 @@ def expert_alone(setting: Setting) -> Setting:
 
 def label_of(setting: Setting) -> str:
     """A setting in the field's own signs; what has its usual value is left out."""
-    search = "greedy" if setting.search is SearchKind.greedy else f"beam {setting.beams}"
+    search = search_name(setting)
     if not setting.amateur.contrasts:
         return f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
@@ -146,6 +168,39 @@ def label_of(setting: Setting) -> str:
         (setting.pool is Pool.local, "local pool"),
     ]
     return " ".join([name_of(setting.amateur), numbers, *(name for holds, name in unusual if holds)]) + f", {search}"
+
+
+def search_name(setting: Setting) -> str:
+    """A search in a few words."""
+    match setting.search:
+        case SearchKind.greedy:
+            return "greedy"
+        case SearchKind.beam:
+            return f"beam {setting.beams}"
+        case SearchKind.contrastive_search:
+            return f"contrastive search k={setting.beams} α={_short(setting.penalty)}"
+    own = setting.sampling
+    narrowed = {
+        "top-k {}": own.top_k,
+        "nucleus p={}": own.top_p,
+        "min-p {}": own.min_p,
+        "typical {}": own.typical_p,
+        "eta {}": own.eta,
+    }
+    words = [form.format(_short(value)) for form, value in narrowed.items() if value is not None] or ["sample"]
+    if words == ["sample"] or own.temperature != 1:
+        words.append(f"τ={_short(own.temperature)}")
+    if own.seed:
+        words.append(f"seed {own.seed}")
+    if own.samples > 1:
+        words.append(f"×{own.samples}")
+    return " ".join(words)
+
+
+def _short(value: float) -> str:
+    """0.95 as .95."""
+    text = f"{value:g}"
+    return text.removeprefix("0") if text.startswith("0.") else text
 
 
 def name_of(amateur: Amateur) -> str:

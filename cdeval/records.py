@@ -58,6 +58,20 @@ class Amateur:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How next tokens are drawn at random; None narrows nothing. Other searches than sampling have the defaults."""
+
+    seed: int = 0
+    samples: int = 1  # continuations a prompt
+    temperature: float = 1.0  # τ of the scores that are drawn from, not of the amateur
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    eta: float | None = None  # ε of eta sampling
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """Everything but prompt and expert that shapes a lane's text."""
 
@@ -68,13 +82,15 @@ class Setting:
     temperature_form: TemperatureForm
     normalizer: Normalizer  # of the amateur
     search: SearchKind
-    beams: int  # 1 for greedy
+    beams: int  # rows a step; 1 for greedy and sampling, the candidates k of contrastive search
     max_new_tokens: int
     ban: Ban
     form: Form = Form.difference
     expert_top_k: int | None = None  # tokens that the expert's distribution is cut to
     min_tokens: int = 1  # plausible tokens at least
     pool: Pool = Pool.all  # of a step's (beam, token) pairs
+    sampling: Sampling = Sampling()
+    penalty: float = 0.0  # α of contrastive search
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +104,8 @@ class Generation:
     continuation: str  # `token_ids` decoded, without special tokens
     token_ids: tuple[int, ...]  # generated tokens; an end-of-text token, where one ended the text, is not among them
     logprob_expert: float | None  # sum over token_ids of log p_expert [nats]; None for the human text
-    score: float | None  # the objective the search maximised, summed over the tokens [nats]; None for the human text
+    score: float | None  # the objective, summed over the tokens [nats; contrastive search: no unit]; None for the human
+    sample: int = 0  # which of several continuations of the prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     config.yaml         the settings, as text
     provenance.json     versions, hardware, digests (`cdeval.provenance`)
-    generations.jsonl   one prompt a line, appended as soon as it is decoded
+    generations.jsonl   one text a line, appended as soon as it is decoded
     metrics.json        scores with their intervals
     costs.json          FLOPs, seconds, bytes
     summary.json        flat: name -> number, unit in the name; written last, its presence means "done"
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
 from cdeval.errors import StorageError
 from cdeval.records import Generation
@@ -30,6 +30,8 @@ if sys.platform != "win32":
 
 GENERATIONS = "generations.jsonl"
 SUMMARY = "summary.json"
+
+Key: TypeAlias = tuple[str, int]  # of a text: its prompt's id, and which sample it is
 
 
 class RunFolder:
@@ -69,10 +71,10 @@ class RunFolder:
         """Whether `finish` has been reached."""
         return (self.path / SUMMARY).is_file()
 
-    def generations(self) -> dict[str, Generation]:
-        """Every stored text by its prompt's id, in the order of the file; none if nothing was stored yet.
+    def generations(self) -> dict[Key, Generation]:
+        """Every stored text by its key, in the order of the file; none if nothing was stored yet.
 
-        Raises: StorageError: a line other than a torn last one cannot be read, or two lines give one prompt two texts.
+        Raises: StorageError: a line other than a torn last one cannot be read, or two lines give one key two texts.
         """
         return self._read().generations
 
@@ -188,7 +190,7 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 class _Stored(NamedTuple):
-    generations: dict[str, Generation]
+    generations: dict[Key, Generation]
     end: int  # where the readable part of the file ends [bytes]
     lacks_newline: bool  # the last line is whole, but the next one would continue it
 
@@ -198,20 +200,21 @@ def _parse(data: bytes, path: Path) -> _Stored:
     lines = list(BytesIO(data))  # splits at newlines only; a text may hold other line separators
     while lines and not lines[-1].strip():
         lines.pop()
-    found: dict[str, Generation] = {}
+    found: dict[Key, Generation] = {}
     end = 0
     for count, line in enumerate(lines, start=1):
         try:
             if line.strip():
                 generation = generation_from_json(json.loads(line.decode()))
-                if found.setdefault(generation.id, generation) != generation:
-                    raise ValueError(f"an earlier line has another text for the prompt {generation.id!r}")
+                key = generation.id, generation.sample
+                if found.setdefault(key, generation) != generation:
+                    raise ValueError(f"an earlier line has another text for sample {key[1]} of the prompt {key[0]!r}")
         except ValueError as error:
             if count == len(lines) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
                 break
             raise StorageError(
                 f"{path}, line {count} is not a stored text: {error}. Delete that line and run the same command "
-                "again: only its prompt is decoded anew."
+                "again: only its text is decoded anew."
             ) from error
         end += len(line)
     return _Stored(found, end, lacks_newline=end > 0 and data[end - 1 : end] != b"\n")

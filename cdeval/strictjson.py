@@ -59,7 +59,7 @@ def encode(text: str) -> bytes:
 
 
 def generation_from_json(record: object) -> Generation:
-    """Read back a `Generation`. Raises: ValueError: a field is missing or of another type."""
+    """Read back a `Generation`; sample 0 where none is named. Raises: ValueError: a field is missing or wrong."""
     return Generation(
         id=_field(record, "id", str),
         prompt=_field(record, "prompt", str),
@@ -69,6 +69,7 @@ def generation_from_json(record: object) -> Generation:
         token_ids=_token_ids(record, "token_ids"),
         logprob_expert=_number_or_none(record, "logprob_expert"),
         score=_number_or_none(record, "score"),
+        sample=_field(record, "sample", int) if isinstance(record, Mapping) and "sample" in record else 0,
     )
 
 

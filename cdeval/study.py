@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -31,14 +32,22 @@ from cdeval.provenance import provenance
 from cdeval.records import Amateur, Comparison, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.progress import decoding_progress
-from cdeval.reporting.summary import notes_of, summary_of
+from cdeval.reporting.summary import notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
-from cdeval.store import RunFolder, replace_file
+from cdeval.store import Key, RunFolder, replace_file
 from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
-Texts = dict[Point, list[Generation]]  # in the order of the prompts
+Texts = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
+
+
+class Wanted(NamedTuple):
+    """One text to be decoded."""
+
+    point: Point
+    prompt: Prompt
+    sample: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +94,8 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-    notes = [
-        prompts.describe(),
-        *_seen_by_lens(cast.seconds, prompts),
-        *notes_of(scores),
-        *_tracked(config, plain_config, root, texts, summaries),
-    ]
+    made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(config.search.samples)]
+    notes = [*made, *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     replace_file(root / "comparisons.json", to_page(scored.comparisons))
     tables = [markdown_table(rows, notes), differences_markdown(scored.comparisons)]
@@ -163,34 +168,50 @@ def _texts(
     stored = {point: folder.generations() for point, folder in folders.items()}
     for point, folder in folders.items():
         if point.role is Role.human:
-            missing = [prompt for prompt in prompts if prompt.reference is not None and prompt.id not in stored[point]]
+            held = stored[point]
+            missing = [prompt for prompt in prompts if prompt.reference is not None and (prompt.id, 0) not in held]
             folder.append(_human(prompt) for prompt in missing)
     # Prompt-major order: the settings of one prompt share its prefill, and finished prompts are complete in all points.
     wanted = [
-        (point, prompt)
+        Wanted(point, prompt, sample)
         for prompt in prompts
         for point in folders
-        if point.setting is not None and prompt.id not in stored[point]
+        for sample in range(_samples(point))
+        if point.setting is not None and (prompt.id, sample) not in stored[point]
     ]
     reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
     if reused:
         say(f"{reused} continuations are already stored and are reused")
     _decode_and_store(cast, config, wanted, folders, say)
     found = {point: folder.generations() for point, folder in folders.items()}
-    return {point: [found[point][prompt.id] for prompt in prompts if prompt.id in found[point]] for point in folders}
+    return {point: _in_order(found[point], prompts, _samples(point)) for point in folders}
+
+
+def _samples(point: Point) -> int:
+    """Texts a prompt."""
+    return 1 if point.setting is None else point.setting.sampling.samples
+
+
+def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], samples: int) -> list[Generation]:
+    keys = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
+    return [found[key] for key in keys if key in found]
 
 
 def _decode_and_store(
     cast: Cast,
     config: RunConfig,
-    wanted: Sequence[tuple[Point, Prompt]],
+    wanted: Sequence[Wanted],
     folders: Mapping[Point, RunFolder],
     say: Callable[[str], None],
 ) -> None:
     """Decode what is wanted; each batch is on disk before the next one starts."""
     if not wanted:
         return
-    lanes = [Lane(prompt.token_ids, point.setting) for point, prompt in wanted if point.setting is not None]
+    lanes = [
+        Lane(one.prompt.token_ids, one.point.setting, one.prompt.id, one.sample)
+        for one in wanted
+        if one.point.setting is not None
+    ]
     total = sum(lane.setting.max_new_tokens for lane in lanes)
     with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
         execution = config.execution
@@ -205,15 +226,16 @@ def _decode_and_store(
         ):
             for point, folder in folders.items():
                 mine = [
-                    _generation(wanted[i][1], answer, cast.expert)
+                    _generation(wanted[i], answer, cast.expert)
                     for i, answer in zip(batch.lanes, batch.continuations, strict=True)
-                    if wanted[i][0] is point
+                    if wanted[i].point is point
                 ]
                 if mine:
                     folder.append(mine)
 
 
-def _generation(prompt: Prompt, answer: Continuation, expert: LanguageModel) -> Generation:
+def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> Generation:
+    prompt = wanted.prompt
     return Generation(
         id=prompt.id,
         prompt=prompt.text,
@@ -223,6 +245,7 @@ def _generation(prompt: Prompt, answer: Continuation, expert: LanguageModel) -> 
         token_ids=answer.token_ids,
         logprob_expert=answer.logprob_expert,
         score=answer.score,
+        sample=wanted.sample,
     )
 
 

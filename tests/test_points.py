@@ -95,3 +95,45 @@ def test_a_lens_is_told_by_its_content_and_not_by_its_name() -> None:
     one, copy = (config(amateur=AmateurConfig(layer=2, lens=Lens.tuned, lens_file=name)) for name in ("a", "b"))
     assert points(one)[Role.arm].digest == points(copy)[Role.arm].digest
     assert points(one, model="retrained")[Role.arm].digest != points(one)[Role.arm].digest
+
+
+SAMPLING = SearchConfig(kind=SearchKind.sample, beams=1)
+
+
+@pytest.mark.parametrize(
+    ("search", "label"),
+    [
+        (SAMPLING, "sample τ=1"),
+        (replace(SAMPLING, temperature=0.7, samples=3), "sample τ=.7 ×3"),
+        (replace(SAMPLING, top_k=50), "top-k 50"),
+        (replace(SAMPLING, top_p=0.95, samples=5), "nucleus p=.95 ×5"),
+        (replace(SAMPLING, typical_p=0.95), "typical .95"),
+        (replace(SAMPLING, min_p=0.1, temperature=1.5), "min-p .1 τ=1.5"),
+        (replace(SAMPLING, eta=0.0003), "eta .0003"),
+        (replace(SAMPLING, top_k=40, top_p=0.9), "top-k 40 nucleus p=.9"),
+        (SearchConfig(kind=SearchKind.contrastive_search), "contrastive search k=5 α=.6"),
+    ],
+)
+def test_searches_are_named_as_the_field_names_them(search: SearchConfig, label: str) -> None:
+    arm = points(config(search=search, amateur=AmateurConfig(AmateurKind.none)))[Role.arm]
+    assert arm.label == f"expert alone, {label}"
+    assert arm.folder.isascii()
+
+
+def test_the_folder_of_a_sampled_arm_is_readable() -> None:
+    arm = points(config(search=replace(SAMPLING, top_p=0.95, temperature=0.8, samples=3), seed=2))[Role.arm]
+    assert arm.label == "early_exit k=2 α=0.1 β=1 T=1, nucleus p=.95 τ=.8 seed 2 ×3"
+    assert arm.folder == f"early_exit-k2-a0.1-b1-t1-nucleus-p.95-tau.8-seed-2-x3-{arm.digest[:8]}"
+
+
+def test_the_seed_shapes_sampled_texts_only() -> None:
+    """Else a beam search of the same prompts would be decoded again for every seed."""
+    for search, same in [(SearchConfig(), True), (SAMPLING, False)]:
+        one, other = (points(config(search=search, seed=seed)) for seed in (0, 1))
+        assert [one[role].digest == other[role].digest for role in (Role.arm, Role.control)] == [same, same]
+
+
+@pytest.mark.parametrize("name", ["samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta"])
+def test_every_setting_of_a_draw_changes_the_folder(name: str) -> None:
+    changed = replace(SAMPLING, **{name: 2 if name in {"samples", "top_k"} else 0.5})
+    assert points(config(search=changed))[Role.arm].digest != points(config(search=SAMPLING))[Role.arm].digest

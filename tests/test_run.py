@@ -135,6 +135,53 @@ def test_an_interrupted_study_continues_and_reuses_its_texts(
     assert (arm / "summary.json").exists()
 
 
+def test_several_samples_are_stored_scored_and_resumed(
+    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
+) -> None:
+    """Half of the lines are lost, of the rest some prompts lack their first sample: the same texts come back."""
+    more = ["study=drawn", "tracking=none", "search=nucleus", "search.samples=3", "cost.latency_repeats=1"]
+    done = cdeval(on(tiny_gpt2_folder, prompts_file, *more), tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nucleus p=.95 ×3" in done.stdout
+    assert "3 samples a prompt, one unit of the intervals" in done.stdout
+    rows = folders(tmp_path / "runs" / "drawn")
+    lines = {}
+    for name in ("early_exit", "expert"):
+        file = rows[name] / "generations.jsonl"
+        lines[name] = file.read_text().splitlines()
+        texts = [json.loads(line) for line in lines[name]]
+        assert sorted((text["id"], text["sample"]) for text in texts) == [
+            (f"text-{i}", s) for i in range(3) for s in range(3)
+        ]
+        for prompt in ("text-0", "text-1", "text-2"):
+            assert len({tuple(text["token_ids"]) for text in texts if text["id"] == prompt}) == 3
+        summary = json.loads((rows[name] / "summary.json").read_text())
+        assert summary["texts"] == 9
+        assert summary["decode_seconds_per_token"] > 0
+        file.write_text("".join(line + "\n" for line in lines[name][1::2]))
+    assert len((rows["human"] / "generations.jsonl").read_text().splitlines()) == 3
+    again = cdeval(on(tiny_gpt2_folder, prompts_file, *more, "execution.max_lanes=2"), tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "8 continuations are already stored" in again.stderr
+    for name, before in lines.items():
+        now = (rows[name] / "generations.jsonl").read_text().splitlines()
+        assert now[:4] == before[1::2]
+        drawn = [{text: line[text] for text in ("id", "sample", "token_ids")} for line in map(json.loads, sorted(now))]
+        assert drawn == [{text: line[text] for text in drawn[0]} for line in map(json.loads, sorted(before))]
+
+
+def test_contrastive_search_is_a_baseline_of_its_own(
+    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
+) -> None:
+    more = ["study=su", "tracking=none", "search=contrastive_search", "amateur=none"]
+    done = cdeval([word for word in on(tiny_gpt2_folder, prompts_file, *more) if "amateur.layer" not in word], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "contrastive search k=5 α=.6" in done.stdout
+    (arm,) = (path for path in (tmp_path / "runs" / "su").iterdir() if path.name.startswith("expert"))
+    assert all(len(json.loads(line)["token_ids"]) == 8 for line in (arm / "generations.jsonl").read_text().splitlines())
+    assert json.loads((arm / "summary.json").read_text())["flops_overhead"] == 0
+
+
 def test_whole_prompts_of_several_lengths_keep_their_ids(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
     items = [
         {"id": "short", "prompt": "The quick brown", "reference": " fox jumps over the lazy dog and runs"},
@@ -182,7 +229,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["search.beams=2.5"], "could not be converted to Integer"),
     (["contrast.temperature_form=log"], "expected one of [softmax, logprob]"),
     (["metrics.only=[diversty]"], "there is no metric 'diversty'. Did you mean 'diversity'?"),
-    (["search=beem"], "Could not find 'search/beem', Available options in 'search': beam, greedy"),
+    (
+        ["search=beem"],
+        "Could not find 'search/beem', Available options in 'search': beam, contrastive_search, eta, greedy",
+    ),
     (["contrast.alpha=0"], "contrast.alpha=0.0 is out of range: expected a number in (0, 1]"),
     (["contrast.alpha=1.5"], "(0, 1]"),
     (["contrast.temperature=0"], "contrast.temperature=0 is out of range: expected a number > 0"),
@@ -194,6 +244,21 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["search.beams=0"], "search.beams=0 is out of range: expected at least 1"),
     (["search.max_new_tokens=0"], "expected at least 1"),
     (["search=greedy", "search.beams=5"], "greedy search has 1 beam"),
+    (["search=nucleus", "search.top_p=1.5"], "search.top_p=1.5 is out of range: expected a number in (0, 1), or null"),
+    (["search=nucleus", "search.top_p=0"], "search.top_p=0.0 is out of range"),
+    (["search=top_k", "search.top_k=0"], "search.top_k=0 is out of range: expected at least 1, or null"),
+    (["search=min_p", "search.min_p=-1"], "expected a number in (0, 1], or null"),
+    (["search=typical", "search.typical_p=1"], "search.typical_p=1.0 is out of range"),
+    (["search=eta", "search.eta=1"], "search.eta=1.0 is out of range"),
+    (["search=sample", "search.temperature=0"], "search.temperature=0.0 is out of range: expected a number > 0"),
+    (["search=sample", "search.samples=0"], "search.samples=0 is out of range: expected at least 1"),
+    (["search=nucleus", "search.beams=5"], "For several texts a prompt use search.samples=5"),
+    (["search=beam", "search.samples=3"], "search.samples=3 with search=beam: only random draws read it"),
+    (["search=greedy", "search.temperature=0.7"], "search.temperature=0.7 with search=greedy: only random draws"),
+    (["search.penalty=0.5"], "search.penalty=0.5 with search=beam: only contrastive search reads it"),
+    (["search=contrastive_search"], "has no amateur; add amateur=none"),
+    (["search=contrastive_search", "amateur=none", "search.penalty=2"], "search.penalty=2.0 is out of range"),
+    (["search=contrastive_search", "amateur=none", "search.top_p=0.9"], "only random draws read it"),
     (["study=../elsewhere"], "cannot name a folder"),
     (["expert=hub"], "expert.name has no value"),
     (["prompts=file"], "prompts=file needs prompts.path"),

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +41,18 @@ def stored(path: Path, *names: str) -> Path:
     return path / GENERATIONS
 
 
+def ids(path: Path) -> list[str]:
+    return [name for name, _ in RunFolder(path).generations()]
+
+
 def test_texts_come_back_equal_and_in_order(tmp_path: Path) -> None:
     human = Generation("h", "p", (1,), "r\u2028eference", "c\x85\r\nd", (), None, None)
     with RunFolder(tmp_path / "study" / "point") as folder:
         folder.append([generation("b"), human])
         folder.append([generation("a", "naïve 東京 🙂")])
     found = RunFolder(tmp_path / "study" / "point").generations()
-    assert list(found) == ["b", "h", "a"]
-    assert found == {"b": generation("b"), "h": human, "a": generation("a", "naïve 東京 🙂")}
+    assert list(found) == [("b", 0), ("h", 0), ("a", 0)]
+    assert list(found.values()) == [generation("b"), human, generation("a", "naïve 東京 🙂")]
     assert "naïve 東京 🙂" in (tmp_path / "study" / "point" / GENERATIONS).read_text("utf-8")
 
 
@@ -57,7 +62,7 @@ def test_half_a_surrogate_pair_is_stored_as_valid_utf8_and_comes_back(tmp_path: 
         folder.write_json("metrics.json", {"note": "\udc80"})
         folder.write_text("config.yaml", "study: \udc80\n")
         assert folder.read_json("metrics.json") == {"note": "\udc80"}
-    assert RunFolder(tmp_path).generations()["a"].continuation == "broken \ud83d emoji"
+    assert RunFolder(tmp_path).generations()["a", 0].continuation == "broken \ud83d emoji"
     (tmp_path / GENERATIONS).read_bytes().decode("utf-8", "strict")
 
 
@@ -69,10 +74,10 @@ def test_half_a_surrogate_pair_is_stored_as_valid_utf8_and_comes_back(tmp_path: 
 def test_a_torn_last_line_is_left_out_and_the_next_text_does_not_join_it(tmp_path: Path, tail: bytes) -> None:
     path = stored(tmp_path, "a", "b")
     path.write_bytes(path.read_bytes() + tail)
-    assert list(RunFolder(tmp_path).generations()) == ["a", "b"]
+    assert ids(tmp_path) == ["a", "b"]
     assert path.read_bytes().endswith(tail), "reading must not change the file"
     stored(tmp_path, "c")
-    assert list(RunFolder(tmp_path).generations()) == ["a", "b", "c"]
+    assert ids(tmp_path) == ["a", "b", "c"]
     assert len(path.read_bytes().splitlines()) == 3
 
 
@@ -80,7 +85,7 @@ def test_a_whole_last_line_without_its_newline_is_kept(tmp_path: Path) -> None:
     path = stored(tmp_path, "a", "b")
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
     stored(tmp_path, "c")
-    assert list(RunFolder(tmp_path).generations()) == ["a", "b", "c"]
+    assert ids(tmp_path) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize("broken", ["garbage", "7", "{}", '{"id": 3}'])
@@ -105,10 +110,27 @@ def test_a_last_line_that_is_json_but_no_text_is_not_cut_off(tmp_path: Path) -> 
 
 def test_two_different_texts_for_one_prompt_are_an_error_and_a_repeated_line_is_not(tmp_path: Path) -> None:
     stored(tmp_path, "a", "a")
-    assert list(RunFolder(tmp_path).generations()) == ["a"]
+    assert ids(tmp_path) == ["a"]
     with RunFolder(tmp_path) as folder:
         folder.append([generation("a", "something else")])
     with pytest.raises(StorageError, match=r"line 3 .*'a'"):
+        RunFolder(tmp_path).generations()
+
+
+def test_samples_of_a_prompt_are_texts_of_their_own(tmp_path: Path) -> None:
+    """And a file from before there were samples holds first ones."""
+    samples = [replace(generation("a", f"text {sample}"), sample=sample) for sample in (1, 0)]
+    with RunFolder(tmp_path) as folder:
+        folder.append([*samples, samples[0]])
+    assert RunFolder(tmp_path).generations() == {("a", 1): samples[0], ("a", 0): samples[1]}
+    old = {**json.loads((tmp_path / GENERATIONS).read_text().splitlines()[1]), "id": "b"}
+    del old["sample"]
+    with (tmp_path / GENERATIONS).open("a") as file:
+        file.write(json.dumps(old) + "\n")
+    assert list(RunFolder(tmp_path).generations()) == [("a", 1), ("a", 0), ("b", 0)]
+    with RunFolder(tmp_path) as folder:
+        folder.append([replace(samples[0], continuation="something else")])
+    with pytest.raises(StorageError, match=r"line 5 .*sample 1 of the prompt 'a'"):
         RunFolder(tmp_path).generations()
 
 
@@ -134,7 +156,7 @@ def test_a_disk_that_fills_up_keeps_whole_lines_and_says_how_many(tmp_path: Path
             folder.append([generation("b"), generation("c")])
         assert (tmp_path / GENERATIONS).stat().st_size == line * 2
         folder.append([generation("d")])
-    assert list(RunFolder(tmp_path).generations()) == ["a", "b", "d"]
+    assert ids(tmp_path) == ["a", "b", "d"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
@@ -245,8 +267,8 @@ def test_a_second_process_is_kept_out_until_the_first_ends_even_by_a_crash(tmp_p
         try:
             with pytest.raises(StorageError, match="written by another process"), RunFolder(tmp_path):
                 pass
-            assert list(RunFolder(tmp_path).generations()) == ["a"], "reading needs no lock"
+            assert ids(tmp_path) == ["a"], "reading needs no lock"
         finally:
             process.kill()
     stored(tmp_path, "b")
-    assert list(RunFolder(tmp_path).generations()) == ["a", "b"]
+    assert ids(tmp_path) == ["a", "b"]

@@ -9,7 +9,9 @@
 The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
 past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
 engine's attention also touches are not counted either, as they are a cost of the implementation and show in latency).
-A prompt is prefilled once a lane, not once a beam, and its head is applied to the last position only.
+A prompt is prefilled once a lane, not once a beam, and its head is applied to the last position only. Contrastive
+search reads k candidates for every token, the last one too, and applies the head once a token; its similarities are not
+counted (under 0.1 %).
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.config import AmateurKind, Context, Normalizer
+from cdeval.config import AmateurKind, Context, Normalizer, SearchKind
 from cdeval.decode.objective import CANDIDATES
 from cdeval.exitconfig import Lens
 from cdeval.models.loading import LanguageModel
@@ -103,9 +105,14 @@ def lane_flops(
     elif setting.amateur.kind is AmateurKind.early_exit:
         amateur = _exit_token(costs, setting) * (1 + setting.beams * (new_tokens - 1))
     prefill = _read(costs, prompt_tokens, setting.beams, 1)
+    whole = (
+        _read_candidates(costs, prompt_tokens, setting.beams, new_tokens)
+        if setting.search is SearchKind.contrastive_search
+        else _read(costs, prompt_tokens, setting.beams, new_tokens)
+    )
     return LaneFlops(
         expert_prefill=prefill,
-        expert_decode=_read(costs, prompt_tokens, setting.beams, new_tokens) - prefill,
+        expert_decode=whole - prefill,
         amateur=amateur,
         new_tokens=new_tokens,
     )
@@ -124,6 +131,12 @@ def _read(costs: TokenFlops, prompt_tokens: int, beams: int, new_tokens: int) ->
     """A model reads a prompt and all beams' tokens but the last, and its head is applied after each."""
     decode = sum(beams * (costs.token(prompt_tokens + step) + costs.head) for step in range(1, new_tokens))
     return costs.prompt(prompt_tokens) + costs.head + decode
+
+
+def _read_candidates(costs: TokenFlops, prompt_tokens: int, candidates: int, new_tokens: int) -> int:
+    """A model reads a prompt and all candidates of every token; its head is applied to what was chosen before each."""
+    read = sum(candidates * costs.token(prompt_tokens + step) for step in range(1, new_tokens + 1))
+    return costs.prompt(prompt_tokens) + read + new_tokens * costs.head
 
 
 def head_width(config: PretrainedConfig) -> int:

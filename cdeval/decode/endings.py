@@ -1,8 +1,8 @@
 """Texts that end by themselves (`search.ban=none`).
 
 Beam search keeps the best ended text of a lane beside its living beams, as Hugging Face does with length_penalty=0: an
-end-of-text token among the `beams` best extensions ends a text, whose score then stands still. Greedy search takes the
-first end. Contrastive scores can rise as well as fall, so an ended text never proves the living ones beaten: those
+end-of-text token among the `beams` best extensions ends a text, whose score then stands still. Every other search takes
+the first end. Contrastive scores can rise as well as fall, so an ended text never proves the living ones beaten: those
 lanes run to the full length.
 """
 

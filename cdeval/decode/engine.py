@@ -4,6 +4,8 @@ A *lane* is one prompt under one setting. Lanes are the model's batch; the W bea
 sequence that share one position id, told apart by the ancestry mask (`cdeval.decode.cache`). The exit layers' hidden
 states come from the expert's own pass and go through the head stacked with the expert's rows, so that its weights are
 read once. Tokens, parents and scores stay on the device; texts are read from back-pointers at the end.
+Sampling is a beam of one whose next token is drawn; contrastive search feeds its candidates as the beams of a lane and
+chooses among them once they are read.
 """
 
 import time
@@ -14,18 +16,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import Ban, Pool, SearchKind
+from cdeval.config import Ban, SearchKind
 from cdeval.decode.amateurs import AmateurPart, Amateurs
-from cdeval.decode.beam import Choice, backtrack, best_extensions, best_of_pool, largest, survivors
+from cdeval.decode.beam import Choice, backtrack, largest, survivors
+from cdeval.decode.degeneration import Degeneration
 from cdeval.decode.endings import Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
+from cdeval.decode.searches import open_search
 from cdeval.decode.sources import Second
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
-from cdeval.records import Amateur, Setting
+from cdeval.records import Amateur
 
 # Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
@@ -44,19 +48,22 @@ def decode_batch(
 
     `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained.
 
-    Raises: ValueError: no lanes, or of different shapes.
+    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur.
     """
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
     amateurs = Amateurs(settings, expert, seconds)
+    # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
+    whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
+    prompts = [lane.prompt for lane in lanes]
     with tap(expert.parts, amateurs.layers) as tapped:
-        run = _Run(expert, settings[0], amateurs, tapped, len(lanes), candidate_head=amateurs.only_candidates)
-        stats = run.through([lane.prompt for lane in lanes], compact_every, on_step)
+        run = _Run(expert, lanes, amateurs, tapped, candidate_head=amateurs.only_candidates and not whole)
+        stats = run.through(prompts, compact_every, on_step)
         if run.crowded():
             on_step(-len(lanes) * len(run.tokens))
-            run = _Run(expert, settings[0], amateurs, tapped, len(lanes), candidate_head=False)
-            stats = run.through([lane.prompt for lane in lanes], compact_every, on_step)
+            run = _Run(expert, lanes, amateurs, tapped, candidate_head=False)
+            stats = run.through(prompts, compact_every, on_step)
     return run.continuations(), stats
 
 
@@ -66,33 +73,35 @@ class _Run:
     def __init__(
         self,
         expert: LanguageModel,
-        setting: Setting,
+        lanes: Sequence[Lane],
         amateurs: Amateurs,
         tapped: Mapping[int, Float[Tensor, "lane position width"]],
-        lanes: int,
         *,
         candidate_head: bool,
     ) -> None:
+        setting, count, device = lanes[0].setting, len(lanes), expert.device
         self._reader = Reader(expert, setting.beams)
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
         self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
         self._beams, self._new_tokens = setting.beams, setting.max_new_tokens
-        size = LANES_AT_ONCE if expert.device.type == "cpu" else lanes
-        slices = [slice(start, min(start + size, lanes)) for start in range(0, lanes, size)]
+        size = LANES_AT_ONCE if device.type == "cpu" else count
+        slices = [slice(start, min(start + size, count)) for start in range(0, count, size)]
         self._parts = [(part, amateurs.part(part)) for part in slices]
-        device = expert.device
-        self._totals: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
-        self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(lanes, 1, device=device)
+        self._totals: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
+        self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
         banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
         self._banned = torch.tensor(banned, dtype=torch.long, device=device)
         # Otherwise lengths are fixed, and there are no endings to watch for.
         ends = end_tokens(expert.model, expert.tokenizer) if setting.ban is Ban.none else ()
         self._ends = torch.tensor(ends, dtype=torch.long, device=device)
-        self._endings = Endings(lanes, device, first_wins=setting.search is SearchKind.greedy)
-        # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
-        self._candidates = self._beams * max(2, 1 + len(ends)) if ends else self._beams
-        self._pool = 2 * self._candidates if setting.pool is Pool.local else None
+        self._endings = Endings(count, device, first_wins=setting.search is not SearchKind.beam)
+        self._search = open_search(lanes, len(ends), expert.parts.head_weight.shape[0], device)
+        self._degeneration: Degeneration | None = None
+        if setting.search is SearchKind.contrastive_search:
+            if amateurs.any:
+                raise ValueError("contrastive search has no amateur")
+            self._degeneration = Degeneration([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
         self._crowded = torch.zeros((), dtype=torch.bool, device=device)
 
@@ -127,11 +136,15 @@ class _Run:
         # The exits first: an amateur that shares the expert's blocks passes through the same taps.
         exit_rows = self._amateurs.exit_rows({layer: out[sources, -1:] for layer, out in self._tapped.items()}, step=0)
         self._amateurs.prefill(prompts)
-        self._advance(hidden, exit_rows)
+        if self._degeneration is not None:
+            self._degeneration.open(hidden[sources])
+        self._advance(hidden[sources, -1:], exit_rows)
 
     def step(self) -> None:
         """Read the last tokens of all beams, choose the next ones."""
-        hidden = self._reader.read(self.tokens[-1])
+        # Contrastive search has read them already, to choose among them.
+        chosen = self._degeneration.hidden if self._degeneration is not None else None
+        hidden = self._reader.read(self.tokens[-1]) if chosen is None else chosen
         exit_rows = self._amateurs.exit_rows(self._tapped, len(self.tokens))
         self._amateurs.read(self.tokens[-1])
         self._advance(hidden, exit_rows)
@@ -148,12 +161,15 @@ class _Run:
         logits = self._expert.parts.logits(hidden if self._candidate_head else torch.cat([hidden, *exit_rows]))
         amateur_rows = exit_rows[0] if self._candidate_head else self._amateurs.logits(logits, len(self.tokens))
         found = [
-            self._choose(logits[:lanes][part], amateur_rows[amateur.rows], self._totals[part], amateur)
+            self._choose(logits[:lanes][part], amateur_rows[amateur.rows], part, amateur)
             for part, amateur in self._parts
         ]
         choice = Choice(*(torch.cat(columns) for columns in zip(*(of_part for of_part, _ in found), strict=True)))
-        logprobs = self._logprobs.gather(1, choice.parent) + torch.cat([picked for _, picked in found])
-        if len(self._ends):
+        picked = torch.cat([picked for _, picked in found])
+        if self._degeneration is not None:
+            choice = self._degeneration.children(choice, self._totals)
+        logprobs = self._logprobs.gather(1, choice.parent) + picked
+        if len(self._ends) and self._degeneration is None:
             ends = torch.isin(choice.token, self._ends)
             self._endings.note(choice, ends, logprobs, len(self.tokens), self._beams)
             choice, order = survivors(choice, ends, self._beams)
@@ -163,42 +179,46 @@ class _Run:
         self._parents.append(choice.parent)
         self._reader.cache.reorder(choice.parent)
         self._amateurs.reorder(choice.parent)
+        if self._degeneration is not None:
+            self._settle(self._degeneration, picked)
+
+    def _settle(self, degeneration: Degeneration, log_p: Float[Tensor, "lane candidate"]) -> None:
+        """Contrastive search: read the candidates, choose one; an end among them ends a text once it is chosen."""
+        hidden = self._reader.read(self.tokens[-1])
+        self._totals = degeneration.choose(hidden, log_p, self._totals)
+        if len(self._ends):
+            columns = (self._parents[-1], self.tokens[-1], self._totals, self._logprobs)
+            parent, token, total, logprob = (column.gather(1, degeneration.best) for column in columns)
+            chosen, step = Choice(parent, token, total), len(self.tokens) - 1
+            self._endings.note(chosen, torch.isin(token, self._ends), logprob, step, beams=1)
 
     def _choose(
         self,
         expert_logits: Float[Tensor, "lane beam vocab"],
         amateur_rows: Float[Tensor, "contrasted beam width"],
-        totals: Float[Tensor, "lane beam"],
+        part: slice,
         amateur: AmateurPart,
     ) -> tuple[Choice, Float[Tensor, "lane choice"]]:
-        """The best extensions of some lanes, and the expert's log-probability of each one's token.
+        """The extensions of some lanes that go on, and the expert's log-probability of each one's token.
 
         `amateur_rows` are logits, or what the candidate-only head makes them of.
         """
+        totals, step = self._totals[part], len(self.tokens)
         log_expert = ban(log_probs(expert_logits), self._banned)
         if not self._candidate_head:
-            choice = self._extend(amateur.scores(log_expert, amateur_rows), totals, log_expert)
+            scores = amateur.scores(log_expert, amateur_rows)
+            choice = self._search.choose(part, step, scores, totals, log_expert, None)
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
-        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._candidates)
+        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
         log_expert, tokens = largest(log_expert, min(width, vocab))
         amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
         scores = amateur.scores(log_expert, amateur_logits)
         if width < vocab:  # the last candidate is plausible: there may be more
             self._crowded |= amateur.contrasted(scores[..., -1] > -torch.inf).any()
-        choice = self._extend(scores, totals, log_expert)
+        choice = self._search.choose(part, step, scores, totals, log_expert, tokens)
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)
-
-    def _extend(
-        self,
-        scores: Float[Tensor, "lane beam vocab"],
-        totals: Float[Tensor, "lane beam"],
-        log_expert: Float[Tensor, "lane beam vocab"],
-    ) -> Choice:
-        if self._pool is None or not self.tokens:
-            return best_extensions(scores, totals, self._candidates)
-        return best_of_pool(scores, totals, log_expert, self._pool, self._candidates)
 
     def crowded(self) -> bool:
         """Whether some plausible set was wider than the candidate-only head looks; asked once, at the end."""

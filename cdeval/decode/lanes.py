@@ -7,10 +7,12 @@ from cdeval.records import Setting
 
 
 class Lane(NamedTuple):
-    """One prompt under one setting."""
+    """One prompt under one setting, once or as one of several samples."""
 
     prompt: tuple[int, ...]
     setting: Setting
+    id: str = ""  # of the prompt; id and sample say which random numbers are its own
+    sample: int = 0
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -24,7 +26,7 @@ class Continuation:
     """A lane's answer."""
 
     token_ids: tuple[int, ...]  # without the end-of-text token that may have ended it
-    score: float  # the objective, summed [nats]
+    score: float  # the objective, summed [nats; contrastive search: no unit]
     logprob_expert: float  # summed [nats]
     ended: bool  # by an end-of-text token, whose score and log-probability are included
 
@@ -34,7 +36,7 @@ class BatchStats:
     """What one batch of lanes took."""
 
     lanes: int
-    steps: int  # forward passes, the prefill included: a token a lane and step
+    steps: int  # tokens a lane: forward passes, the prefill included; contrastive search takes one more
     prefill_seconds: float  # until every lane has its first token
     decode_seconds: float  # the other steps
     peak_slots: int  # most key-value slots a lane held at once

@@ -24,10 +24,10 @@ class Reader:
 
     def prefill(
         self, prompts: Sequence[tuple[int, ...]]
-    ) -> tuple[Float[Tensor, "lane 1 head_width"], Int[Tensor, " lane"]]:
+    ) -> tuple[Float[Tensor, "prompt position head_width"], Int[Tensor, " lane"]]:
         """Run each different prompt once and give its slots to all its lanes.
 
-        Returns what the head reads after each lane's last prompt token, and each lane's row in the forward pass.
+        Returns what the head reads after every token of each different prompt, and which of them is each lane's.
         """
         unique = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
         device = self._model.device
@@ -36,7 +36,7 @@ class Reader:
         hidden = self._forward(ids, torch.arange(ids.shape[1], device=device)[None].expand_as(ids), None)
         self.cache.open_beams(sources, self._beams, hidden.dtype)
         self._position = ids.shape[1]
-        return hidden[sources, -1:], sources
+        return hidden, sources
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> Float[Tensor, "lane beam head_width"]:
         """Read the last tokens of all beams; returns what the head reads."""

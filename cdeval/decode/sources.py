@@ -71,7 +71,8 @@ class SecondModel:
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Read the lanes' prompts, or their last tokens at position 0."""
-        self._hidden, _ = self._reader.prefill([own_prompt(prompt, self._context) for prompt in prompts])
+        hidden, sources = self._reader.prefill([own_prompt(prompt, self._context) for prompt in prompts])
+        self._hidden = hidden[sources, -1:]
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
         """Read the last tokens of all beams."""

@@ -30,3 +30,10 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
         if estimate.missing
     ]
     return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing
+
+
+def sample_notes(samples: int) -> list[str]:
+    """What a reader must know where each prompt has several continuations."""
+    if samples == 1:
+        return []
+    return [f"{samples} samples a prompt, one unit of the intervals; MAUVE reads the first of each"]

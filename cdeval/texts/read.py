@@ -41,14 +41,16 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     notes = ["the last line is torn and was left out"] if torn else []
     if not located:
         raise TextsError(f"{path} holds no items: {SHAPE}.")
-    first = located[0].value[0] if isinstance(located[0].value, list) and located[0].value else located[0].value
-    if not isinstance(first, dict):
+    shape = located[0].value[0] if isinstance(located[0].value, list) and located[0].value else located[0].value
+    if not isinstance(shape, dict):
         raise TextsError(f"{path}, {located[0].where}: expected an object; {SHAPE}.")
-    form = recognise(first, fields, f"{path}, {located[0].where}")
+    form = recognise(shape, fields, f"{path}, {located[0].where}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    if form.name == "cdeval" and "token_ids" in first and fields == FieldsConfig():
-        ours = tuple(_ours(item, path) for item in located)
-        references = tuple(human_text(generation) for generation in ours if generation.reference is not None)
+    if form.name == "cdeval" and "token_ids" in shape and fields == FieldsConfig():
+        ours = _by_prompt([_ours(item, path) for item in located])
+        first = {generation.id: generation for generation in reversed(ours)}
+        names = dict.fromkeys(generation.id for generation in ours)
+        references = tuple(human_text(first[name]) for name in names if first[name].reference is not None)
         return ReadFile(path, sha256, form.describe(), ours, references, tokenised=True, notes=tuple(notes))
     items = [item_of(item, form, path) for item in located]
     if form.prompt_in_text:
@@ -71,7 +73,14 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
 
 def human_text(generation: Generation) -> Generation:
     """The reference in the place of the continuation; its tokens are not known."""
-    return replace(generation, continuation=generation.reference or "", token_ids=(), logprob_expert=None, score=None)
+    return replace(
+        generation,
+        continuation=generation.reference or "",
+        token_ids=(),
+        logprob_expert=None,
+        score=None,
+        sample=0,
+    )
 
 
 def _ours(located: Located, path: Path) -> Generation:
@@ -79,6 +88,12 @@ def _ours(located: Located, path: Path) -> Generation:
         return generation_from_json(located.value)
     except ValueError as error:
         raise TextsError(f"{path}, {located.where} is not a stored text: {error}. Delete it, or repair it.") from error
+
+
+def _by_prompt(generations: Sequence[Generation]) -> tuple[Generation, ...]:
+    """The samples of each prompt together and in their order, which a resumed run's file need not keep."""
+    place = {generation.id: index for index, generation in reversed(list(enumerate(generations)))}
+    return tuple(sorted(generations, key=lambda generation: (place[generation.id], generation.sample)))
 
 
 def _generations(items: Sequence[Item]) -> list[list[Generation]]:
@@ -99,7 +114,10 @@ def _generations(items: Sequence[Item]) -> list[list[Generation]]:
         order = references.index(item.reference)
         unique = identifier if order == 0 else f"{identifier}-{order + 1}"
         found.append(
-            [Generation(unique, item.prompt, (), item.reference, text, (), None, None) for text in item.continuations]
+            [
+                Generation(unique, item.prompt, (), item.reference, text, (), None, None, sample)
+                for sample, text in enumerate(item.continuations)
+            ]
         )
     return found
 

@@ -8,11 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.config import Normalizer
+from cdeval.config import Normalizer, SearchKind
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel
-from tests.decode.oracles import chosen_exit, early_exit, setting
+from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 
 @torch.inference_mode()
@@ -68,6 +68,8 @@ def test_a_lane_sums_its_steps(tiny: Callable[[str], LanguageModel]) -> None:
     candidates = early_exit(1, beams=2, normalizer=Normalizer.candidates)
     assert lane_flops(costs, candidates, 3, 3).amateur == (1 + 2 + 2) * 64
     assert flops.per_token == flops.total / 3
+    greedy = early_exit(1, beams=1, search=SearchKind.greedy)
+    assert lane_flops(costs, sampled(early_exit(1), top_p=0.9), 3, 3) == lane_flops(costs, greedy, 3, 3)
 
 
 def test_lenses_and_choices_cost_what_they_multiply(tiny: Callable[[str], LanguageModel]) -> None:

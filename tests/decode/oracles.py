@@ -2,16 +2,20 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from scipy.spatial.distance import jensenshannon
 
 from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.decode.draws import draw_keys, exponentials, token_bits
+from cdeval.decode.lanes import Lane
+from cdeval.decode.warping import warp, warping
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
-from cdeval.models.vocabulary import banned_tokens
-from cdeval.records import Amateur, Setting
+from cdeval.models.vocabulary import banned_tokens, end_tokens
+from cdeval.records import Amateur, Sampling, Setting
 
 NO_TRANSLATORS: Mapping[int, Translator] = {}
 
@@ -147,3 +151,50 @@ def naive_search(
             ]
         beams = sorted(candidates, key=lambda beam: -beam[1])[: how.beams]
     return beams[0]
+
+
+def sampled(base: Setting | None = None, **narrowed: object) -> Setting:
+    """Sampling instead of what a setting does."""
+    drawn = Sampling(**narrowed)  # type: ignore[arg-type]
+    return replace(base or setting(), search=SearchKind.sample, beams=1, sampling=drawn)
+
+
+def naive_sample(lm: LanguageModel, lane: Lane) -> tuple[tuple[int, ...], float, bool]:
+    """Draws one token after the other by full forward passes; returns (tokens, score, ended by an end token)."""
+    how, text, total = lane.setting, (), 0.0
+    ends = set(end_tokens(lm.model, lm.tokenizer)) - set(banned_tokens(how.ban, lm.model, lm.tokenizer))
+    keys = draw_keys(how.sampling.seed, lane.id, lane.sample, how.max_new_tokens)
+    for key in keys:
+        scores, _ = next_scores(lm, lane.prompt + text, how)
+        bits = token_bits(len(scores), scores.device)
+        noise = exponentials(bits[None, None], torch.tensor([key]))[0, 0]
+        weights = warp(scores[None, None], warping([how.sampling], scores.device))[0, 0].softmax(-1)
+        token = int((weights / noise).argmax())
+        total += float(scores[token])
+        if token in ends:
+            return text, total, True
+        text = (*text, token)
+    return text, total, False
+
+
+@torch.inference_mode()
+def naive_contrastive_search(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[tuple[int, ...], float]:
+    """Su et al. 2022 by its definition: full forward passes over every candidate, every cosine by itself."""
+    text: tuple[int, ...] = ()
+    total = 0.0
+    ends = set(end_tokens(lm.model, lm.tokenizer))
+    for _ in range(how.max_new_tokens):
+        _, log_expert = next_scores(lm, prompt + text, how)
+        candidates = log_expert.topk(how.beams).indices.tolist()
+        ids = torch.tensor([[*prompt, *text, token] for token in candidates])
+        found = []
+        for token, states in zip(candidates, lm.model(ids, output_hidden_states=True).hidden_states[-1], strict=True):
+            *before, own = states.float()
+            similar = max(float(torch.cosine_similarity(own, other, dim=0)) for other in before)
+            found.append(((1 - how.penalty) * math.exp(float(log_expert[token])) - how.penalty * similar, token))
+        best, chosen = max(found)
+        total += best
+        if chosen in ends:
+            break
+        text = (*text, chosen)
+    return text, total

@@ -14,9 +14,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import AmateurKind, Ban, Context, Normalizer
+from cdeval.config import AmateurKind, Ban, Context, Normalizer, SearchKind
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
+from cdeval.decode.lanes import Lane
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.anatomy import dissect
 from cdeval.models.exits import tap
@@ -25,7 +26,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
 from cdeval.records import Amateur, Setting
 from tests.conftest import TINY, build_model
-from tests.decode.oracles import chosen_exit, early_exit, setting
+from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
 TRUNCATED = Amateur(AmateurKind.truncated, 2, context=Context.generated)
@@ -41,6 +42,24 @@ CHOSEN = [
     early_exit(2),
 ]
 CANDIDATES = [replace(how, normalizer=Normalizer.candidates) for how in MIXED[:3]]
+EVERYTHING = {"temperature": 1.2, "top_k": 30, "top_p": 0.9, "min_p": 0.01, "typical_p": 0.9, "eta": 0.01}
+SAMPLED = [sampled(), sampled(**EVERYTHING), *(sampled(how, **EVERYTHING) for how in MIXED)]
+SAMPLED_CANDIDATES = [sampled(how, **EVERYTHING) for how in CANDIDATES[:2]]
+SEARCHED = [setting(search=SearchKind.contrastive_search, beams=3, penalty=penalty) for penalty in (0.2, 0.6)]
+KINDS = {
+    "full": MIXED,
+    "candidates": CANDIDATES,
+    "sampled": SAMPLED,
+    "sampled candidates": SAMPLED_CANDIDATES,
+    "contrastive search": SEARCHED,
+    "chosen": CHOSEN,
+}
+# What a search adds to a step is the same for every architecture.
+ALL = [
+    pytest.param(name, lanes, id=f"{name}-{kind}")
+    for kind, lanes in KINDS.items()
+    for name in (sorted(TINY) if kind in {"full", "candidates", "chosen"} else ["gpt2", "llama", "opt_projected"])
+]
 
 
 def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) -> LanguageModel:
@@ -59,10 +78,11 @@ def lens(device: torch.device) -> TunedLens:
 
 
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
-    exits = Amateurs(settings * 2, lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
+    lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
+    exits = Amateurs([lane.setting for lane in lanes], lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
     with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
-        run = _Run(lm, settings[0], exits, tapped, len(settings) * 2, candidate_head=exits.only_candidates)
-        run.prefill([prompt for prompt in PROMPTS for _ in settings])
+        run = _Run(lm, lanes, exits, tapped, candidate_head=exits.only_candidates)
+        run.prefill([lane.prompt for lane in lanes])
         steps(run)
 
 
@@ -71,9 +91,8 @@ def three_steps(run: _Run) -> None:
         run.step()
 
 
-@pytest.mark.parametrize("architecture", sorted(TINY))
 @pytest.mark.parametrize("ban", [Ban.special, Ban.none])
-@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES, CHOSEN], ids=["full", "candidates", "chosen"])
+@pytest.mark.parametrize(("architecture", "lanes"), ALL)
 def test_a_step_reads_nothing_back(
     architecture: str, ban: Ban, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
 ) -> None:
@@ -108,8 +127,7 @@ class Devices(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("architecture", sorted(TINY))
-@pytest.mark.parametrize("lanes", [MIXED, CANDIDATES, CHOSEN], ids=["full", "candidates", "chosen"])
+@pytest.mark.parametrize(("architecture", "lanes"), ALL)
 def test_a_step_makes_no_tensor_on_another_device(
     architecture: str, lanes: list[Setting], tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -37,6 +37,15 @@ def texts(found: ReadFile) -> list[str]:
     return [generation.continuation for generation in found.generations]
 
 
+def test_our_samples_come_in_their_order_and_have_one_human_text(tmp_path: Path) -> None:
+    """A resumed run's file has them in any order; MAUVE reads the first, and the reference is one text."""
+    mixed = [{**OURS, "continuation": "second", "sample": 1}, {**OURS, "id": "b"}, {**OURS, "sample": 0}]
+    found = read(tmp_path, lines(*mixed))
+    assert [(text.id, text.sample) for text in found.generations] == [("a", 0), ("a", 1), ("b", 0)]
+    assert texts(found) == ["c", "second", "c"]
+    assert [(text.id, text.sample, text.continuation) for text in found.references] == [("a", 0, "r"), ("b", 0, "r")]
+
+
 def test_ours_keeps_its_tokens(tmp_path: Path) -> None:
     found = read(tmp_path, lines(OURS))
     assert found.tokenised

@@ -1,0 +1,146 @@
+"""How the next tokens are chosen by their scores: the part of a step in which the searches differ.
+
+Beam and greedy search take the best extensions, sampling draws one, and contrastive search proposes the most probable
+ones, which `cdeval.decode.degeneration` then chooses from.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cdeval.config import Pool, SearchKind
+from cdeval.decode.beam import Choice, best_extensions, best_of_pool
+from cdeval.decode.draws import draw_keys, exponentials, stack_keys, token_bits
+from cdeval.decode.lanes import Lane
+from cdeval.decode.warping import warp, warping
+
+
+@runtime_checkable
+class Search(Protocol):
+    """One batch's way to choose."""
+
+    count: int  # extensions of a lane that it names
+
+    def choose(
+        self,
+        part: slice,
+        step: int,
+        scores: Float[Tensor, "lane beam token"],
+        totals: Float[Tensor, "lane parent"],
+        local: Float[Tensor, "lane beam token"],
+        tokens: Int[Tensor, "lane beam token"] | None,
+    ) -> Choice:
+        """The extensions of some lanes that go on, best first, by their places among the scores.
+
+        Args:
+            part: which lanes of the batch.
+            step: tokens chosen before.
+            scores: of the next tokens.
+            totals: of the texts so far.
+            local: the expert's log-probabilities of the next tokens.
+            tokens: the ids that the scores are of; None: of the whole vocabulary.
+        """
+
+
+def open_search(lanes: Sequence[Lane], ends: int, vocab: int, device: torch.device) -> Search:
+    """The search of a batch whose lanes have equal shapes; `ends` tokens may end a text."""
+    setting = lanes[0].setting
+    if setting.search is SearchKind.sample:
+        return Draws(lanes, vocab, device)
+    if setting.search is SearchKind.contrastive_search:
+        return Proposals(setting.beams)
+    if setting.pool is Pool.local:
+        return PooledExtensions(setting.beams, ends)
+    return BestExtensions(setting.beams, ends)
+
+
+class BestExtensions:
+    """Beam search, and greedy search, which has one beam."""
+
+    def __init__(self, beams: int, ends: int) -> None:
+        # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
+        self.count = beams * max(2, 1 + ends) if ends else beams
+
+    def choose(
+        self,
+        part: slice,
+        step: int,
+        scores: Float[Tensor, "lane beam token"],
+        totals: Float[Tensor, "lane beam"],
+        local: Float[Tensor, "lane beam token"],
+        tokens: Int[Tensor, "lane beam token"] | None,
+    ) -> Choice:
+        """By the accumulated score."""
+        return best_extensions(scores, totals, self.count)
+
+
+class PooledExtensions(BestExtensions):
+    """Beam search as the code of Li et al. (2022) does it, see `Pool.local`."""
+
+    def choose(
+        self,
+        part: slice,
+        step: int,
+        scores: Float[Tensor, "lane beam token"],
+        totals: Float[Tensor, "lane beam"],
+        local: Float[Tensor, "lane beam token"],
+        tokens: Int[Tensor, "lane beam token"] | None,
+    ) -> Choice:
+        """By the accumulated score, among the pairs that are most probable at this step."""
+        if step == 0:
+            return best_extensions(scores, totals, self.count)
+        return best_of_pool(scores, totals, local, 2 * self.count, self.count)
+
+
+class Proposals:
+    """Contrastive search: the k most probable tokens, unweighed; their totals say only which are impossible."""
+
+    def __init__(self, candidates: int) -> None:
+        self.count = candidates
+
+    def choose(
+        self,
+        part: slice,
+        step: int,
+        scores: Float[Tensor, "lane beam token"],
+        totals: Float[Tensor, "lane parent"],
+        local: Float[Tensor, "lane beam token"],
+        tokens: Int[Tensor, "lane beam token"] | None,
+    ) -> Choice:
+        """By the probability alone."""
+        return best_extensions(scores, scores.new_zeros(scores.shape[:2]), self.count)
+
+
+class Draws:
+    """Sampling: one token a lane, from the softmax of its scores as its settings narrow it.
+
+    A text's score is the sum of the objective over its tokens, unnarrowed, so that arms compare.
+    """
+
+    count = 1
+
+    def __init__(self, lanes: Sequence[Lane], vocab: int, device: torch.device) -> None:
+        samplings = [lane.setting.sampling for lane in lanes]
+        self._knobs = warping(samplings, device)
+        steps = lanes[0].setting.max_new_tokens
+        drawn = [draw_keys(one.seed, lane.id, lane.sample, steps) for lane, one in zip(lanes, samplings, strict=True)]
+        self._keys = stack_keys(drawn, device)
+        self._bits = token_bits(vocab, device)
+
+    def choose(
+        self,
+        part: slice,
+        step: int,
+        scores: Float[Tensor, "lane 1 token"],
+        totals: Float[Tensor, "lane 1"],
+        local: Float[Tensor, "lane 1 token"],
+        tokens: Int[Tensor, "lane 1 token"] | None,
+    ) -> Choice:
+        """The winner of a race of exponentials, see `cdeval.decode.draws`."""
+        bits = self._bits[None, None] if tokens is None else self._bits[tokens]
+        race = warp(scores, self._knobs.of(part)) - exponentials(bits, self._keys[part, step]).log_()
+        place = race.argmax(dim=-1)
+        return Choice(torch.zeros_like(place), place, totals + scores.gather(-1, place[..., None])[..., 0])
