@@ -361,7 +361,9 @@ def test_every_protocol_sets_only_what_there_is(
 ) -> None:
     """And the command line has the last word."""
     seen: list[RunConfig] = []
-    parts = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], "amateur=truncated", "amateur.layer=6"]
+    dola = ["amateur=dola", "amateur.layer=[2,4,6]"]
+    amateur = dola if protocol == "dola2023" else ["amateur=truncated", "amateur.layer=6"]
+    parts = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], *amateur]
     monkeypatch.setattr(sys, "argv", ["cdeval.run", *parts, f"protocol={protocol}", "contrast.alpha=0.2"])
     monkeypatch.chdir(tmp_path)
     run_command(seen.append)
