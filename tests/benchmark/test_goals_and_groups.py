@@ -117,7 +117,7 @@ def test_fused_settings_are_all_different_and_begin_with_the_configured_one() ->
         ([GroupName.naive], 1, 80),
         ([GroupName.batch, GroupName.single], 32, 128),
         ([GroupName.growth], 64, 512),
-        ([GroupName.compaction], 32, 256),
+        ([GroupName.compaction], 8, 256),
         ([GroupName.sweep, GroupName.naive], 16, 128),
     ],
 )
