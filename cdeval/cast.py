@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cdeval.config import AmateurKind, ExpertConfig, RunConfig
+from cdeval.choices import AmateurKind
+from cdeval.config import ExpertConfig, RunConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
@@ -30,7 +31,7 @@ class Cast:
         """What a text depends on beside prompt and setting: the weights that make it, and their number format."""
         models = [self.expert, self.seconds.get(amateur) if amateur else None]
         return " ".join(
-            f"{model.fingerprint} {str(model.dtype).removeprefix('torch.')}"
+            f"{model.fingerprint} {model.dtype_name}"
             if isinstance(model, LanguageModel)
             # A truncated expert has the expert's fingerprint; counts are fixed by their texts, a lens by its
             # translators.

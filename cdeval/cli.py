@@ -15,8 +15,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cdeval.config import RunConfig, validate
+from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, ConfigError, did_you_mean
+from cdeval.validation import validate
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel conf/ travels inside the package; in a checkout it stands beside it.

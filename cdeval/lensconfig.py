@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdeval.config import ExpertConfig, PromptsConfig, Split, check_ranges
+from cdeval.choices import Split
+from cdeval.config import ExpertConfig, PromptsConfig
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, validate_layers
+from cdeval.validation import check_ranges
 
 
 @dataclass

@@ -7,17 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from cdeval.config import (
-    AmateurConfig,
-    AmateurKind,
-    Context,
-    Form,
-    Normalizer,
-    Pool,
-    RunConfig,
-    SearchKind,
-    TemperatureForm,
-)
+from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.config import AmateurConfig, RunConfig
 from cdeval.exitconfig import Lens, Selection
 from cdeval.records import Amateur, Prompt, Sampling, Setting
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cdeval.config import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.choices import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.exitconfig import Lens, Measure, Selection
 
 
@@ -131,6 +131,9 @@ class Comparison:
     p: float  # of no difference, two-sided; NaN where there is no test
     p_holm: float  # corrected for all comparisons of its family
     detectable: float  # difference that a study of this size finds with 80 % power; NaN where there is none
+
+
+EXPERT = "expert"  # the lens's name of the expert's own row
 
 
 @dataclass(frozen=True, slots=True)

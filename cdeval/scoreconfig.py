@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from cdeval.config import ExpertConfig, MetricsConfig, ProtocolConfig, check_ranges, validate_study_name
+from cdeval.config import ExpertConfig, MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError
+from cdeval.validation import check_ranges, validate_study_name
 
 
 @dataclass

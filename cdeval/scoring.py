@@ -171,7 +171,7 @@ def _record(
         "scorer": opened.name if opened else None,
         "scorer_revision": opened.revision if opened else None,
         "scorer_fingerprint": scorer.fingerprint if scorer else None,
-        "scorer_dtype": str(scorer.dtype).removeprefix("torch.") if scorer else None,
+        "scorer_dtype": scorer.dtype_name if scorer else None,
         "embedder": config.metrics.embedder,
         "mauve_features": config.metrics.mauve_features,
     }

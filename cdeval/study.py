@@ -15,7 +15,8 @@ from typing import NamedTuple
 import yaml
 
 from cdeval.cast import Cast, open_cast
-from cdeval.config import RunConfig, Tracker
+from cdeval.choices import Tracker
+from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
@@ -24,7 +25,7 @@ from cdeval.decode.sources import Second
 from cdeval.lenses.temperature import Calibration, with_temperature
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.lens import TunedLens, dtype_name
+from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.points import Point, Role, amateur_of, plan_points, prompts_digest
 from cdeval.prompts import PromptSet
@@ -78,7 +79,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
     expert = cast.expert
     config = _with_room(opened.config, expert, prompts)
     config, fitted = with_temperature(config, expert, cast.seconds, [prompt.id for prompt in prompts.prompts], say)
-    say(f"expert {expert.name}: {expert.parts.depth} blocks, {dtype_name(expert)} on {expert.device}")
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     points = plan_points(config, cast.identity, prompts.prompts)
     root = Path(config.runs) / config.study
     with _open_folders(points, root) as folders:
@@ -134,7 +135,7 @@ def _facts(config: RunConfig, cast: Cast, fitted: Calibration | None) -> dict[st
         "revision": expert.revision,
         "fingerprint": expert.fingerprint,
         "architecture": expert.model.config.model_type,
-        "dtype": dtype_name(expert),
+        "dtype": expert.dtype_name,
         "device": str(expert.device),
         "max_lanes": config.execution.max_lanes,
         "lens": {"digest": lens.digest, **lens.facts} if lens else None,

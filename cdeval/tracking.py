@@ -30,7 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cdeval.config import TrackingConfig, WandbMode
+from cdeval.choices import WandbMode
+from cdeval.config import TrackingConfig
 from cdeval.records import Generation
 from cdeval.strictjson import to_line, to_page
 

@@ -8,7 +8,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.cast import open_cast
-from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, PromptsConfig, PromptSource, RunConfig, SearchConfig
+from cdeval.choices import AmateurKind, PromptSource
+from cdeval.config import AmateurConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.errors import ModelError, PromptError
 from cdeval.exitconfig import Lens, Selection

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
-from cdeval.config import Ban, Dtype, ExpertConfig, PromptsConfig
+from cdeval.choices import Ban, Dtype
+from cdeval.config import ExpertConfig, PromptsConfig
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, open_model

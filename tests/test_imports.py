@@ -8,8 +8,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 # A module may import from its own rank (packages: only from itself) and from lower ones.
 RANKS = [
     {"errors"},
-    {"exitconfig"},
+    {"choices", "exitconfig"},
     {"config"},
+    {"validation"},
     {"records", "scoreconfig", "lensconfig"},
     {"strictjson", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from cdeval.choices import Split
 from cdeval.cli import Schema, run_command, run_schema
-from cdeval.config import Split
 from cdeval.lens import lens
 from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.prompts.cut import in_split

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from cdeval.config import AmateurConfig, AmateurKind, ExpertConfig, RunConfig, SearchConfig, SearchKind
+from cdeval.choices import AmateurKind, SearchKind
+from cdeval.config import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.points import Point, Role, plan_points
 from cdeval.records import Prompt

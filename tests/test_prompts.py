@@ -11,7 +11,8 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from cdeval import assets
-from cdeval.config import PromptsConfig, PromptSource, Split
+from cdeval.choices import PromptSource, Split
+from cdeval.config import PromptsConfig
 from cdeval.errors import HubError, PromptError
 from cdeval.hub import hub_reachable
 from cdeval.prompts import PromptSet, load_prompts

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cdeval.choices import Context, Pool, TemperatureForm
 from cdeval.cli import CONF, run_command
-from cdeval.config import Context, Pool, RunConfig, TemperatureForm
+from cdeval.config import RunConfig
 from cdeval.run import run
 
 TEXTS = [

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdeval.config import Dtype
+from cdeval.choices import Dtype
 from cdeval.errors import StorageError
 from cdeval.records import Estimate, Generation
 from cdeval.store import GENERATIONS, SUMMARY, RunFolder

@@ -17,7 +17,8 @@ import pytest
 import wandb
 
 from cdeval import tracking
-from cdeval.config import Dtype, TrackingConfig, WandbMode
+from cdeval.choices import Dtype, WandbMode
+from cdeval.config import TrackingConfig
 from cdeval.records import Generation
 from cdeval.tracking import Point, track_point
 

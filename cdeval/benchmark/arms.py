@@ -10,7 +10,7 @@ from cdeval.benchmark.ctranslate import ctranslate2
 from cdeval.benchmark.models import Models
 from cdeval.benchmark.peers import hugging_face, naive, ours
 from cdeval.benchmark.plan import Arm, Run
-from cdeval.config import Dtype, Normalizer, SearchKind
+from cdeval.choices import Dtype, Normalizer, SearchKind
 from cdeval.cost.room import lanes_at_once
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.points import expert_alone, setting_of

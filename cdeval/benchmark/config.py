@@ -3,20 +3,20 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cdeval.choices import AmateurKind
 from cdeval.config import (
     CALIBRATED,
     AmateurConfig,
-    AmateurKind,
     ContrastConfig,
     ExecutionConfig,
     ExpertConfig,
     PromptsConfig,
     RunConfig,
     SearchConfig,
-    validate,
 )
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, Selection
+from cdeval.validation import validate
 
 
 class GroupName(Enum):

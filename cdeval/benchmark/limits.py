@@ -8,7 +8,7 @@ from cdeval.benchmark.arms import BF16, F32, OURS, Search, label
 from cdeval.benchmark.bandwidth import Bandwidth, step_bytes
 from cdeval.benchmark.models import Models
 from cdeval.benchmark.plan import GroupResult
-from cdeval.config import Dtype
+from cdeval.choices import Dtype
 
 _DTYPES: tuple[Dtype, ...] = (BF16, F32)
 

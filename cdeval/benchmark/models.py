@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from cdeval.benchmark.amateur import truncated
 from cdeval.benchmark.ctranslate import Converted
 from cdeval.benchmark.ctworker import Worker
-from cdeval.config import Dtype
+from cdeval.choices import Dtype
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, OpenedModel, choose_dtype
 

@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from cdeval.benchmark.amateur import AmateurProcessor
 from cdeval.benchmark.plan import Pass, Run
-from cdeval.config import TemperatureForm
+from cdeval.choices import TemperatureForm
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, quiet_transformers

@@ -20,7 +20,7 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.config import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
 from cdeval.decode.objective import CANDIDATES
 from cdeval.exitconfig import Lens
 from cdeval.models.loading import LanguageModel

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 from types import MappingProxyType
 
-from cdeval.config import Ban
+from cdeval.choices import Ban
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.sources import Second

@@ -3,7 +3,8 @@
     lane = live key-value slots  +  logits of all its beams, the expert's and the amateur's  +  their mask      [bytes]
 
 The memory that is free is measured; what a lane takes follows from its shape. Live slots are taken as `LIVE` times one
-text's, which is more than measured (README, bench); should a batch not fit all the same, `decode.batches` halves it.
+text's: enough for a lane alone, but lanes of one batch are all as long as the longest, and took up to 2.7 times one
+text's in the bench's group `fused`. Should a batch not fit, `decode.batches` halves it.
 """
 
 from pathlib import Path
@@ -16,10 +17,11 @@ from cdeval.cost.memory import slot_bytes
 from cdeval.decode.cache import GROWTH
 from cdeval.models.loading import LanguageModel
 
-LIVE = 1.5  # live slots of a compacted lane over its text's, at most
+LIVE = 1.5  # live slots of a compacted lane over its text's
 SHARE = 0.8  # of the free memory that lanes may take: attention, scores and fragmentation need some too
-# Rows (lanes x beams) of a step beyond which the time grows with the rows: measured on a CPU (`python -m cdeval.bench
-# bench.groups=[growth]`), on a GPU reckoned from compute over bandwidth, with a margin.
+# Rows (lanes x beams) of a step beyond which the time is taken to grow with the rows: where matrix products alone
+# saturated on two CPU cores; on a GPU reckoned from compute over bandwidth, with a margin. The bench's group `growth`
+# tells for a machine.
 SATURATED_ROWS = {"cpu": 160}
 SATURATED_ROWS_ELSEWHERE = 2048
 

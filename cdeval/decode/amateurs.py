@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind, Form, Normalizer
+from cdeval.choices import AmateurKind, Form, Normalizer
 from cdeval.decode.exits import Exits
 from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs
 from cdeval.decode.sources import Second, Source, open_source

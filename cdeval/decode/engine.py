@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import Ban, SearchKind
+from cdeval.choices import Ban, SearchKind
 from cdeval.decode.amateurs import AmateurPart, Amateurs
 from cdeval.decode.beam import Choice, backtrack, largest, survivors
 from cdeval.decode.degeneration import Degeneration

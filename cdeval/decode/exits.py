@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import AmateurKind
+from cdeval.choices import AmateurKind
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import divergence, first_sure, gap, saturation, thresholds
 from cdeval.decode.sources import Second

@@ -9,7 +9,6 @@ Counts live in the host's memory: unlike any other amateur it waits for the devi
 """
 
 import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -17,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import Context
+from cdeval.choices import Context
 
 Tokens = tuple[int, ...]
 
@@ -106,9 +105,3 @@ class NgramReader:
         if missing > 0:
             found = torch.nn.functional.pad(found, (0, missing), value=float(found.min()))
         return found.to(self._device)
-
-
-def perplexity(ngrams: Ngrams, text: Sequence[int]) -> float:
-    """The exponential of the mean negative log-probability of a text's tokens."""
-    total = sum(float(ngrams.log_probs(text[:place])[token]) for place, token in enumerate(text))
-    return math.exp(-total / len(text))

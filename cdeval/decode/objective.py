@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.config import Form, Normalizer, TemperatureForm
+from cdeval.choices import Form, Normalizer, TemperatureForm
 from cdeval.decode.beam import largest
 from cdeval.records import Setting
 

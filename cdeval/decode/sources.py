@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config import Context
+from cdeval.choices import Context
 from cdeval.decode.ngrams import NgramReader, Ngrams
 from cdeval.decode.reader import Reader
 from cdeval.models.lens import TunedLens

@@ -3,8 +3,7 @@ r"""Training a tuned lens: for each layer k the translator (A, b) that minimises
     KL( p_expert || softmax(head(norm(h_k + A h_k + b))) )     [nats, mean over positions]
 
 as Belrose et al. 2023 (section 3, appendix), from A = 0, b = 0, which is the final-norm lens. The blocks are never
-differentiated: one forward pass a step leaves the outputs of all layers behind. The cost is the head, vocabulary times
-width:
+differentiated: one forward pass leaves the outputs of all layers behind. The cost is the head, vocabulary times width:
 it is applied to some of the positions, to each once forwards and once backwards, by the gradient written out:
 
     ∂KL/∂z = p_exit - p_expert     (times 1 - (z / cap)² where logits are capped)

@@ -9,9 +9,7 @@ from torch import Tensor
 
 from cdeval.lenses.reading import ROWS_AT_ONCE, Passage, View, passages
 from cdeval.models.loading import LanguageModel
-from cdeval.records import LensScore
-
-EXPERT = "expert"
+from cdeval.records import EXPERT, LensScore
 
 
 def measure(

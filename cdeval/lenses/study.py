@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdeval.config import Split
+from cdeval.choices import Split
 from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lensconfig import LensRun
@@ -17,7 +17,7 @@ from cdeval.lenses.fit import fit
 from cdeval.lenses.measure import measure
 from cdeval.lenses.reading import View, windows
 from cdeval.models.anatomy import check_depth
-from cdeval.models.lens import TunedLens, dtype_name, read_lens, to_bytes, tuned_lens
+from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import Cutter
@@ -57,7 +57,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     training, held_out = _texts(config, config.prompts.split), _texts(config, _other(config.prompts.split))
     # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
     expert = opened.load(packed=False)
-    say(f"expert {expert.name}: {expert.parts.depth} blocks, {dtype_name(expert)} on {expert.device}")
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     lens_file = Path(config.lens_file) if config.lens_file is not None else None
     if config.train:
         lens = _trained(config, expert, layers, training, say)
@@ -72,7 +72,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
     scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions)
     scores_file = _scores_file(config, lens_file)
-    facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": dtype_name(expert)}
+    facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
         **provenance(facts, _digest(held_out)),
         "lens": dict(lens.facts) | {"digest": lens.digest} if lens else None,
@@ -98,7 +98,7 @@ def _trained(
         "expert": expert.name,
         "revision": str(expert.revision),
         "fingerprint": expert.fingerprint,
-        "dtype": dtype_name(expert),
+        "dtype": expert.dtype_name,
         "texts": f"{config.prompts.source.value} (split {config.prompts.split.value})",
         "texts_digest": _digest(texts),
         "text_ids": json.dumps([text.id for text in texts]),

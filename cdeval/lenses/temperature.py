@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from cdeval.config import CALIBRATED, AmateurKind, RunConfig, Split
+from cdeval.choices import AmateurKind, Split
+from cdeval.config import CALIBRATED, RunConfig
 from cdeval.decode.sources import Second
 from cdeval.lenses.reading import ROWS_AT_ONCE, View, passages
 from cdeval.models.lens import TunedLens

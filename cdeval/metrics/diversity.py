@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from cdeval.config import DiversityProtocol
+from cdeval.choices import DiversityProtocol
 from cdeval.metrics.evaluating import offer
 
 ORDERS = (2, 3, 4)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import cached_file
 
-from cdeval.config import Pooling
+from cdeval.choices import Pooling
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.metrics.scorer import equal_batches

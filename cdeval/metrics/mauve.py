@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from cdeval.config import Codebook
+from cdeval.choices import Codebook
 from cdeval.metrics.codebook import silence
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
 from cdeval.metrics.frontier import SCALING

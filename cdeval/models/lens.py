@@ -49,10 +49,6 @@ class TunedLens:
     facts: Mapping[str, str]  # which expert, which texts, how trained: the file's metadata
     digest: str  # SHA-256 of the translators, whatever the metadata say
 
-    def translate(self, layer: int, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """The output of block `layer` as the last block would put it, in its own number format."""
-        return translated(self.translators[layer], hidden)
-
     @property
     def trained_on(self) -> frozenset[str]:
         """Ids of the texts that it was trained on, which are no fair test of it."""
@@ -66,7 +62,7 @@ class TunedLens:
         if self.facts.get("fingerprint") != expert.fingerprint:
             raise ModelError(
                 f"the lens was trained for {self.facts.get('expert')} in {self.facts.get('dtype')}, and not for "
-                f"{expert.name} in {dtype_name(expert)} with these weights: train one by `{_TRAIN}` and the same "
+                f"{expert.name} in {expert.dtype_name} with these weights: train one by `{_TRAIN}` and the same "
                 "expert settings."
             )
         here = {
@@ -89,11 +85,6 @@ def seen_through(
     if lens is Lens.raw:
         return parts.projected(hidden)
     return parts.finish(hidden if translator is None else translated(translator, hidden))
-
-
-def dtype_name(expert: LanguageModel) -> str:
-    """The number format without torch's name."""
-    return str(expert.dtype).removeprefix("torch.")
 
 
 def tuned_lens(translators: Mapping[int, Translator], facts: Mapping[str, str]) -> TunedLens:

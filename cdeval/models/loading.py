@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from cdeval import assets
-from cdeval.config import Dtype, ExpertConfig
+from cdeval.choices import Dtype
+from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
@@ -55,6 +56,11 @@ class LanguageModel:
         """The weights' number format; scores are float32."""
         dtype: torch.dtype = self.model.dtype
         return dtype
+
+    @property
+    def dtype_name(self) -> str:
+        """The same without torch's name."""
+        return str(self.dtype).removeprefix("torch.")
 
 
 @dataclass(frozen=True, slots=True)

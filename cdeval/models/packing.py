@@ -1,9 +1,10 @@
 """Weights laid out once the way the processor multiplies them.
 
 Decoding multiplies a few rows by every weight, so its speed is that of reading the weights. torch hands oneDNN a plain
-bfloat16 matrix at every step, which reads it at half the speed of oneDNN's own layout (measured here on AMX: 1.4 to 2.2
-times slower, 5 to 160 rows). The products are the same but for the order of sums: float32 models stay as they are, so
-that their texts do not depend on this.
+bfloat16 matrix at every step, which reads it at half the speed of oneDNN's own layout (measured on AMX: 1.4 to 2.2
+times slower, 5 to 160 rows), and float32 to MKL, which is slow for few rows on some processors (measured on an AMD
+EPYC, 5 rows: blocks 1.0 to 2.6 times slower than oneDNN's layout, SmolLM2's head 4.9 times). The products are the same
+but for the order of sums.
 
 The operators are torch's own, used by its compiler, and not promised to last: where they are missing nothing is packed.
 """
@@ -20,11 +21,13 @@ ROWS = 5
 
 
 def can_pack(model: PreTrainedModel) -> bool:
-    """Whether packing is known to help: bfloat16 on a CPU that multiplies it, with torch's oneDNN operators there."""
+    """Whether packing is known to help: a number format that this CPU multiplies, and torch's oneDNN operators."""
     names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
-    if (model.device.type, model.dtype) != ("cpu", torch.bfloat16):
+    if model.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
-    return all(hasattr(torch.ops.mkldnn, name) for name in names) and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    if model.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return bool(model.dtype == torch.float32)
 
 
 def pack(model: PreTrainedModel) -> PreTrainedModel:

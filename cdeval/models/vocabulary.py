@@ -2,7 +2,7 @@
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config import Ban
+from cdeval.choices import Ban
 
 
 def first_difference(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> int | None:

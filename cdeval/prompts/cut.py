@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from cdeval.config import Split
+from cdeval.choices import Split
 from cdeval.errors import PromptError
 from cdeval.prompts.items import Pair
 from cdeval.prompts.texts import Text

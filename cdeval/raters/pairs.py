@@ -10,8 +10,6 @@ import numpy as np
 from cdeval.errors import TextsError
 from cdeval.records import Generation
 
-SIDES = ("left", "right")
-
 
 @dataclass(frozen=True, slots=True)
 class Pair:

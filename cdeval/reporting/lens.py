@@ -6,10 +6,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.records import LensScore
+from cdeval.records import EXPERT, LensScore
 from cdeval.reporting.table import MISSING
-
-EXPERT = "expert"
 
 
 def lens_table(scores: Sequence[LensScore]) -> Table:

@@ -160,8 +160,8 @@ def _inequality(arms: Sequence[Arm]) -> list[str]:
         shared = set.intersection(*prompts.values())
         counts = ", ".join(f"{label} {len(ids)}" for label, ids in prompts.items())
         notes.append(
-            f"the arms continue different prompts ({counts}; {len(shared)} in common): each is scored on its own, "
-            "and differences between the rows are not paired"
+            f"the arms continue different prompts ({counts}; {len(shared)} in common): each is scored on its own; "
+            "only differences below the table are paired, on the prompts in common"
         )
     return notes
 

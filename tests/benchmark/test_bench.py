@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 from cdeval.benchmark.config import BenchConfig, BenchRun, validate_bench
+from cdeval.choices import AmateurKind
 from cdeval.cli import CONF, plain_dict
-from cdeval.config import AmateurConfig, AmateurKind
+from cdeval.config import AmateurConfig
 from cdeval.errors import ConfigError
 
 EARLY = AmateurConfig(AmateurKind.early_exit, 6)

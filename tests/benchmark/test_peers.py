@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.benchmark.amateur import truncated
 from cdeval.benchmark.ctranslate import Converted, ctranslate2
 from cdeval.benchmark.peers import hugging_face, naive, ours
-from cdeval.config import SearchKind, TemperatureForm
+from cdeval.choices import SearchKind, TemperatureForm
 from cdeval.errors import ModelError
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel, language_model

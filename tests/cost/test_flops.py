@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.config import Normalizer, SearchKind
+from cdeval.choices import Normalizer, SearchKind
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel

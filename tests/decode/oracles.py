@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from cdeval.config import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.choices import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.decode.draws import draw_keys, exponentials, token_bits
 from cdeval.decode.lanes import Lane
 from cdeval.decode.warping import warp, warping

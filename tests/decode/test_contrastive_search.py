@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import Ban, SearchKind
+from cdeval.choices import Ban, SearchKind
 from cdeval.cost.flops import TokenFlops, lane_flops
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane

@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.choices import AmateurKind, Ban, Context, Normalizer, SearchKind
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
 from cdeval.decode.lanes import Lane

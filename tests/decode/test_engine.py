@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressTokensLogitsProcessor
 
-from cdeval.config import Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.choices import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane

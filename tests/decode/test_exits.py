@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 import torch
 
-from cdeval.config import AmateurKind, Normalizer, SearchKind
+from cdeval.choices import AmateurKind, Normalizer, SearchKind
 from cdeval.decode import exits
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import decode_batch

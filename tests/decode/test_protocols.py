@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.choices import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.decode.beam import best_of_pool
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane

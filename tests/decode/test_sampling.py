@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import AmateurKind, Ban, Normalizer
+from cdeval.choices import AmateurKind, Ban, Normalizer
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane

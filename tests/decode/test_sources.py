@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.ngrams import Ngrams

@@ -7,7 +7,7 @@ import transformers
 from transformers import PreTrainedTokenizerFast
 
 from cdeval import assets
-from cdeval.config import Pooling
+from cdeval.choices import Pooling
 from cdeval.errors import ModelError
 from cdeval.metrics.coherence import coherence_rows
 from cdeval.metrics.embedder import load_embedder

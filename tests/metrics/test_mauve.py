@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdeval.config import Codebook
+from cdeval.choices import Codebook
 from cdeval.metrics import mauve as module
 from cdeval.metrics.mauve import bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.models.loading import LanguageModel

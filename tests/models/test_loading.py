@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import Ban, Dtype, ExpertConfig
+from cdeval.choices import Ban, Dtype
+from cdeval.config import ExpertConfig
 from cdeval.errors import CdevalError, ModelError
 from cdeval.models.loading import LanguageModel, choose_dtype, fingerprint, open_model
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -19,7 +20,7 @@ from tests.conftest import build_model
 def test_a_saved_folder_opens_with_the_same_logits(tiny_gpt2_folder: Path) -> None:
     opened = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.float32))
     assert opened.config.num_hidden_layers == 12
-    lm = opened.load()
+    lm = opened.load(packed=False)
     original = build_model("gpt2", n_layer=12, n_positions=512)
     ids = torch.tensor([[3, 4, 5]])
     assert torch.equal(lm.model(ids).logits, original(ids).logits)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config import Dtype, ExpertConfig
+from cdeval.choices import Dtype
+from cdeval.config import ExpertConfig
 from cdeval.cost.flops import token_flops
 from cdeval.cost.memory import weights_bytes
 from cdeval.decode.engine import decode_batch
@@ -20,8 +21,11 @@ IDS = torch.randint(2, 120, (3, 16), generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("architecture", sorted(TINY))
-def test_packed_logits_are_the_plain_ones(architecture: str, tokenizer: PreTrainedTokenizerFast) -> None:
-    plain, packed = (build_model(architecture).to(torch.bfloat16) for _ in range(2))
+@pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.05), (torch.float32, 1e-5)], ids=["bf16", "f32"])
+def test_packed_logits_are_the_plain_ones(
+    architecture: str, dtype: torch.dtype, near: float, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    plain, packed = (build_model(architecture).to(dtype) for _ in range(2))
     if not can_pack(packed):
         pytest.skip("no oneDNN operators in torch, or a processor without bfloat16")
     before = language_model(packed, tokenizer, "tiny")
@@ -32,17 +36,16 @@ def test_packed_logits_are_the_plain_ones(architecture: str, tokenizer: PreTrain
     assert (weights_bytes(before), token_flops(before), packed.num_parameters()) == counted
     assert packed.device.type == "cpu"
     with torch.inference_mode():
-        torch.testing.assert_close(packed(IDS).logits, plain(IDS).logits, rtol=0.05, atol=0.1)
+        torch.testing.assert_close(packed(IDS).logits, plain(IDS).logits, rtol=near, atol=2 * near)
     lane = Lane(tuple(IDS[0].tolist()), early_exit(2))
     (answer,), _ = decode_batch(before, [lane], 4, lambda _tokens: None)
     assert len(answer.token_ids) == 12
 
 
-def test_only_bfloat16_on_a_cpu_is_packed(tiny_gpt2_folder: Path) -> None:
-    """float32 is for exactness: its products keep their order of sums."""
-    assert not can_pack(build_model("llama"))
-    assert not can_pack(build_model("llama").to(torch.bfloat16).to("meta"))
-    exact = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.float32)).load()
-    assert all(weight.device.type == "cpu" for weight in exact.model.parameters())
-    as_it_is = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.bfloat16)).load(packed=False)
-    assert all(weight.device.type == "cpu" for weight in as_it_is.model.parameters())
+def test_what_cannot_be_packed_or_should_not_be_stays_as_it_is(tiny_gpt2_folder: Path) -> None:
+    """Gradients and many rows need the plain layout, and other devices have none of these operators."""
+    assert not can_pack(build_model("llama").to("meta"))
+    assert not can_pack(build_model("llama").to(torch.float16))
+    opened = open_model(ExpertConfig(name=str(tiny_gpt2_folder), dtype=Dtype.float32))
+    assert all(weight.device.type == "cpu" for weight in opened.load(packed=False).model.parameters())
+    assert any(weight.device.type == "meta" for weight in opened.load().model.parameters())

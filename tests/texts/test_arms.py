@@ -55,7 +55,7 @@ def test_unequal_prompts_are_said_with_their_numbers(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / "a.json", "xyz")), str(write(tmp_path / "b.json", "yzw1"))]
     note = collect(paths, [], NONE).notes[-1]
     assert "a 3, b 4; 2 in common" in note
-    assert "not paired" in note
+    assert "paired, on the prompts in common" in note
     assert not any("in common" in line for line in collect(paths[:1], [], NONE).notes)
 
 

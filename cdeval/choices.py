@@ -1,0 +1,178 @@
+"""The named choices of `conf/`: what each setting may be, with its meaning and source."""
+
+from enum import Enum
+
+
+class Dtype(Enum):
+    """Number format of the weights; scores are float32 whatever it is."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class AmateurKind(Enum):
+    """Who is subtracted.
+
+    none: nobody. early_exit: the expert after some of its blocks, at no forward pass of its own. truncated: the same
+    blocks as a separate model with its own cache, the same texts at another price. model: a second model with the
+    expert's vocabulary. ngram: counts over the expert's tokens.
+    """
+
+    none = "none"
+    early_exit = "early_exit"
+    truncated = "truncated"
+    model = "model"
+    ngram = "ngram"
+
+
+class Context(Enum):
+    """What an amateur with a forward pass of its own reads.
+
+    full: prompt and continuation, as the expert. generated: the prompt's last token and the continuation (the ignored
+    prefix of Li et al. 2022, section 3.4).
+    """
+
+    full = "full"
+    generated = "generated"
+
+
+class TemperatureForm(Enum):
+    """How the amateur's temperature enters the score.
+
+    softmax: log softmax(z / T), re-normalised (the seed experiment). logprob: log softmax(z) / T, not re-normalised
+    (the code of Li et al. 2022). They differ by a constant per prefix, so they rank one beam's tokens alike and
+    different beams differently.
+    """
+
+    softmax = "softmax"
+    logprob = "logprob"
+
+
+class Normalizer(Enum):
+    """Over which tokens the amateur's probabilities sum to one.
+
+    full: the vocabulary, as published. candidates: the expert's plausible tokens, so that only their rows of the head
+    are multiplied. A prefix's tokens rank alike under both, so greedy search and sampling make the same texts; beams
+    compare scores of different prefixes, so under beam search it is another objective, an approximation.
+    """
+
+    full = "full"
+    candidates = "candidates"
+
+
+class Form(Enum):
+    """How the contrast is written; all of them on the plausible tokens V_head.
+
+    difference: log p_e - beta log p_a, nothing outside (Li et al. 2022). amplified: (1 + beta) log p_e - beta log p_a,
+    nothing outside (O'Brien & Lewis 2023). redistributed: the expert's probability of V_head shared out by the softmax
+    of the difference, the expert's own probabilities outside (Gera et al. 2023, autocontrastive decoding).
+    """
+
+    difference = "difference"
+    amplified = "amplified"
+    redistributed = "redistributed"
+
+
+class Pool(Enum):
+    """Which (beam, token) pairs a step of beam search chooses from.
+
+    all: every pair. local: from the second step on, the 2 * beams pairs that the expert finds most probable at this
+    step, whatever their beams have collected (the code of Li et al. 2022).
+    """
+
+    all = "all"
+    local = "local"
+
+
+class SearchKind(Enum):
+    """How the next tokens are searched.
+
+    sample: drawn at random; top-k, nucleus, typical, min-p and eta sampling are settings of it. contrastive_search: by
+    probability and unlikeness to the text so far (Su et al. 2022); despite its name it has no amateur.
+    """
+
+    beam = "beam"
+    greedy = "greedy"
+    sample = "sample"
+    contrastive_search = "contrastive_search"
+
+
+class Ban(Enum):
+    """Tokens that are never generated.
+
+    special: every special token (end of text, chat markers, padding) and every vocabulary row without a token. eos:
+    the end of text only. Both make every continuation exactly `max_new_tokens` long. none: texts may end by themselves.
+    free: the end of text is a token as any other, neither banned nor an end (the seed experiment).
+    """
+
+    special = "special"
+    eos = "eos"
+    none = "none"
+    free = "free"
+
+
+class PromptSource(Enum):
+    """Where the prompts come from."""
+
+    news = "news"
+    wiki = "wiki"
+    wikitext103 = "wikitext103"
+    ccnews = "ccnews"
+    file = "file"
+
+
+class Split(Enum):
+    """Which texts of a source: settings are chosen on `tune`, results are reported on `test`."""
+
+    tune = "tune"
+    test = "test"
+    all = "all"
+
+
+class DiversityProtocol(Enum):
+    """How n-grams are counted (`cdeval.metrics.diversity`).
+
+    corrected: all of them, nothing rounded. published: as simctg's code counts, which Su et al. and Li et al. report.
+    """
+
+    corrected = "corrected"
+    published = "published"
+
+
+class Codebook(Enum):
+    """Whose features are clustered together for MAUVE.
+
+    shared: the human texts and all arms, so that values of different arms compare (mauve issue 13). pairwise: the human
+    texts and one arm, anew for each, by mauve-text itself, as published.
+    """
+
+    shared = "shared"
+    pairwise = "pairwise"
+
+
+class Pooling(Enum):
+    """How an encoder's token states become one vector.
+
+    auto: as the model itself says (a sentence-transformers folder), or what is known by its name (SimCSE). pooler:
+    BERT's pooler output. mean: the mean over tokens.
+    """
+
+    auto = "auto"
+    pooler = "pooler"
+    mean = "mean"
+
+
+class Tracker(Enum):
+    """Who else hears of the results, after they are on disk."""
+
+    none = "none"
+    wandb = "wandb"
+
+
+class WandbMode(Enum):
+    """Whether W&B runs are kept on disk (`wandb sync` sends them later) or sent at once."""
+
+    offline = "offline"
+    online = "online"

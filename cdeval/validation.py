@@ -1,0 +1,172 @@
+"""The rules of `conf/`: every range and combination that can be checked before a model is opened.
+
+What depends on the model (the exit layer against its depth, the length against its context) is checked by
+`cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from cdeval.choices import AmateurKind, Context, PromptSource, SearchKind, TemperatureForm
+from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.errors import ConfigError
+from cdeval.exitconfig import Selection, validate_exit, validate_layers, validate_no_exit
+
+
+def _finite(value: float) -> bool:
+    return math.isfinite(value)
+
+
+# (setting, holds, what was expected): one row a rule, so that every message has the same shape.
+_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("contrast.alpha", lambda v: 0 < v <= 1, "a number in (0, 1]; 0.1 is the published value"),
+    ("contrast.beta", lambda v: _finite(v) and v >= 0, "a number >= 0; 0 is the expert alone"),
+    ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0, or calibrated; 1 changes nothing"),
+    ("contrast.expert_top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
+    ("contrast.min_tokens", lambda v: v >= 1, "at least 1"),
+    ("search.beams", lambda v: v >= 1, "at least 1"),
+    ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
+    ("search.samples", lambda v: v >= 1, "at least 1"),
+    ("search.temperature", lambda v: _finite(v) and v > 0, "a number > 0; 1 draws from the model as it is"),
+    ("search.top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
+    ("search.top_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
+    ("search.min_p", lambda v: 0 < v <= 1, "a number in (0, 1], or null for all tokens; 0.1 is usual"),
+    ("search.typical_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
+    ("search.eta", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.0003 to 0.004 are usual"),
+    ("search.penalty", lambda v: 0 <= v <= 1, "a number in [0, 1]; 0.6 is usual"),
+    ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
+    ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
+    ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
+    ("metrics.embedder_tokens", lambda v: v >= 3, "at least 3 (two are special tokens), or null for the model's own"),
+    ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
+    ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
+    ("metrics.bootstrap_draws", lambda v: v >= 100, "at least 100"),
+    ("cost.latency_repeats", lambda v: v >= 0, "at least 0; 0 measures no latency"),
+    ("execution.max_lanes", lambda v: v >= 1, "at least 1, or auto"),
+    ("execution.compact_every", lambda v: v >= 0, "at least 0; 0 never compacts"),
+    ("seed", lambda v: v >= 0, "at least 0"),
+)
+
+_WORDS = {"execution.max_lanes": AUTO, "contrast.temperature": CALIBRATED}  # what may stand for a number
+
+
+def validate(config: RunConfig) -> RunConfig:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    check_ranges(config, [rule[0] for rule in _RULES])
+    _validate_search(config.search, config.amateur)
+    _validate_amateur(config.amateur, config.expert)
+    _validate_temperature(config)
+    if config.prompts.source is PromptSource.file and config.prompts.path is None:
+        raise ConfigError(
+            "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
+        )
+    validate_study_name("study", config.study)
+    return config
+
+
+def check_ranges(config: object, settings: Sequence[str]) -> None:
+    """Check the settings that a command shares with others, such as `("metrics", "seed")`: whole groups or single ones.
+
+    Raises: ConfigError: as `validate`.
+    """
+    for name, holds, expected in _RULES:
+        if name not in settings and name.partition(".")[0] not in settings:
+            continue
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        if name in _WORDS and value == _WORDS[name]:
+            continue
+        if value is not None and not (isinstance(value, int | float) and holds(value)):
+            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
+
+
+# Settings that one search alone reads, and what to do about it elsewhere.
+_READ_BY: tuple[tuple[SearchKind, tuple[str, ...], str], ...] = (
+    (
+        SearchKind.sample,
+        ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta"),
+        "only random draws read it; use search=sample, top_k, nucleus, typical, min_p or eta",
+    ),
+    (SearchKind.contrastive_search, ("penalty",), "only contrastive search reads it; use search=contrastive_search"),
+)
+
+
+def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
+    kind, usual = search.kind, SearchConfig()
+    if kind is SearchKind.greedy and search.beams != 1:
+        raise ConfigError(f"search.beams={search.beams} with search=greedy: greedy search has 1 beam; use search=beam.")
+    if kind is SearchKind.sample and search.beams != 1:
+        raise ConfigError(
+            f"search.beams={search.beams} with search=sample: a draw goes on with 1 text. "
+            f"For several texts a prompt use search.samples={search.beams}; for beams, search=beam."
+        )
+    for reader, names, remedy in _READ_BY:
+        for name in names:
+            value = getattr(search, name)
+            if kind is not reader and value != getattr(usual, name):
+                raise ConfigError(f"search.{name}={value} with search={kind.name}: {remedy}.")
+    if kind is SearchKind.contrastive_search and amateur.kind is not AmateurKind.none:
+        raise ConfigError(
+            f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
+            "the expert's candidates with the text so far and has no amateur; add amateur=none."
+        )
+
+
+def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
+    kind = amateur.kind
+    if kind in (AmateurKind.early_exit, AmateurKind.truncated) and amateur.layer is None:
+        raise ConfigError(
+            f"amateur={kind.name} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
+        )
+    if kind is AmateurKind.early_exit:
+        validate_exit(amateur, amateur.layer)
+    elif kind is not AmateurKind.none:
+        validate_no_exit(amateur, kind.name)
+    if kind is AmateurKind.truncated:
+        validate_layers("amateur.layer", amateur.layer)
+        if isinstance(amateur.layer, list):
+            raise ConfigError(
+                f"amateur.layer={amateur.layer} with amateur=truncated: a truncated model has one last block; a choice "
+                "among layers needs amateur=early_exit."
+            )
+    if kind is AmateurKind.model and amateur.name is None:
+        raise ConfigError("amateur=model needs amateur.name: a hub id such as gpt2, or a local model folder.")
+    if kind is AmateurKind.model and (amateur.name, amateur.revision) == (expert.name, expert.revision):
+        raise ConfigError(
+            f"amateur.name={amateur.name} is the expert itself: give another model, or an earlier checkpoint of it "
+            "by amateur.revision=<commit, tag or branch>."
+        )
+    if kind is AmateurKind.early_exit and amateur.context is Context.generated:
+        raise ConfigError(
+            "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
+            "the same blocks with a forward pass of their own."
+        )
+
+
+def _validate_temperature(config: RunConfig) -> None:
+    """A temperature can be fitted where one layer's distribution is the amateur, in the form that has a likelihood."""
+    amateur, contrast = config.amateur, config.contrast
+    if contrast.temperature != CALIBRATED or amateur.kind is AmateurKind.none:
+        return
+    fixed = amateur.kind is AmateurKind.early_exit and amateur.selection is Selection.fixed
+    if not fixed and amateur.kind is not AmateurKind.truncated:
+        raise ConfigError(
+            f"contrast.temperature=calibrated is fitted to one layer of the expert: amateur={amateur.kind.name} "
+            f"with amateur.selection={amateur.selection.name} has none. Give a number."
+        )
+    if contrast.temperature_form is not TemperatureForm.softmax:
+        raise ConfigError(
+            f"contrast.temperature=calibrated with contrast.temperature_form={contrast.temperature_form.name}: only "
+            "softmax(z / T) is a distribution whose likelihood can be maximised. Give a number, or "
+            "contrast.temperature_form=softmax."
+        )
+
+
+def validate_study_name(setting: str, name: str) -> None:
+    """Check that a study is one folder below the runs folder: no separators, no way out of it. Raises: ConfigError."""
+    if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0") or name.startswith("."):
+        raise ConfigError(f"{setting}={name!r} cannot name a folder: expected a plain name, such as `{setting}=first`.")
