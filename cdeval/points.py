@@ -10,6 +10,7 @@ from pathlib import Path
 from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config import AmateurConfig, RunConfig
 from cdeval.exitconfig import Lens, Selection
+from cdeval.naming import slug
 from cdeval.records import Amateur, Prompt, Sampling, Setting
 
 # How a label's signs are spelt in the name of a folder.
@@ -39,8 +40,7 @@ class Point:
         readable = self.label
         for sign, plain in _IN_FOLDERS.items():
             readable = readable.replace(sign, plain)
-        slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
-        return f"{slug}-{self.digest[:8]}"
+        return f"{slug(readable)}-{self.digest[:8]}"
 
     def facts(self) -> dict[str, object]:
         """The row as plain values: its run folder's settings are the command's, this says which of them hold here."""

@@ -13,6 +13,7 @@ from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.naming import slug
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.differences import differences_markdown
@@ -148,10 +149,9 @@ def folder_names(labels: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for label in labels:
-        words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in label).split()
-        slug = "-".join(words).strip(".-")[:80] or "arm"
+        plain = slug(label).strip(".-")[:80] or "arm"
         taken = set(found.values())
-        numbered = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(labels) + 1))
+        numbered = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(labels) + 1))
         found[label] = next(name for name in numbered if name not in taken)
     return found
 

@@ -60,35 +60,7 @@ def chosen_metrics(config: MetricsConfig) -> tuple[str, ...]:
     return (*METRICS, *EXTRAS) if config.extras else METRICS
 
 
-def score_arms(
-    arms: Arms,
-    human: Sequence[Generation] | None,
-    judges: Judges,
-    config: MetricsConfig,
-    seed: int = 0,
-    protocol: ProtocolConfig = _PROTOCOL,
-) -> Scores:
-    """Score every arm by every metric of `chosen_metrics`, in that order.
-
-    Args:
-        arms: continuations by label; the human texts may be one of them. Generations of one id are samples of one
-            prompt, and one unit of the intervals; arms may differ in their prompts. MAUVE reads first samples only.
-        human: the human continuations, which MAUVE compares with; None where the prompts have none.
-        judges: the models.
-        config: which metrics, k-means seeds, confidence and draws. Its model names are the caller's to resolve.
-        seed: of the resamples, of k-means and of what self-BLEU compares.
-        protocol: whose definitions.
-
-    Raises:
-        ValueError: a prompt has no tokens, or a metric's model is missing.
-        ConfigError: an unknown metric is asked for.
-        ModelError: the embedder cannot be read, or a text is longer than the scorer's context.
-        HubError: the embedder is on the hub, which cannot be reached.
-    """
-    return score_study(arms, human, judges, config, seed, protocol).scores
-
-
-def score_study(  # noqa: PLR0913 - as score_arms, and one more
+def score_study(  # noqa: PLR0913 - named arguments, most with a default
     arms: Arms,
     human: Sequence[Generation] | None,
     judges: Judges,
@@ -98,7 +70,24 @@ def score_study(  # noqa: PLR0913 - as score_arms, and one more
     *,
     against: str | None = None,
 ) -> Scored:
-    """As `score_arms`, with the divergence curves, and all other arms but the human texts compared with one of them."""
+    """Score every arm by every metric of `chosen_metrics`, in that order, and compare the arms.
+
+    Args:
+        arms: continuations by label; the human texts may be one of them. Generations of one id are samples of one
+            prompt, and one unit of the intervals; arms may differ in their prompts. MAUVE reads first samples only.
+        human: the human continuations, which MAUVE compares with; None where the prompts have none.
+        judges: the models.
+        config: which metrics, k-means seeds, confidence and draws. Its model names are the caller's to resolve.
+        seed: of the resamples, of k-means and of what self-BLEU compares.
+        protocol: whose definitions.
+        against: the arm that all others but the human texts are compared with; None, or no arm's label: no comparisons.
+
+    Raises:
+        ValueError: a prompt has no tokens, or a metric's model is missing.
+        ConfigError: an unknown metric is asked for.
+        ModelError: the embedder cannot be read, or a text is longer than the scorer's context.
+        HubError: the embedder is on the hub, which cannot be reached.
+    """
     names = chosen_metrics(config)
     rows = measure_arms(arms, judges, config, protocol)
     scores: Scores = {
@@ -114,18 +103,18 @@ def score_study(  # noqa: PLR0913 - as score_arms, and one more
         for label, estimates in mauve.estimates.items():
             scores[label] |= estimates
     compared = [label for label, generations in arms.items() if generations is not human]
-    settings = Settings(config.confidence, config.bootstrap_draws, seed)
-    comparisons = _compared(rows, mauve, compared, against, settings) if against in compared else []
+    comparisons: list[Comparison] = []
+    if against is not None and against in compared and len(compared) > 1:
+        settings = Settings(config.confidence, config.bootstrap_draws, seed)
+        comparisons = _compared(rows, mauve, compared, against, settings)
     return Scored(
         {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
     )
 
 
 def _compared(
-    rows: RowsOfArms, mauve: MauveOfArms, labels: Sequence[str], against: str | None, settings: Settings
+    rows: RowsOfArms, mauve: MauveOfArms, labels: Sequence[str], against: str, settings: Settings
 ) -> list[Comparison]:
-    if against is None or len(labels) < 2:
-        return []
     metrics = {
         name: MetricRows(
             {label: rows[label][name].of_arm() for label in labels},
@@ -142,7 +131,7 @@ def measure_arms(
 ) -> dict[str, dict[str, Rows]]:
     """The rows of every chosen metric that scores text by text: what intervals and paired differences are made of.
 
-    Raises: as `score_arms`.
+    Raises: as `score_study`.
     """
     names = chosen_metrics(config)
     rows: dict[str, dict[str, Rows]] = {label: {} for label in arms}
