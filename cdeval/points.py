@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -113,18 +114,54 @@ def amateur_of(config: AmateurConfig) -> Amateur:
     )
 
 
-def plan_points(config: RunConfig, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> list[Point]:
-    """The study's rows, human reference last; `identity` says which weights make the texts of an arm.
+def plan_points(
+    configs: Sequence[RunConfig], identity: Callable[[Amateur], str], prompts: Sequence[Prompt]
+) -> dict[Point, int]:
+    """The study's rows, each with the place of the first configuration that wants it: arms, controls, human reference.
 
-    The reference has a row where at least one prompt has one; the control where there is an amateur to leave out.
+    What several want has one row, and an arm that is another's control is a control. The reference has a row where at
+    least one prompt has one; a control stands where there is an amateur to leave out.
+
+    Args:
+        configs: the settings asked for.
+        identity: says which weights make the texts of an arm.
+        prompts: the same for all of them.
     """
-    setting = setting_of(config)
-    points = [_decoded(Role.arm, setting, identity, prompts)]
-    if config.controls and setting.amateur.contrasts:
-        points.append(_decoded(Role.control, expert_alone(setting), identity, prompts))
-    if config.controls and any(prompt.reference is not None for prompt in prompts):
-        points.append(Point(Role.human, None, "human", prompts_digest(prompts)))
-    return points
+    arms, controls = [], []
+    for place, config in enumerate(configs):
+        setting = setting_of(config)
+        arms.append((_decoded(Role.arm, setting, identity, prompts), place))
+        if config.controls and setting.amateur.contrasts:
+            controls.append((_decoded(Role.control, expert_alone(setting), identity, prompts), place))
+    roles = {point.digest: point.role for point, _ in [*arms, *controls]}
+    first = {point.digest: (point, place) for point, place in reversed([*arms, *controls])}
+    points = {
+        replace(first[digest][0], role=roles[digest]): first[digest][1]
+        for digest in dict.fromkeys(point.digest for point, _ in [*arms, *controls])
+    }
+    if any(config.controls for config in configs) and any(prompt.reference is not None for prompt in prompts):
+        points[Point(Role.human, None, "human", prompts_digest(prompts))] = 0
+    return _told_apart(points)
+
+
+def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
+    """Labels leave out what is rarely changed: where two are equal, the digest follows."""
+    counts = Counter(point.label for point in points)
+    return {
+        replace(point, label=f"{point.label} #{point.digest[:6]}") if counts[point.label] > 1 else point: place
+        for point, place in points.items()
+    }
+
+
+def controls_of(points: Iterable[Point]) -> dict[str, str]:
+    """Which row each arm is compared with, by labels: the expert alone under its own search, else under the first."""
+    rows = list(points)
+    alone = {point.setting: point.label for point in rows if point.role is Role.control}
+    usual = next(iter(alone.values()), None)
+    found = {
+        point.label: alone.get(expert_alone(point.setting), usual) for point in rows if point.setting is not None
+    }
+    return {label: control for label, control in found.items() if control is not None and control != label}
 
 
 def expert_alone(setting: Setting) -> Setting:

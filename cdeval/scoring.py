@@ -122,7 +122,8 @@ def _scored(
         raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
     judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=wrote)
     human, seed = texts.get(HUMAN), config.seed
-    return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=against)
+    pairs = {label: against for label in arms if label != against}
+    return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=pairs)
 
 
 def _write(

@@ -18,7 +18,9 @@ RANKS = [
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
     {"cast"},
+    {"generating"},
     {"study", "benchmark", "scoring"},
+    {"sweeps"},
     {"cli"},
     {"run", "bench", "score", "lens"},
 ]

@@ -5,6 +5,7 @@ What arms share is computed once: the embeddings of the prompts, the features of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -40,7 +41,7 @@ class Scored:
 
     scores: Scores
     curves: dict[str, list[tuple[float, float]]]  # arm -> points of its MAUVE divergence curve; arms with a value only
-    comparisons: list[Comparison]  # every metric of every other arm against one of them, one family for Holm
+    comparisons: list[Comparison]  # every metric of every arm against its control, one family for Holm
 
 
 _PROTOCOL = ProtocolConfig()
@@ -68,7 +69,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     seed: int = 0,
     protocol: ProtocolConfig = _PROTOCOL,
     *,
-    against: str | None = None,
+    against: Mapping[str, str] = MappingProxyType({}),
 ) -> Scored:
     """Score every arm by every metric of `chosen_metrics`, in that order, and compare the arms.
 
@@ -80,7 +81,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         config: which metrics, k-means seeds, confidence and draws. Its model names are the caller's to resolve.
         seed: of the resamples, of k-means and of what self-BLEU compares.
         protocol: whose definitions.
-        against: the arm that all others but the human texts are compared with; None, or no arm's label: no comparisons.
+        against: which arm each arm is compared with, by their labels.
 
     Raises:
         ValueError: a prompt has no tokens, or a metric's model is missing.
@@ -102,28 +103,21 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
         for label, estimates in mauve.estimates.items():
             scores[label] |= estimates
-    compared = [label for label, generations in arms.items() if generations is not human]
     comparisons: list[Comparison] = []
-    if against is not None and against in compared and len(compared) > 1:
+    if against:
         settings = Settings(config.confidence, config.bootstrap_draws, seed)
-        comparisons = _compared(rows, mauve, compared, against, settings)
+        comparisons = compare_metrics(_by_metric(rows), mauve.codes, against, settings)
     return Scored(
         {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
     )
 
 
-def _compared(
-    rows: RowsOfArms, mauve: MauveOfArms, labels: Sequence[str], against: str, settings: Settings
-) -> list[Comparison]:
-    metrics = {
-        name: MetricRows(
-            {label: rows[label][name].of_arm() for label in labels},
-            found.statistic,
-        )
-        for name, found in rows[against].items()
+def _by_metric(rows: RowsOfArms) -> dict[str, MetricRows]:
+    statistics = {name: found.statistic for of_arm in rows.values() for name, found in of_arm.items()}
+    return {
+        name: MetricRows({label: of_arm[name].of_arm() for label, of_arm in rows.items()}, statistic)
+        for name, statistic in statistics.items()
     }
-    codes = {label: mauve.codes[label] for label in labels if label in mauve.codes}
-    return compare_metrics(metrics, codes, against, settings)
 
 
 def measure_arms(
