@@ -56,8 +56,7 @@ class OpenedCast:
         Raises: PromptError, AssetError, HubError: there are none here.
         """
         config = self.config
-        found = load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
-        return found
+        return load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
 
     def check(self, prompts: PromptSet) -> None:
         """Whether prompts and their continuations fit both models. Raises: ModelError: too long for one of them."""

@@ -154,13 +154,14 @@ def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
 
 
 def controls_of(points: Iterable[Point]) -> dict[str, str]:
-    """Which row each arm is compared with, by labels: the expert alone under its own search, else under the first."""
+    """Which row each arm is compared with, by labels: the expert alone under its own search, else under the first.
+
+    Controls are compared with nobody.
+    """
     rows = list(points)
     alone = {point.setting: point.label for point in rows if point.role is Role.control}
     usual = next(iter(alone.values()), None)
-    found = {
-        point.label: alone.get(expert_alone(point.setting), usual) for point in rows if point.setting is not None
-    }
+    found = {point.label: alone.get(expert_alone(point.setting), usual) for point in rows if point.setting is not None}
     return {label: control for label, control in found.items() if control is not None and control != label}
 
 

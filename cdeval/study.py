@@ -4,12 +4,13 @@
 
 Cheap checks come before weights are read, texts are stored before they are scored, and results are on disk before a
 tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped. Settings
-that differ in amateur, contrast and search alone are one study: they share models, prompts, forward passes and codebook.
+that differ in amateur, contrast and search alone are one study, with the same models, prompts, passes and codebook.
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -40,7 +41,10 @@ from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
-T, U = TypeVar("T"), TypeVar("U")
+T = TypeVar("T")
+U = TypeVar("U")
+
+TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,14 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         say("scoring")
         scored = _scored(expert, common, texts, root)
         scores = scored.scores
-        costs = _costs(cast, common, texts, say)
+        costs = _kept_costs(folders, common, root) or _costs(cast, common, texts, say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
+        replace_file(root / TIMED, to_page(_timing(points, common)))
     samples = max(one.config.search.samples for one in settings)
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
     notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
@@ -229,6 +234,22 @@ def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], Non
     labelled = {point.label: arm for point, arm in arms.items()}
     priced = price_arms(cast.expert, labelled, repeats, config.execution.compact_every, cast.seconds)
     return {point: priced.get(point.label, {}) for point in texts}
+
+
+def _kept_costs(
+    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path
+) -> dict[Point, dict[str, float]] | None:
+    """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
+    if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
+        return None
+    if json.loads((root / TIMED).read_bytes()) != _timing(folders, config):
+        return None
+    return {point: folder.numbers("costs.json") for point, folder in folders.items()}
+
+
+def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
+    """Which arms were timed in turn, and how."""
+    return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}
 
 
 def _tracked(

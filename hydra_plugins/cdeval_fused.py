@@ -40,9 +40,7 @@ class FusedLauncher(Launcher):
         setup_globals()
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
         Path(str(self._config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
-        returns = [
-            self._composed(overrides, initial_job_idx + place) for place, overrides in enumerate(job_overrides)
-        ]
+        returns = [self._composed(overrides, initial_job_idx + place) for place, overrides in enumerate(job_overrides)]
         together = getattr(self._task, "together", None)
         points = [found.cfg for found in returns]
         if together is None:  # another program's task: one point after the other

@@ -94,9 +94,7 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
         "contrastive_search",
         "early_exit",
     ]
-    found = dict(
-        zip(names, composed([f"+arm={','.join(names)}", "--multirun"], tmp_path, monkeypatch), strict=True)
-    )
+    found = dict(zip(names, composed([f"+arm={','.join(names)}", "--multirun"], tmp_path, monkeypatch), strict=True))
     kinds = {name: (config.amateur.kind, config.search.kind) for name, config in found.items()}
     none, exit_ = AmateurKind.none, AmateurKind.early_exit
     assert kinds == {
@@ -118,4 +116,3 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_hubs_small_models_are_arms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = composed(["+sweep=amateurs", "+arm=gpt2,early_exit", "expert=gpt2-xl"], tmp_path, monkeypatch)
     assert [config.amateur.kind for config in found] == [AmateurKind.model, AmateurKind.early_exit]
-

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.cast import load_together, open_cast
-from cdeval.choices import AmateurKind, PromptSource
+from cdeval.choices import AmateurKind, Context, PromptSource
 from cdeval.config import AmateurConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.errors import ModelError, PromptError

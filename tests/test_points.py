@@ -166,8 +166,10 @@ def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
         full["early_exit k=3, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, greedy"]: "expert alone, greedy",
-        "expert alone, greedy": "expert alone, beam 5",
     }
+    baseline = [*runs, config(amateur=AmateurConfig(AmateurKind.none), search=SearchConfig(beams=3))]
+    told = controls_of(plan_points(baseline, lambda _amateur: "weights", (PROMPT,)))
+    assert told["expert alone, beam 3"] == "expert alone, beam 5", "nobody's control is an arm as any other"
 
 
 def test_equal_labels_are_told_apart() -> None:

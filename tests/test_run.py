@@ -11,6 +11,7 @@ import yaml
 
 from tests.commands import TEXTS, cdeval, folders, on
 
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, prompts_file: Path) -> tuple[Path, str]:
     """One finished study and what it printed."""

@@ -25,7 +25,7 @@ def test_a_sweep_is_one_study_and_makes_the_texts_of_single_runs(
     swept = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET, "amateur.layer=4,6", "search=beam,greedy"]
     done = cdeval(["--multirun", *swept, "study=fused"], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("decoding") == 1, "four settings and two controls are one piece of work"
+    assert done.stderr.count("continuations: decoding") == 1, "four settings and two controls are one piece of work"
     assert done.stdout.count("study fused") == 1
     assert "differences from expert alone, beam 5" in done.stdout
     assert "differences from expert alone, greedy" in done.stdout
@@ -62,7 +62,7 @@ def test_other_prompts_or_lengths_are_other_forward_passes_and_one_table(
     more = [*QUIET, "prompts.prompt_tokens=8,16", "study=lengths", "controls=false"]
     done = cdeval(["--multirun", *on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("decoding") == 2
+    assert done.stderr.count("continuations: decoding") == 2
     table = (tmp_path / "runs" / "lengths" / "table.md").read_text()
     assert sum(line.startswith("| early") for line in table.splitlines()) == 2
 
