@@ -33,7 +33,7 @@ from cdeval.provenance import provenance
 from cdeval.records import Amateur, Comparison, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.progress import decoding_progress
-from cdeval.reporting.summary import notes_of, sample_notes, summary_of
+from cdeval.reporting.summary import exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import Key, RunFolder, replace_file
 from cdeval.strictjson import to_page
@@ -96,6 +96,7 @@ def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callab
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(config.search.samples)]
+    made += exit_notes({point.label: costs[point] for point in points})
     notes = [*made, *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     replace_file(root / "comparisons.json", to_page(scored.comparisons))
@@ -115,7 +116,7 @@ def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list
 def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:
     """The configuration with a number for `execution.max_lanes`."""
     longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + config.search.max_new_tokens
-    rows = amateur_of(config.amateur).head_rows
+    rows = amateur_of(config.amateur).head_rows + (config.search.adaptive_exit.threshold is not None)
     lanes = lanes_at_once(config.execution, expert, config.search.beams, longest, rows)
     return replace(config, execution=replace(config.execution, max_lanes=lanes))
 
@@ -247,6 +248,7 @@ def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> 
         logprob_expert=answer.logprob_expert,
         score=answer.score,
         sample=wanted.sample,
+        exit_layers=answer.exit_layers,
     )
 
 
