@@ -145,7 +145,7 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
         blocks = list(range(blocks[0], depth))
     if not blocks or blocks[0] < lowest:
         raise ModelError(
-            f"{setting}={own.layers} with amateur.layer={config.amateur.layer}: the amateur is read after block "
+            f"{setting}={'null' if own.layers is None else own.layers} with amateur.layer={config.amateur.layer}: the amateur is read after block "
             f"{lowest - 1} of every token, so the expert may exit only above it; {expert.name} has L={depth} blocks. "
             f"Give layers from {lowest} to {depth - 1}, or a lower amateur.layer."
         )

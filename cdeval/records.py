@@ -174,3 +174,17 @@ class LensScore:
     kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
     agreement: float  # share of positions where both have the same likeliest token
     positions: int  # that entered
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdScore:
+    """One threshold of the expert's early exits, against the texts by all blocks."""
+
+    threshold: float  # λ
+    exit_layer: float  # mean blocks of the rows read after the prompt; test texts
+    exit_share: float  # of these rows, those that exited early; test texts
+    flops_saved: float  # share of a token's FLOPs, prompt included; below 0 where exits cost more; test texts
+    risk: float  # mean over the calibration texts, in [0, 1]
+    p: float  # of a true risk above the tolerance
+    accepted: bool
+    test_risk: float  # mean over the test texts
