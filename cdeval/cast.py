@@ -144,10 +144,12 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
     if not isinstance(own.layers, list):
         blocks = list(range(blocks[0], depth))
     if not blocks or blocks[0] < lowest:
+        given = "null" if own.layers is None else own.layers
+        remedy = f"layers from {lowest} to {depth - 1}, or " if lowest < depth else ""
         raise ModelError(
-            f"{setting}={'null' if own.layers is None else own.layers} with amateur.layer={config.amateur.layer}: the amateur is read after block "
+            f"{setting}={given} with amateur.layer={config.amateur.layer}: the amateur is read after block "
             f"{lowest - 1} of every token, so the expert may exit only above it; {expert.name} has L={depth} blocks. "
-            f"Give layers from {lowest} to {depth - 1}, or a lower amateur.layer."
+            f"Give {remedy}a lower amateur.layer."
         )
     return replace(config, search=replace(config.search, adaptive_exit=replace(own, layers=blocks)))
 
