@@ -115,7 +115,7 @@ class AdaptiveExits:
 
     def _gaps(self, rows: Float[Tensor, "asked beam width"]) -> Float[Tensor, "asked beam"]:
         logits = self._parts.logits(self._parts.finish(rows))
-        return torch.cat([gap(log_probs(some)) for some in logits.split(self._at_once)])
+        return torch.cat([gap(log_probs(some)) for some in torch.split(logits, self._at_once)])
 
 
 def _questions(rules: dict[int, AdaptiveExit], steps: int, device: torch.device) -> dict[int, tuple[_Question, ...]]:
