@@ -126,6 +126,7 @@ def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCas
     amateur = amateur_of(config.amateur)
     for layer in amateur.exits:
         check_depth(opened.config, layer, opened.name)
+    config = _with_own_exits(config, opened)
     lens = second = None
     if amateur.lens_file is not None:
         lens = read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, opened.config.hidden_size)
@@ -152,6 +153,33 @@ def _in_blocks(config: RunConfig, expert: OpenedModel) -> RunConfig:
             f"leaves amateur.selection={amateur.selection.name} no choice. Give layers that lie further apart."
         )
     return replace(config, amateur=replace(amateur, layer=blocks if chosen else blocks[0]))
+
+
+def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
+    """The configuration with the layers after which the expert itself may exit, as a list of blocks.
+
+    Raises: ModelError: one lies outside the expert, or not above the exit layers that are its amateur.
+    """
+    own, amateur = config.search.adaptive_exit, amateur_of(config.amateur)
+    if own.threshold is None:
+        return config
+    setting, depth = "search.adaptive_exit.layers", expert.config.num_hidden_layers
+    lowest = 1 + max(amateur.exits if amateur.kind is AmateurKind.early_exit else (0,))
+    blocks = in_blocks(validate_layers(setting, lowest if own.layers is None else own.layers), depth)
+    if own.layers is not None:
+        for block in blocks:
+            check_depth(expert.config, block, expert.name, setting)
+    if not isinstance(own.layers, list):
+        blocks = list(range(blocks[0], depth))
+    if not blocks or blocks[0] < lowest:
+        given = "null" if own.layers is None else own.layers
+        remedy = f"layers from {lowest} to {depth - 1}, or " if lowest < depth else ""
+        raise ModelError(
+            f"{setting}={given} with amateur.layer={config.amateur.layer}: the amateur is read after block "
+            f"{lowest - 1} of every token, so the expert may exit only above it; {expert.name} has L={depth} blocks. "
+            f"Give {remedy}a lower amateur.layer."
+        )
+    return replace(config, search=replace(config.search, adaptive_exit=replace(own, layers=blocks)))
 
 
 def _check_vocabulary(expert: OpenedModel, amateur: OpenedModel) -> None:

@@ -21,7 +21,7 @@ from cdeval.choices import (
     Tracker,
     WandbMode,
 )
-from cdeval.exitconfig import ExitConfig
+from cdeval.exitconfig import AdaptiveExitConfig, ExitConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
@@ -82,6 +82,7 @@ class SearchConfig:
     typical_p: float | None = None  # of sample: the locally typical tokens, in (0, 1)
     eta: float | None = None  # of sample: ε of eta sampling, in (0, 1)
     penalty: float = 0.6  # of contrastive search: α, in [0, 1]
+    adaptive_exit: AdaptiveExitConfig = field(default_factory=AdaptiveExitConfig)  # where the expert itself may stop
 
 
 @dataclass

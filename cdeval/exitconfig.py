@@ -1,4 +1,4 @@
-"""Which early exit is the amateur, and through which lens: the part of the amateur's schema that others lack.
+"""Early exits in the schema: which one is the amateur and through which lens, and where the expert itself may stop.
 
 Layers are whole numbers of blocks, or fractions of the depth, which become whole ones as soon as the expert is known.
 """
@@ -9,6 +9,8 @@ from enum import Enum
 from typing import Any
 
 from cdeval.errors import ConfigError
+
+DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
 
 
 class Lens(Enum):
@@ -57,6 +59,16 @@ class ExitConfig:
     threshold: float = 0.5  # of selection=confidence: lambda, in [0, 1]; decays along the text as published
 
 
+@dataclass(kw_only=True)
+class AdaptiveExitConfig:
+    """Where the expert itself may stop (CALM, Schuster et al. 2022, see `cdeval.decode.adaptive`)."""
+
+    threshold: float | None = None  # λ, in [0, 1]; null: every token goes through all blocks
+    measure: Measure = Measure.softmax
+    decay: float = DECAY  # τ, >= 0; 0: the threshold stays at 0.9 λ + 0.1
+    layers: Any = None  # with an exit: a list, or one number, it and all layers after it; null: all
+
+
 _LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"
 
 
@@ -66,6 +78,8 @@ def validate_layers(setting: str, given: object) -> list[int | float]:
     Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth.
     """
     layers: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    if not layers:
+        raise ConfigError(f"{setting}=[] names no layer: expected {_LAYER}, or a list of such.")
     for layer in layers:
         whole = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
         if not whole and not (isinstance(layer, float) and 0 < layer < 1):
@@ -111,6 +125,26 @@ def validate_exit(config: ExitConfig, layer: object) -> None:
             f"amateur.lens_file={config.lens_file} is not read with amateur.lens={config.lens.name}: add "
             "amateur.lens=tuned, or leave the file out."
         )
+
+
+def validate_adaptive(config: AdaptiveExitConfig) -> None:
+    """Check the settings of the expert's own exits; the ranges of numbers are checked with all others.
+
+    Raises: ConfigError: one is set that would not be read, or a layer is no layer.
+    """
+    if config.layers is not None:
+        validate_layers("search.adaptive_exit.layers", config.layers)
+    if config.threshold is not None:
+        return
+    plain = AdaptiveExitConfig()
+    for name in ("measure", "decay", "layers"):
+        given = getattr(config, name)
+        if given != getattr(plain, name):
+            shown = given.name if isinstance(given, Enum) else _shown(given)
+            raise ConfigError(
+                f"search.adaptive_exit.{name}={shown} is not read without a threshold: add "
+                "search.adaptive_exit.threshold=0.9, or another number in [0, 1], or leave it out."
+            )
 
 
 def validate_no_exit(config: ExitConfig, kind: str) -> None:

@@ -129,6 +129,7 @@ def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> 
         logprob_expert=answer.logprob_expert,
         score=answer.score,
         sample=wanted.sample,
+        exit_layers=answer.exit_layers,
     )
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config import AmateurConfig, RunConfig
-from cdeval.exitconfig import Lens, Selection
+from cdeval.exitconfig import DECAY, AdaptiveExitConfig, Lens, Selection
 from cdeval.naming import slug
-from cdeval.records import Amateur, Prompt, Sampling, Setting
+from cdeval.records import AdaptiveExit, Amateur, Prompt, Sampling, Setting
 
 # How a label's signs are spelt in the name of a folder.
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
@@ -69,6 +69,7 @@ def setting_of(config: RunConfig) -> Setting:
         pool=config.search.pool,
         sampling=sampling_of(config),
         penalty=config.search.penalty if config.search.kind is SearchKind.contrastive_search else 0.0,
+        adaptive_exit=adaptive_exit_of(config.search.adaptive_exit),
     )
 
 
@@ -87,6 +88,13 @@ def sampling_of(config: RunConfig) -> Sampling:
         typical_p=search.typical_p,
         eta=search.eta,
     )
+
+
+def adaptive_exit_of(config: AdaptiveExitConfig) -> AdaptiveExit | None:
+    """The expert's own exits, if it has any; their layers are a list of blocks by now."""
+    if config.threshold is None:
+        return None
+    return AdaptiveExit(config.measure, config.threshold, config.decay, tuple(config.layers))
 
 
 def amateur_of(config: AmateurConfig) -> Amateur:
@@ -120,7 +128,8 @@ def plan_points(
     """The study's rows, each with the place of the first configuration that wants it: arms, controls, human reference.
 
     What several want has one row, and an arm that is another's control is a control. The reference has a row where at
-    least one prompt has one; a control stands where there is an amateur to leave out.
+    least one prompt has one; a control stands where there is an amateur, or early exits of
+    the expert, to leave out.
 
     Args:
         configs: the settings asked for.
@@ -131,7 +140,7 @@ def plan_points(
     for place, config in enumerate(configs):
         setting = setting_of(config)
         arms.append((_decoded(Role.arm, setting, identity, prompts), place))
-        if config.controls and setting.amateur.contrasts:
+        if config.controls and not setting.is_plain:
             controls.append((_decoded(Role.control, expert_alone(setting), identity, prompts), place))
     roles = {point.digest: point.role for point, _ in [*arms, *controls]}
     first = {point.digest: (point, place) for point, place in reversed([*arms, *controls])}
@@ -166,9 +175,10 @@ def controls_of(points: Iterable[Point]) -> dict[str, str]:
 
 
 def expert_alone(setting: Setting) -> Setting:
-    """The same search without a contrast; what only a contrast reads is fixed, so that all controls are one."""
+    """The same search by all blocks, without a contrast; what only that reads is fixed, so all controls are one."""
     return replace(
         setting,
+        adaptive_exit=None,
         amateur=Amateur(),
         alpha=1.0,
         beta=0.0,
@@ -185,8 +195,10 @@ def expert_alone(setting: Setting) -> Setting:
 def label_of(setting: Setting) -> str:
     """A setting in the field's own signs; what has its usual value is left out."""
     search = search_name(setting)
+    if setting.adaptive_exit is not None:
+        search = f"{_adaptive_name(setting.adaptive_exit)}, {search}"
     if not setting.amateur.contrasts:
-        return f"expert alone, {search}"
+        return search if setting.adaptive_exit else f"expert alone, {search}"
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
     numbers = f"α={setting.alpha:g} β={setting.beta:g} T={setting.temperature:g}{form}"
     unusual = [
@@ -246,9 +258,7 @@ def name_of(amateur: Amateur) -> str:
 
 def _exit_of(amateur: Amateur) -> str:
     """Which layers, chosen how, seen through which lens; the final norm goes without saying."""
-    layers = ",".join(map(str, amateur.exits))
-    if len(amateur.exits) > 4:
-        layers = f"{amateur.exits[0]}..{amateur.exits[-1]} ({len(amateur.exits)})"
+    layers = _layers_name(amateur.exits)
     by = ""
     if amateur.selection is Selection.jsd:
         by = " by jsd"
@@ -258,13 +268,26 @@ def _exit_of(amateur: Amateur) -> str:
     return f"k={layers}{by}{lens}"
 
 
+def _adaptive_name(own: AdaptiveExit) -> str:
+    """Where the expert may exit, and when."""
+    decay = "" if own.decay == DECAY else f" τ={_short(own.decay)}"
+    return f"CALM k={_layers_name(own.layers)} by {own.measure.value} λ={_short(own.threshold)}{decay}"
+
+
+def _layers_name(layers: Sequence[int]) -> str:
+    """Few of them one by one, many by their ends and number."""
+    return ",".join(map(str, layers)) if len(layers) <= 4 else f"{layers[0]}..{layers[-1]} ({len(layers)})"
+
+
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
     """SHA-256 over ids, tokens and references."""
     return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
 
 
 def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> Point:
-    canonical = setting if setting.amateur.contrasts else expert_alone(setting)
+    canonical = setting
+    if not setting.amateur.contrasts:
+        canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
     nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
     digest = _sha256([identity(canonical.amateur), _plain(nameless), prompts_digest(prompts)])
@@ -277,7 +300,10 @@ def _plain(setting: Setting) -> dict[str, object]:
             return {name: plain(inner) for name, inner in value.items()}
         return value.value if isinstance(value, Enum) else value
 
-    return {name: plain(value) for name, value in asdict(setting).items()}
+    values = asdict(setting)
+    if setting.adaptive_exit is None:  # so that points keep the digests that they had before there were such exits
+        del values["adaptive_exit"]
+    return {name: plain(value) for name, value in values.items()}
 
 
 def _sha256(value: object) -> str:

@@ -72,6 +72,20 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class AdaptiveExit:
+    """Where the expert itself may stop at a token (`cdeval.decode.adaptive`)."""
+
+    measure: Measure
+    threshold: float  # λ, before its decay
+    decay: float  # τ
+    layers: tuple[int, ...]  # blocks before each possible exit, ascending
+
+    def __post_init__(self) -> None:
+        if not self.layers or list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(f"layers with an exit: {self.layers}, expected at least one, ascending, each once")
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """Everything but prompt and expert that shapes a lane's text."""
 
@@ -91,6 +105,18 @@ class Setting:
     pool: Pool = Pool.all  # of a step's (beam, token) pairs
     sampling: Sampling = Sampling()
     penalty: float = 0.0  # α of contrastive search
+    adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
+
+    def __post_init__(self) -> None:
+        if self.adaptive_exit is not None and self.amateur.kind is AmateurKind.early_exit:
+            first, amateur = min(self.adaptive_exit.layers), max(self.amateur.exits)
+            if first <= amateur:
+                raise ValueError(f"an exit of the expert after block {first} hides its amateur, block {amateur}")
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether this is the expert alone, with all of its blocks."""
+        return self.adaptive_exit is None and not self.amateur.contrasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +132,8 @@ class Generation:
     logprob_expert: float | None  # sum over token_ids of log p_expert [nats]; None for the human text
     score: float | None  # the objective, summed over the tokens [nats; contrastive search: no unit]; None for the human
     sample: int = 0  # which of several continuations of the prompt
+    # Blocks that the rows read after the prompt went through, step by step, a row a beam; empty without adaptive exits.
+    exit_layers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,3 +174,17 @@ class LensScore:
     kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
     agreement: float  # share of positions where both have the same likeliest token
     positions: int  # that entered
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdScore:
+    """One threshold of the expert's early exits, against the texts by all blocks."""
+
+    threshold: float  # λ
+    exit_layer: float  # mean blocks of the rows read after the prompt; test texts
+    exit_share: float  # of these rows, those that exited early; test texts
+    flops_saved: float  # share of a token's FLOPs, prompt included; below 0 where exits cost more; test texts
+    risk: float  # mean over the calibration texts, in [0, 1]
+    p: float  # of a true risk above the tolerance
+    accepted: bool
+    test_risk: float  # mean over the test texts

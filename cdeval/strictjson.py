@@ -59,7 +59,10 @@ def encode(text: str) -> bytes:
 
 
 def generation_from_json(record: object) -> Generation:
-    """Read back a `Generation`; sample 0 where none is named. Raises: ValueError: a field is missing or wrong."""
+    """Read back a `Generation`; sample 0 where none is named, no exits where none are.
+
+    Raises: ValueError: a field is missing or wrong.
+    """
     return Generation(
         id=_field(record, "id", str),
         prompt=_field(record, "prompt", str),
@@ -70,6 +73,9 @@ def generation_from_json(record: object) -> Generation:
         logprob_expert=_number_or_none(record, "logprob_expert"),
         score=_number_or_none(record, "score"),
         sample=_field(record, "sample", int) if isinstance(record, Mapping) and "sample" in record else 0,
+        exit_layers=_token_ids(record, "exit_layers")
+        if isinstance(record, Mapping) and "exit_layers" in record
+        else (),
     )
 
 

@@ -34,7 +34,7 @@ from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
 from cdeval.records import Amateur, Comparison, Prompt
 from cdeval.reporting.differences import differences_markdown
-from cdeval.reporting.summary import notes_of, sample_notes, summary_of
+from cdeval.reporting.summary import exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder, replace_file
 from cdeval.strictjson import to_page
@@ -108,6 +108,7 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         replace_file(root / TIMED, to_page(_timing(points, common)))
     samples = max(one.config.search.samples for one in settings)
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
+    made += exit_notes({point.label: costs[point] for point in points})
     notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
     outcome = Outcome(rows, scored.comparisons, notes, root, failures)
@@ -176,8 +177,9 @@ def _room(configs: Sequence[RunConfig], expert: LanguageModel, prompts: PromptSe
     longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + configs[0].search.max_new_tokens
     rows: dict[int, int] = {}
     for config in configs:
-        beams = config.search.beams
-        rows[beams] = max(rows.get(beams, 1), amateur_of(config.amateur).head_rows)
+        search, own = config.search, amateur_of(config.amateur).head_rows
+        exits = search.adaptive_exit.threshold is not None
+        rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
     execution = configs[0].execution
     lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
     return Room(lanes, execution.compact_every)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from cdeval.choices import AmateurKind, Context, PromptSource, SearchKind, TemperatureForm
 from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.errors import ConfigError
-from cdeval.exitconfig import Selection, validate_exit, validate_layers, validate_no_exit
+from cdeval.exitconfig import Selection, validate_adaptive, validate_exit, validate_layers, validate_no_exit
 
 
 def _finite(value: float) -> bool:
@@ -34,6 +34,8 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("search.typical_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
     ("search.eta", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.0003 to 0.004 are usual"),
     ("search.penalty", lambda v: 0 <= v <= 1, "a number in [0, 1]; 0.6 is usual"),
+    ("search.adaptive_exit.threshold", lambda v: 0 <= v <= 1, "a number in [0, 1], or null for no early exits"),
+    ("search.adaptive_exit.decay", lambda v: _finite(v) and v >= 0, "a number >= 0; 4 is published, 0 no decay"),
     ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
     ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
     ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
@@ -113,6 +115,13 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
         raise ConfigError(
             f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
             "the expert's candidates with the text so far and has no amateur; add amateur=none."
+        )
+    validate_adaptive(search.adaptive_exit)
+    if kind is SearchKind.contrastive_search and search.adaptive_exit.threshold is not None:
+        raise ConfigError(
+            f"search.adaptive_exit.threshold={search.adaptive_exit.threshold} with search=contrastive_search: that "
+            "compares last hidden states of tokens, and exits would make them those of different layers. Use "
+            "search=greedy, beam or sample, or search.adaptive_exit.threshold=null."
         )
 
 

@@ -11,7 +11,7 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig"},
+    {"records", "scoreconfig", "lensconfig", "calibrateconfig"},
     {"strictjson", "naming", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
@@ -19,10 +19,10 @@ RANKS = [
     {"cost", "reporting", "raters", "lenses"},
     {"cast"},
     {"generating"},
-    {"study", "benchmark", "scoring"},
+    {"study", "benchmark", "scoring", "calm"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens"},
+    {"run", "bench", "score", "lens", "calibrate"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -61,7 +61,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

@@ -6,7 +6,7 @@ import pytest
 
 from cdeval.choices import AmateurKind, Ban, SearchKind
 from cdeval.config import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
-from cdeval.exitconfig import Lens, Measure, Selection
+from cdeval.exitconfig import AdaptiveExitConfig, Lens, Measure, Selection
 from cdeval.points import Point, Role, controls_of, plan_points
 from cdeval.records import Prompt
 
@@ -178,3 +178,45 @@ def test_equal_labels_are_told_apart() -> None:
     found = list(plan_points(banned, lambda _amateur: "weights", (PROMPT,)))
     assert len({point.label for point in found}) == len(found) == 5
     assert len({point.folder for point in found}) == 5
+
+
+def exits(**changes: object) -> SearchConfig:
+    own = AdaptiveExitConfig(**{"threshold": 0.9, "layers": [5, 6, 7], **changes})  # type: ignore[arg-type]
+    return SearchConfig(kind=SearchKind.greedy, beams=1, adaptive_exit=own)
+
+
+ALONE = AmateurConfig(AmateurKind.none)
+
+
+@pytest.mark.parametrize(
+    ("own", "name"),
+    [
+        (exits(), "CALM k=5,6,7 by softmax λ=.9, greedy"),
+        (exits(threshold=1.0, decay=0.0), "CALM k=5,6,7 by softmax λ=1 τ=0, greedy"),
+        (exits(measure=Measure.saturation, layers=list(range(5, 12))), "CALM k=5..11 (7) by saturation λ=.9, greedy"),
+    ],
+)
+def test_early_exits_of_the_expert_are_in_the_label_and_in_the_digest(own: SearchConfig, name: str) -> None:
+    alone, contrasted = (points(config(search=own, amateur=amateur)) for amateur in (ALONE, AmateurConfig(layer=2)))
+    assert alone[Role.arm].label == name
+    assert contrasted[Role.arm].label == f"early_exit k=2 α=0.1 β=1 T=1, {name}"
+    assert alone[Role.arm].folder.isascii()
+    plain = points(config(search=SearchConfig(kind=SearchKind.greedy, beams=1)))
+    for found in (alone, contrasted):
+        assert found[Role.control] == plain[Role.control], "by all blocks, without a contrast"
+        assert found[Role.arm].digest not in {plain[Role.arm].digest, plain[Role.control].digest}
+
+
+@pytest.mark.parametrize(
+    "change", [{"threshold": 0.8}, {"decay": 1.0}, {"measure": Measure.saturation}, {"layers": [6]}]
+)
+def test_every_setting_of_an_early_exit_changes_the_folder(change: dict[str, object]) -> None:
+    one, other = (points(config(search=search, amateur=ALONE)) for search in (exits(), exits(**change)))
+    assert one[Role.arm].digest != other[Role.arm].digest
+
+
+def test_points_without_early_exits_keep_their_folders() -> None:
+    """What is hashed of a setting has nothing of them, so studies from before they were there go on."""
+    facts = points(config())[Role.arm].facts()
+    assert isinstance(facts["setting"], dict)
+    assert "adaptive_exit" not in facts["setting"]

@@ -118,16 +118,17 @@ def test_two_different_texts_for_one_prompt_are_an_error_and_a_repeated_line_is_
 
 
 def test_samples_of_a_prompt_are_texts_of_their_own(tmp_path: Path) -> None:
-    """And a file from before there were samples holds first ones."""
-    samples = [replace(generation("a", f"text {sample}"), sample=sample) for sample in (1, 0)]
+    """And a file from before there were samples and exits holds first ones without exits."""
+    samples = [replace(generation("a", f"text {sample}"), sample=sample, exit_layers=(3, 4)) for sample in (1, 0)]
     with RunFolder(tmp_path) as folder:
         folder.append([*samples, samples[0]])
     assert RunFolder(tmp_path).generations() == {("a", 1): samples[0], ("a", 0): samples[1]}
     old = {**json.loads((tmp_path / GENERATIONS).read_text().splitlines()[1]), "id": "b"}
-    del old["sample"]
+    del old["sample"], old["exit_layers"]
     with (tmp_path / GENERATIONS).open("a") as file:
         file.write(json.dumps(old) + "\n")
     assert list(RunFolder(tmp_path).generations()) == [("a", 1), ("a", 0), ("b", 0)]
+    assert RunFolder(tmp_path).generations()["b", 0].exit_layers == ()
     with RunFolder(tmp_path) as folder:
         folder.append([replace(samples[0], continuation="something else")])
     with pytest.raises(StorageError, match=r"line 5 .*sample 1 of the prompt 'a'"):

@@ -5,6 +5,11 @@
     candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's
     early exit:           a row of the head, or one a candidate layer where their logits are compared; 2 * width^2 more
                           for each layer read through a tuned lens
+    adaptive exit after e of L blocks, at context T, against a token through all of them:
+                          - 2 * (weights of blocks e + 1 ... L)  -  (L - e) * 4 * heads * head_width * T
+                          + (L - e) * 4 * width * key_heads * head_width    (their keys and values, of the exit's state)
+                          + a row of the head for each layer asked before e (softmax; the last row is the token's own)
+                          + 6 * width for each layer asked                  (saturation: a cosine)
 
 The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
 past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
@@ -14,6 +19,7 @@ search reads k candidates for every token, the last one too, and applies the hea
 counted (under 0.1 %).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -22,9 +28,9 @@ from transformers.pytorch_utils import Conv1D
 
 from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
 from cdeval.decode.objective import CANDIDATES
-from cdeval.exitconfig import Lens
+from cdeval.exitconfig import Lens, Measure
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
+from cdeval.records import AdaptiveExit, Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +38,10 @@ class LaneFlops:
     """FLOPs of one continuation: all beams of one prompt under one setting."""
 
     expert_prefill: int  # the prompt and the choice of the first token
-    expert_decode: int  # the other tokens, all beams
+    expert_decode: int  # the other tokens, all beams, as far as they went
     amateur: int  # what the contrast adds
     new_tokens: int
+    saved: int = 0  # by the expert's own early exits, less what asking for them took: below 0 where that was more
 
     @property
     def total(self) -> int:
@@ -48,8 +55,8 @@ class LaneFlops:
 
     @property
     def overhead(self) -> float:
-        """What the amateur adds to the expert alone under the same search, as a ratio: 0.05 is 5 % more."""
-        return self.amateur / (self.expert_prefill + self.expert_decode)
+        """Amateur and early exits over the expert alone under the same search, as a ratio: 0.05 is 5 % more."""
+        return (self.amateur - self.saved) / (self.expert_prefill + self.expert_decode + self.saved)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,9 @@ class TokenFlops:
     head_token: int  # a row and token, without OPT's projection
     projection: int = 0  # OPT's, a row
     translator: int = 0  # of a tuned lens, a row
+    by_block: tuple[int, ...] = ()  # matrices of each block, one token
+    key_value: int = 0  # keys and values of one block, one token
+    cosine: int = 0  # of two states, a row
 
     def token(self, context: int) -> int:
         """One token through all blocks, attending to `context` slots, itself included."""
@@ -70,6 +80,12 @@ class TokenFlops:
     def candidate_head(self, tokens: int) -> int:
         """A row of the head, for some tokens only."""
         return min(self.head, self.projection + tokens * self.head_token)
+
+    def skipped(self, exit_layer: int, context: int) -> int:
+        """What a token saves by an exit after `exit_layer` blocks: the other blocks, but for their keys and values."""
+        blocks = self.by_block[exit_layer:]
+        attention = self.attention * context * len(blocks) // max(len(self.by_block), 1)
+        return sum(blocks) + attention - len(blocks) * self.key_value
 
     def prompt(self, tokens: int) -> int:
         """A whole prompt through all blocks, causally."""
@@ -87,16 +103,26 @@ def token_flops(lm: LanguageModel) -> TokenFlops:
         head_token=2 * parts.head_weight.shape[1],
         projection=projection,
         translator=2 * config.hidden_size**2,
+        by_block=tuple(2 * _matrix_weights(block) for block in parts.blocks),
+        key_value=4 * config.hidden_size * key_heads(config) * head_width(config),
+        cosine=6 * config.hidden_size,
     )
 
 
 def lane_flops(
-    costs: TokenFlops, setting: Setting, prompt_tokens: int, new_tokens: int, second: TokenFlops | None = None
+    costs: TokenFlops,
+    setting: Setting,
+    prompt_tokens: int,
+    new_tokens: int,
+    second: TokenFlops | None = None,
+    exit_layers: Sequence[int] = (),
 ) -> LaneFlops:
     """FLOPs of one lane that generates exactly `new_tokens` (texts that end early cost less: pass their steps).
 
     The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s. `second` are the
-    constants of an amateur with a forward pass of its own.
+    constants of an amateur with a forward pass of its own, `exit_layers` are those of the text (`records.Generation`).
+
+    Raises: ValueError: the expert may exit early, and these are not the rows of so many tokens.
     """
     amateur = 0
     if second is not None:
@@ -110,12 +136,30 @@ def lane_flops(
         if setting.search is SearchKind.contrastive_search
         else _read(costs, prompt_tokens, setting.beams, new_tokens)
     )
+    saved = 0
+    if setting.adaptive_exit is not None:
+        rows = setting.beams * (new_tokens - 1)
+        if len(exit_layers) != rows:
+            raise ValueError(f"{len(exit_layers)} exit layers of {rows} rows")
+        saved = sum(
+            costs.skipped(layer, prompt_tokens + 1 + row // setting.beams)
+            - _asking(costs, setting.adaptive_exit, layer)
+            for row, layer in enumerate(exit_layers)
+        )
     return LaneFlops(
         expert_prefill=prefill,
-        expert_decode=whole - prefill,
+        expert_decode=whole - prefill - saved,
         amateur=amateur,
         new_tokens=new_tokens,
+        saved=saved,
     )
+
+
+def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:
+    """How sure a token was after each layer up to its exit; the row of the head at the exit chooses the next token."""
+    if own.measure is Measure.softmax:
+        return costs.head * sum(layer < exit_layer for layer in own.layers)
+    return costs.cosine * sum(layer <= exit_layer for layer in own.layers)
 
 
 def _exit_token(costs: TokenFlops, setting: Setting) -> int:
@@ -143,6 +187,12 @@ def head_width(config: PretrainedConfig) -> int:
     """Width of one attention head."""
     width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return width
+
+
+def key_heads(config: PretrainedConfig) -> int:
+    """Heads of keys and values; as many as of queries unless they are grouped."""
+    heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    return heads
 
 
 def _matrix_weights(module: nn.Module | None) -> int:

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from cdeval.cost.flops import head_width
+from cdeval.cost.flops import head_width, key_heads
 from cdeval.models.loading import LanguageModel
 
 
@@ -17,8 +17,7 @@ def weights_bytes(lm: LanguageModel) -> int:
 def slot_bytes(lm: LanguageModel) -> int:
     """Bytes of one key-value slot (one token of one beam) over all blocks."""
     config = lm.model.config
-    kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    slots: int = 2 * lm.parts.depth * kv_heads * head_width(config)
+    slots: int = 2 * lm.parts.depth * key_heads(config) * head_width(config)
     return slots * lm.dtype.itemsize
 
 

@@ -30,15 +30,16 @@ def price_arms(
     """FLOPs of the texts, latency of single lanes, bytes, by arm.
 
     `flops_overhead` and `latency_overhead` are ratios over the expert alone under the same search (0.05 is 5 % more);
-    the latter needs such an arm among them. What was not measured is NaN.
+    the latter needs such an arm among them. `exit_layer` is a mean of blocks. What was not measured is NaN.
     """
     prompts = [text.prompt_token_ids for arm in list(arms.values())[:1] for text in arm.texts]
     settings = {label: arm.setting for label, arm in arms.items()}
     latency = measure(expert, settings, prompts, latency_repeats, compact_every, seconds)
-    alone = {arm.setting: latency[label].per_token for label, arm in arms.items() if not arm.setting.amateur.contrasts}
+    alone = {arm.setting: latency[label].per_token for label, arm in arms.items() if arm.setting.is_plain}
     return {
         label: {
             **_flops(expert, arm, second := _model(seconds, arm)),
+            **_exits(expert, arm),
             **_seconds(latency[label], alone.get(expert_alone(arm.setting), float("nan"))),
             **_bytes(expert, second, latency[label]),
             "peak_memory_bytes": peak_bytes(expert.device),
@@ -73,19 +74,29 @@ def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dic
     limit = arm.setting.max_new_tokens
     steps = [min(limit, len(text.token_ids) + 1) for text in arm.texts]
     lanes = [
-        lane_flops(constants, arm.setting, len(text.prompt_token_ids), taken, amateurs)
+        lane_flops(constants, arm.setting, len(text.prompt_token_ids), taken, amateurs, text.exit_layers)
         for text, taken in zip(arm.texts, steps, strict=True)
     ]
     prefill, decode = sum(lane.expert_prefill for lane in lanes), sum(lane.expert_decode for lane in lanes)
-    amateur = sum(lane.amateur for lane in lanes)
+    amateur, saved = sum(lane.amateur for lane in lanes), sum(lane.saved for lane in lanes)
     return {
         "expert_prefill_flops": prefill,
         "expert_decode_flops": decode,
         "amateur_flops": amateur,
         "total_flops": prefill + decode + amateur,
         "flops_per_token": (prefill + decode + amateur) / sum(steps),
-        "flops_overhead": amateur / (prefill + decode),
+        "flops_overhead": (amateur - saved) / (prefill + decode + saved),
     }
+
+
+def _exits(expert: LanguageModel, arm: Arm) -> dict[str, float]:
+    """How far the rows went that were read after the prompt, where the expert may exit early."""
+    if arm.setting.adaptive_exit is None:
+        return {}
+    layers = [layer for text in arm.texts for layer in text.exit_layers]
+    early = sum(layer < expert.parts.depth for layer in layers)
+    rows = len(layers) or float("nan")
+    return {"exit_layer": sum(layers) / rows, "exit_share": early / rows}
 
 
 def _seconds(latency: Latency, expert_alone_per_token: float) -> dict[str, float]:

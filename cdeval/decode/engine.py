@@ -5,7 +5,8 @@ sequence that share one position id, told apart by the ancestry mask (`cdeval.de
 states come from the expert's own pass and go through the head stacked with the expert's rows, so that its weights are
 read once. Tokens, parents and scores stay on the device; texts are read from back-pointers at the end.
 Sampling is a beam of one whose next token is drawn; contrastive search feeds its candidates as the beams of a lane and
-chooses among them once they are read.
+chooses among them once they are read. Where the expert itself may exit early (`cdeval.decode.adaptive`), it does so
+inside its own forward pass.
 """
 
 import time
@@ -17,10 +18,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.choices import Ban, SearchKind
+from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import AmateurPart, Amateurs
 from cdeval.decode.beam import Choice, backtrack, largest, survivors
 from cdeval.decode.degeneration import Degeneration
-from cdeval.decode.endings import Endings
+from cdeval.decode.endings import Ending, Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
@@ -48,21 +50,22 @@ def decode_batch(
 
     `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained.
 
-    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur.
+    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur or early exits.
     """
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
-    amateurs = Amateurs(settings, expert, seconds)
+    amateurs, adaptive = Amateurs(settings, expert, seconds), AdaptiveExits(settings, expert)
     # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
     whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
     prompts = [lane.prompt for lane in lanes]
-    with tap(expert.parts, amateurs.layers) as tapped:
-        run = _Run(expert, lanes, amateurs, tapped, candidate_head=amateurs.only_candidates and not whole)
+    with tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
+        narrow = amateurs.only_candidates and not whole
+        run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow)
         stats = run.through(prompts, compact_every, on_step)
         if run.crowded():
             on_step(-len(lanes) * len(run.tokens))
-            run = _Run(expert, lanes, amateurs, tapped, candidate_head=False)
+            run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=False)
             stats = run.through(prompts, compact_every, on_step)
     return run.continuations(), stats
 
@@ -75,6 +78,7 @@ class _Run:
         expert: LanguageModel,
         lanes: Sequence[Lane],
         amateurs: Amateurs,
+        adaptive: AdaptiveExits,
         tapped: Mapping[int, Float[Tensor, "lane position width"]],
         *,
         candidate_head: bool,
@@ -83,7 +87,8 @@ class _Run:
         self._reader = Reader(expert, setting.beams)
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
-        self._expert, self._amateurs, self._tapped = expert, amateurs, tapped
+        self._expert, self._amateurs, self._adaptive, self._tapped = expert, amateurs, adaptive, tapped
+        self._depths: list[Int[Tensor, "lane beam"]] = []  # blocks that the rows read went through
         self._beams, self._new_tokens = setting.beams, setting.max_new_tokens
         size = LANES_AT_ONCE if device.type == "cpu" else count
         slices = [slice(start, min(start + size, count)) for start in range(0, count, size)]
@@ -99,8 +104,8 @@ class _Run:
         self._search = open_search(lanes, len(ends), expert.parts.head_weight.shape[0], device)
         self._degeneration: Degeneration | None = None
         if setting.search is SearchKind.contrastive_search:
-            if amateurs.any:
-                raise ValueError("contrastive search has no amateur")
+            if amateurs.any or adaptive.any:
+                raise ValueError("contrastive search has no amateur and no early exits")
             self._degeneration = Degeneration([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
         self._crowded = torch.zeros((), dtype=torch.bool, device=device)
@@ -144,10 +149,17 @@ class _Run:
         """Read the last tokens of all beams, choose the next ones."""
         # Contrastive search has read them already, to choose among them.
         chosen = self._degeneration.hidden if self._degeneration is not None else None
-        hidden = self._reader.read(self.tokens[-1]) if chosen is None else chosen
+        hidden = self._read() if chosen is None else chosen
         exit_rows = self._amateurs.exit_rows(self._tapped, len(self.tokens))
         self._amateurs.read(self.tokens[-1])
         self._advance(hidden, exit_rows)
+
+    def _read(self) -> Float[Tensor, "lane beam head_width"]:
+        """Read the last tokens of all beams; a row may exit early."""
+        self._adaptive.open(len(self.tokens))
+        hidden = self._reader.read(self.tokens[-1])
+        self._depths += self._adaptive.close()
+        return hidden
 
     def compact(self) -> None:
         """Drop what no living beam descends from, of the expert's and the amateurs' caches."""
@@ -233,15 +245,22 @@ class _Run:
     def continuations(self) -> list[Continuation]:
         """Read the answers back from the device: the first time that the host waits for it, but for compaction."""
         parents, tokens = torch.stack(self._parents).cpu(), torch.stack(self.tokens).cpu()
+        depths = torch.stack(self._depths).cpu() if self._depths else tokens[:0]
         return [
             Continuation(
                 token_ids=backtrack(parents, tokens, ending.step, lane, ending.beam),
                 score=ending.score,
                 logprob_expert=ending.logprob_expert,
                 ended=ending.ended,
+                exit_layers=_rows(depths, lane, ending) if lane in self._adaptive.lanes else (),
             )
             for lane, ending in enumerate(self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1))
         ]
+
+
+def _rows(depths: Int[Tensor, "step lane beam"], lane: int, ending: Ending) -> tuple[int, ...]:
+    """Those that a lane read until its text ended, by an end token or by its length."""
+    return tuple(depths[: ending.step + ending.ended, lane].flatten().tolist())
 
 
 def _now(device: torch.device) -> float:

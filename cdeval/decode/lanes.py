@@ -29,6 +29,7 @@ class Continuation:
     score: float  # the objective, summed [nats; contrastive search: no unit]
     logprob_expert: float  # summed [nats]
     ended: bool  # by an end-of-text token, whose score and log-probability are included
+    exit_layers: tuple[int, ...] = ()  # of the rows read after the prompt, as in `records.Generation`
 
 
 @dataclass(frozen=True, slots=True)

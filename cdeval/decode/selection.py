@@ -22,8 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.decode.beam import largest
-
-DECAY = 4.0  # τ, as published
+from cdeval.exitconfig import DECAY
 
 
 def divergence(log_p: Float[Tensor, "*rows vocab"], log_q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
@@ -49,9 +48,9 @@ def saturation(
     return torch.nn.functional.cosine_similarity(hidden.float(), before.float(), dim=-1)
 
 
-def thresholds(threshold: float, steps: int) -> list[float]:
-    """How sure an exit must be at each step, falling along the text."""
-    decayed = (0.9 * threshold + 0.1 * math.exp(-DECAY * step / steps) for step in range(steps))
+def thresholds(threshold: float, steps: int, decay: float = DECAY) -> list[float]:
+    """How sure an exit must be at each step, falling along the text; `decay` is τ."""
+    decayed = (0.9 * threshold + 0.1 * math.exp(-decay * step / steps) for step in range(steps))
     return [min(max(value, 0.0), 1.0) for value in decayed]
 
 

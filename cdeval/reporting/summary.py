@@ -37,3 +37,13 @@ def sample_notes(samples: int) -> list[str]:
     if samples == 1:
         return []
     return [f"{samples} samples a prompt, one unit of the intervals; MAUVE reads the first of each"]
+
+
+def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """How early the expert exited, a line an arm in which it may; `costs` by label, as `cost.price` makes them."""
+    return [
+        f"'{label}': {of_arm['exit_share']:.0%} of the tokens read after the prompt exited early, all of them after "
+        f"{of_arm['exit_layer']:.1f} blocks on average; FLOPs are counted as spent, and no time is saved here"
+        for label, of_arm in costs.items()
+        if math.isfinite(of_arm.get("exit_layer", math.nan))
+    ]

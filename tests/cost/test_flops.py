@@ -9,9 +9,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
 from cdeval.choices import Normalizer, SearchKind
-from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
+from cdeval.cost.flops import TokenFlops, head_width, lane_flops, token_flops
 from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel
+from cdeval.records import AdaptiveExit, Setting
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 
@@ -93,3 +94,55 @@ def test_lenses_and_choices_cost_what_they_multiply(tiny: Callable[[str], Langua
     fixed = setting(amateur=replace(early_exit(1).amateur, lens=Lens.tuned), beams=2)
     assert lane_flops(costs, fixed, 3, 3).amateur == tokens * 107
     assert token_flops(tiny("opt_projected")).translator == 2 * 32 * 32
+
+
+def exiting(measure: Measure, **changes: object) -> Setting:
+    own = AdaptiveExit(measure, 0.5, 4.0, (1, 3))
+    return setting(**{"adaptive_exit": own, "search": SearchKind.greedy, "beams": 1, **changes})
+
+
+def test_early_exits_of_the_expert_cost_what_was_not_skipped() -> None:
+    """By hand: 4 blocks of 100 + 10 a slot each, keys and values 20 of the 100; rows at contexts 4 and 5."""
+    costs = TokenFlops(blocks=400, attention=40, head=1000, head_token=1, by_block=(100,) * 4, key_value=20, cosine=6)
+    prompt = 3 * 400 + 40 * 6 + 1000
+    first = 100 + 10 * 4 + 3 * 20  # exits after block 1
+    second = 3 * (100 + 10 * 5) + 20  # exits after block 3
+    found = lane_flops(costs, exiting(Measure.softmax), 3, 3, exit_layers=(1, 3))
+    assert found.expert_prefill == prompt
+    assert found.expert_decode == (first + 1000) + (second + 2 * 1000), "the head after block 1, and after 1 and 3"
+    found = lane_flops(costs, exiting(Measure.saturation), 3, 3, exit_layers=(1, 3))
+    assert found.expert_decode == (first + 6 + 1000) + (second + 2 * 6 + 1000)
+    full = lane_flops(costs, exiting(Measure.softmax, adaptive_exit=None), 3, 3)
+    assert found.overhead == pytest.approx(found.total / full.total - 1)
+    assert found.overhead < 0
+    asked = lane_flops(costs, exiting(Measure.softmax), 3, 3, exit_layers=(4, 4))
+    assert asked.total == full.total + 2 * 2 * 1000, "asked twice a token, and never sure"
+    assert asked.overhead > 0
+
+
+def test_every_beam_exits_for_itself_and_the_amateur_comes_on_top() -> None:
+    costs = TokenFlops(blocks=400, attention=40, head=1000, head_token=1, by_block=(100,) * 4, key_value=20, cosine=6)
+    how = early_exit(1, beams=2, adaptive_exit=AdaptiveExit(Measure.saturation, 0.5, 4.0, (2,)))
+    found = lane_flops(costs, how, 3, 3, exit_layers=(2, 4, 4, 2))
+    plain = lane_flops(costs, replace(how, adaptive_exit=None), 3, 3)
+    assert found.amateur == plain.amateur
+    assert plain.total - found.total == 2 * (2 * 100 - 2 * 20) + 2 * 10 * (4 + 5) - 4 * 6
+    with pytest.raises(ValueError, match="3 exit layers of 4 rows"):
+        lane_flops(costs, how, 3, 3, exit_layers=(2, 4, 4))
+
+
+def test_skipped_blocks_keep_their_projections_of_keys_and_values(any_tiny: LanguageModel) -> None:
+    """Counted on the modules by their names; fused ones hold the queries, too."""
+    costs = token_flops(any_tiny)
+    block, config = any_tiny.parts.blocks[0], any_tiny.model.config
+    named = {name.rpartition(".")[2]: module for name, module in block.named_modules()}
+    if "k_proj" in named:
+        weights = named["k_proj"].weight.numel() + named["v_proj"].weight.numel()
+    else:
+        fused = next(named[name] for name in ("c_attn", "query_key_value", "qkv_proj") if name in named)
+        weights = fused.weight.numel() - config.hidden_size * config.num_attention_heads * head_width(config)
+    assert costs.key_value == 2 * weights
+    if getattr(any_tiny.parts.base, "project_in", None) is None:
+        assert sum(costs.by_block) == costs.blocks
+    assert costs.skipped(4, 10) == 0
+    assert 0 < costs.skipped(3, 10) < costs.skipped(2, 10) < costs.token(10)

@@ -1,7 +1,7 @@
 """Slow, plain re-computations to compare the engine with: no cache, no lanes, no tensors where a loop will do."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -18,6 +18,8 @@ from cdeval.models.vocabulary import banned_tokens, end_tokens
 from cdeval.records import Amateur, Sampling, Setting
 
 NO_TRANSLATORS: Mapping[int, Translator] = {}
+# The output of every block and the logits, at the last position of some tokens.
+Forward = Callable[[LanguageModel, tuple[int, ...]], tuple[list[torch.Tensor], torch.Tensor]]
 
 
 def setting(**changes: object) -> Setting:
@@ -110,9 +112,10 @@ def next_scores(
     how: Setting,
     step: int = 0,
     translators: Mapping[int, Translator] = NO_TRANSLATORS,
+    forward: Forward = blocks_and_logits,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(objective, expert log-probabilities) of every next token after `ids`, `step` of them generated."""
-    blocks, logits = blocks_and_logits(lm, ids)
+    blocks, logits = forward(lm, ids)
     log_expert = torch.log_softmax(logits, -1)
     p_expert = log_expert.exp()
     log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
@@ -135,14 +138,18 @@ def next_scores(
 
 
 def naive_search(
-    lm: LanguageModel, prompt: tuple[int, ...], how: Setting, translators: Mapping[int, Translator] = NO_TRANSLATORS
+    lm: LanguageModel,
+    prompt: tuple[int, ...],
+    how: Setting,
+    translators: Mapping[int, Translator] = NO_TRANSLATORS,
+    forward: Forward = blocks_and_logits,
 ) -> tuple[tuple[int, ...], float]:
     """Beam search by full forward passes, one beam at a time, fixed length; returns (tokens, score)."""
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     for step in range(how.max_new_tokens):
         candidates = []
         for text, total in beams:
-            scores, _ = next_scores(lm, prompt + text, how, step, translators)
+            scores, _ = next_scores(lm, prompt + text, how, step, translators, forward)
             values, tokens = scores.topk(min(how.beams, len(scores)))
             candidates += [
                 ((*text, int(token)), total + float(value))
@@ -159,13 +166,15 @@ def sampled(base: Setting | None = None, **narrowed: object) -> Setting:
     return replace(base or setting(), search=SearchKind.sample, beams=1, sampling=drawn)
 
 
-def naive_sample(lm: LanguageModel, lane: Lane) -> tuple[tuple[int, ...], float, bool]:
+def naive_sample(
+    lm: LanguageModel, lane: Lane, forward: Forward = blocks_and_logits
+) -> tuple[tuple[int, ...], float, bool]:
     """Draws one token after the other by full forward passes; returns (tokens, score, ended by an end token)."""
     how, text, total = lane.setting, (), 0.0
     ends = set(end_tokens(lm.model, lm.tokenizer)) - set(banned_tokens(how.ban, lm.model, lm.tokenizer))
     keys = draw_keys(how.sampling.seed, lane.id, lane.sample, how.max_new_tokens)
     for key in keys:
-        scores, _ = next_scores(lm, lane.prompt + text, how)
+        scores, _ = next_scores(lm, lane.prompt + text, how, forward=forward)
         bits = token_bits(len(scores), scores.device)
         noise = exponentials(bits[None, None], torch.tensor([key]))[0, 0]
         weights = warp(scores[None, None], warping([how.sampling], scores.device))[0, 0].softmax(-1)

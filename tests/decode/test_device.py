@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.choices import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
 from cdeval.decode.lanes import Lane
@@ -24,7 +25,7 @@ from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
-from cdeval.records import Amateur, Setting
+from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.conftest import TINY, build_model
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
@@ -46,6 +47,11 @@ EVERYTHING = {"temperature": 1.2, "top_k": 30, "top_p": 0.9, "min_p": 0.01, "typ
 SAMPLED = [sampled(), sampled(**EVERYTHING), *(sampled(how, **EVERYTHING) for how in MIXED)]
 SAMPLED_CANDIDATES = [sampled(how, **EVERYTHING) for how in CANDIDATES[:2]]
 SEARCHED = [setting(search=SearchKind.contrastive_search, beams=3, penalty=penalty) for penalty in (0.2, 0.6)]
+EXITING = [
+    replace(how, adaptive_exit=AdaptiveExit(measure, 0.5, 4.0, (2, 3)))
+    for how in (early_exit(1), setting())
+    for measure in Measure
+] + [setting()]
 KINDS = {
     "full": MIXED,
     "candidates": CANDIDATES,
@@ -53,6 +59,7 @@ KINDS = {
     "sampled candidates": SAMPLED_CANDIDATES,
     "contrastive search": SEARCHED,
     "chosen": CHOSEN,
+    "exiting": EXITING,
 }
 # What lenses, candidates and searches add to a step is the same for every architecture.
 ALL = [
@@ -80,8 +87,9 @@ def lens(device: torch.device) -> TunedLens:
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
     lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
     exits = Amateurs([lane.setting for lane in lanes], lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
-    with tap(lm.parts, exits.layers) as tapped, torch.inference_mode():
-        run = _Run(lm, lanes, exits, tapped, candidate_head=exits.only_candidates)
+    adaptive = AdaptiveExits([lane.setting for lane in lanes], lm)
+    with tap(lm.parts, exits.layers) as tapped, adaptive.hooked(), torch.inference_mode():
+        run = _Run(lm, lanes, exits, adaptive, tapped, candidate_head=exits.only_candidates)
         run.prefill([lane.prompt for lane in lanes])
         steps(run)
 

@@ -1,0 +1,133 @@
+r"""Early exits of the expert itself: Confident Adaptive Language Modeling (Schuster et al. 2022), row by row.
+
+A row is one beam of one lane at one step. After block k of the layers with an exit it is asked how sure it is:
+
+    c_k >= λ'(t)  ->  the row exits: its next token is that of the final norm and the head on h_k
+    softmax:     c_k = largest - second largest probability of that head
+    saturation:  c_k = cos(h_k, h_{k-1})
+
+with the measures and the falling threshold of `cdeval.decode.selection`. What a later token attends to in the blocks
+that were skipped is computed from the state at the exit, as published (section 3, "state propagation"):
+
+    block      1    2    3    4
+    row a      h1   h2   h2   h2        exits after 2: its keys and values in blocks 3 and 4 are those of h2
+    row b      h1   h2   h3   h4        goes through all blocks, and attends to row a there
+
+So in the blocks after its exit a row's output is its input, and nothing else differs. Prompts are read by all blocks,
+and with them the first token of a continuation is chosen; exits begin with the second one (t = 1).
+
+This engine computes every block for all rows and drops what an exit has made needless: nothing is read back from the
+device, and no time is saved. The FLOPs that are reported (`cdeval.cost.flops`) are those of a decoder that skips row
+by row.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from cdeval.decode.objective import log_probs
+from cdeval.decode.selection import gap, saturation, thresholds
+from cdeval.exitconfig import Measure
+from cdeval.models.exits import change
+from cdeval.models.loading import LanguageModel
+from cdeval.records import AdaptiveExit, Setting
+
+# Lanes whose distributions are worked out together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
+COMPARED_AT_ONCE = 2
+
+
+class _Question(NamedTuple):
+    """Lanes that are asked after the same block, in the same way."""
+
+    measure: Measure
+    lanes: Int[Tensor, " lane"]  # of the batch
+    levels: Float[Tensor, "step lane"]  # how sure they must be
+
+
+class AdaptiveExits:
+    """The expert's own early exits in a batch; its lanes may have different ones, or none.
+
+    Between `open` and `close` the expert reads one token a row. Outside, its blocks are left alone: prompts go through
+    all of them, and so does an amateur that shares them.
+    """
+
+    def __init__(self, settings: Sequence[Setting], expert: LanguageModel) -> None:
+        self._parts = expert.parts
+        self._shape, self._device = (len(settings), settings[0].beams), expert.device
+        self._at_once = COMPARED_AT_ONCE if expert.device.type == "cpu" else len(settings)
+        rules = {lane: one.adaptive_exit for lane, one in enumerate(settings) if one.adaptive_exit is not None}
+        self.lanes = frozenset(rules)  # that may exit early
+        self._questions = _questions(rules, settings[0].max_new_tokens, self._device)
+        self._first = min(self._questions, default=0)
+        self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
+        self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on
+        self._depths: Int[Tensor, "lane beam"] = torch.empty(0, 0, dtype=torch.long)
+
+    @property
+    def any(self) -> bool:
+        """Whether any lane's expert may exit early."""
+        return bool(self.lanes)
+
+    @contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Let rows exit at every forward pass of the expert inside the `with` block that `open` announces."""
+        # From the block before the first question on: saturation compares with what that one handed on.
+        layers = range(max(1, self._first - 1), self._parts.depth + 1) if self.any else ()
+        with change(self._parts, layers, self._pass):
+            yield
+
+    def open(self, step: int) -> None:
+        """The next forward pass of these blocks is the expert's, after `step` tokens of the continuations."""
+        if self.any:
+            self._step = step
+            self._depths = torch.full(self._shape, self._parts.depth, dtype=torch.long, device=self._device)
+
+    def close(self) -> list[Int[Tensor, "lane beam"]]:
+        """After that pass: through how many blocks each row went; one tensor, or none where nobody exits early."""
+        self._step = None
+        return [self._depths] if self.any else []
+
+    def _pass(self, layer: int, hidden: Tensor) -> Tensor:
+        """What block `layer` hands on, [lane, beam, width]: its output, or its input where a row has exited before."""
+        if self._step is None:
+            return hidden
+        if layer > self._first:
+            exited = self._depths < layer
+            hidden = torch.where(exited[..., None], self._state, hidden)
+        for question in self._questions.get(layer, ()):
+            self._ask(question, layer, hidden, self._step)
+        self._state = hidden
+        return hidden
+
+    def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
+        rows = hidden[question.lanes]
+        if question.measure is Measure.softmax:
+            confidence = self._gaps(rows)
+        else:
+            confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
+        depths = self._depths[question.lanes]
+        leave = (confidence >= question.levels[step][:, None]) & (depths == self._parts.depth)
+        self._depths = self._depths.index_copy(0, question.lanes, depths.masked_fill(leave, layer))
+
+    def _gaps(self, rows: Float[Tensor, "asked beam width"]) -> Float[Tensor, "asked beam"]:
+        logits = self._parts.logits(self._parts.finish(rows))
+        return torch.cat([gap(log_probs(some)) for some in torch.split(logits, self._at_once)])
+
+
+def _questions(rules: dict[int, AdaptiveExit], steps: int, device: torch.device) -> dict[int, tuple[_Question, ...]]:
+    """Who is asked after which block."""
+    found: dict[int, list[_Question]] = {}
+    for layer in sorted({layer for rule in rules.values() for layer in rule.layers}):
+        for measure in Measure:
+            asked = {lane: rule for lane, rule in rules.items() if rule.measure is measure and layer in rule.layers}
+            if not asked:
+                continue
+            # A value a step and lane, made once: a step sends nothing to the device.
+            levels = [thresholds(rule.threshold, steps, rule.decay) for rule in asked.values()]
+            lanes = torch.tensor(list(asked), dtype=torch.long, device=device)
+            found.setdefault(layer, []).append(_Question(measure, lanes, torch.tensor(levels, device=device).T))
+    return {layer: tuple(questions) for layer, questions in found.items()}

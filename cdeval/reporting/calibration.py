@@ -1,0 +1,45 @@
+"""Thresholds of early exits as a table: what they save, what they risk, and which are accepted."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cdeval.records import ThresholdScore
+
+_HEADERS = ("λ", "blocks", "exit\nearly", "FLOPs\nsaved", "risk", "p", "accepted", "risk on\ntest texts")
+
+
+def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level: float) -> Table:
+    """The table for a terminal, from the most cautious threshold down."""
+    legend = (
+        f"accepted: p <= ε={level:g} there and above, p of a true risk over δ={tolerance:g}; blocks, exits and FLOPs: "
+        "of the test texts"
+    )
+    table = Table(
+        title=Text("how early the expert may stop", style="bold"),
+        caption=Text(legend),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1),
+    )
+    for header in _HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for score in scores:
+        table.add_row(*_cells(score))
+    return table
+
+
+def _cells(score: ThresholdScore) -> tuple[str, ...]:
+    return (
+        f"{score.threshold:g}",
+        f"{score.exit_layer:.1f}",
+        f"{score.exit_share:.0%}",
+        f"{score.flops_saved:+.1%}",
+        f"{score.risk:.3f}",
+        f"{score.p:.2g}",
+        "yes" if score.accepted else "no",
+        f"{score.test_risk:.3f}",
+    )
