@@ -7,12 +7,16 @@ Lower is not better: greedy and beam search reach the lowest values with the dul
 good prose lies. All arms are scored by one model on that model's own tokens. The model that wrote a text finds it
 likelier than any other does, so the note says whether the judge is that model or another (`describe`).
 
+What a text's own model said of each token while it wrote the text is the same number, but for rounding: where a text
+brings it (`Generation.logprob_expert`), it is taken, and the model reads the other texts only.
+
 A continuation without tokens has no value (NaN). Li et al. (2022) score the continuation alone, 100 tokens under GPT-J.
 The same rows per text and token are a measure of coherence (`cdeval.metrics.coherence`).
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,13 +37,20 @@ def nll_rows(
 ) -> Float[np.ndarray, "text 2"]:
     """Negative log-likelihood [nats] and number of tokens of each continuation; NaN, NaN where it has no tokens.
 
+    A text's `logprob_expert` is taken for the scorer's: hand over `without_logprobs` where it is another model's.
+
     Raises:
         ValueError: a prompt without tokens, which leaves the first token without a distribution.
         ModelError: a text longer than the model's context.
     """
     _check(scorer, generations)
     rows = np.full((len(generations), 2), math.nan)
-    scored = [index for index, generation in enumerate(generations) if generation.token_ids]
+    scored = []
+    for index, generation in enumerate(generations):
+        if generation.token_ids and generation.logprob_expert is not None:
+            rows[index] = -generation.logprob_expert, len(generation.token_ids)
+        elif generation.token_ids:
+            scored.append(index)
     if scored:
         texts = [generations[index] for index in scored]
         model = identity(scorer)
@@ -48,6 +59,11 @@ def nll_rows(
         rows[scored, 0] = nll[:, 0]
         rows[scored, 1] = [len(text.token_ids) for text in texts]
     return rows
+
+
+def without_logprobs(generations: Sequence[Generation]) -> list[Generation]:
+    """The same texts, for the scorer to read."""
+    return [replace(generation, logprob_expert=None) for generation in generations]
 
 
 def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 1"]:
