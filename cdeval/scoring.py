@@ -89,7 +89,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
 def _tokenised(
     collection: Collection, opened: OpenedModel | None, scorer: LanguageModel | None
 ) -> tuple[Texts, list[str]]:
-    """Every row's texts with the scoring model's tokens, where a metric needs them, and its log-probabilities or none."""
+    """Every row's texts with the scoring model's tokens, where a metric needs them; its log-probabilities, or none."""
     files: list[tuple[str, Sequence[Generation], ReadFile | None]] = [
         (arm.label, arm.generations, arm.file) for arm in collection.arms
     ]
