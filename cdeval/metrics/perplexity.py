@@ -23,10 +23,14 @@ import torch
 from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
+from cdeval.choices import Dtype
+from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
+from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
-from cdeval.metrics.scorer import Scorer, context_length, equal_batches
+from cdeval.metrics.scorer import Reader, Scorer, context_length, equal_batches
 from cdeval.metrics.stats import ratio_of_sums
+from cdeval.models.loading import open_model
 from cdeval.records import Generation
 
 _LOGIT_BYTES = 2**28  # of one batch; each text's float32 log-softmax comes on top, one text at a time
@@ -123,3 +127,24 @@ def _check(scorer: Scorer, generations: Sequence[Generation]) -> None:
                 f"Text {generation.id!r} has {length} tokens with its prompt, but {scorer.name} reads at most {limit}: "
                 "shorten the texts, or score them with a model of a longer context."
             )
+
+
+def _compute(
+    predictions: Sequence[str],
+    prompts: Sequence[str],
+    model: str = "embedded:smollm2",
+    dtype: str = "auto",
+    device: str = "auto",
+) -> dict[str, float]:
+    chosen = ExpertConfig(name=model, dtype=choice_of(Dtype, "dtype", dtype), device=device)
+    judge = open_model(chosen).load()
+    rows = nll_rows(judge, Reader(judge, retokenise=True).read(as_generations(predictions, prompts)))
+    present = rows[~np.isnan(rows).any(axis=1)]
+    return {
+        "perplexity": float(perplexity(present)),
+        "coherence_loglik": float((-present[:, 0] / present[:, 1]).mean()) if len(present) else math.nan,
+        "missing": float(len(rows) - len(present)),
+    }
+
+
+Metric = offer(__name__, __doc__, _compute)
