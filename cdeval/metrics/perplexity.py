@@ -51,8 +51,9 @@ def nll_rows(
     rows = np.full((len(generations), 2), math.nan)
     scored = []
     for index, generation in enumerate(generations):
-        if generation.token_ids and generation.logprob_expert is not None:
-            rows[index] = -generation.logprob_expert, len(generation.token_ids)
+        known = generation.logprob_expert
+        if generation.token_ids and known is not None and math.isfinite(known):
+            rows[index] = -known, len(generation.token_ids)
         elif generation.token_ids:
             scored.append(index)
     if scored:
