@@ -62,9 +62,9 @@ def interval(
 
     def of_indices(indices: NDArray[np.intp], axis: int) -> NDArray[np.float64]:  # scipy insists on an axis
         drawn = np.moveaxis(indices, axis, -1)
-        draws = drawn.reshape(-1, drawn.shape[-1])
-        places = draws + texts * np.arange(len(draws))[:, None]
-        counts = np.bincount(places.ravel(), minlength=len(draws) * texts).reshape(-1, texts)
+        lists = drawn.reshape(-1, drawn.shape[-1])
+        places = lists + texts * np.arange(len(lists))[:, None]
+        counts = np.bincount(places.ravel(), minlength=len(lists) * texts).reshape(-1, texts)
         return statistic((counts @ rows)[:, None]).reshape(drawn.shape[:-1])
 
     shared: dict[str, Any] = {
