@@ -136,7 +136,7 @@ def test_what_the_decoder_said_of_a_text_is_what_the_scorer_says(any_tiny: Langu
             texts.append(Generation(*of_prompt, answer.logprob_expert, answer.score))
     assert len(texts) == 4
     assert calls_of(any_tiny, texts) == 0
-    assert calls_of(any_tiny, without_logprobs(texts)) == 4
+    assert calls_of(any_tiny, without_logprobs(texts)) > 0
     np.testing.assert_allclose(nll_rows(any_tiny, texts), nll_rows(any_tiny, without_logprobs(texts)), rtol=2e-4)
 
 
