@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import yaml
 
 from cdeval.cast import Cast, OpenedCast, load_together, open_cast
-from cdeval.choices import Tracker
+from cdeval.choices import Ban, Tracker
 from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
@@ -26,6 +26,7 @@ from cdeval.errors import CdevalError, ConfigError
 from cdeval.generating import Room, Texts, write_texts
 from cdeval.lenses.temperature import Calibration, with_temperature
 from cdeval.metrics.judges import open_judges
+from cdeval.metrics.perplexity import without_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel, open_model
@@ -224,7 +225,9 @@ def _write_inputs(
 def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
     judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
-    arms = {point.label: found for point, found in texts.items()}
+    # A text that ended by itself counts its end-of-text token, which is not among its tokens.
+    ended = {point for point in texts if point.setting is not None and point.setting.ban is Ban.none}
+    arms = {point.label: without_logprobs(found) if point in ended else found for point, found in texts.items()}
     return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
 
 

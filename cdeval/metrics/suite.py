@@ -169,7 +169,7 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, R
 
 def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, Rows]:
     reader = Reader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
-    values = nll_rows(reader.scorer, [reader.read(generation) for generation in generations], judges.cache)
+    values = nll_rows(reader.scorer, reader.read(generations), judges.cache)
     same = judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
     wrote = judges.wrote if judges.wrote is None else judges.wrote and same
     note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)
