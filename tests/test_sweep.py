@@ -26,6 +26,7 @@ def test_a_sweep_is_one_study_and_makes_the_texts_of_single_runs(
     done = cdeval(["--multirun", *swept, "study=fused"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("continuations: decoding") == 1, "four settings and two controls are one piece of work"
+    assert "Warning" not in done.stderr
     assert done.stdout.count("study fused") == 1
     assert "differences from expert alone, beam 5" in done.stdout
     assert "differences from expert alone, greedy" in done.stdout

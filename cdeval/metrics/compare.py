@@ -192,8 +192,9 @@ def _standard_errors(
         ],
         axis=-1,
     )
-    linear = slopes @ rows.T - (slopes * sums).sum(axis=-1, keepdims=True) / n
-    return np.asarray(np.sqrt((weights * linear**2).sum(axis=-1) * n / (n - 1)))
+    with np.errstate(invalid="ignore"):  # a draw without a value has no slopes either
+        linear = slopes @ rows.T - (slopes * sums).sum(axis=-1, keepdims=True) / n
+        return np.asarray(np.sqrt((weights * linear**2).sum(axis=-1) * n / (n - 1)))
 
 
 def _by_prompt(rows: ArmRows) -> dict[str, Float[np.ndarray, " column"]]:
