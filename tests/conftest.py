@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take all cores wait for one another, at full speed
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shapes in annotations of the engine are checked at every call, in tests only.
 from jaxtyping import install_import_hook
