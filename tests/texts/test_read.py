@@ -134,7 +134,7 @@ MISTAKES: list[tuple[object, FieldsConfig, str]] = [
     ("café".encode("latin-1"), FieldsConfig(), "is not UTF-8: byte 0xe9"),
     (b"\x1f\x8b\x08\x00 a gzip file", FieldsConfig(), "is not UTF-8: byte 0x8b"),
     (json.dumps([SU_XU]).encode("utf-16"), FieldsConfig(), "is not UTF-8: byte 0xff"),
-    (b"[{\"a\": \"b\x00\"}]", FieldsConfig(), "line 1: not JSON (Invalid control character"),
+    (b'[{"a": "b\x00"}]', FieldsConfig(), "line 1: not JSON (Invalid control character"),
     (b'{"prompt": "p", "continuation": "c', FieldsConfig(), "line 1: not JSON"),  # torn, and nothing else is there
     (b'{"a": 1}\n{"a"\n{"a": 2}\n', FieldsConfig(continuation="a"), "line 2: not JSON"),
     (b'[{"prefix_text": "x"},\n {"pref', FieldsConfig(), "line 2: not JSON"),
