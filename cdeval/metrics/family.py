@@ -1,6 +1,6 @@
 """All comparisons of a study's arms with their controls: every metric, every arm, corrected as one family."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from cdeval.metrics.codebook import MEASURES, Codes, compare_mauve
@@ -19,7 +19,11 @@ class MetricRows(NamedTuple):
 
 
 def compare_metrics(
-    metrics: Mapping[str, MetricRows], codes: Mapping[str, Codes], against: Mapping[str, str], settings: Settings
+    metrics: Mapping[str, MetricRows],
+    codes: Mapping[str, Codes],
+    against: Mapping[str, str],
+    settings: Settings,
+    measures: Collection[str] = MEASURES,
 ) -> list[Comparison]:
     """Every metric of every arm against its control.
 
@@ -29,6 +33,7 @@ def compare_metrics(
             out.
         against: the arm that is subtracted, by the label of the arm that it is subtracted from.
         settings: confidence, draws, seed.
+        measures: which of `MEASURES` are asked for; what is not is no part of the family either.
 
     Returns: metric by metric, control by control; Holm's correction counts all of them that have a p-value.
 
@@ -45,6 +50,7 @@ def compare_metrics(
     found += [
         comparison
         for name in MEASURES
+        if name in measures
         for control, family in families.items()
         if control in codes
         for comparison in compare_mauve(_of(codes, family), name, control, settings)

@@ -4,7 +4,10 @@ A metric hands over one row a text, and a statistic that reads the rows through 
 are resampled, rows are not computed again: a draw is how often each text is in it, and all sums are one matrix product.
 Prompts are the independent units: tokens of one text are not.
 
-BCa: Efron (1987), "Better bootstrap confidence intervals", J. Amer. Statist. Assoc. 82, by `scipy.stats.bootstrap`.
+BCa: Efron (1987), "Better bootstrap confidence intervals", J. Amer. Statist. Assoc. 82, by `scipy.stats.bootstrap`. In
+simulated arms of 50 texts it held the true diversity 96 times of 100 where at least 8 % of the texts degenerate, 84 to
+88 times where 4 % do: one in eight such arms shows none, so that no interval made of its texts holds more than 88
+(studentised ones, on any scale, held 85 to 89). `tests/metrics/test_coverage.py` repeats it.
 """
 
 import math

@@ -106,7 +106,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     comparisons: list[Comparison] = []
     if against:
         settings = Settings(config.confidence, config.bootstrap_draws, seed)
-        comparisons = compare_metrics(_by_metric(rows), mauve.codes, against, settings)
+        comparisons = compare_metrics(_by_metric(rows), mauve.codes, against, settings, names)
     return Scored(
         {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
     )

@@ -96,6 +96,13 @@ def test_coherence():
     assert 0.91 <= held(lambda rng, n: coherent(rng, n, 0.05), ratio_of_sums, 60, 200) <= 0.99
 
 
+@pytest.mark.parametrize(("make", "statistic"), [(repetitive, diversity), (coherent, ratio_of_sums)])
+def test_one_arms_own_interval(make, statistic: Statistic):
+    """BCa, where degenerate texts are not rare: a percentile interval of 50 such texts holds 5 studies of 100 fewer."""
+    rates = (0.25, 0.1) if make is repetitive else 0.05
+    assert 0.91 <= held_alone(lambda rng, n: make(rng, n, rates), statistic, 50, 200) <= 0.99
+
+
 def test_bca_is_no_match_for_rare_degenerate_texts():
     """Why differences are studentised."""
     make = lambda rng, n: repetitive(rng, n, (0.04, 0.01))  # noqa: E731
@@ -121,6 +128,16 @@ def test_grid_of_diversity(rates: tuple[float, float], enough: int, n: int):
     print(f"\ndiversity, degenerate {rates}, n={n}: {found:.3f}")  # noqa: T201
     if n >= enough:
         assert 0.92 <= found <= 0.98  # 400 studies tell 0.97 from 0.98 hardly
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n", [50, 100, 300])
+@pytest.mark.parametrize(("rates", "enough"), [((0.08, 0.04), 50), ((0.25, 0.1), 50), ((0.04, 0.01), 100)])
+def test_grid_of_one_arms_diversity(rates: tuple[float, float], enough: int, n: int):
+    found = held_alone(lambda rng, size: repetitive(rng, size, rates), diversity, n, 400)
+    print(f"\ndiversity of one arm, degenerate {rates[0]}, n={n}: {found:.3f}")  # noqa: T201
+    if n >= enough:
+        assert 0.9 <= found <= 0.98
 
 
 @pytest.mark.slow

@@ -51,6 +51,9 @@ def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
     codes = mauve_of_arms(arms, human, Reader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
     found = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS)
     assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*metrics, *MEASURES) for a in ("dull", "same")]
+    fewer = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS, ["mauve"])
+    assert {c.metric for c in fewer} == {*metrics, "mauve"}, "what nobody asked for makes no p-value larger"
+    assert [c.p_holm for c in fewer] == holm([c.p for c in fewer])
     by_name = {(c.metric, c.arm): c for c in found}
     assert by_name["diversity", "dull"].difference.high < 0
     assert by_name["mauve", "dull"].difference.value < 0
