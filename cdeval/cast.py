@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cdeval.choices import AmateurKind
+from cdeval.choices import AmateurKind, Context
 from cdeval.config import ExpertConfig, RunConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
@@ -51,16 +51,18 @@ class OpenedCast:
     lens: TunedLens | None = None  # of an early exit
 
     def prompts(self) -> PromptSet:
-        """The study's prompts.
+        """The study's prompts, whose length is to be checked.
 
-        Raises: PromptError, AssetError, HubError: there are none here. ModelError: too long for one of the models.
+        Raises: PromptError, AssetError, HubError: there are none here.
         """
-        search = self.config.search
-        found = load_prompts(self.config.prompts, self.expert.tokenizer, search.max_new_tokens, self.config.seed)
-        longest = max(len(prompt.token_ids) for prompt in found.prompts)
+        config = self.config
+        return load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
+
+    def check(self, prompts: PromptSet) -> None:
+        """Whether prompts and their continuations fit both models. Raises: ModelError: too long for one of them."""
+        longest = max(len(prompt.token_ids) for prompt in prompts.prompts)
         for opened in filter(None, (self.expert, self.second)):
-            check_length(opened.config, longest, search.max_new_tokens, opened.name)
-        return found
+            check_length(opened.config, longest, self.config.search.max_new_tokens, opened.name)
 
     def load(self, prompts: PromptSet) -> Cast:
         """Read the weights, count the n-grams.
@@ -68,16 +70,23 @@ class OpenedCast:
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
             count.
         """
-        expert, amateur = self.expert.load(), amateur_of(self.config.amateur)
+        return load_together([self], prompts)
+
+    def second_of(self, expert: LanguageModel, prompts: PromptSet) -> Second | None:
+        """What the amateur is made of beside the expert's own layers, if anything.
+
+        Raises: as `load`.
+        """
+        amateur = amateur_of(self.config.amateur)
         if amateur.kind is AmateurKind.truncated and amateur.layer is not None:
-            return Cast(expert, {amateur: truncate(expert, amateur.layer)})
+            return truncate(expert, amateur.layer)
         if self.lens is not None:
-            return Cast(expert, {amateur: self.lens.on(expert)})
+            return self.lens.on(expert)
         if self.second is not None:
-            return Cast(expert, {amateur: self.second.load()})
+            return self.second.load()
         if amateur.kind is AmateurKind.ngram:
-            return Cast(expert, {amateur: self._ngrams(prompts, amateur.order or 1)})
-        return Cast(expert)
+            return self._ngrams(prompts, amateur.order or 1)
+        return None
 
     def _ngrams(self, prompts: PromptSet, order: int) -> Ngrams:
         texts = other_texts(self.config.prompts, [prompt.id for prompt in prompts.prompts])
@@ -87,13 +96,32 @@ class OpenedCast:
         return Ngrams(tokens, order, self.expert.config.vocab_size)
 
 
-def open_cast(config: RunConfig) -> OpenedCast:
-    """Find the expert and the amateur, and check that they fit each other.
+def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> Cast:
+    """The casts of settings that share an expert as one; what differs only in what it reads is loaded once.
+
+    Raises: as `OpenedCast.load`.
+    """
+    expert = opened[0].expert.load()
+    loaded: dict[Amateur, Second | None] = {}
+    seconds: dict[Amateur, Second] = {}
+    for one in opened:
+        amateur = amateur_of(one.config.amateur)
+        weights = replace(amateur, context=Context.full)
+        if weights not in loaded:
+            loaded[weights] = one.second_of(expert, prompts)
+        second = loaded[weights]
+        if second is not None:
+            seconds[amateur] = second
+    return Cast(expert, seconds)
+
+
+def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCast:
+    """Find the expert (unless it is at hand) and the amateur, and check that they fit each other.
 
     Raises: ModelError: a model or lens cannot be opened, an exit layer lies outside the expert, or the vocabularies
         differ.
     """
-    opened = open_model(config.expert)
+    opened = expert or open_model(config.expert)
     config = _in_blocks(config, opened)
     amateur = amateur_of(config.amateur)
     for layer in amateur.exits:

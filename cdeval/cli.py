@@ -26,7 +26,7 @@ CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
 
 # Config groups that are not fields of a root: bundles of settings, added with `+`.
-BUNDLES = ("preset", "sweep")
+BUNDLES = ("preset", "sweep", "arm")
 
 T = TypeVar("T")
 
@@ -41,9 +41,34 @@ class Schema(NamedTuple, Generic[T]):
 RUN = Schema(RunConfig, validate)
 
 
-def run_command(task: Callable[[RunConfig], None], config_name: str = "run") -> None:
-    """As `run_schema`, for the commands that work on a study's configuration."""
-    run_schema(task, RUN, config_name)
+class Job(Generic[T]):
+    """What Hydra calls, once a point; `cdeval`'s launcher hands over all points of a sweep at once."""
+
+    def __init__(self, task: Callable[[Sequence[T]], Sequence[CdevalError]], schema: Schema[T]) -> None:
+        self._task, self._schema = task, schema
+        self.failures: list[CdevalError] = []  # the other points of a sweep go on; all messages come at the end
+
+    def __call__(self, composed: DictConfig) -> None:
+        """One point."""
+        self.together([composed])
+
+    def together(self, points: Sequence[DictConfig]) -> None:
+        """Several points: those that are right are run, whatever is wrong with the others."""
+        ready: list[T] = []
+        for composed in points:
+            try:
+                ready.append(typed(composed, self._schema))
+            except CdevalError as error:
+                self.failures.append(error)
+        try:
+            self.failures.extend(self._task(ready) if ready else [])
+        except CdevalError as error:
+            self.failures.append(error)
+
+
+def run_command(task: Callable[[Sequence[RunConfig]], Sequence[CdevalError]], config_name: str = "run") -> None:
+    """As `run_schema`, for a command that runs many of a study's settings together."""
+    _run(Job(task, RUN), RUN, config_name)
 
 
 def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -> None:
@@ -51,15 +76,18 @@ def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -
 
     Exit codes: 2 for a user's mistake or a missing prerequisite, 130 after Ctrl-C; a bug of ours keeps its traceback.
     """
+
+    def each(configs: Sequence[T]) -> list[CdevalError]:
+        for config in configs:
+            task(config)
+        return []
+
+    _run(Job(each, schema), schema, config_name)
+
+
+def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
     ConfigStore.instance().store(name="schema", node=schema.root)
-    failures: list[CdevalError] = []
-
-    def job(composed: DictConfig) -> None:
-        try:
-            task(typed(composed, schema))
-        except CdevalError as error:  # the other points of a sweep go on; all messages come at the end
-            failures.append(error)
-
+    failures = job.failures
     try:
         check_overrides(sys.argv[1:], schema.root)
         with _hydra_raises():

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config import AmateurConfig, RunConfig
 from cdeval.exitconfig import DECAY, AdaptiveExitConfig, Lens, Selection
+from cdeval.naming import slug
 from cdeval.records import AdaptiveExit, Amateur, Prompt, Sampling, Setting
 
 # How a label's signs are spelt in the name of a folder.
@@ -39,8 +41,7 @@ class Point:
         readable = self.label
         for sign, plain in _IN_FOLDERS.items():
             readable = readable.replace(sign, plain)
-        slug = "-".join("".join(sign if sign.isalnum() or sign in "._" else " " for sign in readable).split())
-        return f"{slug}-{self.digest[:8]}"
+        return f"{slug(readable)}-{self.digest[:8]}"
 
     def facts(self) -> dict[str, object]:
         """The row as plain values: its run folder's settings are the command's, this says which of them hold here."""
@@ -121,19 +122,56 @@ def amateur_of(config: AmateurConfig) -> Amateur:
     )
 
 
-def plan_points(config: RunConfig, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> list[Point]:
-    """The study's rows, human reference last; `identity` says which weights make the texts of an arm.
+def plan_points(
+    configs: Sequence[RunConfig], identity: Callable[[Amateur], str], prompts: Sequence[Prompt]
+) -> dict[Point, int]:
+    """The study's rows, each with the place of the first configuration that wants it: arms, controls, human reference.
 
-    The reference has a row where at least one prompt has one; the control where there is an amateur, or early exits of
+    What several want has one row, and an arm that is another's control is a control. The reference has a row where at
+    least one prompt has one; a control stands where there is an amateur, or early exits of
     the expert, to leave out.
+
+    Args:
+        configs: the settings asked for.
+        identity: says which weights make the texts of an arm.
+        prompts: the same for all of them.
     """
-    setting = setting_of(config)
-    points = [_decoded(Role.arm, setting, identity, prompts)]
-    if config.controls and not setting.is_plain:
-        points.append(_decoded(Role.control, expert_alone(setting), identity, prompts))
-    if config.controls and any(prompt.reference is not None for prompt in prompts):
-        points.append(Point(Role.human, None, "human", prompts_digest(prompts)))
-    return points
+    arms, controls = [], []
+    for place, config in enumerate(configs):
+        setting = setting_of(config)
+        arms.append((_decoded(Role.arm, setting, identity, prompts), place))
+        if config.controls and not setting.is_plain:
+            controls.append((_decoded(Role.control, expert_alone(setting), identity, prompts), place))
+    roles = {point.digest: point.role for point, _ in [*arms, *controls]}
+    first = {point.digest: (point, place) for point, place in reversed([*arms, *controls])}
+    points = {
+        replace(first[digest][0], role=roles[digest]): first[digest][1]
+        for digest in dict.fromkeys(point.digest for point, _ in [*arms, *controls])
+    }
+    if any(config.controls for config in configs) and any(prompt.reference is not None for prompt in prompts):
+        points[Point(Role.human, None, "human", prompts_digest(prompts))] = 0
+    return _told_apart(points)
+
+
+def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
+    """Labels leave out what is rarely changed: where two are equal, the digest follows."""
+    counts = Counter(point.label for point in points)
+    return {
+        replace(point, label=f"{point.label} #{point.digest[:6]}") if counts[point.label] > 1 else point: place
+        for point, place in points.items()
+    }
+
+
+def controls_of(points: Iterable[Point]) -> dict[str, str]:
+    """Which row each arm is compared with, by labels: the expert alone under its own search, else under the first.
+
+    Controls are compared with nobody.
+    """
+    rows = list(points)
+    alone = {point.setting: point.label for point in rows if point.role is Role.control}
+    usual = next(iter(alone.values()), None)
+    found = {point.label: alone.get(expert_alone(point.setting), usual) for point in rows if point.setting is not None}
+    return {label: control for label, control in found.items() if control is not None and control != label}
 
 
 def expert_alone(setting: Setting) -> Setting:

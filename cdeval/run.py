@@ -1,28 +1,44 @@
-"""`python -m cdeval.run`: one setting beside its controls, from prompts to a table."""
+"""`python -m cdeval.run`: settings beside their controls, from prompts to a table."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from cdeval.cli import plain_dict, run_command
 from cdeval.config import RunConfig
-from cdeval.reporting.differences import differences_table
+from cdeval.errors import CdevalError
+from cdeval.reporting.differences import differences_tables
 from cdeval.reporting.table import results_table
 
 
-def run(config: RunConfig) -> None:
-    """Run the study of one setting and print its table to the standard output, everything else to the error output."""
-    from cdeval.study import run_study  # noqa: PLC0415 - torch and transformers take seconds; --help must not
+def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
+    """Run the studies of these settings and print their tables to the standard output, all else to the error output.
+
+    Returns: what went wrong with some of them; the others are done.
+    """
+    # torch and transformers take seconds; --help must not.
+    from cdeval.study import Asked, run_study, write_tables  # noqa: PLC0415
+    from cdeval.sweeps import merged, studies  # noqa: PLC0415
 
     progress = Console(stderr=True, highlight=False)
-    outcome = run_study(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
+    outcomes, failures = [], []
+    for places in studies(configs):
+        asked = [Asked(configs[place], plain_dict(configs[place])) for place in places]
+        try:
+            outcomes.append(run_study(asked, say=lambda line: progress.print(line, markup=False, soft_wrap=True)))
+        except CdevalError as error:  # the other studies go on; all messages come at the end
+            failures.append(error)
     console = Console(file=sys.stdout)
-    console.print(results_table(outcome.rows, title=f"study {config.study}"))
-    if differences := differences_table(outcome.comparisons):
-        console.print(differences)
-    for note in outcome.notes:
-        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  results: {outcome.folder}", markup=False, highlight=False, soft_wrap=True)
+    for outcome in merged(outcomes):
+        write_tables(outcome)
+        failures += outcome.failures
+        console.print(results_table(outcome.rows, title=f"study {outcome.folder.name}"))
+        for differences in differences_tables(outcome.comparisons):
+            console.print(differences)
+        for line in (*outcome.notes, f"results: {outcome.folder}"):
+            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+    return failures
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import sys
 from rich.console import Console
 
 from cdeval.cli import Schema, plain_dict, run_schema
-from cdeval.reporting.differences import differences_table
+from cdeval.reporting.differences import differences_tables
 from cdeval.reporting.table import results_table
 from cdeval.scoreconfig import Export, ScoreConfig, validate_score
 
@@ -34,7 +34,7 @@ def score(config: ScoreConfig) -> None:
     for number, group in enumerate(outcome.groups):
         title = f"scores of {config.study}" if number == 0 and config.out is None else "scores" if number == 0 else ""
         console.print(results_table(outcome.rows, title=title, columns=group))
-    if differences := differences_table(outcome.comparisons):
+    for differences in differences_tables(outcome.comparisons):
         console.print(differences)
     for note in outcome.notes:
         show(note)

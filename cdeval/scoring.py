@@ -11,8 +11,11 @@ from pathlib import Path
 
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.perplexity import without_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.naming import slug
+from cdeval.prompts.tokens import with_tokens
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.differences import differences_markdown
@@ -30,8 +33,8 @@ from cdeval.scoreconfig import ScoreConfig
 from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 from cdeval.texts.arms import HUMAN, Collection, collect, digest
+from cdeval.texts.beside import fingerprint_beside, logprobs_are_of
 from cdeval.texts.read import ReadFile
-from cdeval.texts.tokens import fingerprint_beside, with_tokens
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
 
@@ -86,7 +89,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
 def _tokenised(
     collection: Collection, opened: OpenedModel | None, scorer: LanguageModel | None
 ) -> tuple[Texts, list[str]]:
-    """Every row's texts with the scoring model's tokens, where a metric needs them."""
+    """Every row's texts with the scoring model's tokens, where a metric needs them; its log-probabilities, or none."""
     files: list[tuple[str, Sequence[Generation], ReadFile | None]] = [
         (arm.label, arm.generations, arm.file) for arm in collection.arms
     ]
@@ -95,21 +98,28 @@ def _tokenised(
     texts: Texts = {}
     again: list[str] = []
     for label, generations, file in files:
-        fit = file is not None and _tokens_fit(file, scorer)
+        fit, known = _tokens_fit(file, scorer), _logprobs_fit(file, scorer)
         ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
-        texts[label] = list(generations)
+        texts[label] = list(generations) if known else without_logprobs(generations)
         if opened is not None and not all(ours):
             read = with_tokens(generations, opened.tokenizer)
-            texts[label] = [old if keep else new for old, new, keep in zip(generations, read, ours, strict=True)]
+            texts[label] = [old if keep else new for old, new, keep in zip(texts[label], read, ours, strict=True)]
             again.append(label)
     name = opened.name if opened else ""
     note = f"{', '.join(again)}: without tokens of {name}, hence re-tokenised by it" if again else ""
     return texts, [note] if note else []
 
 
-def _tokens_fit(file: ReadFile, scorer: LanguageModel | None) -> bool:
+def _tokens_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:
     """Whether a file's token ids are the scoring model's own."""
-    return file.tokenised and scorer is not None and fingerprint_beside(file.path) == scorer.fingerprint
+    if file is None or scorer is None:
+        return False
+    return file.tokenised and fingerprint_beside(file.path) == scorer.fingerprint
+
+
+def _logprobs_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:
+    """Whether a file's log-probabilities are what the scoring model would say."""
+    return file is not None and scorer is not None and file.tokenised and logprobs_are_of(file.path, scorer)
 
 
 def _scored(
@@ -121,7 +131,8 @@ def _scored(
         raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
     judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=wrote)
     human, seed = texts.get(HUMAN), config.seed
-    return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=against)
+    pairs = {label: against for label in arms if label != against}
+    return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=pairs)
 
 
 def _write(
@@ -148,10 +159,9 @@ def folder_names(labels: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for label in labels:
-        words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in label).split()
-        slug = "-".join(words).strip(".-")[:80] or "arm"
+        plain = slug(label).strip(".-")[:80] or "arm"
         taken = set(found.values())
-        numbered = (slug if number == 1 else f"{slug}-{number}" for number in range(1, len(labels) + 1))
+        numbered = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(labels) + 1))
         found[label] = next(name for name in numbered if name not in taken)
     return found
 

@@ -133,13 +133,17 @@ class RunFolder:
 
     def summary(self) -> dict[str, float]:
         """What `finish` stored; null is NaN. Raises: StorageError: the run is not done, or the file is broken."""
-        record = self.read_json(SUMMARY)
+        return self.numbers(SUMMARY)
+
+    def numbers(self, name: str) -> dict[str, float]:
+        """A flat file of numbers; null is NaN. Raises: StorageError: the file is missing or broken."""
+        record = self.read_json(name)
         try:
             if not isinstance(record, dict):
                 raise ValueError(f"{record!r} is not a mapping")
-            return {name: number(record, name) for name in record}
+            return {key: number(record, key) for key in record}
         except ValueError as error:
-            raise StorageError(f"{self.path / SUMMARY}: {error}. Delete it and run the same command again.") from error
+            raise StorageError(f"{self.path / name}: {error}. Delete it and run the same command again.") from error
 
     def _writable(self) -> int:
         if self._file is None:

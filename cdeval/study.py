@@ -1,54 +1,51 @@
 """The whole experiment on one page: configuration in, run folders and a table's rows out.
 
-    prompts -> points (arm, control, human) -> texts on disk -> scores and costs -> summaries on disk -> trackers
+    prompts -> points (arms, controls, human) -> texts on disk -> scores and costs -> summaries on disk -> trackers
 
 Cheap checks come before weights are read, texts are stored before they are scored, and results are on disk before a
-tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped.
+tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped. Settings
+that differ in amateur, contrast and search alone are one study, with the same models, prompts, passes and codebook.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import yaml
 
-from cdeval.cast import Cast, open_cast
-from cdeval.choices import Tracker
+from cdeval.cast import Cast, OpenedCast, load_together, open_cast
+from cdeval.choices import Ban, Tracker
 from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
-from cdeval.decode.batches import decode
-from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.sources import Second
+from cdeval.errors import CdevalError, ConfigError
+from cdeval.generating import Room, Texts, write_texts
 from cdeval.lenses.temperature import Calibration, with_temperature
 from cdeval.metrics.judges import open_judges
+from cdeval.metrics.perplexity import without_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.lens import TunedLens
-from cdeval.models.loading import LanguageModel
-from cdeval.points import Point, Role, amateur_of, plan_points, prompts_digest
+from cdeval.models.loading import LanguageModel, open_model
+from cdeval.points import Point, Role, amateur_of, controls_of, plan_points, prompts_digest
 from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
-from cdeval.records import Amateur, Comparison, Generation, Prompt
+from cdeval.records import Amateur, Comparison, Prompt
 from cdeval.reporting.differences import differences_markdown
-from cdeval.reporting.progress import decoding_progress
 from cdeval.reporting.summary import exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
-from cdeval.store import Key, RunFolder, replace_file
+from cdeval.store import RunFolder, replace_file
 from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
-Texts = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
+T = TypeVar("T")
+U = TypeVar("U")
 
-
-class Wanted(NamedTuple):
-    """One text to be decoded."""
-
-    point: Point
-    prompt: Prompt
-    sample: int
+TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,53 +53,116 @@ class Outcome:
     """What a command shows."""
 
     rows: list[Row]
-    comparisons: list[Comparison]  # of the arm with the expert alone
+    comparisons: list[Comparison]  # of each arm with the expert alone under the same search
     notes: list[str]  # what a reader of the table must know
     folder: Path
+    failures: list[CdevalError]  # of settings that could not be decoded; the others went on
 
 
-def run_study(config: RunConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
-    """Decode, score and price one setting beside its controls.
+class Asked(NamedTuple):
+    """One setting."""
+
+    config: RunConfig  # checked
+    plain: Mapping[str, object]  # the same as plain values, for its run folder
+
+
+def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
+    """Decode, score and price settings beside their controls.
 
     Args:
-        config: checked settings.
-        plain_config: the same as plain values, for the run folders.
+        asked: settings that differ in amateur, contrast and search alone, and make texts of one length.
         say: takes one line of progress at a time.
 
-    Raises: CdevalError: a user's mistake or a missing prerequisite; whatever was generated before it stays on disk.
+    Raises: CdevalError: a user's mistake or a missing prerequisite that leaves nothing to decode, or one that all
+        settings share; whatever was generated before it stays on disk.
     """
-    chosen_metrics(config.metrics)  # a misspelt name costs no weights
-    opened = open_cast(config)
-    prompts = opened.prompts()
+    common = asked[0].config
+    chosen_metrics(common.metrics)  # a misspelt name costs no weights
+    failures: list[CdevalError] = []
+    shared = open_model(common.expert)
+    opened = _working(asked, lambda one: _Opened(open_cast(one.config, shared), one.plain), failures)
+    prompts = opened[0].cast.prompts()
+    opened = _working(opened, lambda one: one.fitting(prompts), failures)
     say(prompts.describe())
-    cast = opened.load(prompts)
+    cast = load_together([one.cast for one in opened], prompts)
     expert = cast.expert
-    config = _with_room(opened.config, expert, prompts)
-    config, fitted = with_temperature(config, expert, cast.seconds, [prompt.id for prompt in prompts.prompts], say)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
-    points = plan_points(config, cast.identity, prompts.prompts)
-    root = Path(config.runs) / config.study
+    settings = _working(opened, lambda one: _fitted(one, cast, prompts, say), failures)
+    room = _room([one.config for one in settings], expert, prompts)
+    points = plan_points([one.config for one in settings], cast.identity, prompts.prompts)
+    root = Path(common.runs) / common.study
     with _open_folders(points, root) as folders:
-        _write_inputs(folders, plain_config, _facts(config, cast, fitted), prompts.prompts)
-        texts = _texts(cast, config, prompts.prompts, folders, say)
+        plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in points.items()}
+        facts = {point: _facts(settings[place], cast, room) for point, place in points.items()}
+        _write_inputs(folders, plains, facts, prompts.prompts)
+        texts = write_texts(cast, room, prompts.prompts, folders, say)
         say("scoring")
-        scored = _scored(expert, config, texts, root)
+        scored = _scored(expert, common, texts, root)
         scores = scored.scores
-        costs = _costs(cast, config, texts, say)
+        costs = _kept_costs(folders, common, root) or _costs(cast, common, texts, say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-    made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(config.search.samples)]
+        replace_file(root / TIMED, to_page(_timing(points, common)))
+    samples = max(one.config.search.samples for one in settings)
+    made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
     made += exit_notes({point.label: costs[point] for point in points})
-    notes = [*made, *notes_of(scores), *_tracked(config, plain_config, root, texts, summaries)]
+    notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
-    replace_file(root / "comparisons.json", to_page(scored.comparisons))
-    tables = [markdown_table(rows, notes), differences_markdown(scored.comparisons)]
-    replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
-    return Outcome(rows, scored.comparisons, notes, root)
+    outcome = Outcome(rows, scored.comparisons, notes, root, failures)
+    write_tables(outcome)
+    return outcome
+
+
+def write_tables(outcome: Outcome) -> None:
+    """What the screen shows, as files of the study."""
+    replace_file(outcome.folder / "comparisons.json", to_page(outcome.comparisons))
+    tables = [markdown_table(outcome.rows, outcome.notes), differences_markdown(outcome.comparisons)]
+    replace_file(outcome.folder / "table.md", "\n".join(filter(None, tables)).encode())
+
+
+class _Opened(NamedTuple):
+    """A setting whose models are found."""
+
+    cast: OpenedCast
+    plain: Mapping[str, object]
+
+    def fitting(self, prompts: PromptSet) -> "_Opened":
+        """Itself. Raises: ModelError: the prompts are too long for its models."""
+        self.cast.check(prompts)
+        return self
+
+
+def _working(items: Iterable[T], act: Callable[[T], U], failures: list[CdevalError]) -> list[U]:
+    """What the settings come to that can be acted on; what is wrong with the others joins the failures.
+
+    Raises: CdevalError: none is left.
+    """
+    found = []
+    for item in items:
+        try:
+            found.append(act(item))
+        except CdevalError as error:
+            failures.append(error)
+    if not found:
+        raise failures[0] if len(failures) == 1 else ConfigError("\n  ".join(map(str, failures)))
+    return found
+
+
+class _Fitted(NamedTuple):
+    """A setting in numbers."""
+
+    config: RunConfig
+    temperature: Calibration | None  # where it was to be calibrated
+    plain: Mapping[str, object]
+
+
+def _fitted(one: _Opened, cast: Cast, prompts: PromptSet, say: Callable[[str], None]) -> _Fitted:
+    ids = [prompt.id for prompt in prompts.prompts]
+    return _Fitted(*with_temperature(one.cast.config, cast.expert, cast.seconds, ids, say), one.plain)
 
 
 def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list[str]:
@@ -113,24 +173,28 @@ def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list
     return [line.format(count) for count in counts if count]
 
 
-def _with_room(config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> RunConfig:
-    """The configuration with a number for `execution.max_lanes`."""
-    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + config.search.max_new_tokens
-    rows = amateur_of(config.amateur).head_rows + (config.search.adaptive_exit.threshold is not None)
-    lanes = lanes_at_once(config.execution, expert, config.search.beams, longest, rows)
-    return replace(config, execution=replace(config.execution, max_lanes=lanes))
+def _room(configs: Sequence[RunConfig], expert: LanguageModel, prompts: PromptSet) -> Room:
+    """How many lanes of each width fit, whatever amateur they have."""
+    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + configs[0].search.max_new_tokens
+    rows: dict[int, int] = {}
+    for config in configs:
+        search, own = config.search, amateur_of(config.amateur).head_rows
+        exits = search.adaptive_exit.threshold is not None
+        rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
+    execution = configs[0].execution
+    lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
+    return Room(lanes, execution.compact_every)
 
 
 @contextmanager
-def _open_folders(points: Sequence[Point], root: Path) -> Iterator[dict[Point, RunFolder]]:
+def _open_folders(points: Iterable[Point], root: Path) -> Iterator[dict[Point, RunFolder]]:
     with ExitStack() as stack:
         yield {point: stack.enter_context(RunFolder(root / point.folder)) for point in points}
 
 
-def _facts(config: RunConfig, cast: Cast, fitted: Calibration | None) -> dict[str, object]:
+def _facts(setting: _Fitted, cast: Cast, room: Room) -> dict[str, object]:
     """What the texts are made by."""
-    expert = cast.expert
-    lens = next((second for second in cast.seconds.values() if isinstance(second, TunedLens)), None)
+    expert, second = cast.expert, cast.seconds.get(amateur_of(setting.config.amateur))
     return {
         "expert": expert.name,
         "revision": expert.revision,
@@ -138,139 +202,33 @@ def _facts(config: RunConfig, cast: Cast, fitted: Calibration | None) -> dict[st
         "architecture": expert.model.config.model_type,
         "dtype": expert.dtype_name,
         "device": str(expert.device),
-        "max_lanes": config.execution.max_lanes,
-        "lens": {"digest": lens.digest, **lens.facts} if lens else None,
-        "temperature": fitted,
+        "max_lanes": room.lanes[setting.config.search.beams],
+        "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
+        "temperature": setting.temperature,
     }
 
 
 def _write_inputs(
     folders: Mapping[Point, RunFolder],
-    plain_config: Mapping[str, object],
-    facts: Mapping[str, object],
+    plains: Mapping[Point, Mapping[str, object]],
+    facts: Mapping[Point, Mapping[str, object]],
     prompts: Sequence[Prompt],
 ) -> None:
     """What was asked for and what it ran on, before the first token."""
-    record = provenance(facts, prompts_digest(prompts))
+    digest = prompts_digest(prompts)
     for point, folder in folders.items():
-        settings = {**plain_config, "point": point.facts()}
-        folder.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+        folder.write_text("config.yaml", yaml.safe_dump(plains[point], sort_keys=False, allow_unicode=True))
         if not folder.generations():  # what made the texts stays on record when they are only scored again
-            folder.write_json("provenance.json", {**record, "point": point.facts()})
-
-
-def _texts(
-    cast: Cast,
-    config: RunConfig,
-    prompts: Sequence[Prompt],
-    folders: Mapping[Point, RunFolder],
-    say: Callable[[str], None],
-) -> Texts:
-    """Every point's texts; those that are stored already are not decoded again."""
-    stored = {point: folder.generations() for point, folder in folders.items()}
-    for point, folder in folders.items():
-        if point.role is Role.human:
-            held = stored[point]
-            missing = [prompt for prompt in prompts if prompt.reference is not None and (prompt.id, 0) not in held]
-            folder.append(_human(prompt) for prompt in missing)
-    # Prompt-major order: the settings of one prompt share its prefill, and finished prompts are complete in all points.
-    wanted = [
-        Wanted(point, prompt, sample)
-        for prompt in prompts
-        for point in folders
-        for sample in range(_samples(point))
-        if point.setting is not None and (prompt.id, sample) not in stored[point]
-    ]
-    reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
-    if reused:
-        say(f"{reused} continuations are already stored and are reused")
-    _decode_and_store(cast, config, wanted, folders, say)
-    found = {point: folder.generations() for point, folder in folders.items()}
-    return {point: _in_order(found[point], prompts, _samples(point)) for point in folders}
-
-
-def _samples(point: Point) -> int:
-    """Texts a prompt."""
-    return 1 if point.setting is None else point.setting.sampling.samples
-
-
-def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], samples: int) -> list[Generation]:
-    keys = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
-    return [found[key] for key in keys if key in found]
-
-
-def _decode_and_store(
-    cast: Cast,
-    config: RunConfig,
-    wanted: Sequence[Wanted],
-    folders: Mapping[Point, RunFolder],
-    say: Callable[[str], None],
-) -> None:
-    """Decode what is wanted; each batch is on disk before the next one starts."""
-    if not wanted:
-        return
-    lanes = [
-        Lane(one.prompt.token_ids, one.point.setting, one.prompt.id, one.sample)
-        for one in wanted
-        if one.point.setting is not None
-    ]
-    total = sum(lane.setting.max_new_tokens for lane in lanes)
-    with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
-        execution = config.execution
-        for batch in decode(
-            cast.expert,
-            lanes,
-            seconds=cast.seconds,
-            max_lanes=int(execution.max_lanes),
-            compact_every=execution.compact_every,
-            on_step=advance,
-            say=say,
-        ):
-            for point, folder in folders.items():
-                mine = [
-                    _generation(wanted[i], answer, cast.expert)
-                    for i, answer in zip(batch.lanes, batch.continuations, strict=True)
-                    if wanted[i].point is point
-                ]
-                if mine:
-                    folder.append(mine)
-
-
-def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> Generation:
-    prompt = wanted.prompt
-    return Generation(
-        id=prompt.id,
-        prompt=prompt.text,
-        prompt_token_ids=prompt.token_ids,
-        reference=prompt.reference,
-        continuation=expert.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
-        token_ids=answer.token_ids,
-        logprob_expert=answer.logprob_expert,
-        score=answer.score,
-        sample=wanted.sample,
-        exit_layers=answer.exit_layers,
-    )
-
-
-def _human(prompt: Prompt) -> Generation:
-    return Generation(
-        id=prompt.id,
-        prompt=prompt.text,
-        prompt_token_ids=prompt.token_ids,
-        reference=prompt.reference,
-        continuation=prompt.reference or "",
-        token_ids=prompt.reference_token_ids or (),
-        logprob_expert=None,
-        score=None,
-    )
+            folder.write_json("provenance.json", {**provenance(facts[point], digest), "point": point.facts()})
 
 
 def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    control = next((point.label for point in texts if point.role is Role.control), None)
     judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
-    arms = {point.label: found for point, found in texts.items()}
-    return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=control)
+    # A text that ended by itself counts its end-of-text token, which is not among its tokens.
+    ended = {point for point in texts if point.setting is not None and point.setting.ban is Ban.none}
+    arms = {point.label: without_logprobs(found) if point in ended else found for point, found in texts.items()}
+    return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
 
 
 def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], None]) -> dict[Point, dict[str, float]]:
@@ -283,9 +241,25 @@ def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], Non
     return {point: priced.get(point.label, {}) for point in texts}
 
 
+def _kept_costs(
+    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path
+) -> dict[Point, dict[str, float]] | None:
+    """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
+    if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
+        return None
+    if json.loads((root / TIMED).read_bytes()) != _timing(folders, config):
+        return None
+    return {point: folder.numbers("costs.json") for point, folder in folders.items()}
+
+
+def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
+    """Which arms were timed in turn, and how."""
+    return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}
+
+
 def _tracked(
     config: RunConfig,
-    plain_config: Mapping[str, object],
+    plains: Mapping[Point, dict[str, object]],
     root: Path,
     texts: Texts,
     summaries: Mapping[Point, Mapping[str, float]],
@@ -300,7 +274,7 @@ def _tracked(
                 config.study,
                 point.label,
                 root / point.folder,
-                {**plain_config, "point": point.facts()},
+                plains[point],
                 summaries[point],
                 texts[point],
             ),

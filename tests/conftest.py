@@ -4,12 +4,15 @@ import os
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers that each take all cores wait for one another, at full speed
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Shapes in annotations of the engine are checked at every call, in tests only.
 from jaxtyping import install_import_hook
 
 install_import_hook("cdeval.decode", "beartype.beartype")
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.models.anatomy import ANATOMIES
 from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
+from tests.commands import TEXTS
 
 VOCAB = 128
 _COMMON = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
@@ -127,3 +131,10 @@ def tiny_gpt2_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: PreTra
     build_model("gpt2", n_layer=12, n_positions=512).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
+    path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": text}) for i, text in enumerate(TEXTS)))
+    return path

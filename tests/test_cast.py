@@ -7,8 +7,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.cast import open_cast
-from cdeval.choices import AmateurKind, PromptSource
+from cdeval.cast import load_together, open_cast
+from cdeval.choices import AmateurKind, Context, PromptSource
 from cdeval.config import AmateurConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.errors import ModelError, PromptError
@@ -62,7 +62,7 @@ def test_a_prompt_must_fit_the_amateur_too(
     tokenizer.save_pretrained(tmp_path / "short")
     opened = open_cast(replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "short"))))
     with pytest.raises(ModelError, match=r"exceed the context of .*short"):
-        opened.prompts()
+        opened.check(opened.prompts())
 
 
 def test_a_texts_identity_holds_the_amateurs_weights(
@@ -121,3 +121,21 @@ def test_a_lens_is_part_of_the_identity_and_must_be_the_experts(plain: RunConfig
         with pytest.raises(ModelError, match="no translator for layer 5"):
             open_cast(replace(plain, amateur=replace(amateur, layer=5)))
     assert identities[0] != identities[1]
+
+
+def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
+    plain: RunConfig, amateur_folder: Path
+) -> None:
+    """Else a 2x2 of amateurs and contexts holds the small model twice."""
+    amateurs = [
+        AmateurConfig(AmateurKind.model, name=str(amateur_folder)),
+        AmateurConfig(AmateurKind.model, name=str(amateur_folder), context=Context.generated),
+        AmateurConfig(layer=4),
+        AmateurConfig(AmateurKind.truncated, layer=4),
+    ]
+    opened = [open_cast(replace(plain, amateur=amateur)) for amateur in amateurs]
+    cast = load_together(opened, opened[0].prompts())
+    whole, part, exit_, truncated = (amateur_of(one.config.amateur) for one in opened)
+    assert set(cast.seconds) == {whole, part, truncated}, "an early exit is the expert's own"
+    assert cast.seconds[whole] is cast.seconds[part]
+    assert cast.identity(exit_) == cast.identity()

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from cdeval.choices import AmateurKind, SearchKind
+from cdeval.choices import AmateurKind, Ban, SearchKind
 from cdeval.config import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.exitconfig import AdaptiveExitConfig, Lens, Measure, Selection
-from cdeval.points import Point, Role, plan_points
+from cdeval.points import Point, Role, controls_of, plan_points
 from cdeval.records import Prompt
 
 PROMPT = Prompt("a-1", "Once", (5, 6), " upon a time", (7, 8, 9))
@@ -19,7 +19,7 @@ def config(**changes: object) -> RunConfig:
 
 
 def points(run: RunConfig, model: str = "weights", prompts: tuple[Prompt, ...] = (PROMPT,)) -> dict[Role, Point]:
-    return {point.role: point for point in plan_points(run, lambda _amateur: model, prompts)}
+    return {point.role: point for point in plan_points([run], lambda _amateur: model, prompts)}
 
 
 def test_an_arm_comes_with_its_controls() -> None:
@@ -138,6 +138,46 @@ def test_the_seed_shapes_sampled_texts_only() -> None:
 def test_every_setting_of_a_draw_changes_the_folder(name: str) -> None:
     changed = replace(SAMPLING, **{name: 2 if name in {"samples", "top_k"} else 0.5})
     assert points(config(search=changed))[Role.arm].digest != points(config(search=SAMPLING))[Role.arm].digest
+
+
+def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
+    """Two layers and a greedy arm, beside beam search that was asked for as an arm: each once, with its own control."""
+    greedy = SearchConfig(kind=SearchKind.greedy, beams=1)
+    runs = [
+        config(amateur=AmateurConfig(layer=3)),
+        config(amateur=AmateurConfig(AmateurKind.none)),
+        config(),
+        config(search=greedy),
+        config(),
+    ]
+    found = plan_points(runs, lambda _amateur: "weights", (PROMPT,))
+    rows = [(point.role, point.label.replace(" α=0.1 β=1 T=1", ""), place) for point, place in found.items()]
+    assert rows == [
+        (Role.arm, "early_exit k=3, beam 5", 0),
+        (Role.control, "expert alone, beam 5", 1),
+        (Role.arm, "early_exit k=2, beam 5", 2),
+        (Role.arm, "early_exit k=2, greedy", 3),
+        (Role.control, "expert alone, greedy", 3),
+        (Role.human, "human", 0),
+    ]
+    labels = [label for _, label, _ in rows]
+    full = {short: point.label for short, point in zip(labels, found, strict=True)}
+    assert controls_of(found) == {
+        full["early_exit k=3, beam 5"]: "expert alone, beam 5",
+        full["early_exit k=2, beam 5"]: "expert alone, beam 5",
+        full["early_exit k=2, greedy"]: "expert alone, greedy",
+    }
+    baseline = [*runs, config(amateur=AmateurConfig(AmateurKind.none), search=SearchConfig(beams=3))]
+    told = controls_of(plan_points(baseline, lambda _amateur: "weights", (PROMPT,)))
+    assert told["expert alone, beam 3"] == "expert alone, beam 5", "nobody's control is an arm as any other"
+
+
+def test_equal_labels_are_told_apart() -> None:
+    """Scores are kept by label: two settings under one would be one row, and one of them nobody's."""
+    banned = [config(search=SearchConfig(ban=ban)) for ban in (Ban.special, Ban.eos)]
+    found = list(plan_points(banned, lambda _amateur: "weights", (PROMPT,)))
+    assert len({point.label for point in found}) == len(found) == 5
+    assert len({point.folder for point in found}) == 5
 
 
 def exits(**changes: object) -> SearchConfig:

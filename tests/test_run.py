@@ -1,64 +1,15 @@
-"""The command, end to end on a tiny checkpoint: as a user types it, and as a user mistypes it."""
+"""The command, end to end on a tiny checkpoint, as a user types it."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import yaml
 
-from cdeval.choices import Context, Pool, TemperatureForm
-from cdeval.cli import CONF, run_command
-from cdeval.config import RunConfig
-from cdeval.run import run
-
-TEXTS = [
-    "The quick brown fox jumps over the lazy dog and runs into the forest near the old river. " * 3,
-    "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
-    "A small model writes what a large model would rather not say, and that is the whole point. " * 3,
-]
-SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=1", "amateur.layer=6"]
-
-
-@pytest.fixture(scope="session")
-def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": text}) for i, text in enumerate(TEXTS)))
-    return path
-
-
-def mistyped(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one message that a mistake gets; in this process, since each new one imports torch first."""
-    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run_command(run)
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert "Traceback" not in printed
-    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    return message
-
-
-def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`python -m cdeval.run` in a folder of its own, with every warning shown."""
-    return subprocess.run(
-        [sys.executable, "-m", "cdeval.run", *arguments],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "100", **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-def on(folder: Path, prompts: Path, *more: str) -> list[str]:
-    return [f"expert.name={folder}", "prompts=file", f"prompts.path={prompts}", *SMALL, *more]
+from tests.commands import TEXTS, cdeval, folders, on
 
 
 @pytest.fixture(scope="session")
@@ -68,11 +19,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, p
     done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first"), cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "runs" / "first", done.stdout
-
-
-def folders(study: Path) -> dict[str, Path]:
-    found = (path for path in study.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {path.name.split("-")[0]: path for path in found}
 
 
 def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None:
@@ -207,183 +153,6 @@ def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: 
     done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", "prompts.prompt_tokens=8"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "early_exit k=10" in done.stdout
-
-
-def test_a_sweep_runs_every_point_and_names_the_one_that_fails(
-    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
-) -> None:
-    more = ["amateur.layer=4,12,5", "tracking=none", "cost.latency_repeats=0", "study=sweep"]
-    done = cdeval(["--multirun", *on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
-    assert done.returncode == 2
-    assert "amateur.layer=12 is outside" in done.stderr
-    arms = [path.name for path in (tmp_path / "runs" / "sweep").iterdir() if path.name.startswith("early_exit")]
-    assert sorted(name.split("-")[1] for name in arms) == ["k4", "k5"]
-
-
-# What was typed, and what the message must say; <tiny> and <prompts> stand for a good model and good prompts.
-MISTAKES: list[tuple[list[str], str]] = [
-    (["contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
-    (["+contrast.alhpa=0.1"], "Did you mean 'alpha'?"),
-    (["+layer=3"], "Did you mean 'amateur.layer'?"),
-    (["amatuer=none"], "Did you mean 'amateur'?"),
-    (["contrast.alpha=high"], "'high' of type 'str' could not be converted to Float"),
-    (["search.beams=2.5"], "could not be converted to Integer"),
-    (["contrast.temperature_form=log"], "expected one of [softmax, logprob]"),
-    (["metrics.only=[diversty]"], "there is no metric 'diversty'. Did you mean 'diversity'?"),
-    (
-        ["search=beem"],
-        "Could not find 'search/beem', Available options in 'search': beam, calm, contrastive_search, eta, greedy",
-    ),
-    (["contrast.alpha=0"], "contrast.alpha=0.0 is out of range: expected a number in (0, 1]"),
-    (["contrast.alpha=1.5"], "(0, 1]"),
-    (["contrast.temperature=0"], "contrast.temperature=0 is out of range: expected a number > 0"),
-    (["contrast.temperature=warm"], "contrast.temperature=warm is out of range: expected a number > 0, or calibrated"),
-    (["contrast.temperature=calibrated", "amateur=dola"], "calibrated is fitted to one layer of the expert"),
-    (["contrast.temperature=calibrated", "contrast.temperature_form=logprob"], "only softmax(z / T) is a distribution"),
-    (["contrast.temperature=nan"], "expected a number > 0"),
-    (["contrast.beta=-1"], "expected a number >= 0"),
-    (["search.beams=0"], "search.beams=0 is out of range: expected at least 1"),
-    (["search.max_new_tokens=0"], "expected at least 1"),
-    (["search=greedy", "search.beams=5"], "greedy search has 1 beam"),
-    (["search=nucleus", "search.top_p=1.5"], "search.top_p=1.5 is out of range: expected a number in (0, 1), or null"),
-    (["search=nucleus", "search.top_p=0"], "search.top_p=0.0 is out of range"),
-    (["search=top_k", "search.top_k=0"], "search.top_k=0 is out of range: expected at least 1, or null"),
-    (["search=min_p", "search.min_p=-1"], "expected a number in (0, 1], or null"),
-    (["search=typical", "search.typical_p=1"], "search.typical_p=1.0 is out of range"),
-    (["search=eta", "search.eta=1"], "search.eta=1.0 is out of range"),
-    (["search=sample", "search.temperature=0"], "search.temperature=0.0 is out of range: expected a number > 0"),
-    (["search=sample", "search.samples=0"], "search.samples=0 is out of range: expected at least 1"),
-    (["search=nucleus", "search.beams=5"], "For several texts a prompt use search.samples=5"),
-    (["search=beam", "search.samples=3"], "search.samples=3 with search=beam: only random draws read it"),
-    (["search=greedy", "search.temperature=0.7"], "search.temperature=0.7 with search=greedy: only random draws"),
-    (["search.penalty=0.5"], "search.penalty=0.5 with search=beam: only contrastive search reads it"),
-    (["search=contrastive_search"], "has no amateur; add amateur=none"),
-    (["search=contrastive_search", "amateur=none", "search.penalty=2"], "search.penalty=2.0 is out of range"),
-    (["search=contrastive_search", "amateur=none", "search.top_p=0.9"], "only random draws read it"),
-    (["study=../elsewhere"], "cannot name a folder"),
-    (["expert=hub"], "expert.name has no value"),
-    (["prompts=file"], "prompts=file needs prompts.path"),
-    (["contrast.alpha=0.1,0.2"], "add --multirun"),
-    (["<tiny>", "<prompts>", "amateur.layer=12"], "L=12 blocks, and an exit comes after 1 to 11"),
-    (["<tiny>", "<prompts>", "amateur.layer=0"], "amateur.layer=0 is out of range"),
-    (
-        ["<tiny>", "<prompts>", "amateur.layer=1.5"],
-        "expected a whole number of blocks from 1, or a fra",
-    ),
-    (["<tiny>", "<prompts>", "amateur.layer=deep"], "amateur.layer=deep is out of range"),
-    (["<tiny>", "<prompts>", "amateur.layer=[4,5]"], "--multirun amateur.layer=4,5; for a choice at every token"),
-    (["<tiny>", "<prompts>", "amateur.layer=4", "amateur.selection=jsd"], "amateur.layer=4 leaves no choice"),
-    (["<tiny>", "<prompts>", "amateur=dola", "amateur.layer=[4,15]"], "amateur.layer=15 is outside"),
-    (
-        ["<tiny>", "<prompts>", "amateur=calm", "amateur.layer=[4,5]", "amateur.threshold=2"],
-        "expected a number in [0, 1]",
-    ),
-    (["<tiny>", "<prompts>", "amateur=calm", "amateur.measure=entropy"], "expected one of [softmax, saturation]"),
-    (["<tiny>", "<prompts>", "amateur=truncated", "amateur.layer=[4,5]"], "a truncated model has one last block"),
-    (
-        ["<tiny>", "<prompts>", "amateur=truncated", "amateur.lens=raw"],
-        "is a setting of amateur=early_exit",
-    ),
-    (
-        ["<tiny>", "<prompts>", "amateur=ngram", "amateur.selection=jsd"],
-        "is a setting of amateur=early_exit",
-    ),
-    (["<tiny>", "<prompts>", "amateur.lens=tuned"], "amateur.lens=tuned needs amateur.lens_file"),
-    (["<tiny>", "<prompts>", "amateur.lens_file=a"], "is not read with amateur.lens=norm"),
-    (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=nowhere"], "lens_file=nowhere is not a file"),
-    (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=a_file"], "a_file cannot be read as a lens"),
-    (["<tiny>", "<prompts>", "contrast.temperature=calibrated"], "none is left to learn an"),
-    (["<tiny>", "<prompts>", "amateur=truncated", "amateur.layer=12"], "an exit comes after 1 to 11"),
-    (["<tiny>", "<prompts>", "amateur.context=generated"], "amateur=early_exit reads what the expert reads"),
-    (["<tiny>", "<prompts>", "amateur=model", "amateur.name=null"], "amateur=model needs amateur.name"),
-    (["<tiny>", "<prompts>", "amateur=checkpoint"], "is the expert itself"),
-    (["<tiny>", "<prompts>", "amateur=ngram", "amateur.order=0"], "amateur.order=0 is out of range"),
-    (["<tiny>", "<prompts>", "amateur.layer=null"], "amateur=early_exit needs amateur.layer"),
-    (["<tiny>", "<prompts>", "search.max_new_tokens=600", "prompts.prompt_tokens=1"], "texts are too short"),
-    (["<tiny>", "prompts=file", "prompts.path=whole.jsonl", "search.max_new_tokens=510"], "exceed the context"),
-    (["<tiny>", "prompts=file", "prompts.path=nowhere.jsonl"], "nowhere.jsonl"),
-    (["<tiny>", "prompts=file", "prompts.path=empty.jsonl"], "empty"),
-    (["<tiny>", "prompts=file", "prompts.path=field.jsonl"], "promt"),
-    (["<tiny>", "prompts=file", "prompts.path=broken.jsonl"], "line 2"),
-    (["<tiny>", "prompts=file", "prompts.path=latin.jsonl"], "UTF-8"),
-    (["expert.name=./nowhere"], "not a folder"),
-    (["expert.name=empty_folder"], "folder without a model"),
-    (["expert.name=embedded:gpt2"], "embedded:smollm2"),
-    (["expert.dtype=float8"], "expected one of [auto, float32, bfloat16, float16]"),
-    (["<tiny>", "<prompts>", "expert.device=toaster"], "expected auto, cpu, cuda"),
-    (["<tiny>", "<prompts>", "runs=a_file"], "a_file"),
-]
-
-
-@pytest.fixture(scope="session")
-def stand_ins(tiny_gpt2_folder: Path, prompts_file: Path) -> dict[str, list[str]]:
-    return {
-        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
-        "<prompts>": ["prompts=file", f"prompts.path={prompts_file}"],
-    }
-
-
-@pytest.fixture(scope="session")
-def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with everything that can be wrong with a prompts file."""
-    folder = tmp_path_factory.mktemp("messy")
-    (folder / "empty.jsonl").write_text("")
-    (folder / "field.jsonl").write_text('{"promt": "The quick brown fox"}\n')
-    (folder / "broken.jsonl").write_text('{"prompt": "The quick"}\n{"prompt": "brown\n{"prompt": "fox"}\n')
-    (folder / "latin.jsonl").write_bytes('{"prompt": "café"}\n'.encode("latin-1"))
-    (folder / "whole.jsonl").write_text('{"prompt": "The quick brown fox jumps over the lazy dog"}\n')
-    (folder / "a_file").write_text("not a folder")
-    (folder / "empty_folder").mkdir()
-    return folder
-
-
-@pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[" ".join(typed) for typed, _ in MISTAKES])
-def test_a_mistake_gets_one_clear_message(
-    typed: list[str],
-    expected: str,
-    messy: Path,
-    stand_ins: dict[str, list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
-    if "<tiny>" in typed and not any(argument.startswith("amateur.layer") for argument in typed):
-        arguments.append("amateur.layer=6")
-    monkeypatch.chdir(messy)
-    assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
-
-
-PROTOCOLS = sorted(path.stem for path in (CONF / "protocol").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_protocol_sets_only_what_there_is(
-    protocol: str, stand_ins: dict[str, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And the command line has the last word."""
-    seen: list[RunConfig] = []
-    dola = ["amateur=dola", "amateur.layer=[2,4,6]"]
-    amateur = dola if protocol == "dola2023" else ["amateur=truncated", "amateur.layer=6"]
-    parts = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], *amateur]
-    monkeypatch.setattr(sys, "argv", ["cdeval.run", *parts, f"protocol={protocol}", "contrast.alpha=0.2"])
-    monkeypatch.chdir(tmp_path)
-    run_command(seen.append)
-    (config,) = seen
-    assert config.protocol.name == protocol
-    assert config.contrast.alpha == 0.2
-    if protocol == "li2022":
-        assert (config.search.pool, config.contrast.expert_top_k) == (Pool.local, 50)
-        assert config.amateur.context is Context.generated
-        assert config.contrast.temperature_form is TemperatureForm.logprob
-
-
-def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
-    """Also without a hub: the answer comes in seconds, and names what works without one."""
-    for typed, expected in [("contrast.alhpa=1", "Did you mean"), ("expert=gpt2", "expert=smollm2 (embedded)")]:
-        failed = cdeval([typed], tmp_path, HF_HUB_OFFLINE="1")
-        assert failed.returncode == 2, failed.stderr
-        assert expected in failed.stderr
-        assert "Traceback" not in failed.stderr
 
 
 @pytest.mark.parametrize(("controls", "fills"), [("true", "human"), ("false", "early_exit")])

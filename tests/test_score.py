@@ -194,6 +194,33 @@ def test_odd_texts_have_clear_results(
     assert found["diversity"]["missing"] == 7
 
 
+def test_odd_texts_and_references_are_paired_where_both_have_tokens(
+    tmp_path: Path, tiny_gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Empty texts, empty, missing and NaN references, one token, other scripts, emoji: MAUVE counts what it leaves
+    out, and the arms are compared on the prompts that both have a value for."""
+    odd = ["", "x", "中文字", "🎉", "שלום", "runs", "runs", "runs"]
+    human = [" the fox", " dog", " the", " over", "🎉", "", None, float("nan")]
+    lines = [{**item, "reference_text": reference} for item, reference in zip(items(3), human, strict=False)]
+    texts = [{**item, "generated_result": text} for item, text in zip(lines, odd, strict=True)]
+    more = [{**item, "prefix_text": f"then {item['prefix_text']}"} for item in items(4)]
+    (tmp_path / "odd.json").write_text(json.dumps([*texts, *items(3)[8:], *more]))
+    (tmp_path / "plain.json").write_text(json.dumps([*lines, *items(3)[8:], *more]))
+    out = tmp_path / "out"
+    files = f"generations=[{tmp_path / 'odd.json'},{tmp_path / 'plain.json'}]"
+    small = [NO_EMBEDDER, "metrics.bootstrap_draws=100", "metrics.mauve_seeds=2", f"out={out}"]
+    typed([files, f"expert.name={tiny_gpt2_folder}", *small], monkeypatch, capsys)
+    found = json.loads((out / "odd" / "metrics.json").read_text())
+    # The tokenizer knows Latin letters only: the three other scripts are texts without tokens, as the empty one is.
+    assert (found["mauve"]["n"], found["mauve"]["missing"]) == (17, 7)
+    assert (found["perplexity_expert"]["n"], found["perplexity_expert"]["missing"]) == (20, 4)
+    assert 0 < found["mauve"]["value"] <= 1
+    assert found["mauve"]["low"] is None, "fewer than 20 pairs"
+    compared = {c["metric"]: c["difference"] for c in json.loads((out / "comparisons.json").read_text())}
+    assert (compared["perplexity_expert"]["n"], compared["perplexity_expert"]["missing"]) == (20, 4)
+    assert compared["mauve"]["value"] is None
+
+
 def test_samples_of_a_prompt_are_one_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

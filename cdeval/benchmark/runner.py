@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 import psutil
 import torch
 
-from cdeval.benchmark.arms import F32, Arms
+from cdeval.benchmark.arms import BF16, F32, Arms, Search
 from cdeval.benchmark.bandwidth import measure_bandwidth, now
-from cdeval.benchmark.config import BenchRun
+from cdeval.benchmark.config import BenchRun, GroupName
 from cdeval.benchmark.ctranslate import ctranslate2_version
 from cdeval.benchmark.goals import Goal, judge
 from cdeval.benchmark.groups import build_groups, longest_text, prompts_needed
@@ -20,6 +20,7 @@ from cdeval.benchmark.models import Models
 from cdeval.benchmark.page import numbers
 from cdeval.benchmark.plan import GroupResult, estimate, measure
 from cdeval.benchmark.plot import draw
+from cdeval.benchmark.profile import describe, supported, where_time_goes
 from cdeval.errors import ConfigError, PromptError
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import OpenedModel, open_model
@@ -66,7 +67,8 @@ def run_bench(
         say("loading the models, measuring the memory's bandwidth, trying every arm")
         models = Models(opened, layer, Path(scratch))
         limits = Limits.of(models, measure_bandwidth(opened.device))
-        groups = build_groups(Arms(config, models, [prompt.token_ids for prompt in prompts]))
+        arms = Arms(config, models, [prompt.token_ids for prompt in prompts])
+        groups = build_groups(arms)
         clock = partial(now, opened.device)
         seconds = {group.name: estimate(group, clock) for group in groups}
         record = provenance(_facts(models), prompts_digest(prompts))
@@ -79,9 +81,22 @@ def run_bench(
             results[group.name] = measure(group, clock, say)
             folder.write_json("bench.json", {**page, **numbers(results, judge(results, config.bench, prompt_tokens))})
             show(results[group.name])
+        shares = _profiled(config, arms) if GroupName.single in config.bench.groups else {}
+        folder.write_json(
+            "bench.json",
+            {**page, "profile": shares, **numbers(results, judge(results, config.bench, prompt_tokens))},
+        )
         undrawn = _draw(list(results.values()), machine, folder.path / "bench.png")
-    notes = [machine, *models.skipped, *limits.lines(results), *undrawn, *_conditions(config)]
+    profiled = [describe(shares)] if shares else []
+    notes = [machine, *models.skipped, *limits.lines(results), *profiled, *undrawn, *_conditions(config)]
     return Report(judge(results, config.bench, prompt_tokens), notes, folder.path)
+
+
+def _profiled(config: BenchRun, arms: Arms) -> dict[str, float]:
+    """Of the engine's contrastive beam search of one prompt."""
+    if not supported(arms.models.opened.device):
+        return {}
+    return where_time_goes(arms.ours(Search.contrast, BF16).run, config.bench.new_tokens)
 
 
 def _prompts(config: BenchRun, opened: OpenedModel) -> tuple[Prompt, ...]:

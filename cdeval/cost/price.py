@@ -9,6 +9,7 @@ from cdeval.cost.latency import Latency, measure
 from cdeval.cost.memory import peak_bytes, slot_bytes, weights_bytes
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
+from cdeval.points import expert_alone
 from cdeval.records import Amateur, Generation, Setting
 
 
@@ -34,13 +35,12 @@ def price_arms(
     prompts = [text.prompt_token_ids for arm in list(arms.values())[:1] for text in arm.texts]
     settings = {label: arm.setting for label, arm in arms.items()}
     latency = measure(expert, settings, prompts, latency_repeats, compact_every, seconds)
-    alone = (latency[label].per_token for label, arm in arms.items() if arm.setting.is_plain)
-    expert_seconds = next(alone, float("nan"))
+    alone = {arm.setting: latency[label].per_token for label, arm in arms.items() if arm.setting.is_plain}
     return {
         label: {
             **_flops(expert, arm, second := _model(seconds, arm)),
             **_exits(expert, arm),
-            **_seconds(latency[label], expert_seconds),
+            **_seconds(latency[label], alone.get(expert_alone(arm.setting), float("nan"))),
             **_bytes(expert, second, latency[label]),
             "peak_memory_bytes": peak_bytes(expert.device),
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cdeval.choices import AmateurKind, Form, Normalizer
 from cdeval.decode.exits import Exits
+from cdeval.decode.lanes import index
 from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
@@ -37,7 +38,7 @@ class Amateurs:
         self._contrasted = [*self._exits.lanes, *(lane for lanes in by_source.values() for lane in lanes)]
         beams = settings[0].beams
         self._sources: list[tuple[Source, list[int], Int[Tensor, " lane"]]] = [
-            (open_source(amateur, seconds[amateur], expert, beams), lanes, _index(lanes, device))
+            (open_source(amateur, seconds[amateur], expert, beams), lanes, index(lanes, device))
             for amateur, lanes in by_source.items()
         ]
         self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
@@ -109,10 +110,10 @@ class Amateurs:
         in_order = inside == list(range(inside[0], inside[-1] + 1)) if inside else True
         local = [self._contrasted[row] - lanes.start for row in inside]
         device = self._device
-        rows = slice(inside[0], inside[-1] + 1) if inside and in_order else _index(inside, device)
+        rows = slice(inside[0], inside[-1] + 1) if inside and in_order else index(inside, device)
         return AmateurPart(
             rows=rows,
-            lanes=None if local == list(range(lanes.stop - lanes.start)) else _index(local, device),
+            lanes=None if local == list(range(lanes.stop - lanes.start)) else index(local, device),
             knobs=self._knobs.of(rows),
         )
 
@@ -141,7 +142,3 @@ class AmateurPart:
             return log_expert
         contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs)
         return log_expert.index_copy(0, self._lanes, contrasted)
-
-
-def _index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
-    return torch.tensor(places, dtype=torch.long, device=device)

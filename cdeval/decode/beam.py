@@ -9,6 +9,7 @@ texts are read backwards once, at the end:
     parent            0  0     1  0
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,6 +45,29 @@ def largest(values: Float[Tensor, "*rows width"], count: int) -> tuple[Tensor, T
     found = torch.cat([inside, rest], dim=-1).topk(count, dim=-1)
     starts = torch.cat([chosen * CHUNK, torch.full_like(chosen[..., :1], whole)], dim=-1)
     return found.values, starts.gather(-1, found.indices // CHUNK) + found.indices % CHUNK
+
+
+class Ranks(NamedTuple):
+    """A rank for each lane, 1 being the best token; 0 where a lane has none."""
+
+    rank: Int[Tensor, "lane 1 1"]
+    most: int  # the largest, known to the host
+
+    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Ranks":
+        """Those of some lanes."""
+        return Ranks(self.rank[rows], self.most)
+
+    def value(self, scores: Float[Tensor, "lane beam vocab"], without: float) -> Float[Tensor, "lane beam 1"]:
+        """The value at each row's rank; `without` where a lane has none."""
+        values, _ = largest(scores, min(self.most, scores.shape[-1]))
+        place = (self.rank - 1).clamp(0, values.shape[-1] - 1).expand(-1, scores.shape[1], 1)
+        return values.gather(-1, place).masked_fill(self.rank == 0, without)
+
+
+def ranks(values: Sequence[int | None], device: torch.device) -> Ranks | None:
+    """The lanes' ranks, stacked; None: no lane has one."""
+    numbers = [value or 0 for value in values]
+    return Ranks(torch.tensor(numbers, device=device)[:, None, None], max(numbers)) if any(numbers) else None
 
 
 def best_extensions(scores: Float[Tensor, "lane beam vocab"], totals: Float[Tensor, "lane beam"], count: int) -> Choice:

@@ -60,9 +60,13 @@ class AppendOnlyLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is
     def keep(self, slots: Int[Tensor, "lane kept"]) -> None:
         """Drop every slot of a lane but these, in this order."""
         kept = slots.shape[1]
+        lanes, heads, capacity, _ = self.keys.shape
+        # Whole rows of the buffer as it lies: a gather would look up every number by itself.
+        starts = torch.arange(lanes * heads, device=slots.device).view(lanes, heads, 1) * capacity
+        rows = (starts + slots[:, None, :]).flatten()
         for buffer in (self.keys, self.values):
-            index = slots[:, None, :, None].expand(-1, buffer.shape[1], -1, buffer.shape[3])
-            buffer[:, :, :kept] = buffer.gather(2, index)
+            moved = buffer.view(-1, buffer.shape[3]).index_select(0, rows)
+            buffer[:, :, :kept] = moved.view(lanes, heads, kept, -1)
         self.used = kept
 
     def spread(self, sources: Int[Tensor, " lane"]) -> None:

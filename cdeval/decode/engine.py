@@ -26,7 +26,7 @@ from cdeval.decode.endings import Ending, Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
-from cdeval.decode.searches import open_search
+from cdeval.decode.searches import NextTokens, open_search
 from cdeval.decode.sources import Second
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
@@ -219,7 +219,7 @@ class _Run:
         log_expert = ban(log_probs(expert_logits), self._banned)
         if not self._candidate_head:
             scores = amateur.scores(log_expert, amateur_rows)
-            choice = self._search.choose(part, step, scores, totals, log_expert, None)
+            choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert))
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
         vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
         log_expert, tokens = largest(log_expert, min(width, vocab))
@@ -227,7 +227,7 @@ class _Run:
         scores = amateur.scores(log_expert, amateur_logits)
         if width < vocab:  # the last candidate is plausible: there may be more
             self._crowded |= amateur.contrasted(scores[..., -1] > -torch.inf).any()
-        choice = self._search.choose(part, step, scores, totals, log_expert, tokens)
+        choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, tokens))
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)

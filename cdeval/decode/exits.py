@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.choices import AmateurKind
+from cdeval.decode.lanes import index
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import divergence, first_sure, gap, saturation, thresholds
 from cdeval.decode.sources import Second
@@ -67,7 +68,7 @@ class Exits:
                 start += choice.candidates
         lenses = [amateur.lens for amateur in amateurs for _ in range(amateur.head_rows)]
         raw = [row for row, lens in enumerate(lenses) if lens is Lens.raw]
-        self._raw, self._all_raw = _index(raw, device) if raw else None, len(raw) == len(lenses)
+        self._raw, self._all_raw = index(raw, device) if raw else None, len(raw) == len(lenses)
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -121,7 +122,7 @@ class _Choice:
     ) -> None:
         """`start` is the place of the first candidate of the first lane among the rows that are chosen from."""
         self._way = way
-        self._lanes = _index(lanes, device)
+        self._lanes = index(lanes, device)
         exits = [setting.amateur.exits for setting in settings]
         widest = max(map(len, exits))
         self.candidates = sum(map(len, exits))
@@ -212,7 +213,7 @@ def _views(
         mine = [row for row, (_, view) in enumerate(reads) if view == (layer, lens, tuned)]
         translator = None if tuned is None else tuned.translators[layer]
         read_by = [reads[row][0] for row in mine]
-        found.append(_View(layer, lens, translator, _index(mine, device), _index(read_by, device)))
+        found.append(_View(layer, lens, translator, index(mine, device), index(read_by, device)))
     return found
 
 
@@ -223,7 +224,3 @@ def _lens_of(amateur: Amateur, seconds: Mapping[Amateur, Second]) -> TunedLens |
     if not isinstance(lens, TunedLens):
         raise TypeError(f"{type(lens).__name__} is no lens")
     return lens
-
-
-def _index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
-    return torch.tensor(places, dtype=torch.long, device=device)

@@ -1,9 +1,19 @@
 """What goes into a forward pass and what comes out: lanes, continuations, and what they took."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
 from cdeval.records import Setting
+
+
+def index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
+    """Places as a tensor to look up or to write with; also none."""
+    return torch.tensor(places, dtype=torch.long, device=device)
 
 
 class Lane(NamedTuple):

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.choices import Form, Normalizer, TemperatureForm
-from cdeval.decode.beam import largest
+from cdeval.decode.beam import Ranks, ranks
 from cdeval.records import Setting
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Plausible sets are rarely wider; where one is,
@@ -46,8 +46,8 @@ class Knobs(NamedTuple):
     over_candidates: Bool[Tensor, "lane 1 1"] | None  # the amateur is normalised over V_head; None: nowhere
     expert_weight: Float[Tensor, "lane 1 1"] | None  # 1 + beta of the amplified form, else 1; None: 1 everywhere
     redistributed: Bool[Tensor, "lane 1 1"] | None  # None: nowhere
-    best: "Ranks | None"  # tokens that the expert is cut to; None: nowhere
-    at_least: "Ranks | None"  # plausible tokens at least; None: one everywhere
+    best: Ranks | None  # tokens that the expert is cut to; None: nowhere
+    at_least: Ranks | None  # plausible tokens at least; None: one everywhere
 
     def of(self, rows: slice | Int[Tensor, " lane"]) -> "Knobs":
         """Those of some lanes."""
@@ -64,31 +64,11 @@ class Knobs(NamedTuple):
         )
 
 
-class Ranks(NamedTuple):
-    """A rank for each lane, 1 being the best token; 0 where a lane has none."""
-
-    rank: Int[Tensor, "lane 1 1"]
-    most: int  # the largest, known to the host
-
-    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Ranks":
-        """Those of some lanes."""
-        return Ranks(self.rank[rows], self.most)
-
-    def value(self, scores: Float[Tensor, "lane beam vocab"], without: float) -> Float[Tensor, "lane beam 1"]:
-        """The value at each row's rank; `without` where a lane has none."""
-        values, _ = largest(scores, min(self.most, scores.shape[-1]))
-        place = (self.rank - 1).clamp(0, values.shape[-1] - 1).expand(-1, scores.shape[1], 1)
-        return values.gather(-1, place).masked_fill(self.rank == 0, without)
-
-
 def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     """Stack the settings of the lanes."""
 
     def column(values: list[float]) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
-
-    def ranks(values: list[int]) -> Ranks | None:
-        return Ranks(torch.tensor(values, device=device)[:, None, None], max(values)) if any(values) else None
 
     def flags(values: list[bool]) -> Tensor | None:
         return torch.tensor(values, device=device)[:, None, None] if any(values) else None
@@ -106,8 +86,8 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
         if any(amplified)
         else None,
         redistributed=flags([setting.form is Form.redistributed for setting in settings]),
-        best=ranks([setting.expert_top_k or 0 for setting in settings]),
-        at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else 0 for setting in settings]),
+        best=ranks([setting.expert_top_k for setting in settings], device),
+        at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else None for setting in settings], device),
     )
 
 

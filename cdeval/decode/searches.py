@@ -5,7 +5,7 @@ ones, which `cdeval.decode.degeneration` then chooses from.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -18,30 +18,28 @@ from cdeval.decode.lanes import Lane
 from cdeval.decode.warping import warp, warping
 
 
+class NextTokens(NamedTuple):
+    """What some lanes may go on with, and what speaks for it."""
+
+    scores: Float[Tensor, "lane beam token"]  # the objective's
+    totals: Float[Tensor, "lane beam"]  # of the texts so far
+    local: Float[Tensor, "lane beam token"]  # the expert's log-probabilities
+    tokens: Int[Tensor, "lane beam token"] | None = None  # ids of the tokens; None: the whole vocabulary
+
+
 @runtime_checkable
 class Search(Protocol):
     """One batch's way to choose."""
 
     count: int  # extensions of a lane that it names
 
-    def choose(
-        self,
-        part: slice,
-        step: int,
-        scores: Float[Tensor, "lane beam token"],
-        totals: Float[Tensor, "lane parent"],
-        local: Float[Tensor, "lane beam token"],
-        tokens: Int[Tensor, "lane beam token"] | None,
-    ) -> Choice:
+    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """The extensions of some lanes that go on, best first, by their places among the scores.
 
         Args:
             part: which lanes of the batch.
             step: tokens chosen before.
-            scores: of the next tokens.
-            totals: of the texts so far.
-            local: the expert's log-probabilities of the next tokens.
-            tokens: the ids that the scores are of; None: of the whole vocabulary.
+            found: what these lanes may go on with.
         """
 
 
@@ -64,35 +62,19 @@ class BestExtensions:
         # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
         self.count = beams * max(2, 1 + ends) if ends else beams
 
-    def choose(
-        self,
-        part: slice,
-        step: int,
-        scores: Float[Tensor, "lane beam token"],
-        totals: Float[Tensor, "lane beam"],
-        local: Float[Tensor, "lane beam token"],
-        tokens: Int[Tensor, "lane beam token"] | None,
-    ) -> Choice:
+    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """By the accumulated score."""
-        return best_extensions(scores, totals, self.count)
+        return best_extensions(found.scores, found.totals, self.count)
 
 
 class PooledExtensions(BestExtensions):
     """Beam search as the code of Li et al. (2022) does it, see `Pool.local`."""
 
-    def choose(
-        self,
-        part: slice,
-        step: int,
-        scores: Float[Tensor, "lane beam token"],
-        totals: Float[Tensor, "lane beam"],
-        local: Float[Tensor, "lane beam token"],
-        tokens: Int[Tensor, "lane beam token"] | None,
-    ) -> Choice:
+    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """By the accumulated score, among the pairs that are most probable at this step."""
         if step == 0:
-            return best_extensions(scores, totals, self.count)
-        return best_of_pool(scores, totals, local, 2 * self.count, self.count)
+            return best_extensions(found.scores, found.totals, self.count)
+        return best_of_pool(found.scores, found.totals, found.local, 2 * self.count, self.count)
 
 
 class Proposals:
@@ -101,17 +83,9 @@ class Proposals:
     def __init__(self, candidates: int) -> None:
         self.count = candidates
 
-    def choose(
-        self,
-        part: slice,
-        step: int,
-        scores: Float[Tensor, "lane beam token"],
-        totals: Float[Tensor, "lane parent"],
-        local: Float[Tensor, "lane beam token"],
-        tokens: Int[Tensor, "lane beam token"] | None,
-    ) -> Choice:
+    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """By the probability alone."""
-        return best_extensions(scores, scores.new_zeros(scores.shape[:2]), self.count)
+        return best_extensions(found.scores, torch.zeros_like(found.scores[..., 0]), self.count)
 
 
 class Draws:
@@ -130,17 +104,9 @@ class Draws:
         self._keys = stack_keys(drawn, device)
         self._bits = token_bits(vocab, device)
 
-    def choose(
-        self,
-        part: slice,
-        step: int,
-        scores: Float[Tensor, "lane 1 token"],
-        totals: Float[Tensor, "lane 1"],
-        local: Float[Tensor, "lane 1 token"],
-        tokens: Int[Tensor, "lane 1 token"] | None,
-    ) -> Choice:
+    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """The winner of a race of exponentials, see `cdeval.decode.draws`."""
-        bits = self._bits[None, None] if tokens is None else self._bits[tokens]
-        race = warp(scores, self._knobs.of(part)) - exponentials(bits, self._keys[part, step]).log_()
+        bits = self._bits[None, None] if found.tokens is None else self._bits[found.tokens]
+        race = warp(found.scores, self._knobs.of(part)) - exponentials(bits, self._keys[part, step]).log_()
         place = race.argmax(dim=-1)
-        return Choice(torch.zeros_like(place), place, totals + scores.gather(-1, place[..., None])[..., 0])
+        return Choice(torch.zeros_like(place), place, found.totals + found.scores.gather(-1, place[..., None])[..., 0])

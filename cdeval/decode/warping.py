@@ -13,13 +13,13 @@ counts is their softmax; −inf stays −inf. `generate` of transformers does th
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from cdeval.decode.beam import largest
+from cdeval.decode.beam import Ranks, ranks
 from cdeval.records import Sampling
 
 
@@ -27,8 +27,7 @@ class Warping(NamedTuple):
     """The settings of the lanes, shaped to broadcast over beams and vocabulary; None: no lane uses it."""
 
     temperature: Float[Tensor, "lane 1 1"]
-    top_k: Int[Tensor, "lane 1 1"] | None  # 0: not in this lane
-    most: int  # the largest top_k
+    top_k: Ranks | None
     above: Float[Tensor, "lane 1 1"] | None  # 1 - top_p: the mass left out; -1: not in this lane
     log_min_p: Float[Tensor, "lane 1 1"] | None  # -inf: not in this lane
     typical_p: Float[Tensor, "lane 1 1"] | None  # 2: not in this lane
@@ -36,27 +35,29 @@ class Warping(NamedTuple):
 
     def of(self, rows: slice) -> "Warping":
         """Those of some lanes."""
-        stacked = self._asdict()
-        columns: dict[str, Any] = {name: stacked[name][rows] for name in stacked if isinstance(stacked[name], Tensor)}
-        return self._replace(**columns)
+        return Warping(
+            temperature=self.temperature[rows],
+            top_k=self.top_k and self.top_k.of(rows),
+            **{name: None if (column := getattr(self, name)) is None else column[rows] for name in _COLUMNS},
+        )
+
+
+_COLUMNS = ("above", "log_min_p", "typical_p", "eta")
 
 
 def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
     """Stack the settings of the lanes."""
 
-    def column(
-        values: Sequence[int | float | None], off: int | float, dtype: torch.dtype = torch.float32
-    ) -> Tensor | None:
+    def column(values: Sequence[float | None], off: float) -> Tensor | None:
         if all(value is None for value in values):
             return None
         filled = [off if value is None else value for value in values]
-        return torch.tensor(filled, dtype=dtype, device=device)[:, None, None]
+        return torch.tensor(filled, dtype=torch.float32, device=device)[:, None, None]
 
     temperatures = [one.temperature for one in samplings]
     return Warping(
         temperature=torch.tensor(temperatures, dtype=torch.float32, device=device)[:, None, None],
-        top_k=column([one.top_k for one in samplings], 0, torch.long),
-        most=max(one.top_k or 0 for one in samplings),
+        top_k=ranks([one.top_k for one in samplings], device),
         above=column([None if one.top_p is None else 1 - one.top_p for one in samplings], -1.0),
         log_min_p=column([None if one.min_p is None else math.log(one.min_p) for one in samplings], -math.inf),
         typical_p=column([one.typical_p for one in samplings], 2.0),
@@ -68,7 +69,7 @@ def warp(scores: Float[Tensor, "lane beam token"], knobs: Warping) -> Float[Tens
     """Scores whose softmax is drawn from; what is left out is -inf."""
     scores = scores / knobs.temperature
     if knobs.top_k is not None:
-        scores = _without(scores, scores < _kth_largest(scores, knobs.top_k, knobs.most))
+        scores = _without(scores, scores < knobs.top_k.value(scores, without=-math.inf))
     if knobs.above is not None:
         scores = _without(scores, _outside_nucleus(scores, knobs.above))
     if knobs.log_min_p is not None:
@@ -78,14 +79,6 @@ def warp(scores: Float[Tensor, "lane beam token"], knobs: Warping) -> Float[Tens
     if knobs.eta is not None:
         scores = _without(scores, _below_eta(scores, knobs.eta))
     return scores
-
-
-def _kth_largest(
-    scores: Float[Tensor, "lane beam token"], k: Int[Tensor, "lane 1 1"], most: int
-) -> Float[Tensor, "lane beam 1"]:
-    found, _ = largest(scores, min(most, scores.shape[-1]))
-    places = k.clamp(1, found.shape[-1]) - 1
-    return found.gather(-1, places.expand(-1, scores.shape[1], -1)).masked_fill(k == 0, -math.inf)
 
 
 def _outside_nucleus(scores: Float[Tensor, "lane beam token"], above: Float[Tensor, "lane 1 1"]) -> Tensor:

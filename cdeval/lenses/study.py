@@ -19,6 +19,7 @@ from cdeval.lenses.reading import View, windows
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.naming import slug
 from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import Cutter
 from cdeval.prompts.texts import Text
@@ -61,7 +62,8 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     lens_file = Path(config.lens_file) if config.lens_file is not None else None
     if config.train:
         lens = _trained(config, expert, layers, training, say)
-        name = f"{_slug(expert.name)}-{lens.digest[:8]}.safetensors"
+        plain = slug(expert.name.rpartition("/")[2]) or "expert"
+        name = f"{plain}-{lens.digest[:8]}.safetensors"
         lens_file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
         replace_file(lens_file, to_bytes(lens))
         say(f"the lens is in {lens_file}")
@@ -161,8 +163,3 @@ def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None)
 
 def _digest(texts: Sequence[Text]) -> str:
     return hashlib.sha256("\0".join(text.text for text in texts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _slug(name: str) -> str:
-    words = "".join(sign if sign.isalnum() or sign in "._" else " " for sign in name.rpartition("/")[2]).split()
-    return "-".join(words) or "expert"

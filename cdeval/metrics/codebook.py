@@ -23,6 +23,7 @@ clusters two samples of one distribution score 0.97 to 0.99; samples far apart s
 """
 
 import contextlib
+import functools
 import math
 import os
 import sys
@@ -68,9 +69,9 @@ MEASURES: dict[str, Statistic] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Codes:
-    """Which cluster each text of an arm fell into, and its human partner, a column a codebook."""
+    """Which cluster each text of an arm fell into, and its human partner, a column a codebook; equal to itself only."""
 
     ids: tuple[str, ...]  # of the prompts; a prompt with several samples has several rows
     human: Int[np.ndarray, "text codebook"]
@@ -109,10 +110,10 @@ def quantise(
     unit = normalize(features, norm="l2", axis=1)
     columns = []
     with silence():
+        pca = PCA().fit(unit)  # of all components, hence exact: the seed that mauve-text gives it changes nothing
+        kept = 1 + int(np.argmax(np.cumsum(pca.explained_variance_ratio_) >= VARIANCE))
+        points = np.ascontiguousarray(pca.transform(unit)[:, :kept], dtype=np.float32)
         for seed in seeds:
-            pca = PCA(random_state=seed + 1).fit(unit)
-            kept = 1 + int(np.argmax(np.cumsum(pca.explained_variance_ratio_) >= VARIANCE))
-            points = np.ascontiguousarray(pca.transform(unit)[:, :kept], dtype=np.float32)
             kmeans = faiss.Kmeans(kept, clusters, niter=STEPS, nredo=STARTS, update_index=True, seed=seed + 2)
             kmeans.train(points)
             columns.append(kmeans.index.search(points, 1)[1][:, 0])
@@ -121,7 +122,7 @@ def quantise(
 
 def mauve_interval(value: float, codes: Codes, measure: str, settings: Settings) -> Interval:
     """Value ± z·se, clipped to [0, 1]; `NO_INTERVAL` for fewer than `FEWEST_FOR_INTERVAL` prompts."""
-    prompts = list(dict.fromkeys(codes.ids))
+    prompts = tuple(dict.fromkeys(codes.ids))
     if len(prompts) < FEWEST_FOR_INTERVAL:
         return NO_INTERVAL
     reach = _z(settings) * _resampled(codes, prompts, measure, settings).standard_error()
@@ -148,7 +149,7 @@ def compare_mauve(codes: Mapping[str, Codes], measure: str, against: str, settin
 
 def _compare(arm: Codes, against: Codes, names: tuple[str, str, str], settings: Settings) -> Comparison:
     theirs = set(against.ids)
-    prompts = [prompt for prompt in dict.fromkeys(arm.ids) if prompt in theirs]
+    prompts = tuple(prompt for prompt in dict.fromkeys(arm.ids) if prompt in theirs)
     missing = len(set(arm.ids) | theirs) - len(prompts)
     if len(prompts) < FEWEST_FOR_INTERVAL:
         reason = f"fewer than {FEWEST_FOR_INTERVAL} prompts have a value in both arms"
@@ -181,7 +182,8 @@ class _Resampled(NamedTuple):
         return math.sqrt(max(float(self.draws.var(ddof=1)), jackknife + between))
 
 
-def _resampled(codes: Codes, prompts: Sequence[str], measure: str, settings: Settings) -> _Resampled:
+@functools.lru_cache(maxsize=256)  # an arm's own interval and all its comparisons read the same draws
+def _resampled(codes: Codes, prompts: tuple[str, ...], measure: str, settings: Settings) -> _Resampled:
     """The measure on these prompts; arms with the same prompts and seed share the draws."""
     n, books = len(prompts), codes.human.shape[1]
 

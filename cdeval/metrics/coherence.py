@@ -4,7 +4,9 @@
     coherence_loglik = mean over texts of 1/|x| · Σ_t log p(x_t | prompt, x_<t)       [nats], <= 0, higher is likelier
 
 with e a sentence embedding (`cdeval.metrics.embedder`) and p a language model. Repeating the prompt scores high in
-both: read them next to diversity. A text whose prompt or continuation is blank has no value (NaN).
+both: read them next to diversity. A text whose prompt or continuation is blank (for the log-likelihood: without tokens)
+has no value (NaN) and is counted; without any value the mean is NaN. As an `evaluate.Metric` this file is the cosine,
+`perplexity.py` the log-likelihood.
 
 cosine: Li et al. (2022) use SimCSE (BERT's pooler output) and 128 word pieces of either side; values of other embedders
 or truncations do not compare, so the note of every score names both. log-likelihood: Su & Xu (2022) use OPT-2.7B; texts
@@ -17,8 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from cdeval.metrics.embedder import Embedder
+from cdeval import assets
+from cdeval.choices import Pooling
+from cdeval.metrics.embedder import Embedder, load_embedder
+from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, key
+from cdeval.models.loading import choose_device
 from cdeval.records import Generation
 
 
@@ -65,3 +71,22 @@ def _unit(vectors: Float[np.ndarray, "text width"]) -> Float[np.ndarray, "text w
     """Vectors of length one; NaN for a vector of zeros."""
     with np.errstate(invalid="ignore"):
         return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def _compute(
+    predictions: Sequence[str],
+    prompts: Sequence[str],
+    embedder: str = "embedded:minilm",
+    pooling: str = "auto",
+    tokens: int | None = None,
+    device: str = "auto",
+) -> dict[str, float]:
+    how = choice_of(Pooling, "pooling", pooling)
+    model = load_embedder(assets.resolve(embedder), str(choose_device(device)), pooling=how, tokens=tokens)
+    (rows,) = coherence_rows([as_generations(predictions, prompts)], model)
+    present = rows[~np.isnan(rows)]
+    mean = float(present.mean()) if len(present) else math.nan
+    return {"coherence": mean, "missing": float(len(rows) - len(present))}
+
+
+Metric = offer(__name__, __doc__, _compute)

@@ -17,6 +17,7 @@ at most 5 % where the 95 % interval excludes 0. No test can tell from 50 prompts
 Corrected p-values: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,10 +133,13 @@ def detectable(standard_error: float, confidence: float) -> float:
     return float(norm.ppf((1 + confidence) / 2) + norm.ppf(POWER)) * standard_error
 
 
+@functools.lru_cache(maxsize=8)  # every metric of every arm asks for the same
 def resample_counts(prompts: int, draws: int, seed: int) -> Float[np.ndarray, "draw prompt"]:
-    """How often each prompt is in each bootstrap draw."""
+    """How often each prompt is in each bootstrap draw; not to be written to."""
     rng = np.random.default_rng(seed)
-    return rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws).astype(np.float64)
+    counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws).astype(np.float64)
+    counts.flags.writeable = False
+    return counts
 
 
 def no_comparison(names: tuple[str, str, str], n: int, missing: int, note: str) -> Comparison:
@@ -188,8 +192,9 @@ def _standard_errors(
         ],
         axis=-1,
     )
-    linear = slopes @ rows.T - (slopes * sums).sum(axis=-1, keepdims=True) / n
-    return np.asarray(np.sqrt((weights * linear**2).sum(axis=-1) * n / (n - 1)))
+    with np.errstate(invalid="ignore"):  # a draw without a value has no slopes either
+        linear = slopes @ rows.T - (slopes * sums).sum(axis=-1, keepdims=True) / n
+        return np.asarray(np.sqrt((weights * linear**2).sum(axis=-1) * n / (n - 1)))
 
 
 def _by_prompt(rows: ArmRows) -> dict[str, Float[np.ndarray, " column"]]:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int, Num
 
 from cdeval.choices import DiversityProtocol
-from cdeval.metrics.evaluating import offer
+from cdeval.metrics.evaluating import choice_of, offer
 
 ORDERS = (2, 3, 4)
 NOTES = {
@@ -79,7 +79,7 @@ def _rounded(rates: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def _compute(predictions: Sequence[str], protocol: str = "corrected") -> dict[str, float]:
-    chosen = DiversityProtocol[protocol]
+    chosen = choice_of(DiversityProtocol, "protocol", protocol)
     counts = ngram_counts(predictions, chosen)
     rates = repetition(counts, chosen) if len(predictions) else np.full(len(ORDERS), math.nan)
     scores = {f"rep_{order}": float(rate) for order, rate in zip(ORDERS, rates, strict=True)}

@@ -7,13 +7,22 @@ metric's file ends with
 
 which is a class in evaluate's copy only. In `import cdeval.metrics.diversity` it is None, and neither evaluate nor the
 seconds that its import takes are needed. The copy imports cdeval, which must be installed.
+
+Metrics that ask a model take its name as an option of `compute` (a folder, a hub id, or an embedded one, which is the
+default); one that cannot be found or read raises what the commands print, a `CdevalError`.
 """
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any, TypeVar
+
+from cdeval.errors import ConfigError, did_you_mean
+from cdeval.records import Generation
 
 _COPIES = "evaluate_modules"  # the package that evaluate puts its copies in
+
+Choice = TypeVar("Choice", bound=Enum)
 
 # Every argument without a default is a column of texts; the others are options of `compute`.
 Compute = Callable[..., Mapping[str, float]]
@@ -29,6 +38,25 @@ def offer(module: str, doc: str | None, compute: Compute) -> type | None:
             A number without a value is NaN. Columns are given to evaluate by name; the first is called predictions.
     """
     return as_metric(doc, compute) if module.partition(".")[0] == _COPIES else None
+
+
+def choice_of(kind: type[Choice], option: str, given: str) -> Choice:
+    """An option's value by its name. Raises: ConfigError: there is none of that name."""
+    if given not in kind.__members__:
+        raise ConfigError(f"{option}={given!r}: there is no such choice. {did_you_mean(given, kind.__members__)}")
+    return kind[given]
+
+
+def as_generations(continuations: Sequence[str], prompts: Sequence[str] | None = None) -> list[Generation]:
+    """Columns of texts as records without tokens; texts in one place are of one prompt, the empty one if none is given.
+
+    Raises: ValueError: unequal numbers of prompts and continuations.
+    """
+    given = [""] * len(continuations) if prompts is None else prompts
+    return [
+        Generation(f"{place}", prompt, (), None, continuation, (), None, None)
+        for place, (prompt, continuation) in enumerate(zip(given, continuations, strict=True))
+    ]
 
 
 def as_metric(doc: str | None, compute: Compute) -> type:

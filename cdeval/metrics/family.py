@@ -1,12 +1,14 @@
-"""All comparisons of a study against one of its arms: every metric, every other arm, corrected as one family."""
+"""All comparisons of a study's arms with their controls: every metric, every arm, corrected as one family."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from cdeval.metrics.codebook import MEASURES, Codes, compare_mauve
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, with_holm
 from cdeval.metrics.stats import Statistic
 from cdeval.records import Comparison
+
+T = TypeVar("T")
 
 
 class MetricRows(NamedTuple):
@@ -17,26 +19,38 @@ class MetricRows(NamedTuple):
 
 
 def compare_metrics(
-    metrics: Mapping[str, MetricRows], codes: Mapping[str, Codes], against: str, settings: Settings
+    metrics: Mapping[str, MetricRows], codes: Mapping[str, Codes], against: Mapping[str, str], settings: Settings
 ) -> list[Comparison]:
-    """Every metric of every other arm against one of them.
+    """Every metric of every arm against its control.
 
     Args:
         metrics: per-text metrics by name.
-        codes: clusters by arm, for MAUVE and its relatives; arms without MAUVE are left out, and all are where
-            `against` has none.
-        against: the arm that is subtracted.
+        codes: clusters by arm, for MAUVE and its relatives; arms without MAUVE, or whose control has none, are left
+            out.
+        against: the arm that is subtracted, by the label of the arm that it is subtracted from.
         settings: confidence, draws, seed.
 
-    Returns: metric by metric; Holm's correction counts all of them that have a p-value.
+    Returns: metric by metric, control by control; Holm's correction counts all of them that have a p-value.
 
-    Raises: ValueError: `against` has no rows, or a statistic is not one of sums.
+    Raises: ValueError: a control has no rows, or a statistic is not one of sums.
     """
+    controls = list(dict.fromkeys(against.values()))
+    families = {control: [*(arm for arm, its in against.items() if its == control), control] for control in controls}
     found = [
         comparison
         for name, metric in metrics.items()
-        for comparison in compare_arms(metric.rows, metric.statistic, name, against, settings)
+        for control, family in families.items()
+        for comparison in compare_arms(_of(metric.rows, family), metric.statistic, name, control, settings)
     ]
-    if against in codes:
-        found += [comparison for name in MEASURES for comparison in compare_mauve(codes, name, against, settings)]
+    found += [
+        comparison
+        for name in MEASURES
+        for control, family in families.items()
+        if control in codes
+        for comparison in compare_mauve(_of(codes, family), name, control, settings)
+    ]
     return with_holm(found)
+
+
+def _of(by_arm: Mapping[str, T], arms: Sequence[str]) -> dict[str, T]:
+    return {arm: by_arm[arm] for arm in arms if arm in by_arm}

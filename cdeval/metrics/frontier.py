@@ -20,7 +20,7 @@ from jaxtyping import Float, Num
 SCALING = 5  # the constant c of the paper
 POINTS = 25  # mixtures on the curve, as published
 _EDGE = 1e-6  # of the mixture weights, as published: the ends themselves have infinite divergence
-_LARGEST = 4_000_000  # numbers at once: 32 MB of float64
+_LARGEST = 250_000  # numbers at once: 2 MB of float64, which stay in the processor's cache
 
 
 def normalised(counts: Num[np.ndarray, "... cluster"], add: float = 0.0) -> Float[np.ndarray, "... cluster"]:
@@ -43,9 +43,12 @@ def divergence_curve(
     First coordinate: how well the mixtures hold the generated texts; second: the human ones. P is human, Q generated.
     """
     weights = np.linspace(_EDGE, 1 - _EDGE, POINTS)[:, None]
-    p, q = human[..., None, :], generated[..., None, :]
-    mixture = weights * p + (1 - weights) * q
-    inner = np.exp(-SCALING * np.stack([_kl(q, mixture), _kl(p, mixture)], axis=-1))
+    mixture = weights * human[..., None, :] + (1 - weights) * generated[..., None, :]
+    # KL(p | r) = Σ p·log p − Σ p·log r: the logarithm of the mixture is needed once for both sides.
+    logs = _log(mixture)
+    sides = np.stack([generated, human], axis=-1)
+    divergence = (sides * _log(sides)).sum(axis=-2)[..., None, :] - logs @ sides
+    inner = np.exp(-SCALING * np.maximum(divergence, 0.0))  # rounding takes some below 0
     ends = np.broadcast_to([[1.0, 0.0], [0.0, 1.0]], (*inner.shape[:-2], 2, 2))
     return np.concatenate([ends[..., :1, :], inner, ends[..., 1:, :]], axis=-2)
 
@@ -80,8 +83,6 @@ def frontier_integral(
     return np.asarray(terms.sum(axis=-1))
 
 
-def _kl(p: Float[np.ndarray, "... cluster"], mixture: Float[np.ndarray, "... cluster"]) -> Float[np.ndarray, "..."]:
-    """KL(p | mixture) [nats]; a mixture of p is never 0 where p is not."""
-    held = p > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(held, p * np.log(np.where(held, p / mixture, 1.0)), 0.0).sum(axis=-1))
+def _log(shares: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """The logarithm; 0 for a share of 0, which is only ever multiplied by 0: a mixture is 0 where both sides are."""
+    return np.asarray(np.log(np.where(shares > 0, shares, 1.0)))

@@ -83,10 +83,10 @@ def mauve_of_arms(
 
 def pair_up(generated: Sequence[Generation], human: Sequence[Generation], reader: Reader) -> list[Pair]:
     """The pairs of one arm, each cut to its shorter side and to the reader's context."""
-    partners = {generation.id: reader.tokens(generation) for generation in human}
+    partners = {generation.id: generation.token_ids for generation in reader.read(human)}
     pairs = []
-    for generation in generated:
-        ours, theirs = reader.tokens(generation), partners.get(generation.id, ())
+    for generation in reader.read(generated):
+        ours, theirs = generation.token_ids, partners.get(generation.id, ())
         length = min(len(ours), len(theirs), context_length(reader.scorer) or len(ours))
         if length:
             pairs.append(Pair(generation.id, human=theirs[:length], generated=ours[:length]))

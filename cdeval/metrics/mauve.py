@@ -12,6 +12,9 @@ What to know before reading a value:
 - It needs thousands of texts. With few, both samples fill few clusters: biased, and noise of 0.05 to 0.1 at n = 100.
 - k-means adds noise of its own: hence the mean over several of its seeds.
 
+As an `evaluate.Metric`, a prediction and the reference in the same place continue one prompt and are cut to one length;
+without two such pairs, or where all of them are equal, the values are NaN.
+
 `mauve-text` by the authors is GPL-3: it is imported in this file only, when its own protocol is asked for
 (`metrics.mauve_codebook=pairwise`), and nothing of it is copied.
 """
@@ -24,11 +27,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from cdeval.choices import Codebook
-from cdeval.metrics.codebook import silence
+from cdeval.choices import Codebook, Dtype
+from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.errors import ModelError
+from cdeval.metrics.codebook import MEASURES, silence
+from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
 from cdeval.metrics.frontier import SCALING
-from cdeval.metrics.scorer import Scorer, equal_batches
+from cdeval.metrics.scorer import Reader, Scorer, equal_batches
+from cdeval.models.loading import open_model
 
 TRUSTED = 1000  # texts a side; the authors ask for a few thousand
 _TOKENS_AT_ONCE = 8192
@@ -109,3 +116,30 @@ def published_scores(
             values = (1.0, 1.0) if equal else (float(result.mauve), float(result.mauve_star))
             found.append(Published(*values, float(result.frontier_integral)))
     return found
+
+
+def _compute(  # noqa: PLR0913 - options by name
+    predictions: Sequence[str],
+    references: Sequence[str],
+    *,
+    model: str = "embedded:smollm2",
+    kmeans_seeds: int = 5,
+    seed: int = 0,
+    codebook: str = "shared",
+    dtype: str = "auto",
+    device: str = "auto",
+) -> dict[str, float]:
+    from cdeval.metrics.human import mauve_of_arms  # noqa: PLC0415 - it is made of this file
+
+    book = choice_of(Codebook, "codebook", codebook)
+    if obstacle := unavailable(book):
+        raise ModelError(obstacle)
+    featurizer = open_model(ExpertConfig(name=model, dtype=choice_of(Dtype, "dtype", dtype), device=device)).load()
+    config = MetricsConfig(mauve_seeds=kmeans_seeds, mauve_codebook=book, bootstrap_draws=2)  # no interval is asked for
+    generated, human = (as_generations(texts) for texts in (predictions, references))
+    reader = Reader(featurizer, retokenise=True)
+    found = mauve_of_arms({"predictions": generated}, human, reader, config, seed).estimates["predictions"]
+    return {**{name: found[name].value for name in MEASURES}, "missing": float(found["mauve"].missing)}
+
+
+Metric = offer(__name__, __doc__, _compute)

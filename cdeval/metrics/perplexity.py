@@ -7,22 +7,30 @@ Lower is not better: greedy and beam search reach the lowest values with the dul
 good prose lies. All arms are scored by one model on that model's own tokens. The model that wrote a text finds it
 likelier than any other does, so the note says whether the judge is that model or another (`describe`).
 
+What a text's own model said of each token while it wrote the text is the same number, but for rounding: where a text
+brings it (`Generation.logprob_expert`), it is taken, and the model reads the other texts only.
+
 A continuation without tokens has no value (NaN). Li et al. (2022) score the continuation alone, 100 tokens under GPT-J.
 The same rows per text and token are a measure of coherence (`cdeval.metrics.coherence`).
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
+from cdeval.choices import Dtype
+from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
+from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
-from cdeval.metrics.scorer import Scorer, context_length, equal_batches
+from cdeval.metrics.scorer import Reader, Scorer, context_length, equal_batches
 from cdeval.metrics.stats import ratio_of_sums
+from cdeval.models.loading import open_model
 from cdeval.records import Generation
 
 _LOGIT_BYTES = 2**28  # of one batch; each text's float32 log-softmax comes on top, one text at a time
@@ -33,13 +41,21 @@ def nll_rows(
 ) -> Float[np.ndarray, "text 2"]:
     """Negative log-likelihood [nats] and number of tokens of each continuation; NaN, NaN where it has no tokens.
 
+    A text's `logprob_expert` is taken for the scorer's: hand over `without_logprobs` where it is another model's.
+
     Raises:
         ValueError: a prompt without tokens, which leaves the first token without a distribution.
         ModelError: a text longer than the model's context.
     """
     _check(scorer, generations)
     rows = np.full((len(generations), 2), math.nan)
-    scored = [index for index, generation in enumerate(generations) if generation.token_ids]
+    scored = []
+    for index, generation in enumerate(generations):
+        known = generation.logprob_expert
+        if generation.token_ids and known is not None and math.isfinite(known):
+            rows[index] = -known, len(generation.token_ids)
+        elif generation.token_ids:
+            scored.append(index)
     if scored:
         texts = [generations[index] for index in scored]
         model = identity(scorer)
@@ -48,6 +64,11 @@ def nll_rows(
         rows[scored, 0] = nll[:, 0]
         rows[scored, 1] = [len(text.token_ids) for text in texts]
     return rows
+
+
+def without_logprobs(generations: Sequence[Generation]) -> list[Generation]:
+    """The same texts, for the scorer to read."""
+    return [replace(generation, logprob_expert=None) for generation in generations]
 
 
 def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 1"]:
@@ -107,3 +128,24 @@ def _check(scorer: Scorer, generations: Sequence[Generation]) -> None:
                 f"Text {generation.id!r} has {length} tokens with its prompt, but {scorer.name} reads at most {limit}: "
                 "shorten the texts, or score them with a model of a longer context."
             )
+
+
+def _compute(
+    predictions: Sequence[str],
+    prompts: Sequence[str],
+    model: str = "embedded:smollm2",
+    dtype: str = "auto",
+    device: str = "auto",
+) -> dict[str, float]:
+    chosen = ExpertConfig(name=model, dtype=choice_of(Dtype, "dtype", dtype), device=device)
+    judge = open_model(chosen).load()
+    rows = nll_rows(judge, Reader(judge, retokenise=True).read(as_generations(predictions, prompts)))
+    present = rows[~np.isnan(rows).any(axis=1)]
+    return {
+        "perplexity": float(perplexity(present)),
+        "coherence_loglik": float((-present[:, 0] / present[:, 1]).mean()) if len(present) else math.nan,
+        "missing": float(len(rows) - len(present)),
+    }
+
+
+Metric = offer(__name__, __doc__, _compute)

@@ -1,11 +1,11 @@
 """What a metric needs of a language model, and how texts of unequal length are batched for it."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cdeval.prompts.tokens import with_tokens
 from cdeval.records import Generation
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,25 +35,11 @@ class Reader(NamedTuple):
     """A model that reads texts, and whether their token ids are its own."""
 
     scorer: Scorer
-    retokenise: bool  # the generations' token ids are another model's
+    retokenise: bool  # the generations' token ids are another model's, or missing
 
-    def tokens(self, generation: Generation) -> tuple[int, ...]:
-        """The continuation in this model's tokens, without special tokens of its own."""
-        if not self.retokenise:
-            return generation.token_ids
-        return tuple(self.scorer.tokenizer(generation.continuation, add_special_tokens=False)["input_ids"])
-
-    def read(self, generation: Generation) -> Generation:
-        """The same words in this model's tokens: the prompt with the special tokens that its tokenizer adds.
-
-        A prompt without any token becomes the model's begin- or end-of-text token, after which it knows texts to begin.
-        """
-        if not self.retokenise:
-            return generation
-        tokenizer = self.scorer.tokenizer
-        prompt = tuple(tokenizer(generation.prompt)["input_ids"])
-        starts = (token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None)
-        return replace(generation, prompt_token_ids=prompt or tuple(starts)[:1], token_ids=self.tokens(generation))
+    def read(self, generations: Sequence[Generation]) -> list[Generation]:
+        """The same words in this model's tokens (`cdeval.prompts.tokens`)."""
+        return with_tokens(generations, self.scorer.tokenizer) if self.retokenise else list(generations)
 
 
 def context_length(scorer: Scorer) -> int | None:

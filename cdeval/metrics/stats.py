@@ -1,7 +1,8 @@
 """Bootstrap intervals over texts.
 
-A metric hands over one row a text, and a statistic of many rows. Texts are resampled, rows are not computed again, so
-an interval costs milliseconds. Prompts are the independent units: tokens of one text are not.
+A metric hands over one row a text, and a statistic that reads the rows through their sums, as ratios of sums do. Texts
+are resampled, rows are not computed again: a draw is how often each text is in it, and all sums are one matrix product.
+Prompts are the independent units: tokens of one text are not.
 
 BCa: Efron (1987), "Better bootstrap confidence intervals", J. Amer. Statist. Assoc. 82, by `scipy.stats.bootstrap`.
 """
@@ -16,10 +17,10 @@ from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
-# Rows [..., text, column] -> one number for each leading index.
+# Rows [..., text, column] -> one number for each leading index; one row that is the sum of the others gives the same.
 Statistic: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
 
-_LARGEST_GATHER = 4_000_000  # numbers resampled at once: 32 MB of float64
+_LARGEST = 4_000_000  # numbers resampled at once: 32 MB of float64
 
 
 class Interval(NamedTuple):
@@ -30,11 +31,6 @@ class Interval(NamedTuple):
 
 
 NO_INTERVAL = Interval(math.nan, math.nan)
-
-
-def mean(rows: Num[np.ndarray, "... text column"]) -> Float[np.ndarray, "..."]:
-    """The mean over texts of the first column."""
-    return np.asarray(rows[..., 0].mean(axis=-1))
 
 
 def ratio_of_sums(rows: Num[np.ndarray, "... text column"]) -> Float[np.ndarray, "..."]:
@@ -53,19 +49,23 @@ def interval(
 
     Args:
         rows: one row a text, what `statistic` reads, without NaN.
-        statistic: vectorised: rows [..., text, column] to numbers [...].
+        statistic: rows [..., text, column] to numbers [...], through the sums over the texts.
         confidence: coverage, in (0, 1).
         draws: resamples.
         seed: of the resamples; equal seeds give equal intervals.
 
     Returns: `NO_INTERVAL` for fewer than two texts, or if some resample has no value.
     """
-    texts, columns = rows.shape
+    texts, rows = len(rows), rows.astype(np.float64)
     if texts < 2:
         return NO_INTERVAL
 
     def of_indices(indices: NDArray[np.intp], axis: int) -> NDArray[np.float64]:  # scipy insists on an axis
-        return statistic(rows[np.moveaxis(indices, axis, -1)])
+        drawn = np.moveaxis(indices, axis, -1)
+        lists = drawn.reshape(-1, drawn.shape[-1])
+        places = lists + texts * np.arange(len(lists))[:, None]
+        counts = np.bincount(places.ravel(), minlength=len(lists) * texts).reshape(-1, texts)
+        return statistic((counts @ rows)[:, None]).reshape(drawn.shape[:-1])
 
     shared: dict[str, Any] = {
         "data": (np.arange(texts),),
@@ -73,7 +73,7 @@ def interval(
         "vectorized": True,
         "axis": -1,
         "confidence_level": confidence,
-        "batch": max(1, _LARGEST_GATHER // (texts * columns)),
+        "batch": max(1, _LARGEST // texts),
     }
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # degenerate data is not news: it is what the percentile interval is for

@@ -5,6 +5,7 @@ What arms share is computed once: the embeddings of the prompts, the features of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
@@ -40,7 +41,7 @@ class Scored:
 
     scores: Scores
     curves: dict[str, list[tuple[float, float]]]  # arm -> points of its MAUVE divergence curve; arms with a value only
-    comparisons: list[Comparison]  # every metric of every other arm against one of them, one family for Holm
+    comparisons: list[Comparison]  # every metric of every arm against its control, one family for Holm
 
 
 _PROTOCOL = ProtocolConfig()
@@ -60,15 +61,17 @@ def chosen_metrics(config: MetricsConfig) -> tuple[str, ...]:
     return (*METRICS, *EXTRAS) if config.extras else METRICS
 
 
-def score_arms(
+def score_study(  # noqa: PLR0913 - named arguments, most with a default
     arms: Arms,
     human: Sequence[Generation] | None,
     judges: Judges,
     config: MetricsConfig,
     seed: int = 0,
     protocol: ProtocolConfig = _PROTOCOL,
-) -> Scores:
-    """Score every arm by every metric of `chosen_metrics`, in that order.
+    *,
+    against: Mapping[str, str] = MappingProxyType({}),
+) -> Scored:
+    """Score every arm by every metric of `chosen_metrics`, in that order, and compare the arms.
 
     Args:
         arms: continuations by label; the human texts may be one of them. Generations of one id are samples of one
@@ -78,6 +81,7 @@ def score_arms(
         config: which metrics, k-means seeds, confidence and draws. Its model names are the caller's to resolve.
         seed: of the resamples, of k-means and of what self-BLEU compares.
         protocol: whose definitions.
+        against: which arm each arm is compared with, by their labels.
 
     Raises:
         ValueError: a prompt has no tokens, or a metric's model is missing.
@@ -85,20 +89,6 @@ def score_arms(
         ModelError: the embedder cannot be read, or a text is longer than the scorer's context.
         HubError: the embedder is on the hub, which cannot be reached.
     """
-    return score_study(arms, human, judges, config, seed, protocol).scores
-
-
-def score_study(  # noqa: PLR0913 - as score_arms, and one more
-    arms: Arms,
-    human: Sequence[Generation] | None,
-    judges: Judges,
-    config: MetricsConfig,
-    seed: int = 0,
-    protocol: ProtocolConfig = _PROTOCOL,
-    *,
-    against: str | None = None,
-) -> Scored:
-    """As `score_arms`, with the divergence curves, and all other arms but the human texts compared with one of them."""
     names = chosen_metrics(config)
     rows = measure_arms(arms, judges, config, protocol)
     scores: Scores = {
@@ -113,28 +103,21 @@ def score_study(  # noqa: PLR0913 - as score_arms, and one more
         mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
         for label, estimates in mauve.estimates.items():
             scores[label] |= estimates
-    compared = [label for label, generations in arms.items() if generations is not human]
-    settings = Settings(config.confidence, config.bootstrap_draws, seed)
-    comparisons = _compared(rows, mauve, compared, against, settings) if against in compared else []
+    comparisons: list[Comparison] = []
+    if against:
+        settings = Settings(config.confidence, config.bootstrap_draws, seed)
+        comparisons = compare_metrics(_by_metric(rows), mauve.codes, against, settings)
     return Scored(
         {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
     )
 
 
-def _compared(
-    rows: RowsOfArms, mauve: MauveOfArms, labels: Sequence[str], against: str | None, settings: Settings
-) -> list[Comparison]:
-    if against is None or len(labels) < 2:
-        return []
-    metrics = {
-        name: MetricRows(
-            {label: rows[label][name].of_arm() for label in labels},
-            found.statistic,
-        )
-        for name, found in rows[against].items()
+def _by_metric(rows: RowsOfArms) -> dict[str, MetricRows]:
+    statistics = {name: found.statistic for of_arm in rows.values() for name, found in of_arm.items()}
+    return {
+        name: MetricRows({label: of_arm[name].of_arm() for label, of_arm in rows.items()}, statistic)
+        for name, statistic in statistics.items()
     }
-    codes = {label: mauve.codes[label] for label in labels if label in mauve.codes}
-    return compare_metrics(metrics, codes, against, settings)
 
 
 def measure_arms(
@@ -142,7 +125,7 @@ def measure_arms(
 ) -> dict[str, dict[str, Rows]]:
     """The rows of every chosen metric that scores text by text: what intervals and paired differences are made of.
 
-    Raises: as `score_arms`.
+    Raises: as `score_study`.
     """
     names = chosen_metrics(config)
     rows: dict[str, dict[str, Rows]] = {label: {} for label in arms}
@@ -186,7 +169,7 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, R
 
 def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, Rows]:
     reader = Reader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
-    values = nll_rows(reader.scorer, [reader.read(generation) for generation in generations], judges.cache)
+    values = nll_rows(reader.scorer, reader.read(generations), judges.cache)
     same = judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
     wrote = judges.wrote if judges.wrote is None else judges.wrote and same
     note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)

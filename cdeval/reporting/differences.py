@@ -15,34 +15,42 @@ SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
 
-def differences_table(comparisons: Sequence[Comparison]) -> Table | None:
-    """For a terminal; None where there is nothing to compare."""
-    rows = _rows(comparisons)
-    if not rows:
-        return None
-    table = Table(
-        title=Text(f"differences from {printable(comparisons[0].against)}", style="bold"),
-        caption=Text(_legend(comparisons)),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1),
-    )
-    for place, header in enumerate(_HEADERS):
-        table.add_column(header, justify="right" if place > 1 else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    return table
+def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
+    """For a terminal, one a control; the last one says how to read them. Empty where there is nothing to compare."""
+    tables = []
+    for against, mine in _by_control(comparisons).items():
+        table = Table(
+            title=Text(f"differences from {printable(against)}", style="bold"),
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1),
+        )
+        for place, header in enumerate(_HEADERS):
+            table.add_column(header, justify="right" if place > 1 else "left", overflow="fold")
+        for row in mine:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        tables.append(table)
+    if tables:
+        tables[-1].caption = Text(_legend(comparisons))
+    return tables
 
 
 def differences_markdown(comparisons: Sequence[Comparison]) -> str:
-    """The same as a GitHub table; empty where there is nothing to compare."""
-    rows = _rows(comparisons)
-    if not rows:
-        return ""
-    lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *rows]
-    table = "\n".join(f"| {' | '.join(escaped(cell) for cell in line)} |" for line in lines)
-    return f"Differences from {escaped(comparisons[0].against)}:\n\n{table}\n\n{escaped(_legend(comparisons))}\n"
+    """The same as GitHub tables; empty where there is nothing to compare."""
+    pages = []
+    for against, mine in _by_control(comparisons).items():
+        lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
+        table = "\n".join(f"| {' | '.join(escaped(cell) for cell in line)} |" for line in lines)
+        pages.append(f"Differences from {escaped(against)}:\n\n{table}\n")
+    return "\n".join([*pages, f"{escaped(_legend(comparisons))}\n"]) if pages else ""
+
+
+def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:
+    """What is shown of them, by the arm that is subtracted."""
+    controls = dict.fromkeys(found.against for found in comparisons)
+    rows = {control: _rows([found for found in comparisons if found.against == control]) for control in controls}
+    return {control: mine for control, mine in rows.items() if mine}
 
 
 def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:

@@ -145,11 +145,16 @@ def naive_search(
     forward: Forward = blocks_and_logits,
 ) -> tuple[tuple[int, ...], float]:
     """Beam search by full forward passes, one beam at a time, fixed length; returns (tokens, score)."""
+    return best_text(lambda text: next_scores(lm, prompt + text, how, len(text), translators, forward)[0], how)
+
+
+def best_text(scores_of: Callable[[tuple[int, ...]], torch.Tensor], how: Setting) -> tuple[tuple[int, ...], float]:
+    """Beam search of fixed length over any scores of the tokens that follow a text; returns (tokens, score)."""
     beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
-    for step in range(how.max_new_tokens):
+    for _ in range(how.max_new_tokens):
         candidates = []
         for text, total in beams:
-            scores, _ = next_scores(lm, prompt + text, how, step, translators, forward)
+            scores = scores_of(text)
             values, tokens = scores.topk(min(how.beams, len(scores)))
             candidates += [
                 ((*text, int(token)), total + float(value))

@@ -17,7 +17,7 @@ from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.records import Amateur, Setting
 from tests.conftest import VOCAB, build_model
-from tests.decode.oracles import early_exit, setting
+from tests.decode.oracles import best_text, early_exit, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 
@@ -56,24 +56,17 @@ def naive(
     """Two full forward passes a beam and step, no cache; the amateur may not see the prompt but its last token."""
     banned = list(banned_tokens(how.ban, lm.model, lm.tokenizer))
     hidden = len(prompt) - 1 if how.amateur.context is Context.generated else 0
-    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
-    for _ in range(how.max_new_tokens):
-        candidates = []
-        for text, total in beams:
-            ids = (*prompt, *text)
-            log_expert = torch.log_softmax(lm.model(torch.tensor([ids])).logits[0, -1], -1)
-            log_expert[banned] = -math.inf
-            amateur = other.model(torch.tensor([ids[hidden:]])).logits[0, -1]
-            scores = log_expert - how.beta * torch.log_softmax(amateur / how.temperature, -1)
-            scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
-            values, tokens = scores.topk(how.beams)
-            candidates += [
-                ((*text, int(token)), total + float(value))
-                for value, token in zip(values, tokens, strict=True)
-                if value > -math.inf
-            ]
-        beams = sorted(candidates, key=lambda beam: -beam[1])[: how.beams]
-    return beams[0]
+
+    def scores(text: tuple[int, ...]) -> torch.Tensor:
+        ids = (*prompt, *text)
+        log_expert = torch.log_softmax(lm.model(torch.tensor([ids])).logits[0, -1], -1)
+        log_expert[banned] = -math.inf
+        amateur = other.model(torch.tensor([ids[hidden:]])).logits[0, -1]
+        contrast = log_expert - how.beta * torch.log_softmax(amateur / how.temperature, -1)
+        contrast[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
+        return contrast
+
+    return best_text(scores, how)
 
 
 @pytest.mark.parametrize("context", list(Context))

@@ -9,7 +9,7 @@ from scipy.stats import ttest_rel
 from cdeval.metrics import compare
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, holm, pair_rows, with_holm
 from cdeval.metrics.diversity import diversity
-from cdeval.metrics.stats import mean, ratio_of_sums
+from cdeval.metrics.stats import ratio_of_sums
 
 SETTINGS = Settings(draws=2000)
 
@@ -126,6 +126,7 @@ def test_diversity_as_it_is_scored():
 
 def test_a_mean_over_rows_is_refused():
     """The mean of per-prompt sums is no mean of texts: silently wrong as soon as a prompt has two samples."""
+    mean = lambda rows: np.asarray(rows[..., 0].mean(axis=-1))  # noqa: E731
     with pytest.raises(ValueError, match=r"ratio_of_sums.*counted"):
         compare_arms({"a": arm(np.arange(5.0)), "b": arm(np.arange(5.0))}, mean, "mean", "a", SETTINGS)
 

@@ -4,6 +4,7 @@ The default run holds a few cheap cells to wide bounds; `pytest -m slow -s tests
 whole grid and prints it.
 """
 
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -15,6 +16,7 @@ from cdeval.metrics.diversity import diversity
 from cdeval.metrics.stats import Statistic, interval, ratio_of_sums
 
 Study = tuple[np.ndarray, np.ndarray]
+Make = Callable[[np.random.Generator, int], Study]
 
 
 def texts(rng: np.random.Generator, hard: np.ndarray, degenerate: float) -> np.ndarray:
@@ -46,11 +48,13 @@ def of_both(statistic: Statistic, rows: np.ndarray) -> np.ndarray:
     return statistic(rows[..., :split]) - statistic(rows[..., split:])
 
 
-def held(make, statistic, n: int, studies: int, bca: bool = False) -> float:
-    """How many intervals of the difference hold that of a study without end."""
+def each_held(
+    make: Make, statistic: Statistic, n: int, studies: int, bca: bool = False
+) -> Iterator[tuple[Study, bool]]:
+    """Studies, and whether the interval of their difference holds that of a study without end."""
     first, second = make(np.random.default_rng(99), 1_000_000)
     truth = float(statistic(first.sum(0, keepdims=True)) - statistic(second.sum(0, keepdims=True)))
-    rng, ids, hits = np.random.default_rng(1), tuple(map(str, range(n))), 0
+    rng, ids = np.random.default_rng(1), tuple(map(str, range(n)))
     for study in range(studies):
         ours, theirs = make(rng, n)
         if bca:
@@ -59,8 +63,25 @@ def held(make, statistic, n: int, studies: int, bca: bool = False) -> float:
             rows = {"ours": ArmRows(ids, ours), "theirs": ArmRows(ids, theirs)}
             (found,) = compare_arms(rows, statistic, "x", "theirs", Settings(draws=600, seed=study))
             low, high = found.difference.low, found.difference.high
-        hits += low <= truth <= high
-    return hits / studies
+        yield (ours, theirs), bool(low <= truth <= high)
+
+
+def held(make: Make, statistic: Statistic, n: int, studies: int, bca: bool = False) -> float:
+    """The share of such studies."""
+    return float(np.mean([hit for _, hit in each_held(make, statistic, n, studies, bca)]))
+
+
+def held_alone(make: Make, statistic: Statistic, n: int, studies: int) -> float:
+    """How many intervals of one arm hold the number of an arm without end."""
+    endless, _ = make(np.random.default_rng(99), 1_000_000)
+    truth, rng = float(statistic(endless.sum(0, keepdims=True))), np.random.default_rng(1)
+    found = [interval(make(rng, n)[0], statistic, 0.95, 600, study) for study in range(studies)]
+    return float(np.mean([low <= truth <= high for low, high in found]))
+
+
+def is_shown(study: Study) -> bool:
+    """Whether any text of either arm repeats more than a mild one ever does."""
+    return any((1 - rows[:, 0] / rows[:, 3] > 0.15).any() for rows in study)
 
 
 # Share of degenerate texts in either arm, and from how many prompts on the interval holds what it says.
@@ -79,6 +100,17 @@ def test_bca_is_no_match_for_rare_degenerate_texts():
     """Why differences are studentised."""
     make = lambda rng, n: repetitive(rng, n, (0.04, 0.01))  # noqa: E731
     assert held(make, diversity, 50, 200, bca=True) + 0.05 < held(make, diversity, 50, 200)
+
+
+def test_what_no_text_shows_no_interval_holds():
+    """Why 50 prompts are too few for 4 % against 1 %: one study in twelve holds no degenerate text at all, and nothing
+    in it says that there are any. Where one is to be seen, the intervals hold."""
+    make: Make = lambda rng, n: repetitive(rng, n, (0.04, 0.01))  # noqa: E731
+    found = [(is_shown(study), hit) for study, hit in each_held(make, diversity, 50, 400)]
+    shown, blind = ([hit for seen, hit in found if seen is wanted] for wanted in (True, False))
+    assert 0.04 < len(blind) / len(found) < 0.13
+    assert np.mean(blind) < 0.3
+    assert np.mean(shown) > 0.95
 
 
 @pytest.mark.slow

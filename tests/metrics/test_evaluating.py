@@ -3,14 +3,21 @@
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from cdeval.choices import Codebook
+from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.errors import ConfigError
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.diversity import diversity, ngram_counts
+from cdeval.metrics.evaluating import as_generations, choice_of
+from cdeval.scoreconfig import ScoreConfig
+from cdeval.scoring import score_texts
 
 METRICS = Path(__file__).resolve().parents[2] / "cdeval" / "metrics"
 TEXTS = ["a b a b c d Paris", "the cat sat the cat sat"]
@@ -28,6 +35,40 @@ found["published"] = metric.compute(predictions=texts, protocol="published")
 found["empty"] = metric.compute(predictions=[])
 print(json.dumps(found))
 """
+
+
+WITH_MODELS = """
+import json, sys
+import evaluate
+from cdeval.errors import CdevalError
+columns, folder = json.loads(sys.argv[1]), sys.argv[2]
+predictions = columns["predictions"]
+metrics = {name: evaluate.load(f"{folder}/{name}.py") for name in ("coherence", "perplexity", "mauve")}
+prompts = {"predictions": predictions, "prompts": columns["prompts"]}
+references = {"predictions": predictions, "references": columns["references"]}
+given = {"coherence": prompts, "perplexity": prompts, "mauve": references}
+found = {name: metric.compute(**given[name]) for name, metric in metrics.items()}
+found["empty"] = {
+    name: metric.compute(**{column: [] for column in given[name]}) for name, metric in metrics.items()
+}
+found["errors"] = []
+for name, options in json.loads(sys.argv[3]):
+    try:
+        metrics[name].compute(**given[name], **options)
+    except CdevalError as error:
+        found["errors"].append(str(error))
+print(json.dumps(found))
+"""
+NOWHERE = "/no/such/folder"
+MISTAKES = [
+    (("coherence", {"embedder": NOWHERE}), f"{NOWHERE} is not a folder"),
+    (("coherence", {"pooling": "max"}), "pooling='max': there is no such choice"),
+    (("coherence", {"embedder": "embedded:minilmm"}), "Did you mean 'embedded:minilm'?"),
+    (("perplexity", {"model": NOWHERE}), f"{NOWHERE} is not a folder"),
+    (("perplexity", {"model": "gpt2"}), "the hub"),
+    (("mauve", {"model": NOWHERE}), f"{NOWHERE} is not a folder"),
+    (("mauve", {"codebook": "common"}), "codebook='common': there is no such choice"),
+]
 
 
 def python(script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +96,49 @@ def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     assert found["entities"] == {"entity_overlap": 1.0, "missing": 1.0}
     assert 0 <= found["self_bleu"]["self_bleu"] < 1
     assert math.isnan(found["empty"]["diversity"])
+
+
+def test_metrics_with_models_load_offline_and_give_the_tables_numbers(tmp_path: Path) -> None:
+    """The embedded models are the defaults; other tokens, another pairing or another codebook would show."""
+    words = re.findall(r"\w+", "the quick brown fox jumps over a lazy dog and runs into dark woods near the old river")
+    turned = [" " + " ".join(words[i:] + words[:i]) for i in range(len(words))]
+    texts = {"predictions": turned[3:13], "prompts": [f"Once {word}" for word in words[:10]], "references": turned[:10]}
+    texts["predictions"][4] = ""  # missing in all three
+    items = [
+        dict(zip(("continuation", "prompt", "reference"), row, strict=True))
+        for row in zip(*texts.values(), strict=True)
+    ]
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps(items))
+    names = ["coherence", "perplexity_expert", "coherence_loglik", "mauve", "mauve_star", "frontier_integral"]
+    metrics = MetricsConfig(only=names, bootstrap_draws=100, cache=False)
+    config = ScoreConfig([str(path)], expert=ExpertConfig("embedded:smollm2"), metrics=metrics, out=str(tmp_path))
+    score_texts(config, {}, lambda line: None)
+    table = json.loads((tmp_path / "texts" / "metrics.json").read_text())
+
+    calls = json.dumps([call for call, _ in MISTAKES])
+    done = python(WITH_MODELS, json.dumps(texts), str(METRICS), calls, HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    scores = {**found["coherence"], **found["perplexity"], **found["mauve"]}
+    for name in names:
+        assert scores[name.removesuffix("_expert")] == pytest.approx(table[name]["value"], rel=1e-4), name
+    for name in ("coherence", "perplexity", "mauve"):
+        assert found[name]["missing"] == 1
+        assert math.isnan(found["empty"][name][name])
+    for error, (call, expected) in zip(found["errors"], MISTAKES, strict=True):
+        assert expected in error, call
+
+
+def test_columns_become_one_prompt_a_place() -> None:
+    """Two prompts that read the same are two units; a shifted column would pair strangers."""
+    found = as_generations(["a", "b"], ["p", "p"])
+    assert [(text.prompt, text.continuation) for text in found] == [("p", "a"), ("p", "b")]
+    assert found[0].id != found[1].id
+    with pytest.raises(ValueError, match=r"longer|shorter"):
+        as_generations(["a"], ["p", "q"])
+    with pytest.raises(ConfigError, match="Did you mean 'shared'"):
+        choice_of(Codebook, "codebook", "share")
 
 
 @pytest.mark.parametrize("name", ["diversity", "distinct", "onset", "longest", "entities", "self_bleu"])

@@ -49,7 +49,7 @@ def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
         ),
     }
     codes = mauve_of_arms(arms, human, Reader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
-    found = compare_metrics(metrics, codes, "base", SETTINGS)
+    found = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS)
     assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*metrics, *MEASURES) for a in ("dull", "same")]
     by_name = {(c.metric, c.arm): c for c in found}
     assert by_name["diversity", "dull"].difference.high < 0
@@ -68,6 +68,21 @@ def test_without_mauve_the_rest_is_compared():
     rows = {
         name: ArmRows(("a", "b", "c"), counted(np.array([[1.0], [2.0], [4.0]]) * k)) for name, k in (("x", 1), ("y", 2))
     }
-    (found,) = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, "x", SETTINGS)
+    (found,) = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, {"y": "x"}, SETTINGS)
     assert (found.arm, found.against) == ("y", "x")
     assert math.isfinite(found.p_holm)
+
+
+def test_each_arm_is_compared_with_its_own_control_in_one_family():
+    """Beam arms with beam search, greedy arms with greedy search; and nobody with a stranger."""
+    values = {"beam": 1.0, "exit beam": 2.0, "greedy": 10.0, "exit greedy": 30.0}
+    rows = {
+        arm: ArmRows(("a", "b", "c"), counted(np.array([[1.0], [2.0], [4.0]]) * value)) for arm, value in values.items()
+    }
+    against = {"exit beam": "beam", "exit greedy": "greedy"}
+    found = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, against, SETTINGS)
+    assert {(c.arm, c.against): round(c.difference.value / (7 / 3)) for c in found} == {
+        ("exit beam", "beam"): 1,
+        ("exit greedy", "greedy"): 20,
+    }
+    assert [c.p_holm for c in found] == holm([c.p for c in found])

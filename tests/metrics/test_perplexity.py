@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from cdeval.choices import Ban
+from cdeval.decode.batches import decode
+from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError
 from cdeval.metrics import perplexity as module
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.perplexity import describe, nll_rows, perplexity
+from cdeval.metrics.perplexity import describe, nll_rows, perplexity, without_logprobs
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation
 from tests.conftest import VOCAB, build_model
+from tests.decode.oracles import early_exit, sampled, setting
 
 
 def generation(number: int, prompt: int, tokens: int) -> Generation:
@@ -108,6 +112,42 @@ def test_rows_from_disk_are_the_models_and_the_prompts_own(tiny: Callable[[str],
         for judge in (tiny("gpt2"), tiny("llama")):
             for texts in ([text], [text, other_prompt, moved, generation(9, 3, 0)]):
                 np.testing.assert_allclose(nll_rows(judge, texts, cache), nll_rows(judge, texts), rtol=1e-6)
+
+
+def calls_of(judge: LanguageModel, texts: list[Generation]) -> int:
+    """How many rows the model reads."""
+    read = []
+    hook = judge.model.register_forward_hook(lambda *seen: read.append(len(seen[-1].logits)))
+    nll_rows(judge, texts)
+    hook.remove()
+    return sum(read)
+
+
+def test_what_the_decoder_said_of_a_text_is_what_the_scorer_says(any_tiny: LanguageModel):
+    """Every architecture, beams that overtake each other and draws that are warped: a log-probability under the
+    contrast, the temperature or a ban, or of a beam that lost, is another number."""
+    contrast = early_exit(2, max_new_tokens=9, ban=Ban.special)
+    drawn = sampled(setting(max_new_tokens=9, ban=Ban.special), temperature=0.7, top_k=20)
+    lanes = [Lane(ids, how, f"{ids}") for how in (contrast, drawn) for ids in ((5, 6, 7), (9, 8, 4))]
+    texts = []
+    for batch in decode(any_tiny, lanes, max_lanes=8, compact_every=3):
+        for lane, answer in zip(batch.lanes, batch.continuations, strict=True):
+            of_prompt = (f"{lane}", "p", lanes[lane].prompt, None, "c", answer.token_ids)
+            texts.append(Generation(*of_prompt, answer.logprob_expert, answer.score))
+    assert len(texts) == 4
+    assert calls_of(any_tiny, texts) == 0
+    assert calls_of(any_tiny, without_logprobs(texts)) > 0
+    np.testing.assert_allclose(nll_rows(any_tiny, texts), nll_rows(any_tiny, without_logprobs(texts)), rtol=2e-4)
+
+
+def test_texts_with_and_without_a_log_probability_keep_their_places(tiny: Callable[[str], LanguageModel]):
+    judge = tiny("gpt2")
+    texts = [MIXED[0], replace(MIXED[1], logprob_expert=-4.5), generation(9, 3, 0), MIXED[2]]
+    texts[3] = replace(texts[3], logprob_expert=math.nan)  # as JSON of others may have it
+    rows = nll_rows(judge, texts)
+    assert rows[1].tolist() == [4.5, 7]
+    np.testing.assert_allclose(rows[[0, 3]], nll_rows(judge, [MIXED[0], MIXED[2]]), rtol=1e-6)
+    assert np.isnan(rows[2]).all()
 
 
 def test_the_note_says_who_judges_and_whether_it_wrote():

@@ -14,7 +14,7 @@ from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import Embedder
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges import Judges
-from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_arms
+from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_study
 from cdeval.metrics.wording import EXTRAS
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
@@ -66,7 +66,7 @@ def write(tiny: Callable[[str], LanguageModel]) -> Callable[[str, int], list[Gen
 
 def test_known_truths(judges: Judges, write: Callable[[str, int], list[Generation]]):
     human, dull, varied = write("varied", 0), write("dull", 0), write("varied", 1)
-    scores = score_arms({"dull": dull, "varied": varied, "human": human}, human, judges, CONFIG)
+    scores = score_study({"dull": dull, "varied": varied, "human": human}, human, judges, CONFIG).scores
     assert list(scores) == ["dull", "varied", "human"]
     assert all(tuple(found) == METRICS for found in scores.values())
     assert scores["dull"]["diversity"].value < 0.2
@@ -91,8 +91,8 @@ def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], l
     """
     human, one, two = write("varied", 0), write("varied", 1), write("dull", 2)
     config = replace(CONFIG, mauve_codebook=Codebook.pairwise)
-    together = score_arms({"two": two, "one": one}, human, judges, config, seed=3)["one"]
-    alone = score_arms({"one": one}, human, judges, config, seed=3)["one"]
+    together = score_study({"two": two, "one": one}, human, judges, config, seed=3).scores["one"]
+    alone = score_study({"one": one}, human, judges, config, seed=3).scores["one"]
     for name in METRICS:
         assert together[name].value == pytest.approx(alone[name].value, rel=1e-6, nan_ok=True), name
         assert together[name].low == pytest.approx(alone[name].low, rel=1e-6, nan_ok=True), name
@@ -100,9 +100,9 @@ def test_arms_score_the_same_alone(judges: Judges, write: Callable[[str, int], l
 
 def test_empty_continuations_are_counted_and_never_zero(judges: Judges, write: Callable[[str, int], list[Generation]]):
     human, arm = write("varied", 0), write("varied", 1)
-    full = score_arms({"arm": arm[1:]}, human, judges, CONFIG)["arm"]
+    full = score_study({"arm": arm[1:]}, human, judges, CONFIG).scores["arm"]
     arm[0] = replace(arm[0], continuation="", token_ids=())
-    found = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
+    found = score_study({"arm": arm}, human, judges, CONFIG).scores["arm"]
     for name in set(METRICS) - COUNTS - SOME:
         assert (found[name].n, found[name].missing) == (23, 1), name
         assert found[name].value == pytest.approx(full[name].value, rel=1e-6), name
@@ -115,7 +115,7 @@ def test_empty_continuations_are_counted_and_never_zero(judges: Judges, write: C
 def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[str, int], list[Generation]]):
     silent = [replace(text, continuation="", token_ids=()) for text in write("varied", 0)]
     for arm in (silent, []):
-        found = score_arms({"arm": arm}, write("varied", 1), judges, CONFIG)["arm"]
+        found = score_study({"arm": arm}, write("varied", 1), judges, CONFIG).scores["arm"]
         for name in set(METRICS) - COUNTS:
             assert math.isnan(found[name].value), name
             assert (found[name].n, found[name].missing) == (0, len(arm)), name
@@ -123,7 +123,7 @@ def test_nothing_to_score_is_nan_with_a_reason(judges: Judges, write: Callable[[
 
 
 def test_one_text_has_values_but_no_intervals(judges: Judges, write: Callable[[str, int], list[Generation]]):
-    found = score_arms({"arm": write("varied", 0)[:1]}, None, judges, CONFIG)["arm"]
+    found = score_study({"arm": write("varied", 0)[:1]}, None, judges, CONFIG).scores["arm"]
     for name in set(METRICS) - set(MEASURES) - SOME:
         assert math.isfinite(found[name].value), name
         assert math.isnan(found[name].low), name
@@ -132,8 +132,8 @@ def test_one_text_has_values_but_no_intervals(judges: Judges, write: Callable[[s
 def test_samples_of_a_prompt_are_resampled_together(judges: Judges, write: Callable[[str, int], list[Generation]]):
     """Every text twice is not twice as many texts: values and intervals stay, and MAUVE reads the first ones only."""
     human, arm = write("varied", 0), write("varied", 1)
-    once = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
-    twice = score_arms({"arm": [*arm, *arm]}, human, judges, CONFIG)["arm"]
+    once = score_study({"arm": arm}, human, judges, CONFIG).scores["arm"]
+    twice = score_study({"arm": [*arm, *arm]}, human, judges, CONFIG).scores["arm"]
     for name in METRICS:
         assert twice[name].value == pytest.approx(once[name].value, rel=1e-6, nan_ok=True), name
         assert twice[name].low == pytest.approx(once[name].low, rel=1e-6, nan_ok=True), name
@@ -144,18 +144,20 @@ def test_only_what_is_chosen_is_computed_and_needs_its_model(write: Callable[[st
     """Words need no model at all; what needs one says so instead of loading a default."""
     nobody = Judges(None, "/no/such/embedder")
     chosen = replace(CONFIG, only=["words", "diversity"])
-    assert list(score_arms({"arm": write("varied", 0)}, None, nobody, chosen)["arm"]) == ["diversity", "words"]
+    assert list(score_study({"arm": write("varied", 0)}, None, nobody, chosen).scores["arm"]) == ["diversity", "words"]
     with pytest.raises(ValueError, match=r"needs judges\.scorer"):
-        score_arms({"arm": write("varied", 0)}, None, nobody, replace(CONFIG, only=["perplexity_expert"]))
+        score_study({"arm": write("varied", 0)}, None, nobody, replace(CONFIG, only=["perplexity_expert"]))
     with pytest.raises(ConfigError, match="Did you mean 'words'"):
-        score_arms({}, None, nobody, replace(CONFIG, only=["word"]))
+        score_study({}, None, nobody, replace(CONFIG, only=["word"]))
 
 
 def test_extras_are_asked_for(write: Callable[[str, int], list[Generation]]):
     arms = {"dull": write("dull", 0), "varied": write("varied", 0)}
     assert chosen_metrics(CONFIG) == METRICS
     assert chosen_metrics(replace(CONFIG, extras=True)) == (*METRICS, *EXTRAS)
-    scores = score_arms(arms, None, Judges(None, ""), replace(CONFIG, only=["words", "distinct_2"], extras=True))
+    scores = score_study(
+        arms, None, Judges(None, ""), replace(CONFIG, only=["words", "distinct_2"], extras=True)
+    ).scores
     for found in scores.values():
         assert tuple(found) == ("words", *EXTRAS)
         assert "equal amounts" in found["distinct_2"].note
@@ -167,7 +169,7 @@ def test_rows_are_what_the_scores_are_made_of(judges: Judges, write: Callable[[s
     """Paired comparisons read these rows: one a text, in the order of the arm, with its prompt's id."""
     arm = write("varied", 1)
     rows = measure_arms({"arm": arm}, judges, CONFIG)["arm"]
-    scores = score_arms({"arm": arm}, None, judges, CONFIG)["arm"]
+    scores = score_study({"arm": arm}, None, judges, CONFIG).scores["arm"]
     assert set(rows) == set(METRICS) - set(MEASURES)
     for name, found in rows.items():
         assert found.prompts == tuple(text.id for text in arm)
@@ -183,7 +185,7 @@ def test_an_unreadable_embedder_fails_before_the_model_runs(
     calls: list[object] = []
     hook = judges.scorer.model.register_forward_pre_hook(lambda *seen: calls.append(seen))
     with pytest.raises(ModelError, match="not a folder"):
-        score_arms({"arm": write("varied", 0)}, None, replace(judges, embedder="/no/such/folder"), CONFIG)
+        score_study({"arm": write("varied", 0)}, None, replace(judges, embedder="/no/such/folder"), CONFIG)
     hook.remove()
     assert not calls
 
@@ -195,13 +197,13 @@ def test_a_named_embedder_is_loaded_on_the_models_device(
     monkeypatch.setattr(
         suite, "load_embedder", lambda name, device, **_: (asked.append((name, device)), Embedder(embed, "named"))[1]
     )
-    found = score_arms({"arm": write("varied", 0)}, None, replace(judges, embedder="some/name"), CONFIG)["arm"]
+    found = score_study({"arm": write("varied", 0)}, None, replace(judges, embedder="some/name"), CONFIG).scores["arm"]
     assert asked == [("some/name", "cpu")]
     assert found["coherence"].note == "named"
 
 
 def test_notes_name_the_models(judges: Judges, write: Callable[[str, int], list[Generation]]):
-    found = score_arms({"arm": write("varied", 0)}, write("varied", 1), judges, CONFIG)["arm"]
+    found = score_study({"arm": write("varied", 0)}, write("varied", 1), judges, CONFIG).scores["arm"]
     assert found["coherence"].note == "letters"
     assert "tiny gpt2 (the model that generated the arms)" in found["perplexity_expert"].note
     assert found["coherence_loglik"].note.endswith(found["perplexity_expert"].note)
@@ -212,8 +214,8 @@ def test_the_featurizer_changes_mauve_only(
     judges: Judges, tiny: Callable[[str], LanguageModel], write: Callable[[str, int], list[Generation]]
 ):
     human, arm = write("varied", 0), write("varied", 1)
-    own = score_arms({"arm": arm}, human, judges, CONFIG)["arm"]
-    other = score_arms({"arm": arm}, human, replace(judges, featurizer=tiny("llama")), CONFIG)["arm"]
+    own = score_study({"arm": arm}, human, judges, CONFIG).scores["arm"]
+    other = score_study({"arm": arm}, human, replace(judges, featurizer=tiny("llama")), CONFIG).scores["arm"]
     assert "tiny llama" in other["mauve"].note
     assert other["mauve"].value != own["mauve"].value
     rest = [name for name in METRICS if name not in MEASURES]
@@ -225,14 +227,14 @@ def test_another_judge_of_likelihood_reads_the_words_and_is_named(
 ):
     """The expert's token ids mean nothing to another model, and its own texts are likelier to it: both are said."""
     arm = write("varied", 1)
-    own = score_arms({"arm": arm}, None, judges, CONFIG)["arm"]
-    other = score_arms({"arm": arm}, None, replace(judges, likelihood=tiny("llama")), CONFIG)["arm"]
+    own = score_study({"arm": arm}, None, judges, CONFIG).scores["arm"]
+    other = score_study({"arm": arm}, None, replace(judges, likelihood=tiny("llama")), CONFIG).scores["arm"]
     assert "tiny llama (another model" in other["perplexity_expert"].note
     assert "as it tokenises them" in other["perplexity_expert"].note
     assert other["perplexity_expert"].value != own["perplexity_expert"].value
     changed = {"perplexity_expert", "coherence_loglik"}
     assert all(other[name] == own[name] for name in set(METRICS) - changed - set(MEASURES))
-    foreign = score_arms({"arm": arm}, None, replace(judges, wrote=False), CONFIG)["arm"]
+    foreign = score_study({"arm": arm}, None, replace(judges, wrote=False), CONFIG).scores["arm"]
     assert "(another model" in foreign["perplexity_expert"].note
 
 
@@ -240,14 +242,14 @@ def test_a_second_scoring_asks_no_model(judges: Judges, write: Callable[[str, in
     """Rows on disk give the same scores, number for number."""
     human, arm = write("varied", 0), write("varied", 1)
     kept = replace(judges, cache=FeatureCache(tmp_path), embedder=Embedder(embed, "letters", "letters"))
-    first = score_arms({"arm": arm}, human, kept, CONFIG)
+    first = score_study({"arm": arm}, human, kept, CONFIG).scores
     calls: list[object] = []
     hooks = [
         module.register_forward_pre_hook(lambda *seen: calls.append(seen))
         for module in (judges.scorer.model, judges.scorer.model.base_model)
     ]
     silent = replace(kept, embedder=Embedder(lambda texts: calls.append(texts) or embed(texts), "letters", "letters"))
-    again = score_arms({"arm": arm}, human, silent, CONFIG)
+    again = score_study({"arm": arm}, human, silent, CONFIG).scores
     for hook in hooks:
         hook.remove()
     assert not calls

@@ -132,6 +132,10 @@ MISTAKES: list[tuple[object, FieldsConfig, str]] = [
     (b"  \n", FieldsConfig(), "is empty"),
     (b"[]", FieldsConfig(), "holds no items"),
     ("café".encode("latin-1"), FieldsConfig(), "is not UTF-8: byte 0xe9"),
+    (b"\x1f\x8b\x08\x00 a gzip file", FieldsConfig(), "is not UTF-8: byte 0x8b"),
+    (json.dumps([SU_XU]).encode("utf-16"), FieldsConfig(), "is not UTF-8: byte 0xff"),
+    (b'[{"a": "b\x00"}]', FieldsConfig(), "line 1: not JSON (Invalid control character"),
+    (b'{"prompt": "p", "continuation": "c', FieldsConfig(), "line 1: not JSON"),  # torn, and nothing else is there
     (b'{"a": 1}\n{"a"\n{"a": 2}\n', FieldsConfig(continuation="a"), "line 2: not JSON"),
     (b'[{"prefix_text": "x"},\n {"pref', FieldsConfig(), "line 2: not JSON"),
     ([1], FieldsConfig(), "item 1: expected an object"),
@@ -164,6 +168,19 @@ def test_a_mistake_names_file_and_place(tmp_path: Path, content: object, fields:
         read(tmp_path, content, fields)
     assert expected in str(raised.value)
     assert "f.json" in str(raised.value)
+
+
+def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's refusal is the user's to mend: no traceback, and the file by its name."""
+
+    def refused(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    path = tmp_path / "f.json"
+    path.write_text("[]")
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(TextsError, match=r"generations=.*f\.json cannot be read: Permission denied"):
+        read_generations(path, FieldsConfig())
 
 
 def test_a_missing_reference_is_no_reference_and_not_the_word_nan(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
-"""Texts of others have no tokens of ours: the scoring model's tokenizer gives them some."""
+"""Texts that have no tokens of a model, or another model's: its tokenizer gives them some."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import cast
 
 from transformers import PreTrainedTokenizerBase
@@ -13,11 +11,11 @@ from cdeval.records import Generation
 
 
 def with_tokens(generations: Sequence[Generation], tokenizer: PreTrainedTokenizerBase) -> list[Generation]:
-    """The generations with this tokenizer's tokens of prompt and continuation.
+    """The generations with this tokenizer's tokens of prompt and continuation, and so without a log-probability.
 
     Each side is read on its own, as in the field's protocols: a word that the seam cuts in two stays cut. A prompt
-    begins as the tokenizer begins texts; one without tokens is a beginning of text alone, so that the first word of the
-    continuation has a distribution to come from.
+    begins as the tokenizer begins texts, without what it would append (EOS): it goes on. One without tokens is a
+    beginning of text alone, so that the first word of the continuation has a distribution to come from.
     """
     cutter = Cutter(tokenizer, max_new_tokens=0)
     marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
@@ -39,16 +37,7 @@ def with_tokens(generations: Sequence[Generation], tokenizer: PreTrainedTokenize
             generation,
             prompt_token_ids=of_prompt(generation.prompt),
             token_ids=of_continuation(generation.continuation),
+            logprob_expert=None,
         )
         for generation in generations
     ]
-
-
-def fingerprint_beside(path: Path) -> str | None:
-    """The fingerprint of the model whose tokens a run folder's file holds; None where nothing says it."""
-    try:
-        record = json.loads((path.parent / "provenance.json").read_text(encoding="utf-8"))
-        found = record["models"]["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, str) else None

@@ -1,0 +1,118 @@
+"""Protocols, arms and sweeps of conf/, as the command composes them."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from cdeval.choices import AmateurKind, Context, Pool, SearchKind, TemperatureForm
+from cdeval.cli import CONF, run_command
+from cdeval.config import RunConfig
+from cdeval.errors import CdevalError
+from tests.commands import on
+
+
+def composed(arguments: Sequence[str], cwd: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
+    """What the command would run, all of it handed over at once."""
+    calls: list[list[RunConfig]] = []
+
+    def keep(configs: Sequence[RunConfig]) -> list[CdevalError]:
+        calls.append(list(configs))
+        return []
+
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
+    monkeypatch.chdir(cwd)
+    run_command(keep)
+    (configs,) = calls
+    return configs
+
+
+PROTOCOLS = sorted(path.stem for path in (CONF / "protocol").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_protocol_sets_only_what_there_is(
+    protocol: str, tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command line has the last word."""
+    dola = ["amateur=dola", "amateur.layer=[2,4,6]"]
+    amateur = dola if protocol == "dola2023" else ["amateur=truncated", "amateur.layer=6"]
+    parts = [*on(tiny_gpt2_folder, prompts_file)[:-1], *amateur, f"protocol={protocol}", "contrast.alpha=0.2"]
+    (config,) = composed(parts, tmp_path, monkeypatch)
+    assert config.protocol.name == protocol
+    assert config.contrast.alpha == 0.2
+    if protocol == "li2022":
+        assert (config.search.pool, config.contrast.expert_top_k) == (Pool.local, 50)
+        assert config.amateur.context is Context.generated
+        assert config.contrast.temperature_form is TemperatureForm.logprob
+
+
+# How many settings each sweep has; a new file in conf/sweep needs a line here.
+SWEEPS = {"layers": 6, "alpha": 4, "temperature": 4, "grid": 36, "amateurs": 7, "baselines": 12, "arms": 18}
+
+
+def test_every_sweep_is_known() -> None:
+    assert set(SWEEPS) == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("sweep", sorted(SWEEPS))
+def test_a_sweep_is_one_word_and_all_its_settings_differ(
+    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = composed([f"+sweep={sweep}"], tmp_path, monkeypatch)
+    assert len(configs) == SWEEPS[sweep]
+    assert all(config != other for i, config in enumerate(configs) for other in configs[:i])
+    assert {config.study for config in configs} == {sweep}
+
+
+def test_the_command_line_beats_the_sweep_and_sweeps_multiply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def settings(*arguments: str) -> list[tuple[object, float]]:
+        found = composed(list(arguments), tmp_path, monkeypatch)
+        return [(config.amateur.layer, config.contrast.alpha) for config in found]
+
+    assert settings("+sweep=layers", "amateur.layer=3,4") == [(3, 0.3), (4, 0.3)]
+    assert settings("+sweep=layers", "amateur.layer=3") == [(3, 0.3)]
+    assert settings("+sweep=[layers,alpha]", "amateur.layer=3,4", "contrast.alpha=0.1,0.2") == [
+        (3, 0.1),
+        (3, 0.2),
+        (4, 0.1),
+        (4, 0.2),
+    ]
+    assert len(settings("+sweep=[layers,alpha]")) == 24
+
+
+def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of a comparison must not hand its search or amateur on to the next."""
+    names = [
+        "early_exit_nucleus",
+        "beam",
+        "greedy",
+        "truncated_generated",
+        "dola",
+        "acd",
+        "contrastive_search",
+        "early_exit",
+    ]
+    found = dict(zip(names, composed([f"+arm={','.join(names)}", "--multirun"], tmp_path, monkeypatch), strict=True))
+    kinds = {name: (config.amateur.kind, config.search.kind) for name, config in found.items()}
+    none, exit_ = AmateurKind.none, AmateurKind.early_exit
+    assert kinds == {
+        "early_exit_nucleus": (exit_, SearchKind.sample),
+        "beam": (none, SearchKind.beam),
+        "greedy": (none, SearchKind.greedy),
+        "truncated_generated": (AmateurKind.truncated, SearchKind.beam),
+        "dola": (exit_, SearchKind.greedy),
+        "acd": (exit_, SearchKind.greedy),
+        "contrastive_search": (none, SearchKind.contrastive_search),
+        "early_exit": (exit_, SearchKind.beam),
+    }
+    assert found["truncated_generated"].amateur.context is Context.generated
+    assert found["early_exit"].amateur.context is Context.full
+    assert found["acd"].contrast.form.value == "redistributed"
+    assert found["early_exit"].contrast.form.value == "difference"
+
+
+def test_the_hubs_small_models_are_arms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = composed(["+sweep=amateurs", "+arm=gpt2,early_exit", "expert=gpt2-xl"], tmp_path, monkeypatch)
+    assert [config.amateur.kind for config in found] == [AmateurKind.model, AmateurKind.early_exit]

@@ -1,0 +1,38 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cdeval.models.loading import LanguageModel
+from cdeval.texts.beside import fingerprint_beside, logprobs_are_of
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"models": null}', '{"models": {"fingerprint": 3}}'])
+def test_only_a_readable_provenance_says_whose_tokens_they_are(tmp_path: Path, content: str) -> None:
+    """Tokens of an unknown model would be scored as another's."""
+    assert fingerprint_beside(tmp_path / "generations.jsonl") is None
+    (tmp_path / "provenance.json").write_text(content)
+    assert fingerprint_beside(tmp_path / "generations.jsonl") is None
+    (tmp_path / "provenance.json").write_text(json.dumps({"models": {"fingerprint": "abc"}}))
+    assert fingerprint_beside(tmp_path / "generations.jsonl") == "abc"
+
+
+OURS = {"fingerprint": "its own", "dtype": "float32", "ban": "special"}
+CASES = [({}, True), ({"ban": "eos"}, True), ({"ban": "free"}, True), ({"ban": "none"}, False), ({"ban": None}, False)]
+OTHERS = [({"dtype": "bfloat16"}, False), ({"fingerprint": "another"}, False)]
+
+
+@pytest.mark.parametrize(("change", "expected"), [*CASES, *OTHERS])
+def test_log_probabilities_are_the_models_in_its_format_and_of_whole_texts(
+    tmp_path: Path, tiny: Callable[[str], LanguageModel], change: dict[str, str], expected: bool
+) -> None:
+    """bfloat16's differ in the third digit, and a text that ended by itself counts a token that it does not hold."""
+    model, facts = tiny("gpt2"), {**OURS, **change}
+    fingerprint = model.fingerprint if facts["fingerprint"] == "its own" else facts["fingerprint"]
+    record = {"models": {"fingerprint": fingerprint, "dtype": facts["dtype"]}}
+    (tmp_path / "provenance.json").write_text(json.dumps(record))
+    assert not logprobs_are_of(tmp_path / "generations.jsonl", model), "nobody says that no text ended by itself"
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump({"search": {"ban": facts["ban"]}}))
+    assert logprobs_are_of(tmp_path / "generations.jsonl", model) is expected
