@@ -35,7 +35,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["metrics.only=[diversty]"], "there is no metric 'diversty'. Did you mean 'diversity'?"),
     (
         ["search=beem"],
-        "Could not find 'search/beem', Available options in 'search': beam, contrastive_search, eta, greedy",
+        "Could not find 'search/beem', Available options in 'search': beam, calm, contrastive_search, eta, greedy",
     ),
     (["contrast.alpha=0"], "contrast.alpha=0.0 is out of range: expected a number in (0, 1]"),
     (["contrast.alpha=1.5"], "(0, 1]"),
