@@ -129,7 +129,7 @@ class Generation:
     reference: str | None  # human continuation
     continuation: str  # `token_ids` decoded, without special tokens
     token_ids: tuple[int, ...]  # generated tokens; an end-of-text token, where one ended the text, is not among them
-    logprob_expert: float | None  # sum of log p_expert [nats], an end token that is not in token_ids included; None: human
+    logprob_expert: float | None  # summed [nats], also over an end token that is not in token_ids; None: human
     score: float | None  # the objective, summed over the tokens [nats; contrastive search: no unit]; None for the human
     sample: int = 0  # which of several continuations of the prompt
     # Blocks that the rows read after the prompt went through, step by step, a row a beam; empty without adaptive exits.
