@@ -49,7 +49,7 @@ def test_every_protocol_sets_only_what_there_is(
 
 
 # How many settings each sweep has; a new file in conf/sweep needs a line here.
-SWEEPS = {"layers": 6, "alpha": 4, "temperature": 4, "grid": 36, "amateurs": 7, "baselines": 12, "arms": 18}
+SWEEPS = {"layers": 6, "alpha": 4, "temperature": 4, "grid": 36, "amateurs": 7, "baselines": 13, "arms": 19}
 
 
 def test_every_sweep_is_known() -> None:

@@ -1,6 +1,7 @@
 """Scores and costs of one arm as flat numbers, and what a reader of them must know."""
 
 import math
+import re
 from collections.abc import Mapping
 
 from cdeval.records import Estimate
@@ -17,19 +18,48 @@ def summary_of(texts: int, scores: Mapping[str, Estimate], costs: Mapping[str, f
 
 
 def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """How each metric was made, a line for all metrics and arms that say the same, and what has no value."""
+    """How each metric was made, a line for all metrics and arms that say the same, and what has no value.
+
+    Notes that differ in a spread between k-means seeds alone are one line with the least and the most.
+    """
     named: dict[str, dict[str, None]] = {}
+    spreads: dict[str, list[str]] = {}
     for of_arm in scores.values():
         for name, estimate in of_arm.items():
             if estimate.note and not math.isnan(estimate.value):
-                named.setdefault(estimate.note, {})[name] = None
-    missing = [
-        f"{name}: {estimate.missing} texts of '{label}' have no value"
-        for label, of_arm in scores.items()
-        for name, estimate in of_arm.items()
-        if estimate.missing
-    ]
-    return [f"{', '.join(names)}: {note}" for note, names in named.items()] + missing
+                general = _SPREAD.sub("(sd {})", estimate.note)
+                named.setdefault(general, {})[name] = None
+                spreads.setdefault(general, []).extend(_SPREAD.findall(estimate.note))
+    notes = [f"{', '.join(names)}: {_with_spread(note, spreads[note])}" for note, names in named.items()]
+    return notes + _missing(scores)
+
+
+_SPREAD = re.compile(r"\(sd ([\d.]+)\)")
+_NAMED = 3  # arms without a value that are named; of more the table says how many
+
+
+def _with_spread(note: str, spreads: list[str]) -> str:
+    if not spreads:
+        return note
+    least, most = min(spreads, key=float), max(spreads, key=float)
+    return note.replace("(sd {})", f"(sd {least})" if least == most else f"(sd {least} to {most})")
+
+
+def _missing(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """A line a metric with missing values."""
+    lacking: dict[str, dict[str, int]] = {}
+    for label, of_arm in scores.items():
+        for name, estimate in of_arm.items():
+            if estimate.missing:
+                lacking.setdefault(name, {})[label] = estimate.missing
+    lines = []
+    for name, counts in lacking.items():
+        if len(counts) <= _NAMED:
+            whose = ", ".join(f"{count} of '{label}'" for label, count in counts.items())
+        else:
+            whose = f"{min(counts.values())} to {max(counts.values())} of {len(counts)} arms (metrics.json)"
+        lines.append(f"{name}: texts without a value: {whose}")
+    return lines
 
 
 def sample_notes(samples: int) -> list[str]:

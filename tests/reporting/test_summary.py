@@ -1,0 +1,33 @@
+"""What a reader of the table is told below it."""
+
+import math
+
+from cdeval.records import Estimate
+from cdeval.reporting.summary import notes_of
+
+
+def estimate(value: float = 0.5, missing: int = 0, note: str = "") -> Estimate:
+    return Estimate(value, value, value, 10, missing, note)
+
+
+def test_equal_notes_are_one_line_and_spreads_a_range() -> None:
+    """A sweep of twenty arms would else say the same twenty times."""
+    note = "mean of 5 k-means seeds (sd {}); interval by resampling"
+    scores = {
+        "a": {"mauve": estimate(note=note.format("0.002")), "mauve_star": estimate(note=note.format("0.002"))},
+        "b": {"mauve": estimate(note=note.format("0.014"))},
+        "c": {"mauve": estimate(note=note.format("0.010")), "words": estimate(note="mean")},
+        "d": {"mauve": estimate(math.nan, note="no human texts")},
+    }
+    assert notes_of(scores) == [
+        "mauve, mauve_star: mean of 5 k-means seeds (sd 0.002 to 0.014); interval by resampling",
+        "words: mean",
+    ]
+    assert notes_of({"a": {"mauve": scores["a"]["mauve"]}}) == [f"mauve: {note.format('0.002')}"]
+
+
+def test_missing_values_are_counted_by_metric_and_few_arms_are_named() -> None:
+    few = {"a": {"onset": estimate(missing=3)}, "b": {"onset": estimate()}, "c": {"onset": estimate(missing=1)}}
+    assert notes_of(few) == ["onset: texts without a value: 3 of 'a', 1 of 'c'"]
+    many = {f"arm {i}": {"onset": estimate(missing=i)} for i in range(1, 6)}
+    assert notes_of(many) == ["onset: texts without a value: 1 to 5 of 5 arms (metrics.json)"]
