@@ -1,18 +1,22 @@
 """The engine on real weights and real text, in float32: SmolLM2-135M continuing news articles."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import pytest
 import torch
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
-from cdeval.choices import Ban, Dtype
+from cdeval.choices import AmateurKind, Ban, Dtype, SearchKind
 from cdeval.config import ExpertConfig, PromptsConfig
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
+from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel, open_model
+from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
 from cdeval.prompts import load_prompts
+from cdeval.records import Amateur
 from tests.decode.oracles import early_exit, naive_search, setting
 
 
@@ -22,20 +26,30 @@ def expert() -> LanguageModel:
 
 
 @pytest.fixture(scope="module")
+def plain() -> LanguageModel:
+    """The same weights as Hugging Face lays them out."""
+    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load(packed=False)
+
+
+@pytest.fixture(scope="module")
 def prompts(expert: LanguageModel) -> list[tuple[int, ...]]:
     chosen = load_prompts(PromptsConfig(limit=8), expert.tokenizer, 128, seed=0)
     return [prompt.token_ids for prompt in chosen.prompts]
 
 
-def texts(expert: LanguageModel, lanes: Sequence[Lane], max_lanes: int = 64) -> list[tuple[int, ...]]:
+def texts(
+    expert: LanguageModel, lanes: Sequence[Lane], seconds: Mapping[Amateur, Second] = MappingProxyType({})
+) -> list[tuple[int, ...]]:
     found: dict[int, tuple[int, ...]] = {}
-    for batch in decode(expert, lanes, max_lanes=max_lanes, compact_every=8):
+    for batch in decode(expert, lanes, max_lanes=64, compact_every=8, seconds=seconds):
         found.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
     return [found[i] for i in range(len(lanes))]
 
 
 @pytest.mark.parametrize("ban", [Ban.special, Ban.eos])
-def test_plain_beam_search_is_hugging_faces(expert: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban) -> None:
+def test_plain_beam_search_is_hugging_faces(
+    expert: LanguageModel, plain: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban
+) -> None:
     """48 tokens, 5 beams, 8 prompts; Hugging Face one prompt at a time, with the same tokens banned."""
     how = setting(max_new_tokens=48, ban=ban)
     ours = texts(expert, [Lane(prompt, how) for prompt in prompts])
@@ -43,7 +57,7 @@ def test_plain_beam_search_is_hugging_faces(expert: LanguageModel, prompts: list
     processors = LogitsProcessorList([SuppressTokensLogitsProcessor(others, device="cpu")] if others else [])
     for prompt, tokens in zip(prompts, ours, strict=True):
         ids = torch.tensor([prompt])
-        generated = expert.model.generate(
+        generated = plain.model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
             num_beams=5,
@@ -73,3 +87,15 @@ def test_eight_prompts_times_three_settings_equal_24_single_runs(
     ]
     lanes = [Lane(prompt, how) for prompt in prompts for how in settings]
     assert texts(expert, lanes) == [text for lane in lanes for text in texts(expert, [lane])]
+
+
+@pytest.mark.parametrize("kind", [SearchKind.beam, SearchKind.greedy])
+def test_truncated_writes_the_early_exits_texts(
+    expert: LanguageModel, prompts: list[tuple[int, ...]], kind: SearchKind
+) -> None:
+    """The control that prices an early exit at equal quality: the same blocks with a forward pass of their own."""
+    shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 24}
+    exits = texts(expert, [Lane(prompt, early_exit(24, **shape)) for prompt in prompts[:4]])
+    amateur = Amateur(AmateurKind.truncated, 24)
+    own = [Lane(prompt, early_exit(24, amateur=amateur, **shape)) for prompt in prompts[:4]]
+    assert texts(expert, own, {amateur: truncate(expert, 24)}) == exits
