@@ -52,7 +52,8 @@ def nll_rows(
     rows = np.full((len(generations), 2), math.nan)
     scored = []
     for index, generation in enumerate(generations):
-        known = generation.logprob_expert
+        # A token at which the expert exited early has the exit's probability, not the whole model's.
+        known = None if generation.exit_layers else generation.logprob_expert
         if generation.token_ids and known is not None and math.isfinite(known):
             rows[index] = -known, len(generation.token_ids)
         elif generation.token_ids:

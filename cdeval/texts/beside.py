@@ -20,7 +20,7 @@ def logprobs_are_of(path: Path, model: LanguageModel) -> bool:
     """Whether `logprob_expert` in a run folder's file is what this model says of each text's tokens.
 
     It is where the model wrote them, in the same number format, and no text ended by itself: the log-probability of
-    such a text counts the end-of-text token, which is not among its tokens.
+    such a text counts the end-of-text token, which is not among its tokens. (Texts of early exits say so themselves.)
     """
     record = path.parent / "provenance.json"
     ban = _said(path.parent / "config.yaml", yaml.safe_load, "search", "ban")

@@ -140,6 +140,13 @@ def test_what_the_decoder_said_of_a_text_is_what_the_scorer_says(any_tiny: Langu
     np.testing.assert_allclose(nll_rows(any_tiny, texts), nll_rows(any_tiny, without_logprobs(texts)), rtol=2e-4)
 
 
+def test_a_text_of_early_exits_is_read_by_the_whole_model(tiny: Callable[[str], LanguageModel]):
+    """Its log-probability is that of exit layers, which are surer of themselves the less they know."""
+    own = replace(MIXED[1], logprob_expert=-0.1, exit_layers=(4, 2))
+    assert calls_of(tiny("gpt2"), [own]) > 0
+    np.testing.assert_allclose(nll_rows(tiny("gpt2"), [own]), nll_rows(tiny("gpt2"), [MIXED[1]]))
+
+
 def test_texts_with_and_without_a_log_probability_keep_their_places(tiny: Callable[[str], LanguageModel]):
     judge = tiny("gpt2")
     texts = [MIXED[0], replace(MIXED[1], logprob_expert=-4.5), generation(9, 3, 0), MIXED[2]]
