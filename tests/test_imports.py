@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 
 # A module may import from its own rank (packages: only from itself) and from lower ones.
 RANKS = [
-    {"errors"},
+    {"errors", "paths"},
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
@@ -18,8 +18,10 @@ RANKS = [
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
     {"cast"},
-    {"generating"},
+    {"generating", "timing"},
+    {"costing"},
     {"study", "benchmark", "scoring", "calm"},
+    {"weightless"},
     {"sweeps"},
     {"cli"},
     {"run", "bench", "score", "lens", "calibrate"},
