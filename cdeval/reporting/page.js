@@ -55,6 +55,7 @@ function drawPareto() {
       mode: "lines", hoverinfo: "skip", showlegend: false, line: { color: "#888888", width: 1.5, dash: "dot" },
     });
   const style = getComputedStyle(document.documentElement);
+  const named = names(known, front, x.name, y.name);
   for (const [kind, [color, symbol]] of Object.entries(page.styles)) {
     const mine = known.filter((at) => page.arms[at].kind === kind);
     if (!mine.length) continue;
@@ -67,8 +68,7 @@ function drawPareto() {
       x: mine.map((at) => values(at, x.name)[0]), y: mine.map((at) => values(at, y.name)[0]),
       error_y: bars(y.name), error_x: bars(x.name),
       mode: "markers+text", name: kind, customdata: mine,
-      // Names where they can be read: on the front, or where there are few.
-      text: mine.map((at) => (line.length ? front.has(at) : known.length < 8) || page.arms[at].role === "control" ? escaped(page.arms[at].short) : ""),
+      text: mine.map((at) => (named.has(at) ? escaped(page.arms[at].short) : "")),
       textposition: mine.map((at) => place(at, known, x.name)), textfont: { size: narrow.matches ? 10 : 12 }, cliponaxis: false,
       hovertemplate: mine.map((at) => hover(page.arms[at]) + "<extra></extra>"),
       marker: {
@@ -89,6 +89,24 @@ function drawPareto() {
   };
   Plotly.react(byId("pareto"), traces, themed(layout), CONFIG);
   mark(front, x, y);
+}
+// Which points are named: controls and the front first, and none whose name would lie on another's.
+function names(known, front, xName, yName) {
+  const share = (at, name) => {
+    const all = known.map((one) => page.arms[one].values[name][0]);
+    const low = Math.min(...all), reach = Math.max(...all) - low;
+    return reach ? (page.arms[at].values[name][0] - low) / reach : 0;
+  };
+  const rank = (at) => (page.arms[at].role === "control" ? 0 : front.has(at) ? 1 : 2);
+  const wide = narrow.matches ? 0.5 : 0.2, high = narrow.matches ? 0.07 : 0.05;
+  const taken = [], found = new Set();
+  for (const at of [...known].sort((a, b) => rank(a) - rank(b))) {
+    const [x, y] = [share(at, xName), share(at, yName)];
+    if (taken.some(([u, v]) => Math.abs(x - u) < wide && Math.abs(y - v) < high)) continue;
+    taken.push([x, y]);
+    found.add(at);
+  }
+  return found;
 }
 // Names stand left of the points in the right half, so that none leaves the picture.
 function place(at, known, name) {

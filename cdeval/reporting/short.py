@@ -19,6 +19,6 @@ def short_labels(labels: Sequence[str]) -> dict[str, str]:
 
 def _without(words: list[str], kin: list[list[str]]) -> str:
     if len(kin) == 1:  # nothing tells it from its like: what stands before the search names it
-        return " ".join(words).split(",")[0]
+        return " ".join(words).split(", ")[0]
     shared = set.intersection(*(set(other) for other in kin))
     return " ".join(word for place, word in enumerate(words) if place == 0 or word not in shared).rstrip(",")
