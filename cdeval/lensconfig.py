@@ -27,6 +27,7 @@ class LensRun:
     """The root of `conf/lens.yaml`."""
 
     train: bool = False  # fit a tuned lens before measuring it
+    prompt: str | None = None  # draw what each layer would say after each token of it, and measure nothing else
     layers: Any = None  # one or a list, in blocks or fractions of the depth; null: all that can be exits
     lenses: list[Lens] = field(default_factory=lambda: [Lens.norm, Lens.raw])  # measured beside the tuned one
     lens_file: str | None = None  # a tuned lens to be measured
@@ -57,6 +58,8 @@ def validate_lens(config: LensRun) -> LensRun:
         least = 2 if key.endswith("_tokens") else 1
         if value < least:
             raise ConfigError(f"{name}={value} is out of range: expected at least {least}.")
+    if config.prompt is not None and config.train:
+        raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
     if config.prompts.split is Split.all:
         raise ConfigError(
             "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."
@@ -87,6 +90,6 @@ def _validate_files(config: LensRun) -> None:
         )
     if not config.train and not config.lenses and config.lens_file is None:
         raise ConfigError("lenses=[] measures nothing: expected norm or raw, lens_file=, or train=true.")
-    suffix = ".safetensors" if config.train else ".json"
+    suffix = ".safetensors" if config.train else ".json" if config.prompt is None else ".html"
     if config.out is not None and not config.out.endswith(suffix):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")

@@ -177,6 +177,21 @@ class LensScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What every layer would say after every token of a prompt: a row a layer, the expert itself last."""
+
+    tokens: tuple[str, ...]  # of the prompt
+    layers: tuple[int, ...]  # blocks before the exit; the last one is the expert's depth
+    lens: str  # norm, raw or tuned
+    top: tuple[tuple[str, ...], ...]  # likeliest next token [layer][token]
+    probability: tuple[tuple[float, ...], ...]  # of it
+    entropy: tuple[tuple[float, ...], ...]  # of the layer's distribution [nats]
+    kl: tuple[tuple[float, ...], ...]  # KL(expert || layer) [nats]
+    candidates: tuple[str, ...]  # the expert's likeliest tokens after the whole prompt
+    followed: tuple[tuple[float, ...], ...]  # their probabilities [layer][candidate]
+
+
+@dataclass(frozen=True, slots=True)
 class ThresholdScore:
     """One threshold of the expert's early exits, against the texts by all blocks."""
 

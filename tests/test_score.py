@@ -120,11 +120,11 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
     assert sorted(path.name for path in out.iterdir()) == [
         ".features",
         "comparisons.json",
-        "shown.json",
         "first-arm",
         "human",
         "scoring.json",
         "second",
+        "shown.json",
         "table.md",
     ]
     compared = json.loads((out / "comparisons.json").read_text())

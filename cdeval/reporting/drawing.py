@@ -47,7 +47,7 @@ def _lines(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
                 "x": list(line.x),
                 "y": _finite([float(value) for value in line.y]),
                 "customdata": [
-                    [_html(name), f"{low:.3f} to {high:.3f}" if math.isfinite(low) else "no interval"]
+                    [html_text(name), f"{low:.3f} to {high:.3f}" if math.isfinite(low) else "no interval"]
                     for name, low, high in zip(line.names, line.low, line.high, strict=True)
                 ],
                 "hovertemplate": "%{customdata[0]}<br>%{y:.3f} (%{customdata[1]})<extra></extra>",
@@ -106,7 +106,7 @@ def _level(level: Series) -> dict[str, Any]:
 
 def _level_name(level: Series) -> dict[str, Any]:
     x, anchor = _PLACES[level.dash]
-    words = {"text": _html(level.label), "showarrow": False, "font": {"size": 11, "color": level.color}}
+    words = {"text": html_text(level.label), "showarrow": False, "font": {"size": 11, "color": level.color}}
     return {**words, "xref": "paper", "x": x, "xanchor": anchor, "y": level.y[0], "yanchor": "bottom"}
 
 
@@ -132,19 +132,19 @@ def _curves(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _html(text: str) -> str:
+def html_text(text: str) -> str:
     """For plotly's texts, which read a few tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _plain(text: str) -> str:
     """For plotly's templates, which read `%{…}` as well."""
-    return _html(text).replace("%{", "% {")
+    return html_text(text).replace("%{", "% {")
 
 
 def _with_rows(labels: Sequence[str], layout: dict[str, Any]) -> None:
     """A row a label, long ones on two lines and more; none of them is read as plotly's markup."""
-    wrapped = ["<br>".join(_html(line) for line in wrap(label, _WIDTH)) for label in labels]
+    wrapped = ["<br>".join(html_text(line) for line in wrap(label, _WIDTH)) for label in labels]
     row = _ROW * (1 + 0.45 * (max(text.count("<br>") for text in wrapped)))
     layout["yaxis"] |= {"tickmode": "array", "tickvals": list(labels), "ticktext": wrapped}
     layout["xaxis"] |= {"rangemode": "tozero"}

@@ -1,24 +1,14 @@
-"""A study as one HTML file: pictures, table and texts, from a disk, without a network.
+"""A study as one HTML file: pictures, table and texts. Texts reach the page as text nodes: none is read as HTML."""
 
-A content security policy forbids every request and every script but plotly's and the page's own, by their hashes (the
-style of single elements is plotly's to set, hence `unsafe-inline` for styles alone). Texts travel as JSON in which no
-tag can open or close, and reach the page as text nodes: a text is never read as HTML.
-"""
-
-import base64
-import hashlib
 import html
 import json
 import math
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
-from string import Template
 from typing import Any
-
-from plotly.offline import get_plotlyjs
 
 from cdeval.reporting import sections
 from cdeval.reporting.charts import STYLES, Chart
+from cdeval.reporting.document import Body, document
 from cdeval.reporting.drawing import plotly_of
 from cdeval.reporting.measures import TOTALS, Measure, present
 from cdeval.reporting.repeats import repeated_spans
@@ -38,42 +28,21 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
         charts: its pictures; quality against cost is drawn by the page's script, from the table's numbers.
         fronts: labels that nothing dominates, by the names of the cost and the quality on the axes.
     """
-    here = files("cdeval.reporting")
-    template, style, script = (
-        (here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")
-    )
-    plotly = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, before it takes the hash
     drawn = [chart for chart in charts if chart.kind != "points"]
     texts = side_by_side(study)
     parts = _parts(study, drawn, texts)
-    sentence, *more = verdict(study)
-    return Template(template).substitute(
-        policy=html.escape(
-            f"default-src 'none'; script-src '{_hash(plotly)}' '{_hash(script)}'; style-src 'unsafe-inline'; "
-            "img-src data:; base-uri 'none'; form-action 'none'"
-        ),
-        title=html.escape(f"{study.name} · cdeval"),
-        style=style,
-        eyebrow=html.escape(_eyebrow(study)),
-        verdict=html.escape(sentence),
+    headline, *more = verdict(study)
+    body = Body(
+        title=f"{study.name} · cdeval",
+        eyebrow=_eyebrow(study),
+        headline=headline,
         more="".join(f'<p class="lead">{html.escape(line)}</p>' for line in more),
         nav="".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title, _ in parts),
         main="\n".join(
-            f'<section id="{name}"><h2>{html.escape(title)}</h2>{body}</section>' for name, title, body in parts
+            f'<section id="{name}"><h2>{html.escape(title)}</h2>{inner}</section>' for name, title, inner in parts
         ),
-        data=harmless(json.dumps(_data(study, drawn, fronts, texts), allow_nan=False, separators=(",", ":"))),
-        plotly=plotly,
-        script=script,
     )
-
-
-def harmless(text: str) -> str:
-    """JSON without the signs that could end its element; inside JSON strings their escapes mean the same."""
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-
-
-def _hash(content: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
+    return document(body, _data(study, drawn, fronts, texts), "page.js")
 
 
 def _eyebrow(study: Study) -> str:

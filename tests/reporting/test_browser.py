@@ -86,7 +86,8 @@ def test_it_draws_everything_says_nothing_and_asks_nobody(browser: Any, page: Pa
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
     assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
-    empty = "[...document.querySelectorAll('figure')].filter(one => !one.querySelector('svg.main-svg .cartesianlayer .trace'))"
+    drawn = "one.querySelector('svg.main-svg .cartesianlayer .trace')"
+    empty = f"[...document.querySelectorAll('figure')].filter(one => !{drawn})"
     assert browser.execute_script(f"return {empty}.map(one => one.textContent)") == []
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width, "nothing but the table scrolls sideways"
