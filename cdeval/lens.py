@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cdeval.cli import Schema, literal, plain_dict, run_schema
 from cdeval.lensconfig import LensRun, validate_lens
-from cdeval.reporting.lens import lens_table
+from cdeval.reporting.lens import contrast_table, lens_table
 
 
 def lens(config: LensRun) -> None:
@@ -21,6 +21,7 @@ def lens(config: LensRun) -> None:
     outcome = run_lens(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)
     console.print(lens_table(outcome.scores))
+    console.print(contrast_table(outcome.scores, (config.alpha, config.beta, config.temperature)))
     for note in outcome.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  results: {outcome.scores_file}", markup=False, highlight=False, soft_wrap=True)

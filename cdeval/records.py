@@ -173,7 +173,11 @@ class LensScore:
     nll: float  # of the next token [nats]
     kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
     agreement: float  # share of positions where both have the same likeliest token
+    entropy: float  # of the layer's distribution [nats]
+    changed: float  # share of positions where the contrast's likeliest token is not the expert's
+    plausible: float  # tokens in V_head, which is the expert's own
     positions: int  # that entered
+    margin: Estimate  # anti-loop margin [nats] (`cdeval.lenses.loops`); 0 for the expert, which contrasts nothing
 
 
 @dataclass(frozen=True, slots=True)

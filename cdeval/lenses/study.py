@@ -14,7 +14,7 @@ from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.fit import fit
-from cdeval.lenses.measure import measure
+from cdeval.lenses.measure import Contrast, measure
 from cdeval.lenses.reading import View, windows
 from cdeval.lenses.trajectory import trajectory
 from cdeval.models.anatomy import check_depth
@@ -69,7 +69,8 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     say(f"measuring on {len(held_out)} texts of the split {_other(config.prompts.split).value}")
     cutter = Cutter(expert.tokenizer, max_new_tokens=0)
     tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
-    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions)
+    contrast = Contrast(config.alpha, config.beta, config.temperature)
+    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast)
     scores_file = _scores_file(config, lens_file)
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
