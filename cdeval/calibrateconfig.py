@@ -13,7 +13,7 @@ from cdeval.config import (
     SearchConfig,
 )
 from cdeval.errors import ConfigError
-from cdeval.validation import validate
+from cdeval.validation import require_stored, validate
 
 
 @dataclass
@@ -54,6 +54,7 @@ def validate_calibration(config: CalibrateRun) -> CalibrateRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    require_stored(config.expert, "cdeval.calibrate")
     grid = config.thresholds
     shown = f"[{','.join(f'{value:g}' for value in grid)}]"
     if not grid or not all(0 <= value <= 1 for value in grid):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cdeval.choices import AmateurKind, Context
-from cdeval.config import ExpertConfig, RunConfig
+from cdeval.config import RunConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
@@ -131,7 +131,7 @@ def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCas
     if amateur.lens_file is not None:
         lens = read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, opened.config.hidden_size)
     if amateur.name is not None:
-        second = open_model(ExpertConfig(amateur.name, amateur.revision, config.expert.dtype, config.expert.device))
+        second = open_model(replace(config.expert, name=amateur.name, revision=amateur.revision))
         _check_vocabulary(opened, second)
     return OpenedCast(config, opened, second, lens)
 

@@ -12,6 +12,16 @@ class Dtype(Enum):
     float16 = "float16"
 
 
+class Weights(Enum):
+    """Where a model's weights come from.
+
+    stored: its files. random: the true architecture without its weights, to be timed and priced; no texts are made.
+    """
+
+    stored = "stored"
+    random = "random"
+
+
 class AmateurKind(Enum):
     """Who is subtracted.
 

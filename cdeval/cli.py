@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
 import hydra
@@ -18,11 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, ConfigError, did_you_mean
+from cdeval.paths import CONF
 from cdeval.validation import validate
-
-_PACKAGE = Path(__file__).resolve().parent
-# In a wheel conf/ travels inside the package; in a checkout it stands beside it.
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
 

@@ -20,6 +20,7 @@ from cdeval.choices import (
     TemperatureForm,
     Tracker,
     WandbMode,
+    Weights,
 )
 from cdeval.exitconfig import AdaptiveExitConfig, ExitConfig
 
@@ -36,6 +37,7 @@ class ExpertConfig:
     revision: str | None = None  # hub commit, tag or branch
     dtype: Dtype = Dtype.auto
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    weights: Weights = Weights.stored  # of the expert, and of an amateur that is a model of its own
 
 
 @dataclass
@@ -127,6 +129,7 @@ class CostConfig:
     """How costs are measured; FLOPs and KV bytes are always counted."""
 
     latency_repeats: int = 3  # timed passes an arm after one full-length warm-up; 0 measures no latency
+    isolated: bool = True  # time in a process of its own, which has loaded the models and nothing else
 
 
 @dataclass

@@ -7,7 +7,7 @@ from cdeval.choices import Split
 from cdeval.config import ExpertConfig, PromptsConfig
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, validate_layers
-from cdeval.validation import check_ranges
+from cdeval.validation import check_ranges, require_stored
 
 
 @dataclass
@@ -53,6 +53,7 @@ def validate_lens(config: LensRun) -> LensRun:
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
     check_ranges(config, ("seed",))
+    require_stored(config.expert, "cdeval.lens")
     if config.layers is not None:
         validate_layers("layers", config.layers)
     for name in _COUNTS:

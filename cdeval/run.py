@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
+from cdeval.choices import Weights
 from cdeval.cli import plain_dict, run_command
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError
@@ -21,13 +22,15 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     # torch and transformers take seconds; --help must not.
     from cdeval.study import Asked, run_study, write_tables  # noqa: PLC0415
     from cdeval.sweeps import merged, studies  # noqa: PLC0415
+    from cdeval.weightless import run_weightless  # noqa: PLC0415
 
     progress = Console(stderr=True, highlight=False)
     outcomes, failures = [], []
     for places in studies(configs):
         asked = [Asked(configs[place], plain_dict(configs[place])) for place in places]
         try:
-            outcomes.append(run_study(asked, say=lambda line: progress.print(line, markup=False, soft_wrap=True)))
+            study = run_weightless if asked[0].config.expert.weights is Weights.random else run_study
+            outcomes.append(study(asked, say=lambda line: progress.print(line, markup=False, soft_wrap=True)))
         except CdevalError as error:  # the other studies go on; all messages come at the end
             failures.append(error)
     console = Console(file=sys.stdout)

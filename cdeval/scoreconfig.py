@@ -6,7 +6,7 @@ from typing import Any
 
 from cdeval.config import ExpertConfig, MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError
-from cdeval.validation import check_ranges, validate_study_name
+from cdeval.validation import check_ranges, require_stored, validate_study_name
 
 
 @dataclass
@@ -62,6 +62,7 @@ def validate_score(config: ScoreConfig) -> ScoreConfig:
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
     check_ranges(config, ("metrics", "seed"))
+    require_stored(config.expert, "cdeval.score")
     if config.pairs.limit is not None and config.pairs.limit < 1:
         raise ConfigError(f"pairs.limit={config.pairs.limit} is out of range: expected at least 1, or null for all.")
     config.generations = _paths("generations", config.generations)

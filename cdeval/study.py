@@ -7,7 +7,6 @@ tracker hears of them. Texts that are already stored are reused: the same comman
 that differ in amateur, contrast and search alone are one study, with the same models, prompts, passes and codebook.
 """
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,8 +18,8 @@ import yaml
 from cdeval.cast import Cast, OpenedCast, load_together, open_cast
 from cdeval.choices import Ban, Tracker
 from cdeval.config import RunConfig
-from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
+from cdeval.costing import Costly, costs_of, keep_costs, kept_costs
 from cdeval.decode.sources import Second
 from cdeval.errors import CdevalError, ConfigError
 from cdeval.generating import Room, Texts, write_texts
@@ -37,17 +36,14 @@ from cdeval.records import Amateur, Comparison, Prompt
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.publish import write_report
 from cdeval.reporting.studyfiles import write_shown
-from cdeval.reporting.summary import exit_notes, notes_of, sample_notes, summary_of
+from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder, replace_file
-from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,17 +97,19 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         say("scoring")
         scored = _scored(expert, common, texts, root)
         scores = scored.scores
-        costs = _kept_costs(folders, common, root) or _costs(cast, common, texts, say)
+        casts = [one.cast for one in opened]
+        costs = kept_costs(folders, common, root) or costs_of(folders, texts, Costly(cast, casts, prompts, common), say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-        replace_file(root / TIMED, to_page(_timing(points, common)))
+        keep_costs(points, common, root)
     samples = max(one.config.search.samples for one in settings)
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
-    made += exit_notes({point.label: costs[point] for point in points})
+    by_label = {point.label: costs[point] for point in points}
+    made += [*exit_notes(by_label), *cost_notes(by_label)]
     notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
     rows = [Row(point.label, point.role.value, summaries[point], point.folder) for point in points]
     outcome = Outcome(rows, scored.comparisons, notes, root, failures)
@@ -232,32 +230,6 @@ def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) 
     ended = {point for point in texts if point.setting is not None and point.setting.ban is Ban.none}
     arms = {point.label: without_logprobs(found) if point in ended else found for point, found in texts.items()}
     return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
-
-
-def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], None]) -> dict[Point, dict[str, float]]:
-    arms = {point: Arm(point.setting, found) for point, found in texts.items() if point.setting is not None and found}
-    repeats = config.cost.latency_repeats
-    if repeats:
-        say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
-    labelled = {point.label: arm for point, arm in arms.items()}
-    priced = price_arms(cast.expert, labelled, repeats, config.execution.compact_every, cast.seconds)
-    return {point: priced.get(point.label, {}) for point in texts}
-
-
-def _kept_costs(
-    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path
-) -> dict[Point, dict[str, float]] | None:
-    """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
-    if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
-        return None
-    if json.loads((root / TIMED).read_bytes()) != _timing(folders, config):
-        return None
-    return {point: folder.numbers("costs.json") for point, folder in folders.items()}
-
-
-def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
-    """Which arms were timed in turn, and how."""
-    return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}
 
 
 def _tracked(

@@ -7,10 +7,10 @@ What depends on the model (the exit layer against its depth, the length against 
 import math
 from collections.abc import Callable, Sequence
 
-from cdeval.choices import AmateurKind, Context, PromptSource, SearchKind, TemperatureForm
+from cdeval.choices import AmateurKind, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.errors import ConfigError
-from cdeval.exitconfig import Selection, validate_adaptive, validate_exit, validate_layers, validate_no_exit
+from cdeval.exitconfig import Lens, Selection, validate_adaptive, validate_exit, validate_layers, validate_no_exit
 
 
 def _finite(value: float) -> bool:
@@ -65,6 +65,8 @@ def validate(config: RunConfig) -> RunConfig:
         raise ConfigError(
             "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
         )
+    if config.expert.weights is Weights.random:
+        _validate_random(config)
     validate_study_name("study", config.study)
     return config
 
@@ -172,6 +174,41 @@ def _validate_temperature(config: RunConfig) -> None:
             f"contrast.temperature=calibrated with contrast.temperature_form={contrast.temperature_form.name}: only "
             "softmax(z / T) is a distribution whose likelihood can be maximised. Give a number, or "
             "contrast.temperature_form=softmax."
+        )
+
+
+def _validate_random(config: RunConfig) -> None:
+    """Random weights write nothing that could be scored, and what depends on the values of weights is not measured."""
+    amateur, contrast, exits = config.amateur, config.contrast, config.search.adaptive_exit
+    needing = [
+        (config.metrics.only, f"metrics.only={config.metrics.only}", "texts, and there are none; leave it empty"),
+        (amateur.kind is AmateurKind.ngram, "amateur=ngram", "texts to count"),
+        (amateur.lens is Lens.tuned, "amateur.lens=tuned", "a lens that was trained for the weights"),
+        (
+            contrast.temperature == CALIBRATED,
+            "contrast.temperature=calibrated",
+            "probabilities of texts",
+        ),
+        (exits.threshold is not None, "search.adaptive_exit", "to know how sure the model is of real texts"),
+        (
+            contrast.normalizer is not Normalizer.full,
+            "contrast.normalizer=candidates",
+            "to know what is plausible",
+        ),
+    ]
+    for given, setting, need in needing:
+        if given:
+            raise ConfigError(
+                f"{setting} with expert.weights=random needs {need}: random weights are there to be timed and priced."
+            )
+
+
+def require_stored(expert: ExpertConfig, command: str) -> None:
+    """Random weights know nothing. Raises: ConfigError: a command that reads texts was given some."""
+    if expert.weights is Weights.random:
+        raise ConfigError(
+            f"expert.weights=random: {command} reads texts with the model, and random weights say nothing about them. "
+            "Leave expert.weights=stored; costs are measured by python -m cdeval.run."
         )
 
 

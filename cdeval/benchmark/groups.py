@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cdeval.benchmark.arms import BF16, F32, HUGGING_FACE, OURS, Arms, Search, Size, label
-from cdeval.benchmark.bandwidth import now
 from cdeval.benchmark.config import BenchConfig, GroupName
 from cdeval.benchmark.plan import Arm, Group
+from cdeval.decode.clock import now
 
 GROWTH = {"tokens": "new tokens", "prompts": "prompts at once", "settings": "fused settings of one prompt"}
 

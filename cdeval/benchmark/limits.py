@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from cdeval.benchmark.arms import BF16, F32, OURS, Search, label
-from cdeval.benchmark.bandwidth import Bandwidth, step_bytes
 from cdeval.benchmark.models import Models
 from cdeval.benchmark.plan import GroupResult
 from cdeval.choices import Dtype
+from cdeval.cost.bandwidth import Bandwidth, step_bytes
 
 _DTYPES: tuple[Dtype, ...] = (BF16, F32)
 

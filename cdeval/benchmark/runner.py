@@ -10,7 +10,6 @@ import psutil
 import torch
 
 from cdeval.benchmark.arms import BF16, F32, Arms, Search
-from cdeval.benchmark.bandwidth import measure_bandwidth, now
 from cdeval.benchmark.config import BenchRun, GroupName
 from cdeval.benchmark.ctranslate import ctranslate2_version
 from cdeval.benchmark.goals import Goal, judge
@@ -21,6 +20,8 @@ from cdeval.benchmark.page import numbers
 from cdeval.benchmark.plan import GroupResult, estimate, measure
 from cdeval.benchmark.plot import draw
 from cdeval.benchmark.profile import describe, supported, where_time_goes
+from cdeval.cost.bandwidth import measure_bandwidth
+from cdeval.decode.clock import now
 from cdeval.errors import ConfigError, PromptError
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import OpenedModel, open_model

@@ -7,38 +7,45 @@ allocations and kernels for the first timed pass to pay for, and a machine that 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+from statistics import fmean
 from types import MappingProxyType
+from typing import NamedTuple
 
 from cdeval.choices import Ban
+from cdeval.cost.energy import Counter, open_counter
+from cdeval.cost.load import OtherLoad
+from cdeval.cost.memory import WorkingMemory
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Amateur, Setting
 
+NAN = float("nan")
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Timed passes of one arm; the first token counts as prefill."""
 
-    prefill_seconds: tuple[float, ...]  # a pass each
-    decode_seconds: tuple[float, ...]  # of the n - 1 tokens after the first
-    new_tokens: int  # n
-    peak_slots: int  # most key-value slots the lane held in any pass; 0 without passes
+    prefill_seconds: tuple[float, ...] = ()  # a pass each
+    token_seconds: tuple[tuple[float, ...], ...] = ()  # pass by pass, of the n - 1 tokens after the first
+    wall_seconds: tuple[float, ...] = ()  # a pass each, by a wall clock from an idle device to an idle device
+    joules: tuple[float, ...] = ()  # a pass each; NaN without a counter
+    peak_slots: int = 0  # most key-value slots the lane held in any pass; 0 without passes
     amateur_slots: int = 0  # the same in an amateur's own cache
+    working_bytes: float = NAN  # most that a pass took on top of all weights
+    other_load: float = NAN  # share of the processors that other programs took meanwhile, all arms together
 
-    @property
-    def prefill(self) -> float:
-        """Median time to the first token [s]; NaN without passes."""
-        return _median(self.prefill_seconds)
+    def per_token(self) -> list[float]:
+        """Mean time of a token after the first, a pass each [s]; none of single tokens."""
+        return [fmean(tokens) for tokens in self.token_seconds if tokens]
 
-    @property
-    def per_token(self) -> float:
-        """Median time of a token after the first [s]; NaN without passes or with a single token."""
-        if self.new_tokens < 2:
-            return float("nan")
-        return _median(self.decode_seconds) / (self.new_tokens - 1)
+
+class _Pass(NamedTuple):
+    stats: BatchStats
+    joules: float
+    working_bytes: float
 
 
 def measure(
@@ -54,24 +61,42 @@ def measure(
     Lengths are fixed by banning the end of text, so that an early end never looks like speed.
     """
     fixed = {label: replace(setting, ban=Ban.special) for label, setting in arms.items()}
-    passes: dict[str, list[BatchStats]] = {label: [] for label in arms}
-    for turn in range(repeats + 1 if repeats else 0):
-        for label, setting in fixed.items():
-            lane = Lane(prompts[turn % len(prompts)], setting)
-            _, stats = decode_batch(expert, [lane], compact_every, seconds=seconds)
-            if turn > 0:  # turn 0 is the warm-up
-                passes[label].append(stats)
-    return {
-        label: Latency(
-            prefill_seconds=tuple(stats.prefill_seconds for stats in timed),
-            decode_seconds=tuple(stats.decode_seconds for stats in timed),
-            new_tokens=arms[label].max_new_tokens,
-            peak_slots=max((stats.peak_slots for stats in timed), default=0),
-            amateur_slots=max((stats.amateur_slots for stats in timed), default=0),
-        )
-        for label, timed in passes.items()
-    }
+    if not repeats:
+        return {label: Latency() for label in arms}
+    counter = open_counter(expert.device)
+
+    def in_turn(turn: int) -> dict[str, _Pass]:
+        prompt = prompts[turn % len(prompts)]
+        lanes = {label: Lane(prompt, setting) for label, setting in fixed.items()}
+        return {label: _pass(expert, lane, compact_every, seconds, counter) for label, lane in lanes.items()}
+
+    in_turn(0)  # the warm-up
+    with OtherLoad() as others:
+        turns = [in_turn(turn) for turn in range(1, repeats + 1)]
+    return {label: _latency([turn[label] for turn in turns], others.share) for label in arms}
 
 
-def _median(values: Sequence[float]) -> float:
-    return median(values) if values else float("nan")
+def _pass(
+    expert: LanguageModel,
+    lane: Lane,
+    compact_every: int,
+    seconds: Mapping[Amateur, Second],
+    counter: Counter | None,
+) -> _Pass:
+    before = counter.joules() if counter else NAN
+    with WorkingMemory(expert.device) as working:
+        _, stats = decode_batch(expert, [lane], compact_every, seconds=seconds)
+    return _Pass(stats, (counter.joules() if counter else NAN) - before, working.bytes)
+
+
+def _latency(timed: Sequence[_Pass], other_load: float) -> Latency:
+    return Latency(
+        prefill_seconds=tuple(one.stats.step_seconds[0] for one in timed),
+        token_seconds=tuple(one.stats.step_seconds[1:] for one in timed),
+        wall_seconds=tuple(one.stats.wall_seconds for one in timed),
+        joules=tuple(one.joules for one in timed),
+        peak_slots=max((one.stats.peak_slots for one in timed), default=0),
+        amateur_slots=max((one.stats.amateur_slots for one in timed), default=0),
+        working_bytes=max((one.working_bytes for one in timed), default=NAN),
+        other_load=other_load,
+    )

@@ -1,12 +1,16 @@
-"""Bytes: weights and live key-value slots by count, the process's peak by measurement."""
+"""Bytes: weights and key-value slots by count, what a pass takes on top by measurement."""
 
-import resource
-import sys
+import ctypes
+from pathlib import Path
+from typing import Self
 
 import torch
 
 from cdeval.cost.flops import head_width, key_heads
 from cdeval.models.loading import LanguageModel
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
 
 
 def weights_bytes(lm: LanguageModel) -> int:
@@ -21,12 +25,46 @@ def slot_bytes(lm: LanguageModel) -> int:
     return slots * lm.dtype.itemsize
 
 
-def peak_bytes(device: torch.device) -> int:
-    """Most memory this process has held so far: allocated on a GPU, resident on the CPU [bytes].
+class WorkingMemory:
+    """What some work takes on top of what is held: `with WorkingMemory(device) as working:` … `working.bytes`.
 
-    On the CPU this is the whole process, libraries and metric models included, and never falls.
+    The most that was allocated at once on a GPU, resident on a CPU under Linux; NaN where the system has no such count.
+
+    On the CPU this is exact to the allocator's leftovers (about a megabyte): what earlier work freed is given back to
+    the system first, and the system's own high-water mark is put back.
     """
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024  # getrusage counts bytes on macOS, kilobytes elsewhere
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.bytes = float("nan")
+
+    def __enter__(self) -> Self:
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+            self._before: int | None = torch.cuda.memory_allocated(self._device)
+        else:
+            self._before = _reset_high_water() if self._device.type == "cpu" else None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            return
+        on_gpu = self._device.type == "cuda"
+        peak = torch.cuda.max_memory_allocated(self._device) if on_gpu else _resident("VmHWM")
+        self.bytes = float(peak - self._before)
+
+
+def _reset_high_water() -> int | None:
+    """Bytes resident now, which are the high-water mark from here on; None where the system offers none."""
+    try:
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+        _CLEAR.write_text("5")
+        return _resident("VmRSS")
+    except (OSError, AttributeError, KeyError):
+        return None
+
+
+def _resident(name: str) -> int:
+    """A line of the process's status [bytes]. Raises: KeyError: there is no such line."""
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+    return 1024 * int(lines[name].removesuffix("kB"))

@@ -1,51 +1,79 @@
 """What each arm of a study costs, as flat numbers with their units in the names (`costs.json`)."""
 
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.cost.flops import lane_flops, token_flops
-from cdeval.cost.latency import Latency, measure
-from cdeval.cost.memory import peak_bytes, slot_bytes, weights_bytes
+from cdeval.cost.latency import Latency
+from cdeval.cost.memory import slot_bytes, weights_bytes
+from cdeval.cost.spread import NOTHING, Spread, over_passes, quantiles, ratio_over_turns
+from cdeval.cost.traffic import lane_bytes, token_bytes
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
 from cdeval.points import expert_alone
-from cdeval.records import Amateur, Generation, Setting
+from cdeval.records import Amateur, Setting
+
+NAN = float("nan")
+
+
+class Text(NamedTuple):
+    """What a text's costs depend on."""
+
+    prompt_tokens: int
+    tokens: int  # without an end-of-text token
+    exit_layers: tuple[int, ...] = ()  # as in `records.Generation`
 
 
 class Arm(NamedTuple):
     """A setting and the texts it made."""
 
     setting: Setting
-    texts: Sequence[Generation]
+    texts: Sequence[Text]
+
+
+class Timed(NamedTuple):
+    """What was timed apart from the texts; nothing where nothing was."""
+
+    latency: Mapping[str, Latency] = MappingProxyType({})  # by arm
+    bandwidth: float = NAN  # of the device's memory, reading [bytes/s]
+
+
+NOT_TIMED = Timed()
 
 
 def price_arms(
     expert: LanguageModel,
     arms: Mapping[str, Arm],
-    latency_repeats: int,
-    compact_every: int,
+    timed: Timed = NOT_TIMED,
     seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
-    """FLOPs of the texts, latency of single lanes, bytes, by arm.
+    """FLOPs and bytes moved of the texts, latency, memory and energy of single lanes, by arm.
 
-    `flops_overhead` and `latency_overhead` are ratios over the expert alone under the same search (0.05 is 5 % more);
-    the latter needs such an arm among them. `exit_layer` is a mean of blocks. What was not measured is NaN.
+    Overheads are ratios over the expert alone under the same search (0.05 is 5 % more); those of latency and memory
+    need such an arm among them. `_low` and `_high` are ends of intervals over timed passes (`cost.spread`).
+    `exit_layer` is a mean of blocks. What was not measured is NaN.
     """
-    prompts = [text.prompt_token_ids for arm in list(arms.values())[:1] for text in arm.texts]
-    settings = {label: arm.setting for label, arm in arms.items()}
-    latency = measure(expert, settings, prompts, latency_repeats, compact_every, seconds)
-    alone = {arm.setting: latency[label].per_token for label, arm in arms.items() if arm.setting.is_plain}
-    return {
-        label: {
-            **_flops(expert, arm, second := _model(seconds, arm)),
+    latency = {label: timed.latency.get(label, Latency()) for label in arms}
+    seconds_of = {label: _model(seconds, arm) for label, arm in arms.items()}
+    memory = {label: _memory(expert, seconds_of[label], latency[label]) for label in arms}
+    alone = {arm.setting: label for label, arm in arms.items() if arm.setting.is_plain}
+    found = {}
+    for label, arm in arms.items():
+        control = alone.get(expert_alone(arm.setting))
+        found[label] = {
+            **_flops(expert, arm, seconds_of[label]),
+            **_traffic(expert, arm, seconds_of[label], timed.bandwidth),
             **_exits(expert, arm),
-            **_seconds(latency[label], alone.get(expert_alone(arm.setting), float("nan"))),
-            **_bytes(expert, second, latency[label]),
-            "peak_memory_bytes": peak_bytes(expert.device),
+            **_seconds(latency[label], latency[control] if control else Latency(), confidence),
+            **_energy(latency[label], confidence),
+            **memory[label],
+            "memory_overhead": memory[label]["memory_bytes"] / memory[control]["memory_bytes"] - 1 if control else NAN,
+            "other_load": latency[label].other_load,
         }
-        for label, arm in arms.items()
-    }
+    return found
 
 
 def _model(seconds: Mapping[Amateur, Second], arm: Arm) -> LanguageModel | None:
@@ -54,27 +82,28 @@ def _model(seconds: Mapping[Amateur, Second], arm: Arm) -> LanguageModel | None:
     return found if isinstance(found, LanguageModel) else None
 
 
-def _bytes(expert: LanguageModel, second: LanguageModel | None, latency: Latency) -> dict[str, float]:
+def _memory(expert: LanguageModel, second: LanguageModel | None, latency: Latency) -> dict[str, float]:
     """Weights that are shared count once: a truncated expert has none of its own."""
     models = [expert] if second is None or second.model is expert.model else [expert, second]
     live = latency.peak_slots * slot_bytes(expert)
     if second is not None:
         live += latency.amateur_slots * slot_bytes(second)
+    weights = sum(weights_bytes(model) for model in models)
     return {
         "parameters": sum(model.model.num_parameters() for model in models),
-        "weights_bytes": sum(weights_bytes(model) for model in models),
-        "kv_live_bytes": live or float("nan"),
+        "weights_bytes": weights,
+        "kv_live_bytes": live or NAN,
+        "working_bytes": latency.working_bytes,
+        "memory_bytes": weights + latency.working_bytes,
     }
 
 
 def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dict[str, float]:
     constants = token_flops(expert)
     amateurs = None if second is None else token_flops(second)
-    # A text that ended by itself took a step more than it has tokens, an empty one exactly one.
-    limit = arm.setting.max_new_tokens
-    steps = [min(limit, len(text.token_ids) + 1) for text in arm.texts]
+    steps = _steps(arm)
     lanes = [
-        lane_flops(constants, arm.setting, len(text.prompt_token_ids), taken, amateurs, text.exit_layers)
+        lane_flops(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
         for text, taken in zip(arm.texts, steps, strict=True)
     ]
     prefill, decode = sum(lane.expert_prefill for lane in lanes), sum(lane.expert_decode for lane in lanes)
@@ -89,19 +118,58 @@ def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dic
     }
 
 
+def _traffic(expert: LanguageModel, arm: Arm, second: LanguageModel | None, bandwidth: float) -> dict[str, float]:
+    """Bytes that must be moved, and how long that alone takes at the device's bandwidth."""
+    constants = token_bytes(expert)
+    amateurs = None if second is None else token_bytes(second)
+    moved, whole, steps = 0, 0, _steps(arm)
+    for text, taken in zip(arm.texts, steps, strict=True):
+        lane = lane_bytes(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
+        moved += lane.prefill + lane.decode + lane.amateur
+        plain = lane_bytes(constants, expert_alone(arm.setting), text.prompt_tokens, taken)
+        whole += plain.prefill + plain.decode
+    per_token = moved / sum(steps)
+    return {
+        "bytes_per_token": per_token,
+        "bytes_overhead": moved / whole - 1,
+        "bandwidth_seconds_per_token": per_token / bandwidth,
+    }
+
+
+def _steps(arm: Arm) -> list[int]:
+    """Steps of each text: one that ended by itself took one more than it has tokens, an empty one exactly one."""
+    return [min(arm.setting.max_new_tokens, text.tokens + 1) for text in arm.texts]
+
+
 def _exits(expert: LanguageModel, arm: Arm) -> dict[str, float]:
     """How far the rows went that were read after the prompt, where the expert may exit early."""
     if arm.setting.adaptive_exit is None:
         return {}
     layers = [layer for text in arm.texts for layer in text.exit_layers]
     early = sum(layer < expert.parts.depth for layer in layers)
-    rows = len(layers) or float("nan")
+    rows = len(layers) or NAN
     return {"exit_layer": sum(layers) / rows, "exit_share": early / rows}
 
 
-def _seconds(latency: Latency, expert_alone_per_token: float) -> dict[str, float]:
-    return {
-        "prefill_seconds": latency.prefill,
-        "decode_seconds_per_token": latency.per_token,
-        "latency_overhead": latency.per_token / expert_alone_per_token - 1,
+def _seconds(latency: Latency, alone: Latency, confidence: float) -> dict[str, float]:
+    """Of single lanes; a token is one after the first."""
+    mine, others = latency.per_token(), alone.per_token()
+    overhead = ratio_over_turns(mine, others, confidence) if mine and others else NOTHING
+    found = {
+        **over_passes(latency.prefill_seconds, confidence).named("prefill_seconds"),
+        **over_passes(mine, confidence).named("decode_seconds_per_token"),
+        **overhead.named("latency_overhead"),
     }
+    for percent, spread in quantiles(latency.token_seconds, confidence).items():
+        found |= spread.named(f"decode_seconds_p{percent}")
+    return found
+
+
+def _energy(latency: Latency, confidence: float) -> dict[str, float]:
+    """All of a pass, its prompt included, over the tokens of the text; NaN without a counter, never 0."""
+    per_token = [
+        joules / (1 + len(tokens)) for joules, tokens in zip(latency.joules, latency.token_seconds, strict=True)
+    ]
+    known = not any(map(math.isnan, per_token))
+    spread: Spread = over_passes(per_token, confidence) if known else NOTHING
+    return spread.named("joules_per_token")

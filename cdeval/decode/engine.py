@@ -9,7 +9,6 @@ chooses among them once they are read. Where the expert itself may exit early (`
 inside its own forward pass.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -21,6 +20,7 @@ from cdeval.choices import Ban, SearchKind
 from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import AmateurPart, Amateurs
 from cdeval.decode.beam import Choice, backtrack, largest, survivors
+from cdeval.decode.clock import Clock
 from cdeval.decode.degeneration import Degeneration
 from cdeval.decode.endings import Ending, Endings
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
@@ -114,23 +114,25 @@ class _Run:
         self, prompts: Sequence[tuple[int, ...]], compact_every: int, on_step: Callable[[int], None]
     ) -> BatchStats:
         """All steps."""
-        device = self._expert.device
-        started = _now(device)
+        clock = Clock(self._expert.device)
         self.prefill(prompts)
         on_step(len(prompts))
-        prefilled = _now(device)
+        clock.mark()
         for step in range(1, self._new_tokens):
             self.step()
             on_step(len(prompts))
-            if compact_every and step % compact_every == 0:
+            compacting = compact_every and step % compact_every == 0
+            if compacting:
                 self.compact()
-                if self.settled():
-                    break
+            clock.mark()
+            if compacting and self.settled():
+                break
+        seconds, wall_seconds = clock.read()
         return BatchStats(
             lanes=len(prompts),
             steps=len(self.tokens),
-            prefill_seconds=prefilled - started,
-            decode_seconds=_now(device) - prefilled,
+            step_seconds=seconds,
+            wall_seconds=wall_seconds,
             peak_slots=self._reader.cache.peak_slots,
             amateur_slots=self._amateurs.peak_slots,
         )
@@ -261,10 +263,3 @@ class _Run:
 def _rows(depths: Int[Tensor, "step lane beam"], lane: int, ending: Ending) -> tuple[int, ...]:
     """Those that a lane read until its text ended, by an end token or by its length."""
     return tuple(depths[: ending.step + ending.ended, lane].flatten().tolist())
-
-
-def _now(device: torch.device) -> float:
-    """Seconds, once the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

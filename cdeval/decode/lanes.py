@@ -48,7 +48,7 @@ class BatchStats:
 
     lanes: int
     steps: int  # tokens a lane: forward passes, the prefill included; contrastive search takes one more
-    prefill_seconds: float  # until every lane has its first token
-    decode_seconds: float  # the other steps
+    step_seconds: tuple[float, ...]  # the prefill, until every lane has its first token, and each step after it
+    wall_seconds: float  # all of them by a wall clock, the device idle before and after
     peak_slots: int  # most key-value slots a lane held at once
     amateur_slots: int = 0  # the same in the cache of an amateur with a forward pass of its own

@@ -23,13 +23,14 @@ from transformers import (
 )
 
 from cdeval import assets
-from cdeval.choices import Dtype
+from cdeval.choices import Dtype, Weights
 from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.packing import can_pack, pack
+from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
@@ -74,12 +75,30 @@ class OpenedModel:
     tokenizer: PreTrainedTokenizerBase
     dtype: torch.dtype
     device: torch.device
+    weights: Weights = Weights.stored
+    on_paper: bool = False  # loaded without any weights, on the meta device, for whoever counts and multiplies nothing
 
     def load(self, *, packed: bool = True) -> LanguageModel:
         """Read the weights; `packed` lays them out for the processor where that is known to help.
 
         Raises: ModelError: there are none in safetensors, they do not fit the configuration, or memory is short.
         """
+        if self.on_paper:
+            return self._shape()
+        if self.weights is Weights.random:
+            model = with_random_weights(self.config, self.dtype, self.device, self.name)
+        else:
+            model = self._stored()
+        loaded = language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+        if packed and can_pack(model):
+            pack(model)
+        return loaded
+
+    def _shape(self) -> LanguageModel:
+        model = without_weights(self.config, self.dtype)
+        return LanguageModel(self.name, None, model, self.tokenizer, dissect(model, self.name), fingerprint="")
+
+    def _stored(self) -> PreTrainedModel:
         with _reporting(self.name), quiet_transformers():
             model = AutoModelForCausalLM.from_pretrained(
                 self.path,
@@ -90,11 +109,7 @@ class OpenedModel:
                 trust_remote_code=False,
                 attn_implementation=attention_for(self.config),
             )
-        model = model.to(self.device).eval().requires_grad_(requires_grad=False)
-        loaded = language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
-        if packed and can_pack(model):
-            pack(model)
-        return loaded
+        return model.to(self.device).eval().requires_grad_(requires_grad=False)
 
 
 def language_model(
@@ -120,8 +135,13 @@ def open_model(config: ExpertConfig) -> OpenedModel:
     Raises: ModelError: no such folder, not a model, unreachable, unknown architecture, no such device. AssetError: the
         embedded model cannot be fetched.
     """
-    path = _locate(config.name, config.revision)
     device = choose_device(config.device)
+    known = shipped(config.name) if config.weights is Weights.random else None
+    if known is not None:
+        anatomy_of(known, config.name)
+        dtype = choose_dtype(config.dtype, device)
+        return OpenedModel(config.name, "", None, known, numbers_tokenizer(known), dtype, device, config.weights)
+    path = _locate(config.name, config.revision)
     revision = None if Path(path).is_dir() else config.revision
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -135,6 +155,7 @@ def open_model(config: ExpertConfig) -> OpenedModel:
         tokenizer=tokenizer,
         dtype=choose_dtype(config.dtype, device),
         device=device,
+        weights=config.weights,
     )
 
 

@@ -1,7 +1,7 @@
 """The pictures of a study as plain data, before anything draws them: plotly on the page, matplotlib for files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -213,31 +213,39 @@ _FLOPS = (
 _MEMORY = (
     ("weights_bytes", "weights", GREY),
     ("kv_live_bytes", "key-value cache", BLUE),
-    ("working_bytes", "working memory", ORANGE),
+    ("other_bytes", "other working memory", ORANGE),
 )
 
 
 def _flops(study: Study) -> list[Chart]:
-    chart = _stacked(study, _FLOPS, 1e12, ("flops", "Compute by part, all texts together", "TFLOPs"))
-    return [chart] if chart else []
+    parts = [arm.summary for arm in study.decoded]
+    return _stacked(study, parts, _FLOPS, 1e12, ("flops", "Compute by part, all texts together", "TFLOPs"))
 
 
 def _memory(study: Study) -> list[Chart]:
-    chart = _stacked(study, _MEMORY, 2**20, ("memory", "Memory by part, one prompt at a time", "MiB"))
-    return [chart] if chart else []
+    """The cache is part of what a pass works with: the rest is shown beside it."""
+    parts = []
+    for arm in study.decoded:
+        rest = arm.summary.get("working_bytes", math.nan) - arm.summary.get("kv_live_bytes", math.nan)
+        parts.append({**arm.summary, "other_bytes": max(0.0, rest) if math.isfinite(rest) else math.nan})
+    return _stacked(study, parts, _MEMORY, 2**20, ("memory", "Memory by part, one prompt at a time", "MiB"))
 
 
 def _stacked(
-    study: Study, parts: Sequence[tuple[str, str, str]], scale: float, names: tuple[str, str, str]
-) -> Chart | None:
-    arms = list(reversed(study.decoded))
+    study: Study,
+    summaries: Sequence[Mapping[str, float]],
+    parts: Sequence[tuple[str, str, str]],
+    scale: float,
+    names: tuple[str, str, str],
+) -> list[Chart]:
+    """One chart of the parts that some arm has; none where no arm has any."""
     short = short_labels([arm.label for arm in study.decoded])
+    rows = list(reversed([*zip(study.decoded, summaries, strict=True)]))
     series = []
     for part, label, color in parts:
-        values = [(arm, arm.summary.get(part, math.nan) / scale) for arm in arms]
-        shown = [(arm, value) for arm, value in values if math.isfinite(value)]
+        values = [(short[arm.label], summary.get(part, math.nan) / scale) for arm, summary in rows]
+        shown = [(bar, value) for bar, value in values if math.isfinite(value)]
         if any(value for _, value in shown):
-            bars = [short[arm.label] for arm, _ in shown]
-            series.append(Series(label, [value for _, value in shown], bars, color=color))
+            series.append(Series(label, [value for _, value in shown], [bar for bar, _ in shown], color=color))
     name, title, unit = names
-    return Chart(name, title, "bars", unit, "", series) if series else None
+    return [Chart(name, title, "bars", unit, "", series)] if series else []

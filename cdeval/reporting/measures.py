@@ -46,7 +46,7 @@ QUALITIES = (
 COSTS = (
     Measure("flops_per_token", "compute", "GFLOPs/token", -1, 1e9, digits=2, cost=True),
     Measure("decode_seconds_per_token", "latency", "ms/token", -1, 1e-3, digits=1, cost=True),
-    Measure("peak_memory_bytes", "peak memory", "GiB", -1, 2**30, digits=2, cost=True),
+    Measure("memory_bytes", "memory", "GiB", -1, 2**30, digits=2, cost=True),
 )
 TOTALS = (*QUALITIES, *COSTS)
 

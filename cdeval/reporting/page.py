@@ -79,8 +79,9 @@ _BANDS = '<p class="note">Bands are intervals; a level far outside the lines is 
 def _pareto(study: Study) -> str:
     measures = present(TOTALS, study.decoded)
     costs = [measure for measure in measures if measure.cost]
-    if not costs:
-        return '<p class="note">No costs are known of these texts.</p>'
+    if not costs or len(costs) == len(measures):
+        missing = "No texts were scored" if costs else "No costs are known of these texts"
+        return f'<p class="note">{missing}: there is nothing to weigh against each other.</p>'
 
     def select(name: str, label: str, of: Sequence[Measure]) -> str:
         options = "".join(f'<option value="{one.name}">{sections.escape(one.heading)}</option>' for one in of)

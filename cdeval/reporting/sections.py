@@ -17,7 +17,11 @@ from cdeval.reporting.measures import TOTALS, Measure, present
 from cdeval.reporting.studyfiles import Arm, Study
 from cdeval.reporting.table import MISSING
 
-_OVERHEADS = {"flops_per_token": "flops_overhead", "decode_seconds_per_token": "latency_overhead"}
+_OVERHEADS = {
+    "flops_per_token": "flops_overhead",
+    "decode_seconds_per_token": "latency_overhead",
+    "memory_bytes": "memory_overhead",
+}
 _SIGNS = {
     "circle": '<circle cx="6" cy="6" r="5"/>',
     "square": '<rect x="1.5" y="1.5" width="9" height="9"/>',

@@ -35,6 +35,7 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
 
 
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
+_DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
 _NAMED = 3  # arms without a value that are named; of more the table says how many
 
 
@@ -77,3 +78,19 @@ def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
         for label, of_arm in costs.items()
         if math.isfinite(of_arm.get("exit_layer", math.nan))
     ]
+
+
+def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """What a reader of timed costs must know; `costs` by label, as `cost.price` makes them."""
+    timed = [one for one in costs.values() if math.isfinite(one.get("decode_seconds_per_token", math.nan))]
+    if not timed:
+        return []
+    notes = []
+    load = max(one.get("other_load", math.nan) for one in timed)
+    if load > _DISTURBING:
+        notes.append(
+            f"timed while other programs took {load:.0%} of the processors: the latencies are disturbed, time again"
+        )
+    if not any(math.isfinite(one.get("joules_per_token", math.nan)) for one in timed):
+        notes.append("energy: unavailable, there is no counter that may be read here")
+    return notes

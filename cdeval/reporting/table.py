@@ -14,6 +14,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.reporting.pareto import dominators, objectives_of
+
 MISSING = "–"
 
 
@@ -60,10 +62,11 @@ def results_table(
     rows: Sequence[Row], title: str, notes: Sequence[str] = (), columns: Sequence[Column] | None = None
 ) -> Table:
     """The table for a terminal, from 80 columns on, with its notes below. No text is taken for markup."""
-    columns = columns or COLUMNS
+    columns = columns or columns_for(rows)
+    marks, meaning = _marks(rows)
     table = Table(
         title=Text(printable(title), style="bold"),
-        caption=Text("\n".join(printable(line) for line in (_legend(columns), *notes))),
+        caption=Text("\n".join(printable(line) for line in (_legend(columns), *meaning, *notes))),
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -72,22 +75,35 @@ def results_table(
     table.add_column("arm", overflow="fold")
     for column in columns:
         table.add_column(Text(column.header), justify="right", no_wrap=True)
-    for row in rows:
+    for row, mark in zip(rows, marks, strict=True):
         cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row, columns)]
-        table.add_row(Text(printable(row.label), style="italic" if row.role == "human" else ""), *cells)
+        table.add_row(Text(printable(row.label) + mark, style="italic" if row.role == "human" else ""), *cells)
     return table
 
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
-    columns = columns or COLUMNS
+    columns = columns or columns_for(rows)
+    marks, meaning = _marks(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
-    for row in rows:
+    for row, mark in zip(rows, marks, strict=True):
         cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row, columns)]
-        lines.append([escaped(row.label), *cells])
+        lines.append([escaped(row.label) + mark, *cells])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     legend = _legend(columns).replace("Second lines", "In brackets")
-    return "\n\n".join((table, legend, *(escaped(note) for note in notes))) + "\n"
+    return "\n\n".join((table, legend, *(escaped(note) for note in (*meaning, *notes)))) + "\n"
+
+
+def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """What follows each label: a dagger where another setting dominates it; and the line that says so, if any does."""
+    decoded = [row.summary if row.role != "human" else {} for row in rows]
+    objectives = objectives_of(decoded)
+    better = dominators(decoded, objectives) if objectives else [None] * len(rows)
+    if not any(place is not None for place in better):
+        return [""] * len(rows), []
+    names = ", ".join(one.name for one in objectives)
+    meaning = f"† dominated: another row is as good in {names}, and better in one."
+    return ["" if place is None else " †" for place in better], [meaning]
 
 
 def _legend(columns: Sequence[Column]) -> str:
@@ -175,8 +191,24 @@ COLUMNS = (
     Column(
         "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True
     ),
-    Column("peak\nGiB", _pair("peak_memory_bytes", _significant(3, 2**30), "", _whole), cost=True),
+    Column("memory\nGiB", _pair("memory_bytes", _significant(3, 2**30), "memory_overhead", _percent), cost=True),
 )
+
+# What a study of costs alone shows (`cdeval.weightless`): the timed numbers with their intervals.
+COST_COLUMNS = (
+    COLUMNS[5],
+    Column("GB moved\n/token", _pair("bytes_per_token", _significant(3, 1e9), "bytes_overhead", _percent), cost=True),
+    Column("prefill\nms", _score("prefill_seconds", _significant(3, 1e-3), _significant(3, 1e-3)), cost=True),
+    Column("ms\n/token", _score("decode_seconds_per_token", _significant(3, 1e-3), _significant(3, 1e-3)), cost=True),
+    Column("over the\nexpert", _score("latency_overhead", _percent, _percent), cost=True),
+    COLUMNS[7],
+)
+
+
+def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Scores and costs; costs alone, in more detail, where nothing has a score."""
+    return COLUMNS if any(math.isfinite(row.summary.get("texts", math.nan)) for row in rows) else COST_COLUMNS
+
 
 # What `cdeval.score` shows: published figures have four digits of diversity, and texts of others no costs.
 SCORE_COLUMNS = (

@@ -50,7 +50,8 @@ def _compared(study: Study, measure: Measure) -> list[Comparison]:
 
 def _without_comparison(study: Study) -> str:
     texts = max((int(arm.summary.get("texts", 0)) for arm in study.arms), default=0)
-    return f"{len(study.decoded)} arms of up to {texts} texts; nothing was compared with a control."
+    of = f"of up to {texts} texts; nothing was compared with a control" if texts else "priced alone; no text was scored"
+    return f"{len(study.decoded)} arms {of}."
 
 
 def _headline(best: Comparison, measure: Measure, study: Study, arms: int) -> str:

@@ -11,13 +11,13 @@ import torch
 from rich.console import Console
 
 from cdeval.benchmark.arms import BF16, F32, HUGGING_FACE, NAIVE, OURS, Search, Size, label, settings_grid
-from cdeval.benchmark.bandwidth import measure_bandwidth, step_bytes
 from cdeval.benchmark.config import BenchConfig, GroupName
 from cdeval.benchmark.goals import Goal, judge
 from cdeval.benchmark.groups import longest_text, prompts_needed
 from cdeval.benchmark.plan import GroupResult, Timing
 from cdeval.benchmark.plot import draw
 from cdeval.benchmark.table import goals_table, group_table, growth_lines
+from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit
 
@@ -137,7 +137,7 @@ def test_a_step_reads_every_matrix_once(tiny: Callable[[str], LanguageModel]) ->
 
 def test_bandwidth_counts_both_directions_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter(range(1000))
-    monkeypatch.setattr("cdeval.benchmark.bandwidth.now", lambda _device: float(next(ticks)))  # each pass takes 1 s
+    monkeypatch.setattr("cdeval.cost.bandwidth.now", lambda _device: float(next(ticks)))  # each pass takes 1 s
     found = measure_bandwidth(torch.device("cpu"), 4096)
     assert (found.summed, found.copied, found.read) == (4096.0, 8192.0, 8192.0)
 

@@ -67,7 +67,8 @@ def costs(gflops: float, overhead: float = 0.1) -> dict[str, float]:
         "amateur_flops": overhead * 3e12,
         "weights_bytes": 2.0**28,
         "kv_live_bytes": 2.0**21,
-        "peak_memory_bytes": 2.0**30,
+        "memory_bytes": 2.0**30,
+        "working_bytes": 2.0**22,
     }
 
 

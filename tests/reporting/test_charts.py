@@ -45,6 +45,12 @@ def test_lines_show_values_intervals_and_levels(charts: dict[str, Chart]) -> Non
     assert {shape["y0"] for shape in drawn["layout"]["shapes"]} == {0.9, 0.3}
 
 
+def test_memory_is_weights_cache_and_the_rest(charts: dict[str, Chart]) -> None:
+    """Working memory holds the cache: counting both whole would count it twice."""
+    parts = {series.label: series.x[0] for series in charts["memory"].series}
+    assert parts == {"weights": 256.0, "key-value cache": 2.0, "other working memory": 2.0}
+
+
 def test_without_timings_the_mean_is_shown(tmp_path: Path) -> None:
     charts = {chart.name: chart for chart in charts_of(read_study(write_study(tmp_path / "s")))}
     assert list(charts["latency"].series[0].x) == pytest.approx([9.0, 15.0, 10.0])

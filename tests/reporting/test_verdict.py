@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cdeval.reporting.publish import write_report
 from cdeval.reporting.studyfiles import read_study
 from cdeval.reporting.verdict import verdict
-from tests.reporting.studies import comparison, setting, write_arm, write_study
+from tests.reporting.studies import comparison, costs, setting, write_arm, write_study
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
 
@@ -59,6 +60,17 @@ def test_of_many_arms_the_one_that_gains_most(tmp_path: Path) -> None:
     text = " ".join(verdict(read_study(folder)))
     assert text.startswith("Of 2 arms, early_exit k=8")
     assert "2 of 2 arms differ from their control for the better" in text
+
+
+def test_costs_alone_claim_nothing_of_texts(tmp_path: Path) -> None:
+    """A study of random weights stores no text: its page says what it is, and stands."""
+    folder = tmp_path / "s"
+    write_arm(folder, {"label": "a", "role": "arm", "folder": "a"}, [], {}, setting(), costs(1.0))
+    summary = json.loads((folder / "a" / "summary.json").read_text())
+    del summary["texts"]
+    (folder / "a" / "summary.json").write_text(json.dumps(summary))
+    assert verdict(read_study(folder)) == ["1 arms priced alone; no text was scored."]
+    assert "No texts were scored" in write_report(folder).read_text(encoding="utf-8")
 
 
 def test_without_comparisons_nothing_is_claimed(study: Path) -> None:

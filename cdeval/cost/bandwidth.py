@@ -1,6 +1,5 @@
 """The limit: a step of a single text must read every weight once, so it cannot be faster than bytes / bandwidth."""
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import psutil
 import torch
 
 from cdeval.cost.flops import token_flops
+from cdeval.decode.clock import now
 from cdeval.models.loading import LanguageModel
 
 LARGE = 1 << 30  # bytes; far beyond any processor's cache
@@ -52,10 +52,3 @@ def step_bytes(lm: LanguageModel) -> int:
     """
     costs = token_flops(lm)
     return (costs.blocks + costs.head) // 2 * lm.dtype.itemsize
-
-
-def now(device: torch.device) -> float:
-    """Seconds, once the device has finished what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()

@@ -1,0 +1,133 @@
+"""Bytes that a lane must move between memory and processor, by formula: what bounds the decoding of few texts.
+
+    step at context T, W beams:   weights of all blocks' matrices, and of the head, once for all beams
+                                  + (T - 1 + W) key-value slots: a past that the beams share is read once
+                                  + 2 * W rows of logits: written, and read by the softmax
+    early exit                    2 * W rows of logits for each layer whose logits are compared; the head's weights
+                                  have been read for the expert's rows, stacked with these. Through a tuned lens,
+                                  width^2 float32 a layer
+    candidate-only head           the head's rows of `CANDIDATES` tokens a beam instead
+    amateur with its own pass     all of a step, of its own weights and slots; a truncated expert reads the head again
+    adaptive exit                 without the weights of the blocks above the deepest exit of the step's beams, but
+                                  for those of their keys and values
+
+A prompt is read in one pass, so its weights are read once. Activations between the operators and the look-up of an
+embedding are left out: they are rows of the model's width, and stay in a processor's caches. So this is the least that
+can be moved; an engine that keeps every beam's past apart moves more.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.cost.flops import token_flops
+from cdeval.cost.memory import slot_bytes
+from cdeval.decode.objective import CANDIDATES
+from cdeval.exitconfig import Lens
+from cdeval.models.loading import LanguageModel
+from cdeval.records import Setting
+
+_TRANSLATOR_ITEM = 4  # bytes of a float32
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBytes:
+    """Bytes moved for one continuation."""
+
+    prefill: int  # the expert's, up to the first token
+    decode: int  # the expert's, the other tokens
+    amateur: int  # what the contrast adds
+    new_tokens: int
+
+    @property
+    def per_token(self) -> float:
+        """Of expert and amateur over the tokens of the continuation, the prompt's included."""
+        return (self.prefill + self.decode + self.amateur) / self.new_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class TokenBytes:
+    """The formula's constants for one model, in its own number format."""
+
+    blocks: int  # the matrices of all blocks
+    head: int  # the head's matrix, and OPT's projection
+    head_token: int  # the head's row of one token
+    logits: int  # a row
+    slot: int  # keys and values of one token, all blocks
+    translator: int = 0  # of a tuned lens
+    by_block: tuple[int, ...] = ()  # the matrices of each block
+    key_value: int = 0  # of one block, the matrices that make keys and values
+
+    def step(self, context: int, beams: int, skipped: int = 0) -> int:
+        """One decoding step, without the weights that an early exit leaves out."""
+        return self.blocks - skipped + self.head + (context - 1 + beams) * self.slot + 2 * beams * self.logits
+
+    def prompt(self, tokens: int) -> int:
+        """A prompt, and the logits after it."""
+        return self.blocks + self.head + tokens * self.slot + 2 * self.logits
+
+
+def token_bytes(lm: LanguageModel) -> TokenBytes:
+    """Read the constants off a loaded model."""
+    flops, item = token_flops(lm), lm.dtype.itemsize
+    return TokenBytes(
+        blocks=_weights(flops.blocks, item),
+        head=_weights(flops.head, item),
+        head_token=_weights(flops.head_token, item),
+        logits=lm.parts.head_weight.shape[0] * item,
+        slot=slot_bytes(lm),
+        translator=_weights(flops.translator, _TRANSLATOR_ITEM),
+        by_block=tuple(_weights(block, item) for block in flops.by_block),
+        key_value=_weights(flops.key_value, item),
+    )
+
+
+def lane_bytes(
+    costs: TokenBytes,
+    setting: Setting,
+    prompt_tokens: int,
+    new_tokens: int,
+    second: TokenBytes | None = None,
+    exit_layers: Sequence[int] = (),
+) -> LaneBytes:
+    """Bytes of one lane; arguments as of `cost.flops.lane_flops`."""
+    beams, steps = setting.beams, range(1, new_tokens)
+    prefill = costs.prompt(prompt_tokens)
+    deepest = _deepest(exit_layers, beams) if setting.adaptive_exit is not None else [len(costs.by_block)] * len(steps)
+    decode = sum(
+        costs.step(prompt_tokens + step, beams, _skipped(costs, layer))
+        for step, layer in zip(steps, deepest, strict=True)
+    )
+    if setting.search is SearchKind.contrastive_search:  # reads the candidates of the last token, too
+        decode += costs.step(prompt_tokens + new_tokens, beams)
+    amateur = 0
+    if second is not None:
+        own = prompt_tokens if setting.amateur.context is Context.full else 1
+        amateur = second.prompt(own) + sum(second.step(own + step, beams) for step in steps)
+    elif setting.amateur.kind is AmateurKind.early_exit:
+        amateur = _exit(costs, setting, 1) + len(steps) * _exit(costs, setting, beams)
+    return LaneBytes(prefill, decode, amateur, new_tokens)
+
+
+def _exit(costs: TokenBytes, setting: Setting, rows: int) -> int:
+    """What an early exit moves for some rows of one step."""
+    amateur = setting.amateur
+    only_candidates = setting.normalizer is Normalizer.candidates and amateur.head_rows == 1
+    row = CANDIDATES * costs.head_token if only_candidates else 2 * costs.logits
+    translators = len(amateur.exits) * costs.translator if amateur.lens is Lens.tuned else 0
+    return rows * amateur.head_rows * row + translators
+
+
+def _deepest(exit_layers: Sequence[int], beams: int) -> list[int]:
+    """The deepest exit of each step's beams."""
+    return [max(exit_layers[at : at + beams]) for at in range(0, len(exit_layers), beams)]
+
+
+def _skipped(costs: TokenBytes, layer: int) -> int:
+    above = costs.by_block[layer:]
+    return sum(above) - len(above) * costs.key_value
+
+
+def _weights(flops: int, item: int) -> int:
+    """Bytes of the weights behind a count of FLOPs: each is multiplied and added once."""
+    return flops // 2 * item

@@ -1,0 +1,88 @@
+"""Arms timed in a process of their own, which has loaded the models and does nothing else.
+
+The process that makes and scores the texts holds other models, caches and an allocator's leftovers, and has warmed
+other kernels: none of that is an arm's. What is sent over is configurations and settings; the other process reads the
+weights itself.
+"""
+
+import multiprocessing
+import signal
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import torch
+
+from cdeval.cast import Cast, OpenedCast, load_together
+from cdeval.cost.bandwidth import measure_bandwidth
+from cdeval.cost.latency import measure
+from cdeval.cost.price import NOT_TIMED, Timed
+from cdeval.errors import CdevalError, ModelError
+from cdeval.prompts import PromptSet
+from cdeval.records import Setting
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What is to be timed, and how."""
+
+    opened: tuple[OpenedCast, ...]  # all models of the arms
+    prompts: PromptSet
+    arms: Mapping[str, Setting]  # by label; each is timed on the same prompts in turn
+    repeats: int  # timed passes an arm
+    compact_every: int
+    threads: int  # of the processor
+
+
+def time_here(cast: Cast, timing: Timing) -> Timed:
+    """Time the arms with models that are loaded already."""
+    prompts = [prompt.token_ids for prompt in timing.prompts.prompts]
+    latency = measure(cast.expert, timing.arms, prompts, timing.repeats, timing.compact_every, cast.seconds)
+    return Timed(latency, measure_bandwidth(cast.expert.device).read) if timing.repeats else NOT_TIMED
+
+
+def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:
+    """Time the arms in a fresh process; `work` does so there.
+
+    Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps.
+        RuntimeError: a bug, with the process's own traceback.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the threads' locks and all memory
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, work or _work, timing), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        found: Timed | CdevalError | str = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise ModelError(
+            f"the process that timed the arms ended with code {process.exitcode} before it was done: for want of "
+            "memory, perhaps. The texts are stored. Set cost.isolated=false (models are loaded once), or "
+            "cost.latency_repeats=0 to leave the timing out."
+        ) from error
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(found, CdevalError):
+        raise found
+    if isinstance(found, str):
+        raise RuntimeError(f"timing failed:\n{found}")
+    return found
+
+
+def _work(timing: Timing) -> Timed:
+    torch.set_num_threads(timing.threads)
+    return time_here(load_together(timing.opened, timing.prompts), timing)
+
+
+def _answer(sender: Connection, work: Callable[[Timing], Timed], timing: Timing) -> None:
+    """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        sender.send(work(timing))
+    except CdevalError as error:
+        sender.send(error)
+    except Exception:
+        sender.send(traceback.format_exc())

@@ -1,0 +1,82 @@
+"""A study of costs alone: true architectures filled with random numbers, timed and priced at fixed length.
+
+    settings -> points (arms and controls) -> FLOPs and bytes of the shapes -> timing in a process of its own -> files
+
+Latency and memory do not depend on the values of the weights where lengths are fixed, so experts whose weights cannot
+be had are measured all the same. No text is stored, nothing is scored. One thing does depend on what is written: when
+beams part, and so how many key-value slots live at once.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+
+from cdeval.cast import OpenedCast, load_together, open_cast
+from cdeval.config import RunConfig
+from cdeval.cost.price import Arm, Text
+from cdeval.costing import Costly, price_and_time
+from cdeval.models.loading import OpenedModel, open_model
+from cdeval.points import plan_points
+from cdeval.prompts import PromptSet
+from cdeval.provenance import provenance
+from cdeval.records import Amateur, Prompt
+from cdeval.reporting.summary import cost_notes
+from cdeval.reporting.table import Row
+from cdeval.store import RunFolder
+from cdeval.study import Asked, Outcome, write_tables
+
+
+def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
+    """Price and time settings beside their controls; arguments and errors as of `study.run_study`."""
+    common = asked[0].config
+    expert = open_model(common.expert)
+    opened = [open_cast(one.config, expert) for one in asked]
+    prompts = _prompts(common, expert)
+    for one in opened:
+        one.check(prompts)
+    cast = load_together([_shapes(one) for one in opened], prompts)
+    say(f"expert {expert.name}: {cast.expert.parts.depth} blocks, random weights, {cast.expert.dtype_name}")
+    tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
+    points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)
+    arms = {point.label: Arm(point.setting, [Text(tokens, length)]) for point in points if point.setting is not None}
+    priced, latency = price_and_time(arms, Costly(cast, opened, prompts, common), say)
+    root = Path(common.runs) / common.study
+    facts = {"expert": expert.name, "weights": "random", "dtype": cast.expert.dtype_name, "device": str(expert.device)}
+    for point, place in points.items():
+        plain = {**asked[place].plain, "point": point.facts()}
+        with RunFolder(root / point.folder) as folder:
+            folder.write_text("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+            folder.write_json("provenance.json", {**provenance(facts, ""), "point": point.facts()})
+            folder.write_json("latency.json", latency.get(point.label))
+            folder.write_json("costs.json", priced[point.label])
+            folder.finish(priced[point.label])
+    lengths = f"random weights: costs alone, of {tokens} + {length} tokens; no text is stored or scored"
+    rows = [Row(point.label, point.role.value, priced[point.label], point.folder) for point in points]
+    outcome = Outcome(rows, [], [lengths, *cost_notes(priced)], root, [])
+    write_tables(outcome)
+    return outcome
+
+
+def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
+    """Random tokens, one prompt a pass, the warm-up included."""
+    wanted, tokens = config.cost.latency_repeats + 1, config.prompts.prompt_tokens
+    draw = random.Random(config.seed)
+    prompts = tuple(
+        Prompt(f"random-{place}", "", tuple(draw.choices(range(expert.config.vocab_size), k=tokens)), None, None)
+        for place in range(wanted)
+    )
+    return PromptSet(prompts, "random tokens", wanted, 0, tokens, wanted, wanted, wanted, 0)
+
+
+def _shapes(one: OpenedCast) -> OpenedCast:
+    """The same without weights: what is only counted takes no memory."""
+    second = None if one.second is None else replace(one.second, on_paper=True)
+    return replace(one, expert=replace(one.expert, on_paper=True), second=second)
+
+
+def _identity(config: RunConfig, amateur: Amateur) -> str:
+    """What would make the texts, if there were any."""
+    return f"random {config.expert.name} {config.expert.dtype.value} {amateur.name}"
