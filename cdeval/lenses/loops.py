@@ -4,8 +4,9 @@
 
 NLL_a is the layer's, at the amateur's temperature, NLL_e the expert's; means over the passage's tokens but the first,
 which has nothing before it. Contrast rewards a token by log p_e − log p_a: with a margin above 0 it rewards new text
-more than repetition, with one below 0 the other way round, as layers do that have not yet learnt what the expert copies
-by. A diagnostic of our own, for choosing a layer before paying for generation: the higher, the better. The interval is over passages (`cdeval.metrics.stats`).
+more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy. A diagnostic
+of our own, for choosing a layer before paying for generation: the higher, the better.
+The interval is over passages (`cdeval.metrics.stats`).
 """
 
 import itertools
