@@ -14,7 +14,7 @@ from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.measures import TOTALS, present
 from cdeval.reporting.sections import cell
 from cdeval.reporting.studyfiles import Arm, Study
-from cdeval.reporting.table import MISSING, escaped, markdown_table
+from cdeval.reporting.table import escaped, markdown_table
 from cdeval.reporting.verdict import verdict
 
 _LATEX = str.maketrans(
@@ -93,4 +93,4 @@ def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
         markdown_table(study.rows, study.notes),
         differences_markdown(study.comparisons),
     ]
-    return "\n\n".join(part for part in parts if part and part != MISSING).encode("utf-8", "backslashreplace")
+    return "\n\n".join(part for part in parts if part).encode("utf-8", "backslashreplace")

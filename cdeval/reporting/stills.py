@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from cdeval.reporting.charts import PALE, Chart, Series
+from cdeval.reporting.charts import BLUE, PALE, Chart
 
 _MARKERS = {"circle": "o", "square": "s", "triangle-up": "^", "diamond": "D"}
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
@@ -98,12 +98,8 @@ def _bars(axes: Any, chart: Chart) -> None:
 def _boxes(axes: Any, chart: Chart) -> None:
     names = ("whislo", "q1", "med", "q3", "whishi")
     boxes = [{**dict(zip(names, box.x, strict=True)), "label": box.label} for box in chart.series]
-    axes.bxp(boxes, orientation="horizontal", showfliers=False, medianprops={"color": _color(chart.series[0])})
+    axes.bxp(boxes, orientation="horizontal", showfliers=False, medianprops={"color": BLUE})
     axes.set_xlim(left=0)
-
-
-def _color(series: Series) -> str:
-    return series.color
 
 
 _DRAW: dict[str, Callable[[Any, Chart], None]] = {
