@@ -1,6 +1,7 @@
 """What the commands share: Hydra composes the configuration, mistakes get one clear message and exit code 2."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -153,6 +154,21 @@ def check_overrides(arguments: Sequence[str], root: type) -> None:
         key = override.key_or_group.split("@")[0]
         if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
             _check_key(key, root)
+
+
+def literal(argument: str, key: str) -> str:
+    r"""The argument `key=text` as Hydra reads it to the letter, commas and quotes included; all others as they are.
+
+    >>> literal("prompt=Born in Honolulu, Hawaii", "prompt")
+    "prompt='Born in Honolulu, Hawaii'"
+    """
+    name, equals, text = argument.partition("=")
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    if name != key or not equals or quoted or text in ("", "null"):
+        return argument
+    escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text)  # before a quote backslashes are escapes
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return f"{name}='{escaped}{trailing * chr(92)}'"
 
 
 def _check_key(key: str, root: type) -> None:

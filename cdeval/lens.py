@@ -1,12 +1,13 @@
 """`python -m cdeval.lens`: what each layer of a model already knows, through each lens; trains tuned lenses."""
 
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 
-from cdeval.cli import Schema, plain_dict, run_schema
+from cdeval.cli import Schema, literal, plain_dict, run_schema
 from cdeval.lensconfig import LensRun, validate_lens
-from cdeval.reporting.lens import lens_table
+from cdeval.reporting.lens import contrast_table, lens_table
 
 
 def lens(config: LensRun) -> None:
@@ -14,13 +15,28 @@ def lens(config: LensRun) -> None:
     from cdeval.lenses.study import run_lens  # noqa: PLC0415 - torch and transformers take seconds; --help must not
 
     progress = Console(stderr=True, highlight=False)
+    if config.prompt is not None:
+        _picture(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
+        return
     outcome = run_lens(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)
     console.print(lens_table(outcome.scores))
+    console.print(contrast_table(outcome.scores, (config.alpha, config.beta, config.temperature)))
     for note in outcome.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  results: {outcome.scores_file}", markup=False, highlight=False, soft_wrap=True)
 
 
+def _picture(config: LensRun, say: Callable[[str], None]) -> None:
+    """Write the picture of one prompt; its files' names to the standard output."""
+    from cdeval.lenses.study import read_prompt  # noqa: PLC0415
+    from cdeval.reporting.trajectory import write_trajectory  # noqa: PLC0415
+
+    console = Console(file=sys.stdout)
+    for path in write_trajectory(*read_prompt(config, say)):
+        console.print(f"  to look at: {path}", markup=False, highlight=False, soft_wrap=True)
+
+
 if __name__ == "__main__":
+    sys.argv[1:] = [literal(argument, "prompt") for argument in sys.argv[1:]]
     run_schema(lens, Schema(LensRun, validate_lens), config_name="lens")

@@ -27,11 +27,15 @@ class LensRun:
     """The root of `conf/lens.yaml`."""
 
     train: bool = False  # fit a tuned lens before measuring it
+    prompt: str | None = None  # draw what each layer would say after each token of it, and measure nothing else
     layers: Any = None  # one or a list, in blocks or fractions of the depth; null: all that can be exits
     lenses: list[Lens] = field(default_factory=lambda: [Lens.norm, Lens.raw])  # measured beside the tuned one
     lens_file: str | None = None  # a tuned lens to be measured
     positions: int = 4096  # of held-out text that are measured
     text_tokens: int = 256  # of each held-out text, from its beginning
+    alpha: float = 0.3  # of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study
+    beta: float = 1.0
+    temperature: float = 2.0
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)  # source; training texts are those of its split
     fit: FitConfig = field(default_factory=FitConfig)
@@ -58,6 +62,13 @@ def validate_lens(config: LensRun) -> LensRun:
         least = 2 if key.endswith("_tokens") else 1
         if value < least:
             raise ConfigError(f"{name}={value} is out of range: expected at least {least}.")
+    if not (0 < config.alpha <= 1 and config.beta >= 0 and config.temperature > 0):
+        raise ConfigError(
+            f"alpha={config.alpha} beta={config.beta} temperature={config.temperature}: expected alpha in (0, 1], beta "
+            ">= 0 and temperature > 0, as in a study's contrast."
+        )
+    if config.prompt is not None and config.train:
+        raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
     if config.prompts.split is Split.all:
         raise ConfigError(
             "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."
@@ -88,6 +99,6 @@ def _validate_files(config: LensRun) -> None:
         )
     if not config.train and not config.lenses and config.lens_file is None:
         raise ConfigError("lenses=[] measures nothing: expected norm or raw, lens_file=, or train=true.")
-    suffix = ".safetensors" if config.train else ".json"
+    suffix = ".safetensors" if config.train else ".json" if config.prompt is None else ".html"
     if config.out is not None and not config.out.endswith(suffix):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")

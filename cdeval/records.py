@@ -173,7 +173,26 @@ class LensScore:
     nll: float  # of the next token [nats]
     kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
     agreement: float  # share of positions where both have the same likeliest token
+    entropy: float  # of the layer's distribution [nats]
+    changed: float  # share of positions where the contrast's likeliest token is not the expert's
+    plausible: float  # tokens in V_head, which is the expert's own
     positions: int  # that entered
+    margin: Estimate  # anti-loop margin [nats] (`cdeval.lenses.loops`); 0 for the expert, which contrasts nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """What every layer would say after every token of a prompt: a row a layer, the expert itself last."""
+
+    tokens: tuple[str, ...]  # of the prompt
+    layers: tuple[int, ...]  # blocks before the exit; the last one is the expert's depth
+    lens: str  # norm, raw or tuned
+    top: tuple[tuple[str, ...], ...]  # likeliest next token [layer][token]
+    probability: tuple[tuple[float, ...], ...]  # of it
+    entropy: tuple[tuple[float, ...], ...]  # of the layer's distribution [nats]
+    kl: tuple[tuple[float, ...], ...]  # KL(expert || layer) [nats]
+    candidates: tuple[str, ...]  # the expert's likeliest tokens after the whole prompt
+    followed: tuple[tuple[float, ...], ...]  # their probabilities [layer][candidate]
 
 
 @dataclass(frozen=True, slots=True)

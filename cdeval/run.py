@@ -10,6 +10,7 @@ from cdeval.cli import plain_dict, run_command
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError
 from cdeval.reporting.differences import differences_tables
+from cdeval.reporting.studyfiles import REPORT
 from cdeval.reporting.table import results_table
 
 
@@ -34,12 +35,13 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
             failures.append(error)
     console = Console(file=sys.stdout)
     for outcome in merged(outcomes):
-        write_tables(outcome)
+        if outcome not in outcomes:  # joined of several, each of which wrote its own
+            write_tables(outcome)
         failures += outcome.failures
         console.print(results_table(outcome.rows, title=f"study {outcome.folder.name}"))
         for differences in differences_tables(outcome.comparisons):
             console.print(differences)
-        for line in (*outcome.notes, f"results: {outcome.folder}"):
+        for line in (*outcome.notes, f"results: {outcome.folder}", f"to look at: {outcome.folder / REPORT}"):
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     return failures
 

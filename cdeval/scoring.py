@@ -6,7 +6,7 @@ Files are read, and the metrics' names checked, before a model is opened; a mode
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdeval.errors import ConfigError, did_you_mean
@@ -19,6 +19,7 @@ from cdeval.prompts.tokens import with_tokens
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.differences import differences_markdown
+from cdeval.reporting.studyfiles import write_shown
 from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import (
     DIAGNOSTIC_COLUMNS,
@@ -139,6 +140,7 @@ def _write(
     folder: Path, rows: Sequence[Row], scored: Scored, groups: Sequence[Sequence[Column]], notes: Sequence[str]
 ) -> None:
     names = folder_names(list(scored.scores))
+    rows = [replace(row, folder=names[row.label]) for row in rows]
     for row in rows:
         replace_file(folder / names[row.label] / "metrics.json", to_page(scored.scores[row.label]))
         replace_file(folder / names[row.label] / "divergence.json", to_page(scored.curves.get(row.label, [])))
@@ -148,7 +150,7 @@ def _write(
     ]  # the notes are below the last one
     differences = differences_markdown(scored.comparisons)
     replace_file(folder / "table.md", encode("\n".join([*tables, *([differences] if differences else [])])))
-    replace_file(folder / "comparisons.json", to_page(scored.comparisons))
+    write_shown(folder, rows, notes, scored.comparisons)
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:

@@ -34,10 +34,11 @@ from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
 from cdeval.records import Amateur, Comparison, Prompt
 from cdeval.reporting.differences import differences_markdown
+from cdeval.reporting.publish import write_report
+from cdeval.reporting.studyfiles import write_shown
 from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder, replace_file
-from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
 
@@ -110,17 +111,18 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     by_label = {point.label: costs[point] for point in points}
     made += [*exit_notes(by_label), *cost_notes(by_label)]
     notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
-    rows = [Row(point.label, point.role.value, summaries[point]) for point in points]
+    rows = [Row(point.label, point.role.value, summaries[point], point.folder) for point in points]
     outcome = Outcome(rows, scored.comparisons, notes, root, failures)
     write_tables(outcome)
     return outcome
 
 
 def write_tables(outcome: Outcome) -> None:
-    """What the screen shows, as files of the study."""
-    replace_file(outcome.folder / "comparisons.json", to_page(outcome.comparisons))
+    """What the screen shows, as files of the study, and the report that is made of them."""
+    write_shown(outcome.folder, outcome.rows, outcome.notes, outcome.comparisons)
     tables = [markdown_table(outcome.rows, outcome.notes), differences_markdown(outcome.comparisons)]
     replace_file(outcome.folder / "table.md", "\n".join(filter(None, tables)).encode())
+    write_report(outcome.folder)
 
 
 class _Opened(NamedTuple):

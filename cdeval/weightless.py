@@ -54,7 +54,7 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
             folder.write_json("costs.json", priced[point.label])
             folder.finish(priced[point.label])
     lengths = f"random weights: costs alone, of {tokens} + {length} tokens; no text is stored or scored"
-    rows = [Row(point.label, point.role.value, priced[point.label]) for point in points]
+    rows = [Row(point.label, point.role.value, priced[point.label], point.folder) for point in points]
     outcome = Outcome(rows, [], [lengths, *cost_notes(priced)], root, [])
     write_tables(outcome)
     return outcome

@@ -33,5 +33,4 @@ def on(folder: Path, prompts: Path, *more: str) -> list[str]:
 
 
 def folders(study: Path) -> dict[str, Path]:
-    found = (path for path in study.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return {path.name.split("-")[0]: path for path in found}
+    return {path.parent.name.split("-")[0]: path.parent for path in study.glob("*/generations.jsonl")}

@@ -11,7 +11,7 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig", "calibrateconfig"},
+    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig"},
     {"strictjson", "naming", "labels", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
@@ -24,7 +24,7 @@ RANKS = [
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate"},
+    {"run", "bench", "score", "lens", "calibrate", "report"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -63,7 +63,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

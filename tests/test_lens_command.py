@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cdeval.choices import Split
-from cdeval.cli import Schema, run_command, run_schema
+from cdeval.cli import Schema, literal, run_command, run_schema
 from cdeval.lens import lens
 from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.prompts.cut import in_split
@@ -100,11 +101,11 @@ def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: 
     more = ["amateur.layer=4", "amateur.lens=tuned", "study=same", "controls=false"]
     for path in (lens_file(tmp_path / "runs"), copy):
         typed([*arguments, *STUDY, *more, f"amateur.lens_file={path}"], "run")
-    folders = [path for path in (tmp_path / "runs" / "same").iterdir() if path.is_dir() and path.name[0] != "."]
+    folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
     assert len(folders) == 1
     typed([*arguments, "train=true", *SHORT, "seed=1", f"out={copy}"])
     typed([*arguments, *STUDY, *more, f"amateur.lens_file={copy}"], "run")
-    folders = [path for path in (tmp_path / "runs" / "same").iterdir() if path.is_dir() and path.name[0] != "."]
+    folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
     assert len(folders) == 2
 
 
@@ -165,3 +166,25 @@ def test_a_mistake_gets_one_clear_message(
     assert "Traceback" not in printed
     (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
     assert expected in message
+
+
+def test_a_prompt_with_commas_and_quotes_is_drawn(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    out = tmp_path / "picture.html"
+    printed = typed([*arguments, f"out={out}", "layers=[4,8]", literal("prompt=It's a fox, a 'dog'", "prompt")])
+    assert str(out) in printed.replace("\n", "")
+    assert "s a fox, a dog" in out.read_text(encoding="utf-8")  # the tiny tokenizer knows no quotes
+    assert out.with_suffix(".png").is_file()
+
+
+@pytest.mark.parametrize(
+    "text", ["a, b", "it's", r"back\slash", "ends\\", r"\'", "a=b", "{x: [1]}", "null'", "'", "''", "12"]
+)
+def test_a_literal_argument_is_read_to_the_letter(text: str) -> None:
+    """Hydra would take a comma for a sweep and a brace for a mapping."""
+    override = OverridesParser.create().parse_override(literal(f"prompt={text}", "prompt"))
+    assert str(override.value()) == ("" if text == "''" else text)
+
+
+def test_other_arguments_stay_as_they_are() -> None:
+    for argument in ("layers=[1,2]", "prompt='a, b'", "prompt=null", "prompts.limit=3", "--help"):
+        assert literal(argument, "prompt") == argument

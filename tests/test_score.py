@@ -124,6 +124,7 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
         "human",
         "scoring.json",
         "second",
+        "shown.json",
         "table.md",
     ]
     compared = json.loads((out / "comparisons.json").read_text())

@@ -1,27 +1,41 @@
 """What each layer already knows, through each lens, on texts that nothing was fitted to."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cdeval.lenses.loops import margins
 from cdeval.lenses.reading import ROWS_AT_ONCE, Passage, View, passages
 from cdeval.models.loading import LanguageModel
-from cdeval.records import EXPERT, LensScore
+from cdeval.records import EXPERT, Estimate, LensScore
+
+
+class Contrast(NamedTuple):
+    """The contrast whose effect is counted: `cdeval.decode.objective`'s difference, nothing banned."""
+
+    alpha: float
+    beta: float
+    temperature: float
+
+
+_NUMBERS = 6
 
 
 def measure(
-    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], positions: int
+    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], positions: int, contrast: Contrast
 ) -> list[LensScore]:
-    """Next-token NLL, KL from the expert and top-1 agreement of each view, in their order; the expert itself last.
+    """What each view knows, and what contrasting with it would change, in their order; the expert itself last.
 
     Texts are read from the first on, each whole, until `positions` positions have entered, or all texts.
 
     Raises: ValueError: no text has two tokens.
     """
-    sums: dict[int, Float[Tensor, " 3"]] = defaultdict(lambda: torch.zeros(3, dtype=torch.float64))
+    sums: dict[int, Float[Tensor, " 6"]] = defaultdict(lambda: torch.zeros(_NUMBERS, dtype=torch.float64))
     taken = 0
     for text in texts:
         if taken >= positions:
@@ -29,34 +43,41 @@ def measure(
         for passage in passages(expert, [text], {view.layer for view in views}, positions - taken, seed=0):
             taken += len(passage.targets)
             for start in range(0, len(passage.targets), ROWS_AT_ONCE):
-                _add(sums, expert, views, passage, slice(start, start + ROWS_AT_ONCE))
+                _add(sums, expert, views, contrast, passage.part(slice(start, start + ROWS_AT_ONCE)))
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
     names = [(view.layer, view.lens.value) for view in views] + [(expert.parts.depth, EXPERT)]
-    means = [(sums[index] / taken).tolist() for index in range(len(names))]
-    return [
-        LensScore(layer, lens, nll, kl, agreement, taken)
-        for (layer, lens), (nll, kl, agreement) in zip(names, means, strict=True)
-    ]
+    found = [*margins(expert, texts, views, contrast.temperature, seed=0), Estimate(0.0, math.nan, math.nan, 0, 0)]
+    scores = []
+    for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
+        nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()
+        scores.append(LensScore(layer, lens, nll, kl, agreement, entropy, changed, plausible, taken, margin))
+    return scores
 
 
 @torch.inference_mode()
 def _add(
-    sums: dict[int, Float[Tensor, " 3"]],
+    sums: dict[int, Float[Tensor, " 6"]],
     expert: LanguageModel,
     views: Sequence[View],
+    contrast: Contrast,
     passage: Passage,
-    rows: slice,
 ) -> None:
-    targets = passage.targets[rows, None]
-    log_expert = torch.log_softmax(expert.parts.logits(passage.finished[rows]).float(), dim=-1)
-    p_expert, best = log_expert.exp(), log_expert.argmax(dim=-1)
+    targets = passage.targets[:, None]
+    log_expert = torch.log_softmax(expert.parts.logits(passage.finished).float(), dim=-1)
+    p_expert, (most, best) = log_expert.exp(), log_expert.max(dim=-1)
+    plausible = log_expert >= (most + math.log(contrast.alpha))[:, None]
     for index in range(len(views) + 1):
-        log_exit = log_expert
+        log_exit, changed = log_expert, torch.zeros_like(best, dtype=torch.bool)
         if index < len(views):
-            view = views[index]
-            log_exit = torch.log_softmax(view.logits(expert, passage.hidden[view.layer][rows]).float(), dim=-1)
+            logits = views[index].logits(expert, passage.hidden[views[index].layer]).float()
+            log_exit = torch.log_softmax(logits, dim=-1)
+            amateur = torch.log_softmax(logits / contrast.temperature, dim=-1)
+            score = (log_expert - contrast.beta * amateur).masked_fill(~plausible, -math.inf)
+            changed = score.argmax(dim=-1) != best
         nll = -log_exit.gather(1, targets).sum()
         kl = (p_expert * (log_expert - log_exit)).sum()
         agreement = (log_exit.argmax(dim=-1) == best).sum()
-        sums[index] += torch.stack([nll, kl, agreement.float()]).double().cpu()
+        entropy = -(log_exit.exp() * log_exit).sum()
+        counts = [agreement.float(), entropy, changed.sum().float(), plausible.sum().float()]
+        sums[index] += torch.stack([nll, kl, *counts]).double().cpu()

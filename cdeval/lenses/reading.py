@@ -38,6 +38,11 @@ class Passage(NamedTuple):
     finished: Float[Tensor, "row head_width"]  # what the head reads of the expert itself
     targets: Int[Tensor, " row"]  # the tokens that follow
 
+    def part(self, rows: slice) -> "Passage":
+        """Some of the positions."""
+        hidden = {layer: out[rows] for layer, out in self.hidden.items()}
+        return Passage(hidden, self.finished[rows], self.targets[rows])
+
 
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
     """All texts one after the other, cut into windows of equal length; a rest that fills none is left out.

@@ -14,8 +14,9 @@ from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.fit import fit
-from cdeval.lenses.measure import measure
+from cdeval.lenses.measure import Contrast, measure
 from cdeval.lenses.reading import View, windows
+from cdeval.lenses.trajectory import trajectory
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
@@ -24,7 +25,7 @@ from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import Cutter
 from cdeval.prompts.texts import Text
 from cdeval.provenance import provenance
-from cdeval.records import LensScore
+from cdeval.records import LensScore, Trajectory
 from cdeval.store import replace_file
 from cdeval.strictjson import to_page
 
@@ -50,11 +51,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
     opened = open_model(config.expert)
-    lens = None
-    if config.lens_file is not None:
-        asked = None if config.layers is None else _layers(config, opened)
-        lens = read_lens(Path(config.lens_file).expanduser(), asked, opened.config.hidden_size)
-    layers = sorted(lens.translators) if lens and config.layers is None else _layers(config, opened)
+    lens, layers = _asked(config, opened)
     training, held_out = _texts(config, config.prompts.split), _texts(config, _other(config.prompts.split))
     # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
     expert = opened.load(packed=False)
@@ -72,7 +69,8 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     say(f"measuring on {len(held_out)} texts of the split {_other(config.prompts.split).value}")
     cutter = Cutter(expert.tokenizer, max_new_tokens=0)
     tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
-    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions)
+    contrast = Contrast(config.alpha, config.beta, config.temperature)
+    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast)
     scores_file = _scores_file(config, lens_file)
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
@@ -83,6 +81,30 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     }
     replace_file(scores_file, to_page(record))
     return Outcome(scores, _notes(config, scores, lens_file), scores_file, lens_file)
+
+
+def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:
+    """What each layer would say after each token of `config.prompt`, through the tuned lens or the first that is named.
+
+    Returns: it, and the page that is to show it. Raises: CdevalError: as `run_lens`.
+    """
+    opened = open_model(config.expert)
+    lens, layers = _asked(config, opened)
+    expert = opened.load(packed=False)
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
+    kinds = [] if lens else config.lenses[:1]
+    found = trajectory(expert, config.prompt or "", _views(kinds, layers, lens.on(expert) if lens else None))
+    name = f"{slug(config.prompt or '')[:60].strip('.-') or 'prompt'}.html"
+    return found, Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+
+
+def _asked(config: LensRun, opened: OpenedModel) -> tuple[TunedLens | None, list[int]]:
+    """The lens that is to be read, and the layers."""
+    if config.lens_file is None:
+        return None, _layers(config, opened)
+    asked = None if config.layers is None else _layers(config, opened)
+    lens = read_lens(Path(config.lens_file).expanduser(), asked, opened.config.hidden_size)
+    return lens, sorted(lens.translators) if asked is None else asked
 
 
 def _trained(

@@ -1,5 +1,6 @@
 """What each layer knows, as a table: a row a layer, three numbers a lens."""
 
+import math
 from collections.abc import Sequence
 
 from rich import box
@@ -32,6 +33,41 @@ def lens_table(scores: Sequence[LensScore]) -> Table:
         table.add_row(str(layer), *(cell for lens in lenses for cell in _cells(mine.get(lens))))
     table.add_row(EXPERT, *_cells(expert), *[""] * (3 * len(lenses) - 3))
     return table
+
+
+def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, float]) -> Table:
+    """What contrasting with each layer would do, for three lenses in 80 columns: entropy, changed choices, margin."""
+    *exits, expert = scores
+    alpha, beta, temperature = contrast
+    lenses = list(dict.fromkeys(score.lens for score in exits))
+    legend = (
+        f"H: entropy [nats], {expert.entropy:.2f} of the expert; flips: share of positions where the contrast "
+        f"(α={alpha:g} β={beta:g} T={temperature:g}; {expert.plausible:.1f} plausible tokens) changes the likeliest "
+        "token; margin: what it pays for new text less what it pays for repeating [nats, 95 % interval over passages]"
+    )
+    table = Table(
+        title=Text("what contrasting with each layer would do", style="bold"),
+        caption=Text(legend),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("layer", justify="right", no_wrap=True)
+    for lens in lenses:
+        for header in ("H", "flips", "margin"):
+            table.add_column(f"{lens}\n{header}", justify="right", no_wrap=True)
+    for layer in dict.fromkeys(score.layer for score in exits):
+        mine = {score.lens: score for score in exits if score.layer == layer}
+        table.add_row(str(layer), *(cell for lens in lenses for cell in _contrast_cells(mine.get(lens))))
+    return table
+
+
+def _contrast_cells(score: LensScore | None) -> tuple[str, str, str]:
+    if score is None:
+        return MISSING, MISSING, MISSING
+    ends = "" if math.isnan(score.margin.low) else f"\n{score.margin.low:+.2f} to {score.margin.high:+.2f}"
+    return f"{score.entropy:.2f}", f"{score.changed:.0%}", f"{score.margin.value:+.2f}{ends}"
 
 
 def _cells(score: LensScore | None) -> tuple[str, str, str]:

@@ -26,6 +26,7 @@ class Row:
     label: str
     role: str  # "human" for the references, which cost nothing to decode; any other role is an arm
     summary: Mapping[str, float]  # the run's summary.json; NaN and absent are shown alike
+    folder: str = ""  # name of its run folder
 
 
 class Cell(NamedTuple):

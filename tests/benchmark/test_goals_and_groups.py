@@ -11,13 +11,13 @@ import torch
 from rich.console import Console
 
 from cdeval.benchmark.arms import BF16, F32, HUGGING_FACE, NAIVE, OURS, Search, Size, label, settings_grid
-from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
 from cdeval.benchmark.config import BenchConfig, GroupName
 from cdeval.benchmark.goals import Goal, judge
 from cdeval.benchmark.groups import longest_text, prompts_needed
 from cdeval.benchmark.plan import GroupResult, Timing
 from cdeval.benchmark.plot import draw
 from cdeval.benchmark.table import goals_table, group_table, growth_lines
+from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit
 

@@ -10,7 +10,7 @@ from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens
 from cdeval.lensconfig import FitConfig
 from cdeval.lenses.fit import _backward, _Step, _Trainee, fit, learning_rate
-from cdeval.lenses.measure import measure
+from cdeval.lenses.measure import Contrast, measure
 from cdeval.lenses.reading import ROWS_AT_ONCE, View, windows
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, seen_through
@@ -60,7 +60,7 @@ def test_scaled_coordinates_are_the_expert_s_own(tiny: Callable[[str], LanguageM
 
 def kl(expert: LanguageModel, translators: Mapping[int, Translator]) -> dict[tuple[int, str], float]:
     views = [View(k, Lens.norm) for k in translators] + [View(k, Lens.tuned, part) for k, part in translators.items()]
-    scores = measure(expert, TEXTS.tolist(), views, positions=10_000)
+    scores = measure(expert, TEXTS.tolist(), views, 10_000, Contrast(0.3, 1.0, 2.0))
     return {(score.layer, score.lens): score.kl for score in scores}
 
 

@@ -6,39 +6,48 @@ import pytest
 import torch
 
 from cdeval.exitconfig import Lens
-from cdeval.lenses.measure import measure
+from cdeval.lenses.loops import margins
+from cdeval.lenses.measure import Contrast, measure
 from cdeval.lenses.reading import View, passages
 from cdeval.lenses.temperature import calibrate, nll
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import blocks_and_logits, exit_logits
 
+CONTRAST = Contrast(alpha=0.5, beta=1.5, temperature=2.0)
 TEXTS = [[5, 17, 40, 8, 77, 12], [90], [90, 3, 3, 61, 20, 33, 34, 35]]
 
 
 @pytest.mark.parametrize("lens", [Lens.norm, Lens.raw])
 def test_scores_are_the_naive_ones(any_tiny: LanguageModel, lens: Lens) -> None:
     """Text by text and position by position; a text of one token predicts nothing."""
-    scores = measure(any_tiny, TEXTS, [View(2, lens)], positions=100)
-    expected, expert_nll = torch.zeros(3, dtype=torch.float64), 0.0
+    scores = measure(any_tiny, TEXTS, [View(2, lens)], 100, CONTRAST)
+    expected, expert_nll = torch.zeros(6, dtype=torch.float64), 0.0
     pairs = [(text[:place], text[place]) for text in TEXTS for place in range(1, len(text))]
     for before, target in pairs:
         blocks, logits = blocks_and_logits(any_tiny, tuple(before))
-        log_p, log_q = (values.log_softmax(-1) for values in (logits, exit_logits(any_tiny, blocks[1], lens)))
+        exit_values = exit_logits(any_tiny, blocks[1], lens)
+        log_p, log_q = (values.log_softmax(-1) for values in (logits, exit_values))
+        plausible = [token for token in range(len(log_p)) if log_p[token].exp() >= 0.5 * log_p.max().exp()]
+        score = log_p - 1.5 * (exit_values / 2).log_softmax(-1)
+        flipped = max(plausible, key=lambda token: float(score[token])) != int(log_p.argmax())
+        entropy = -float((log_q.exp() * log_q).sum())
         kl = float((log_p.exp() * (log_p - log_q)).sum())
-        expected += torch.tensor([-float(log_q[target]), kl, float(log_p.argmax() == log_q.argmax())])
+        same = float(log_p.argmax() == log_q.argmax())
+        expected += torch.tensor([-float(log_q[target]), kl, same, entropy, float(flipped), len(plausible)])
         expert_nll -= float(log_p[target])
     (exit_score, expert) = scores
     assert exit_score.positions == len(pairs) == 12
     found = [exit_score.nll, exit_score.kl, exit_score.agreement]
+    found += [exit_score.entropy, exit_score.changed, exit_score.plausible]
     assert found == pytest.approx((expected / len(pairs)).tolist(), abs=1e-4)
     assert (expert.layer, expert.lens) == (4, "expert")
     assert [expert.nll, expert.kl, expert.agreement] == pytest.approx([expert_nll / len(pairs), 0.0, 1.0], abs=1e-5)
 
 
 def test_no_more_positions_than_asked(tiny: Callable[[str], LanguageModel]) -> None:
-    assert measure(tiny("gpt2"), TEXTS, [View(1, Lens.norm)], positions=7)[0].positions == 7
+    assert measure(tiny("gpt2"), TEXTS, [View(1, Lens.norm)], 7, CONTRAST)[0].positions == 7
     with pytest.raises(ValueError, match="no text has two tokens"):
-        measure(tiny("gpt2"), [[5], []], [View(1, Lens.norm)], positions=7)
+        measure(tiny("gpt2"), [[5], []], [View(1, Lens.norm)], 7, CONTRAST)
 
 
 def test_sampled_positions_are_different_ones(tiny: Callable[[str], LanguageModel]) -> None:
@@ -80,3 +89,23 @@ def test_a_calibrated_model_needs_no_temperature() -> None:
     for factor in (1.0, 3.0):
         values = {t: nll(factor * logits, targets, factor * t) for t in (0.8, 0.9, 1.0, 1.1, 1.25)}
         assert min(values, key=lambda t: values[t]) == 1.0
+
+
+def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_copy(
+    tiny: Callable[[str], LanguageModel],
+) -> None:
+    """Token by token, each read with all that stands before it; the first token of either copy does not count."""
+    expert, passages_read = tiny("gpt2"), [[5, 17, 40], [90, 3, 61]]
+    expected = []
+    for passage in passages_read:
+        twice, pays = passage + passage, []
+        for place in (1, 2, 4, 5):
+            blocks, logits = blocks_and_logits(expert, tuple(twice[:place]))
+            nll_e = -logits.log_softmax(-1)[twice[place]]
+            nll_a = -(exit_logits(expert, blocks[1], Lens.norm) / 2).log_softmax(-1)[twice[place]]
+            pays.append(float(nll_a - nll_e))
+        expected.append(sum(pays[:2]) / 2 - sum(pays[2:]) / 2)
+    (found,) = margins(expert, [*passages_read, [7]], [View(2, Lens.norm)], temperature=2.0, seed=0)
+    assert found.value == pytest.approx(sum(expected) / 2, abs=1e-4)
+    assert found.n == 2
+    assert min(expected) - 1e-4 <= found.low <= found.value <= found.high <= max(expected) + 1e-4

@@ -1,0 +1,64 @@
+"""One HTML file that holds everything it shows, and a policy that forbids every request.
+
+Only plotly's and the page's own script run, by their hashes; the style of single elements is plotly's to set, hence
+`unsafe-inline` for styles alone. Data travel as JSON in which no tag can open or close.
+"""
+
+import base64
+import hashlib
+import html
+import json
+from importlib.resources import files
+from string import Template
+from typing import Any, NamedTuple
+
+from plotly.offline import get_plotlyjs
+
+
+class Body(NamedTuple):
+    """What a page says; all but the headline and title are HTML, whose texts are escaped by whoever made it."""
+
+    title: str
+    eyebrow: str
+    headline: str
+    more: str
+    nav: str
+    main: str
+
+
+def document(body: Body, data: Any, script: str) -> str:
+    """The page.
+
+    Args:
+        body: its texts.
+        data: what the script draws, as JSON types without NaN.
+        script: name of its script, beside this module.
+    """
+    here = files("cdeval.reporting")
+    template, style, own = ((here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", script))
+    plotly = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, before it takes the hash
+    return Template(template).substitute(
+        policy=html.escape(
+            f"default-src 'none'; script-src '{_hash(plotly)}' '{_hash(own)}'; style-src 'unsafe-inline'; "
+            "img-src data:; base-uri 'none'; form-action 'none'"
+        ),
+        title=html.escape(body.title),
+        style=style,
+        eyebrow=html.escape(body.eyebrow),
+        verdict=html.escape(body.headline),
+        more=body.more,
+        nav=f'<nav aria-label="Sections">{body.nav}</nav>' if body.nav else "",
+        main=body.main,
+        data=_harmless(json.dumps(data, allow_nan=False, separators=(",", ":"))),
+        plotly=plotly,
+        script=own,
+    )
+
+
+def _harmless(text: str) -> str:
+    """JSON without the signs that could end its element; inside JSON strings their escapes mean the same."""
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _hash(content: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"

@@ -1,0 +1,57 @@
+"""The numbers that pictures and pages show: their names, units, and which way is better."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cdeval.reporting.studyfiles import Arm
+from cdeval.reporting.table import MISSING
+
+
+class Measure(NamedTuple):
+    """One number of a summary, as people read it."""
+
+    name: str  # in summary.json
+    title: str
+    unit: str  # empty: a pure number
+    better: int  # 1: higher, -1: lower
+    scale: float = 1.0  # of the stored unit
+    digits: int = 3  # decimals of a number below 10; larger ones have as many significant digits
+    cost: bool = False
+
+    @property
+    def heading(self) -> str:
+        """With its unit and the direction that is better."""
+        unit = f" [{self.unit}]" if self.unit else ""
+        return f"{self.title}{unit} {'↑' if self.better > 0 else '↓'}"
+
+    def of(self, arm: Arm) -> float:
+        """In the shown unit; NaN: no value, as decoding costs of the human references."""
+        return math.nan if self.cost and arm.is_human else arm.value(self.name).value / self.scale
+
+    def shown(self, value: float) -> str:
+        """A number in the shown unit, as text."""
+        if not math.isfinite(value):
+            return MISSING
+        whole = len(str(int(abs(value))))
+        return f"{value:,.{max(0, self.digits - whole + 1)}f}" if whole > 1 else f"{value:.{self.digits}f}"
+
+
+QUALITIES = (
+    Measure("diversity", "diversity", "", 1),
+    Measure("mauve", "MAUVE", "", 1),
+    Measure("coherence", "coherence", "", 1),
+    Measure("perplexity_expert", "perplexity", "", -1, digits=2),
+)
+COSTS = (
+    Measure("flops_per_token", "compute", "GFLOPs/token", -1, 1e9, digits=2, cost=True),
+    Measure("decode_seconds_per_token", "latency", "ms/token", -1, 1e-3, digits=1, cost=True),
+    Measure("memory_bytes", "memory", "GiB", -1, 2**30, digits=2, cost=True),
+)
+TOTALS = (*QUALITIES, *COSTS)
+
+
+def present(measures: Iterable[Measure], arms: Iterable[Arm]) -> list[Measure]:
+    """Those that some arm has a value of."""
+    rows = list(arms)
+    return [measure for measure in measures if any(math.isfinite(measure.of(arm)) for arm in rows)]

@@ -1,0 +1,44 @@
+"""Everything that people look at of one study, written from its files alone."""
+
+import math
+from pathlib import Path
+
+from cdeval.reporting.charts import charts_of
+from cdeval.reporting.exports import to_csv, to_latex, to_markdown, to_parquet
+from cdeval.reporting.measures import QUALITIES, TOTALS, present
+from cdeval.reporting.page import to_html
+from cdeval.reporting.pareto import Objective, dominators
+from cdeval.reporting.stills import still
+from cdeval.reporting.studyfiles import REPORT, Study, read_study
+from cdeval.store import replace_file
+from cdeval.strictjson import encode
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html, report.md, results.csv, .parquet and .tex and figures/ into a study's folder.
+
+    Returns: the page. Raises: StorageError: there is no finished run, a file is broken, or the disk refuses.
+    """
+    study = read_study(folder)
+    charts = charts_of(study)
+    for chart in charts:
+        for suffix, data in still(chart).items():
+            replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
+    replace_file(folder / "results.csv", to_csv(study))
+    replace_file(folder / "results.parquet", to_parquet(study))
+    replace_file(folder / "results.tex", to_latex(study))
+    replace_file(folder / "report.md", to_markdown(study, charts))
+    replace_file(folder / REPORT, encode(to_html(study, charts, fronts_of(study))))
+    return folder / REPORT
+
+
+def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
+    """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show."""
+    found = {}
+    for up in present(QUALITIES, study.decoded):
+        for across in present(TOTALS, study.decoded):
+            known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
+            objectives = [Objective(one.name, one.better > 0) for one in (across, up)]
+            beaten = dominators([arm.summary for arm in known], objectives)
+            found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}
+    return found
