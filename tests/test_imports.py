@@ -12,7 +12,7 @@ RANKS = [
     {"config"},
     {"validation"},
     {"records", "scoreconfig", "lensconfig", "calibrateconfig"},
-    {"strictjson", "naming", "itemfile", "wheels", "hub", "conversion"},
+    {"strictjson", "naming", "labels", "locks", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
