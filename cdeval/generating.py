@@ -32,7 +32,7 @@ class Job(NamedTuple):
     points: list[Point]
 
 
-def write_texts(  # noqa: PLR0913 - of one caller
+def write_texts(
     cast: Cast,
     jobs: Sequence[Job],
     prompts: Sequence[Prompt],

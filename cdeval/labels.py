@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from cdeval.choices import AmateurKind, Context, Form, Normalizer, SearchKind, TemperatureForm
+from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.exitconfig import DECAY, Lens, Selection
 from cdeval.records import AdaptiveExit, Amateur, Setting
 

@@ -8,14 +8,13 @@ milliseconds.
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from cdeval.locks import is_locked, short_lock
 from cdeval.store import GENERATIONS, SUMMARY, explained, replace_file
@@ -51,6 +50,19 @@ class Plan:
         return digest_of([self.points, sorted(self.lanes.items()), self.compact_every])[:16]
 
 
+class Room(NamedTuple):
+    """How many lanes may share a forward pass now, for what is not planned yet."""
+
+    lanes: Mapping[int, int]  # by the beams of a lane
+    compact_every: int  # steps between compactions of the cache; 0 never compacts
+    pinned: bool  # the lanes were asked for, not found by the free memory
+
+    def agrees(self, plan: Plan) -> bool:
+        """Whether a plan is what would be asked for now; free memory is not asked for."""
+        lanes = not self.pinned or all(plan.lanes.get(beams) in (None, most) for beams, most in self.lanes.items())
+        return lanes and plan.compact_every == self.compact_every
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One point, or a setting that could not become one."""
@@ -75,9 +87,10 @@ class Book:
     points: dict[str, Entry] = field(default_factory=dict)  # by digest, in the order in which they were first asked for
     plans: dict[str, Plan] = field(default_factory=dict)
 
-    def put(self, entry: Entry) -> None:
-        """Write an entry in place of the one before, with the time."""
-        self.points[entry.digest] = replace(entry, changed_utc=datetime.now(UTC).isoformat(timespec="seconds"))
+    def put(self, *entries: Entry) -> None:
+        """Write entries in place of those before, with the time."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.points |= {entry.digest: replace(entry, changed_utc=now) for entry in entries}
 
     def mark(self, digest: str, **changes: Any) -> None:
         """Change an entry that is there."""
@@ -130,14 +143,8 @@ def read_ledger(root: Path) -> Book:
     return Book({digest: _true(entry, root) for digest, entry in book.points.items()}, book.plans)
 
 
-def plan_together(  # noqa: PLR0913 - of one caller
-    book: Book,
-    held: Sequence[str],
-    begun: set[str],
-    lanes: Mapping[int, int],
-    compact_every: int,
-    *,
-    pinned: bool,
+def plan_together(
+    book: Book, held: Sequence[str], begun: set[str], lacking: set[str], room: Room
 ) -> tuple[dict[str, list[str]], list[str]]:
     """Which of the points that this process holds share a plan, and which go on without those they began with.
 
@@ -148,9 +155,8 @@ def plan_together(  # noqa: PLR0913 - of one caller
         book: to which new plans are added.
         held: digests in the order of the study.
         begun: which of them have texts.
-        lanes: most in one forward pass now, by the beams of a lane.
-        compact_every: asked for now.
-        pinned: the lanes were asked for, not found by the free memory.
+        lacking: which of them lack texts; others are decoded again only beside those that they were planned with.
+        room: for new plans.
 
     Returns: digests by their plan's; digests.
     """
@@ -159,21 +165,17 @@ def plan_together(  # noqa: PLR0913 - of one caller
     fresh: list[str] = []
     for digest in held:
         plan = book.plans.get(book.points[digest].plan or "")
-        fitting = plan is not None and plan.compact_every == compact_every
-        if plan is None or not fitting or (pinned and any(plan.lanes.get(beams, n) != n for beams, n in lanes.items())):
-            fresh.append(digest)
-            if plan is not None and digest in begun:
-                apart.append(digest)
-        elif set(plan.points) <= set(held) or digest in begun:
+        together = plan is not None and set(plan.points) <= set(held) and room.agrees(plan)
+        if plan is not None and (together or (room.agrees(plan) and digest in begun)):
             kept.setdefault(plan.digest, []).append(digest)
-            if not set(plan.points) <= set(held):
-                apart.append(digest)
-        else:
+        elif digest in lacking:
             fresh.append(digest)
+        if plan is not None and not together and digest in begun & lacking:
+            apart.append(digest)
     if fresh:
-        plan = Plan(tuple(fresh), dict(lanes), compact_every)
+        plan = Plan(tuple(fresh), dict(room.lanes), room.compact_every)
         book.plans.setdefault(plan.digest, plan)
-        kept[plan.digest] = fresh
+        kept.setdefault(plan.digest, []).extend(fresh)
         for digest in fresh:
             book.mark(digest, plan=plan.digest)
     return kept, apart
