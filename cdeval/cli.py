@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
-from cdeval.errors import CdevalError, ConfigError, PointError, did_you_mean
+from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
 from cdeval.stopping import Stopped, terminable
+from cdeval.store import FULL
 from cdeval.validation import validate
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -101,6 +102,10 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
         if os.environ.get(_TRACEBACKS) == "1":
             raise
         failures.append(ConfigError(_readable(error)))
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        failures.append(StorageError(f"{error.filename or 'a disk'}: {error.strerror}. Make room there."))
     except KeyboardInterrupt as stopped:
         saved = stopped.saved if isinstance(stopped, Stopped) else ""
         sys.stderr.write(

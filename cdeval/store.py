@@ -240,8 +240,10 @@ def explained(path: Path) -> Iterator[None]:
         raise StorageError(_message(path, error)) from error
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room answers
+
 _REMEDIES = (
-    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Make room there, or set runs=<folder> to a larger disk."),
+    (FULL, "Make room there, or set runs=<folder> to a larger disk."),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Set runs=<folder> to a folder that you may write."),
     ({errno.EEXIST, errno.ENOTDIR}, "A file is where a folder is needed: move it, or set another study= or runs=."),
     ({errno.ENOENT}, "It has not been written yet: run the command that makes it first."),

@@ -14,7 +14,8 @@ from cdeval.ledger import State, read_ledger
 from tests.commands import TEXTS
 from tests.survivors import log, start
 
-KILLS = 20
+BOTH = pytest.mark.parametrize("undisturbed", ["float32", "bfloat16"], indirect=True)
+BFLOAT16 = pytest.mark.parametrize("undisturbed", ["bfloat16"], indirect=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def after_bytes(process: ForkServerProcess, cwd: Path, grown: int) -> None:
         time.sleep(0.001)
 
 
-@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+@pytest.fixture(scope="module")
 def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, texts_file: Path
 ) -> tuple[list[str], Path]:
@@ -81,11 +82,13 @@ def damage(cwd: Path, kind: str, choice: random.Random) -> None:
         path.write_bytes(data[: -choice.randrange(1, 200)] if kind == "torn" else data + b'{"id": \xff\0')
 
 
-def test_twenty_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Path], tmp_path: Path) -> None:
+@BOTH
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])  # each costs a start of 1 to 3 s
+def test_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Path], tmp_path: Path, kills: int) -> None:
     arguments, peace = undisturbed
-    choice = random.Random(1)
+    choice = random.Random(kills)
     line = len(next(iter(stored(peace).values()))) // 16
-    for _ in range(KILLS):
+    for _ in range(kills):
         process = start(arguments, tmp_path)
         after_bytes(process, tmp_path, choice.choice([0, 1, line, 4 * line]))
         time.sleep(choice.choice([0, 0, 0.01, 0.1]))
@@ -102,6 +105,7 @@ def test_twenty_kills_and_their_damage_change_nothing(undisturbed: tuple[list[st
     assert (tmp_path / "runs/s/table.md").read_text().count("|") == (peace / "runs/s/table.md").read_text().count("|")
 
 
+@BFLOAT16
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     undisturbed: tuple[list[str], Path], tmp_path: Path, number: int, code: int
@@ -120,6 +124,7 @@ def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     assert stored(tmp_path) == stored(peace)
 
 
+@BFLOAT16
 def test_a_full_disk_stops_at_a_whole_line_and_the_rest_follows(
     undisturbed: tuple[list[str], Path], tmp_path: Path
 ) -> None:
@@ -133,6 +138,7 @@ def test_a_full_disk_stops_at_a_whole_line_and_the_rest_follows(
     assert stored(tmp_path) == stored(peace)
 
 
+@BFLOAT16
 def test_two_processes_share_a_study(undisturbed: tuple[list[str], Path], tmp_path: Path) -> None:
     """The same command twice at once: one decodes, the other waits and reuses."""
     arguments, peace = undisturbed
@@ -142,6 +148,7 @@ def test_two_processes_share_a_study(undisturbed: tuple[list[str], Path], tmp_pa
     assert results(tmp_path) == results(peace)
 
 
+@BOTH
 def test_processes_with_points_of_their_own_share_the_control(
     undisturbed: tuple[list[str], Path], tmp_path: Path
 ) -> None:
