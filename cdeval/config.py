@@ -168,3 +168,4 @@ class RunConfig:
     runs: str = "runs"  # folder of all studies
     seed: int = 0  # chooses the prompts, and what sampling draws
     controls: bool = True  # also run the expert alone under the same search, and score the human reference
+    retry: bool = True  # decode points again that failed before; false leaves them, and names them

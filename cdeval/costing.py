@@ -17,7 +17,7 @@ from cdeval.prompts import PromptSet
 from cdeval.records import Generation
 from cdeval.store import RunFolder, replace_file
 from cdeval.strictjson import to_page
-from cdeval.timing import Timing, time_apart, time_here
+from cdeval.timing import Timing, time_apart, time_here, time_loaded
 
 TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
 
@@ -61,7 +61,11 @@ def price_and_time(
         settings = {label: arm.setting for label, arm in arms.items()}
         every, threads = config.execution.compact_every, torch.get_num_threads()
         timing = Timing(tuple(of.opened), of.prompts, settings, repeats, every, threads)
-        timed = time_apart(timing) if config.cost.isolated else time_here(of.cast, timing)
+        if config.cost.isolated:
+            timed = time_apart(timing)
+        else:
+            on_paper = of.cast.expert.device.type == "meta"
+            timed = time_loaded(timing) if on_paper else time_here(of.cast, timing)
     priced = price_arms(of.cast.expert, arms, timed, of.cast.seconds, config.metrics.confidence)
     return priced, timed.latency
 
@@ -76,7 +80,11 @@ def kept_costs(
     """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
     if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
         return None
-    if json.loads((root / TIMED).read_bytes()) != _timing(folders, config):
+    try:
+        timed = json.loads((root / TIMED).read_bytes())
+    except ValueError:
+        return None
+    if timed != _timing(folders, config):
         return None
     return {point: folder.numbers("costs.json") for point, folder in folders.items()}
 

@@ -40,6 +40,10 @@ class StorageError(CdevalError):
     """The run folder cannot be written or belongs to something else."""
 
 
+class PointError(CdevalError):
+    """One point of a study failed; the others went on, and the same command tries it again."""
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of an error message: the closest known names, then all of them.
 

@@ -1,47 +1,50 @@
-"""Texts: decoded, stored as soon as their batch is done, and never decoded twice."""
+"""Texts: decoded unit by unit, stored as soon as their unit is done, and never decoded twice."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cdeval.cast import Cast
-from cdeval.decode.batches import decode
-from cdeval.decode.lanes import Continuation, Lane
-from cdeval.models.loading import LanguageModel
+from cdeval.folders import Failed
+from cdeval.ledger import Plan
 from cdeval.points import Point, Role
-from cdeval.records import Generation, Prompt, Setting
+from cdeval.records import Generation, Prompt
 from cdeval.reporting.progress import decoding_progress
+from cdeval.stopping import Stop, Stopped
 from cdeval.store import Key, RunFolder
+from cdeval.units import Decoded, Unit, decode_unit, plan_units
 
 Texts: TypeAlias = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
+Stored: TypeAlias = Mapping[Point, Mapping[Key, Generation]]
 
 
-class Wanted(NamedTuple):
-    """One text to be decoded."""
+class Hooks(NamedTuple):
+    """Who is told what while texts are made."""
 
-    point: Point
-    setting: Setting  # the point's
-    prompt: Prompt
-    sample: int
+    say: Callable[[str], None]  # one line
+    failed: Failed  # a point that cannot be decoded
+    fits: Callable[[Plan, int, int], None]  # of a plan's beams, fewer lanes fit in memory than planned
 
 
-class Room(NamedTuple):
-    """How many lanes share a forward pass, and how often their cache is compacted."""
+class Job(NamedTuple):
+    """Points of one plan that are here, in the plan's order."""
 
-    lanes: Mapping[int, int]  # by the beams of a lane
-    compact_every: int  # steps; 0 never compacts
+    plan: Plan
+    points: list[Point]
 
 
 def write_texts(
     cast: Cast,
-    room: Room,
+    jobs: Sequence[Job],
     prompts: Sequence[Prompt],
     folders: Mapping[Point, RunFolder],
-    say: Callable[[str], None],
-) -> Texts:
-    """Every point's texts; those that are stored already are not decoded again.
+    stop: Stop,
+    hooks: Hooks,
+) -> None:
+    """Decode and store what the points lack; units whose texts are all stored are not decoded again.
 
-    Raises: StorageError: a text cannot be stored. ModelError: not even one lane fits in memory.
+    An exception while a unit is decoded costs the points that raise it alone: the others go on, without them.
+
+    Raises: StorageError: a text cannot be stored. Stopped: an end was wanted; what was decoded is stored.
     """
     stored = {point: folder.generations() for point, folder in folders.items()}
     for point, folder in folders.items():
@@ -49,26 +52,26 @@ def write_texts(
             held = stored[point]
             missing = [prompt for prompt in prompts if prompt.reference is not None and (prompt.id, 0) not in held]
             folder.append(_human(prompt) for prompt in missing)
-    # Prompt-major order: the settings of one prompt share its prefill, and finished prompts are complete in all points.
-    wanted = [
-        Wanted(point, point.setting, prompt, sample)
-        for prompt in prompts
-        for point in folders
-        if point.setting is not None
-        for sample in range(_samples(point))
-        if (prompt.id, sample) not in stored[point]
+    work = [
+        (job.plan, unit)
+        for job in jobs
+        for unit in plan_units(job.points, prompts, job.plan.lanes)
+        if _lacking(unit, stored)
     ]
     reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
     if reused:
-        say(f"{reused} continuations are already stored and are reused")
-    _decode_and_store(cast, room, wanted, folders, say)
-    found = {point: folder.generations() for point, folder in folders.items()}
-    return {point: _in_order(found[point], prompts, _samples(point)) for point in folders}
+        hooks.say(f"{reused} continuations are already stored and are reused")
+    if work:
+        _Writer(cast, folders, stored, stop, hooks).write(work)
 
 
-def _samples(point: Point) -> int:
-    """Texts a prompt."""
-    return 1 if point.setting is None else point.setting.sampling.samples
+def read_texts(folders: Mapping[Point, RunFolder], prompts: Sequence[Prompt]) -> Texts:
+    """Every point's stored texts of these prompts. Raises: StorageError: a line cannot be read."""
+    return {point: _in_order(folder.generations(), prompts, point.samples) for point, folder in folders.items()}
+
+
+def _lacking(unit: Unit, stored: Stored) -> bool:
+    return any(text.key not in stored[text.point] for text in unit.texts)
 
 
 def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], samples: int) -> list[Generation]:
@@ -76,61 +79,64 @@ def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], sample
     return [found[key] for key in keys if key in found]
 
 
-def _decode_and_store(
-    cast: Cast,
-    room: Room,
-    wanted: Sequence[Wanted],
-    folders: Mapping[Point, RunFolder],
-    say: Callable[[str], None],
-) -> None:
-    """Decode what is wanted; each batch is on disk before the next one starts."""
-    if not wanted:
-        return
-    total = sum(one.setting.max_new_tokens for one in wanted)
-    with decoding_progress(total, f"decoding {len(wanted)} continuations", enabled=True) as advance:
-        for texts in _batches(cast, room, wanted, advance, say):
-            for point, folder in folders.items():
-                mine = [_generation(one, answer, cast.expert) for one, answer in texts if one.point is point]
-                if mine:
-                    folder.append(mine)
+class _Writer:
+    """Decodes units in turn; each is on disk before the next one starts."""
 
+    def __init__(
+        self, cast: Cast, folders: Mapping[Point, RunFolder], stored: Stored, stop: Stop, hooks: Hooks
+    ) -> None:
+        self._cast, self._folders, self._stored, self._stop, self._hooks = cast, folders, stored, stop, hooks
+        self._lost: set[Point] = set()  # that failed
+        self._fits: dict[tuple[str, int], int] = {}  # lanes, by plan and beams
+        self._changed = 0  # stored texts that a unit, decoded again, made otherwise
 
-def _batches(
-    cast: Cast, room: Room, wanted: Sequence[Wanted], advance: Callable[[int], None], say: Callable[[str], None]
-) -> Iterator[list[tuple[Wanted, Continuation]]]:
-    """Searches of few beams have room for more lanes: one width of beam after the other."""
-    for beams, group in groupby(sorted(wanted, key=_beams), key=_beams):
-        mine = list(group)
-        for batch in decode(
-            cast.expert,
-            [Lane(one.prompt.token_ids, one.setting, one.prompt.id, one.sample) for one in mine],
-            seconds=cast.seconds,
-            max_lanes=room.lanes[beams],
-            compact_every=room.compact_every,
-            on_step=advance,
-            say=say,
-        ):
-            yield [(mine[place], answer) for place, answer in zip(batch.lanes, batch.continuations, strict=True)]
+    def write(self, work: Sequence[tuple[Plan, Unit]]) -> None:
+        total = sum(unit.tokens for _, unit in work)
+        texts = sum(len(unit.texts) for _, unit in work)
+        with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
+            for plan, whole in work:
+                unit = whole.of(point for point in self._folders if point not in self._lost)
+                if unit is not None and _lacking(unit, self._stored):
+                    for part, made in self._decoded(plan, unit, advance):
+                        self._store(part, made.generations)
+                if self._stop.number is not None:
+                    raise Stopped(self._stop.number)
+        if self._changed:
+            self._hooks.say(
+                f"{self._changed} stored texts came out otherwise when their units were decoded again: they are kept "
+                "as they were stored (made on another machine, by other libraries or in other batches, or edited)"
+            )
 
+    def _decoded(self, plan: Plan, unit: Unit, advance: Callable[[int], None]) -> Iterable[tuple[Unit, Decoded]]:
+        """The unit's texts, in one piece unless one of its points fails: then point by point."""
+        fits = self._fits.get((plan.digest, unit.beams), plan.fits.get(unit.beams, len(unit.texts)))
+        try:
+            say = self._hooks.say
+            made = decode_unit(self._cast, unit, plan.compact_every, max_lanes=fits, on_step=advance, say=say)
+        except Exception as error:
+            points = list(dict.fromkeys(text.point for text in unit.texts))
+            if len(points) == 1:
+                self._lost.add(points[0])
+                self._hooks.failed(points[0], error)
+                return []
+            parts = [part for point in points if (part := unit.of([point]))]
+            return [found for part in parts for found in self._decoded(plan, part, advance)]
+        if made.lanes < min(fits, len(unit.texts)):
+            self._fits[plan.digest, unit.beams] = made.lanes
+            self._hooks.fits(plan, unit.beams, made.lanes)
+        return [(unit, made)]
 
-def _beams(wanted: Wanted) -> int:
-    return wanted.setting.beams
-
-
-def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> Generation:
-    prompt = wanted.prompt
-    return Generation(
-        id=prompt.id,
-        prompt=prompt.text,
-        prompt_token_ids=prompt.token_ids,
-        reference=prompt.reference,
-        continuation=expert.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
-        token_ids=answer.token_ids,
-        logprob_expert=answer.logprob_expert,
-        score=answer.score,
-        sample=wanted.sample,
-        exit_layers=answer.exit_layers,
-    )
+    def _store(self, unit: Unit, made: Sequence[Generation]) -> None:
+        """Append what is missing, and compare the rest with what is stored."""
+        new: dict[Point, list[Generation]] = {}
+        for text, one in zip(unit.texts, made, strict=True):
+            before = self._stored[text.point].get(text.key)
+            if before is None:
+                new.setdefault(text.point, []).append(one)
+            else:
+                self._changed += (before.token_ids, before.continuation) != (one.token_ids, one.continuation)
+        for point, texts in new.items():
+            self._folders[point].append(texts)
 
 
 def _human(prompt: Prompt) -> Generation:

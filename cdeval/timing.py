@@ -42,6 +42,15 @@ def time_here(cast: Cast, timing: Timing) -> Timed:
     return Timed(latency, measure_bandwidth(cast.expert.device).read) if timing.repeats else NOT_TIMED
 
 
+def time_loaded(timing: Timing) -> Timed:
+    """Read the weights, and time the arms. Raises: CdevalError: some cannot be read, or fit no memory."""
+    torch.set_num_threads(timing.threads)
+    cast, failures = load_together(timing.opened, timing.prompts)
+    for failure in failures.values():
+        raise failure
+    return time_here(cast, timing)
+
+
 def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:
     """Time the arms in a fresh process; `work` does so there.
 
@@ -50,7 +59,7 @@ def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) ->
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit the threads' locks and all memory
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, work or _work, timing), daemon=True)
+    process = context.Process(target=_answer, args=(sender, work or time_loaded, timing), daemon=True)
     process.start()
     sender.close()
     try:
@@ -70,11 +79,6 @@ def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) ->
     if isinstance(found, str):
         raise RuntimeError(f"timing failed:\n{found}")
     return found
-
-
-def _work(timing: Timing) -> Timed:
-    torch.set_num_threads(timing.threads)
-    return time_here(load_together(timing.opened, timing.prompts), timing)
 
 
 def _answer(sender: Connection, work: Callable[[Timing], Timed], timing: Timing) -> None:

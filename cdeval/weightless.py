@@ -19,6 +19,7 @@ from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, Text
 from cdeval.costing import Costly, price_and_time
 from cdeval.models.loading import OpenedModel, open_model
+from cdeval.opening import Asked
 from cdeval.points import plan_points
 from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
@@ -26,7 +27,7 @@ from cdeval.records import Amateur, Prompt
 from cdeval.reporting.summary import cost_notes
 from cdeval.reporting.table import Row
 from cdeval.store import RunFolder
-from cdeval.study import Asked, Outcome, write_tables
+from cdeval.study import Outcome, write_tables
 
 
 def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
@@ -37,7 +38,7 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
     prompts = _prompts(common, expert)
     for one in opened:
         one.check(prompts)
-    cast = load_together([_shapes(one) for one in opened], prompts)
+    cast, _ = load_together([_shapes(one) for one in opened], prompts)  # what could fail is refused at the door
     say(f"expert {expert.name}: {cast.expert.parts.depth} blocks, random weights, {cast.expert.dtype_name}")
     tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
     points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)

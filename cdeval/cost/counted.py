@@ -27,11 +27,9 @@ _META = torch.device("meta")
 def count_lane(
     expert: LanguageModel, setting: Setting, prompt_tokens: int, new_tokens: int, second: LanguageModel | None = None
 ) -> LaneFlops:
-    """FLOPs of one lane of beam search, greedy search or sampling.
+    """FLOPs of one lane of beam search, greedy search or sampling; arguments as of `cost.flops.lane_flops`.
 
-    Args:
-        expert, second: on the meta device, with eager attention (`OpenedModel.on_paper`).
-        setting, prompt_tokens, new_tokens: as of `cost.flops.lane_flops`.
+    Both models are on the meta device, with eager attention (`OpenedModel.on_paper`).
 
     Raises: ValueError: exits that depend on the text cannot be counted without one.
     """
@@ -68,7 +66,9 @@ def _token(model: LanguageModel, rows: int, context: int) -> int:
 
     def read(start: int, stop: int) -> None:
         places = torch.arange(start, stop, device=_META).expand(rows, -1)
-        mask = torch.zeros(rows, 1, stop - start, stop, dtype=model.dtype, device=_META)  # made, not worked out of values
+        mask = torch.zeros(
+            rows, 1, stop - start, stop, dtype=model.dtype, device=_META
+        )  # made, not worked out of values
         model.parts.base(
             input_ids=places, position_ids=places, attention_mask=mask, past_key_values=cache, use_cache=True
         )

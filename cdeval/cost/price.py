@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency
 from cdeval.cost.memory import slot_bytes, weights_bytes
-from cdeval.cost.spread import NOTHING, Spread, over_passes, quantiles, ratio_over_turns
+from cdeval.cost.spread import NOTHING, over_passes, quantiles, ratio_over_turns
 from cdeval.cost.traffic import lane_bytes, token_bytes
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
@@ -167,9 +167,8 @@ def _seconds(latency: Latency, alone: Latency, confidence: float) -> dict[str, f
 
 def _energy(latency: Latency, confidence: float) -> dict[str, float]:
     """All of a pass, its prompt included, over the tokens of the text; NaN without a counter, never 0."""
-    per_token = [
-        joules / (1 + len(tokens)) for joules, tokens in zip(latency.joules, latency.token_seconds, strict=True)
-    ]
-    known = not any(map(math.isnan, per_token))
-    spread: Spread = over_passes(per_token, confidence) if known else NOTHING
+    if not latency.joules or any(map(math.isnan, latency.joules)):
+        return NOTHING.named("joules_per_token")
+    tokens = 1 + len(latency.token_seconds[0])
+    spread = over_passes([joules / tokens for joules in latency.joules], confidence)
     return spread.named("joules_per_token")

@@ -206,8 +206,9 @@ COST_COLUMNS = (
 
 
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Scores and costs; costs alone, in more detail, where nothing has a score."""
-    return COLUMNS if any(math.isfinite(row.summary.get("texts", math.nan)) for row in rows) else COST_COLUMNS
+    """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
+    known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
+    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else COLUMNS
 
 
 # What `cdeval.score` shows: published figures have four digits of diversity, and texts of others no costs.

@@ -1,4 +1,4 @@
-"""Timers against known delays, bytes against tensors of known size."""
+"""Timers against known delays, bytes against tensors of known size, what others take against what they took."""
 
 import math
 import time
@@ -7,49 +7,65 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from cdeval.cost import load
 from cdeval.cost.latency import Latency, measure
-from cdeval.cost.memory import peak_bytes, slot_bytes, weights_bytes
-from cdeval.decode import engine
+from cdeval.cost.load import OtherLoad
+from cdeval.cost.memory import WorkingMemory, slot_bytes, weights_bytes
+from cdeval.decode import clock
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit, setting
+
+CPU = torch.device("cpu")
 
 
 def test_every_arm_is_timed_in_turn_and_a_slow_expert_shows(
     tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A clock that only forward passes move, by 20 ms: prefill is one pass, n tokens take n - 1 more, and the warm-up
-    is not booked."""
+    is not booked. Two runs of five tokens are exactly 2 x 4 intervals."""
     lm = tiny("gpt2")
     calls: list[int] = []
-    monkeypatch.setattr(engine, "_now", lambda _device: 0.02 * len(calls))
+    monkeypatch.setattr(clock, "now", lambda _device: 0.02 * len(calls))
     handle = lm.parts.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         arms = {"expert": setting(max_new_tokens=5), "exit": early_exit(2, max_new_tokens=5)}
-        found = measure(lm, arms, [(3, 4, 5)], repeats=2, compact_every=8)
+        found = measure(lm, arms, [(3, 4, 5)], repeats=2, compact_every=2)
     finally:
         handle.remove()
     assert len(calls) == 2 * (2 + 1) * 5
     for latency in found.values():
         assert latency.prefill_seconds == pytest.approx([0.02] * 2)
-        assert latency.decode_seconds == pytest.approx([0.08] * 2)
-        assert (latency.prefill, latency.per_token) == pytest.approx((0.02, 0.02))
+        assert [len(tokens) for tokens in latency.token_seconds] == [4, 4]
+        assert [second for tokens in latency.token_seconds for second in tokens] == pytest.approx([0.02] * 8)
+        assert latency.wall_seconds == pytest.approx([0.1] * 2)
+        assert latency.per_token() == pytest.approx([0.02] * 2)
 
 
-def test_the_clock_is_a_wall_clock(tiny: Callable[[str], LanguageModel]) -> None:
-    """Sleep is no work of the processor, and counts all the same."""
+def test_the_clock_is_a_wall_clock_and_a_slow_token_shows_in_its_place(tiny: Callable[[str], LanguageModel]) -> None:
+    """Sleep is no work of the processor, and counts all the same; the third pass sleeps longer."""
     lm = tiny("gpt2")
-    handle = lm.parts.blocks[0].register_forward_pre_hook(lambda *_: time.sleep(0.02))
+    calls: list[int] = []
+
+    def doze(*_: object) -> None:
+        calls.append(1)
+        time.sleep(0.2 if len(calls) % 4 == 3 else 0.02)
+
+    handle = lm.parts.blocks[0].register_forward_pre_hook(doze)
     try:
-        found = measure(lm, {"expert": setting(max_new_tokens=3)}, [(3, 4, 5)], repeats=1, compact_every=8)
+        found = measure(lm, {"expert": setting(max_new_tokens=4)}, [(3, 4, 5)], repeats=1, compact_every=8)["expert"]
     finally:
         handle.remove()
-    assert found["expert"].prefill >= 0.02
-    assert found["expert"].per_token >= 0.02
+    (tokens,) = found.token_seconds
+    assert found.prefill_seconds[0] >= 0.02
+    assert min(tokens) >= 0.02
+    assert tokens[1] >= 0.2
+    assert tokens.index(max(tokens)) == 1
+    assert found.wall_seconds[0] >= found.prefill_seconds[0] + sum(tokens)
 
 
-def test_no_passes_and_single_tokens_have_no_latency() -> None:
-    assert math.isnan(Latency((), (), 5, 0).prefill)
-    assert math.isnan(Latency((1.0,), (0.0,), 1, 3).per_token)
+def test_no_passes_and_single_tokens_have_no_latency(tiny: Callable[[str], LanguageModel]) -> None:
+    assert measure(tiny("gpt2"), {"a": setting()}, [(3, 4)], 0, 8) == {"a": Latency()}
+    assert Latency((1.0,), ((),)).per_token() == []
 
 
 def test_bytes_of_weights_and_slots(tiny: Callable[[str], LanguageModel]) -> None:
@@ -59,8 +75,40 @@ def test_bytes_of_weights_and_slots(tiny: Callable[[str], LanguageModel]) -> Non
     assert slot_bytes(lm) == 2 * 4 * 2 * 8 * 4  # keys and values, 4 blocks, 2 heads of 8, float32
 
 
-def test_the_peak_sees_a_large_tensor() -> None:
-    before = peak_bytes(torch.device("cpu"))
-    held = torch.ones(before // 4 + 50_000_000)  # float32: more than all that was held before
-    assert peak_bytes(torch.device("cpu")) >= held.numel() * 4
-    assert peak_bytes(torch.device("cpu")) - before == pytest.approx(held.numel() * 4, rel=1.0)
+def test_working_memory_is_what_was_held_at_once_on_top() -> None:
+    """Kills: a peak that never falls, one that counts what was there before, one that adds up what came in turn."""
+    held = torch.ones(25_000_000)  # float32, 100 MB, there before
+
+    def took(work: Callable[[], object]) -> float:
+        with WorkingMemory(CPU) as working:
+            work()
+        return working.bytes / 4e6
+
+    if math.isnan(took(lambda: None)):
+        pytest.skip("this system has no high-water mark that can be put back")
+    assert took(lambda: torch.ones(50_000_000)) == pytest.approx(50, abs=5)
+    assert took(lambda: (torch.ones(10_000_000), torch.ones(10_000_000))) == pytest.approx(20, abs=5)
+    assert took(lambda: [torch.ones(10_000_000).sum() for _ in range(3)]) == pytest.approx(10, abs=5), "one by one"
+    assert took(lambda: None) == pytest.approx(0, abs=5)
+    assert held.numel() == 25_000_000
+
+
+def test_other_load_is_the_machine_without_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """10 s on 2 processors: 12 s of work, 8 of them this process's own: others took 4 of 20."""
+    times = iter([(100.0, 50.0, 5.0), (110.0, 62.0, 13.0)])
+    monkeypatch.setattr(load, "_times", lambda: next(times))
+    monkeypatch.setattr(load.psutil, "cpu_count", lambda: 2)
+    with OtherLoad() as others:
+        pass
+    assert others.share == pytest.approx(0.2)
+
+
+def test_own_work_is_no_other_load() -> None:
+    with OtherLoad() as others:
+        deadline = time.perf_counter() + 0.3
+        while time.perf_counter() < deadline:
+            pass
+    wall, busy, own = load._times()
+    assert 0 <= others.share <= 1
+    assert busy >= own > 0
+    assert wall > 0

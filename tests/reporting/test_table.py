@@ -36,7 +36,7 @@ FULL = {
     "flops_overhead": 0.0413,
     "decode_seconds_per_token": 0.05213,
     "latency_overhead": -0.0002,
-    "peak_memory_bytes": 1.5 * 2**30,
+    "memory_bytes": 1.5 * 2**30,
 }
 LABELS = ("human text", "expert alone", "early_exit k=26 α=0.1 β=0.5 T=1", "early_exit k=2 α=0.05 β=1 T=0.5")
 
@@ -62,7 +62,7 @@ def test_every_number_in_its_unit() -> None:
         "perplexity": "37.21 35.1–140",
         "GFLOPs": "0.273 +4.1 %",
         "ms": "52.1 +0.0 %",
-        "peak": "1.50",
+        "memory": "1.50",
     }
 
 
@@ -99,7 +99,7 @@ def test_an_interval_with_one_end_is_not_shown() -> None:
 def test_human_texts_have_scores_and_no_costs() -> None:
     human = shown(FULL, role="human")
     assert human["diversity"] == ".862 .831–.889"
-    assert [human["GFLOPs"], human["ms"], human["peak"]] == [MISSING] * 3
+    assert [human["GFLOPs"], human["ms"], human["memory"]] == [MISSING] * 3
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
