@@ -207,3 +207,22 @@ class ThresholdScore:
     p: float  # of a true risk above the tolerance
     accepted: bool
     test_risk: float  # mean over the test texts
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """One arm of one pair of architectures on paper; overheads are ratios over the expert alone, 0.05 is 5 % more."""
+
+    pair: str
+    arm: str
+    flops_per_token: float  # by formula
+    flops_overhead: float
+    counted_overhead: float  # the same by torch's counter
+    counted_difference: float  # of all FLOPs, formula over count
+    bytes_per_token: float  # moved between memory and processor
+    bytes_overhead: float
+    parameters: int  # of all models
+    parameters_overhead: float
+    cache_bytes: int  # keys and values of one text at its end, of all models
+    cache_overhead: float
+    bound_seconds_per_token: float  # what bytes or FLOPs alone take on the device, whichever is more

@@ -11,7 +11,7 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig"},
+    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig", "priceconfig"},
     {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion"},
     {"assets"},
     {"models", "prompts", "points"},
@@ -23,11 +23,11 @@ RANKS = [
     {"generating", "timing"},
     {"costing"},
     {"keeping"},
-    {"study", "benchmark", "scoring", "calm"},
+    {"study", "benchmark", "scoring", "calm", "pricing"},
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate", "report"},
+    {"run", "bench", "score", "lens", "calibrate", "report", "price"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -66,7 +66,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

@@ -1,5 +1,6 @@
 """All comparisons of a study's arms with their controls: every metric, every arm, corrected as one family."""
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -32,7 +33,8 @@ def compare_metrics(
         codes: clusters by arm, for MAUVE and its relatives; arms without MAUVE, or whose control has none, are left
             out.
         against: the arm that is subtracted, by the label of the arm that it is subtracted from.
-        settings: confidence, draws, seed.
+        settings: confidence, draws, seed. Of metrics that are sums over texts more prompts are drawn where there are so
+            many comparisons that the least p-value of so few draws, corrected for all of them, could show nothing.
         measures: which of `MEASURES` are asked for; what is not is no part of the family either.
 
     Returns: metric by metric, control by control; Holm's correction counts all of them that have a p-value.
@@ -40,12 +42,14 @@ def compare_metrics(
     Raises: ValueError: a control has no rows, or a statistic is not one of sums.
     """
     controls = list(dict.fromkeys(against.values()))
+    pairs = (len(metrics) + len(measures)) * len(against)
+    enough = settings._replace(draws=max(settings.draws, math.ceil(2 * pairs / (1 - settings.confidence))))
     families = {control: [*(arm for arm, its in against.items() if its == control), control] for control in controls}
     found = [
         comparison
         for name, metric in metrics.items()
         for control, family in families.items()
-        for comparison in compare_arms(_of(metric.rows, family), metric.statistic, name, control, settings)
+        for comparison in compare_arms(_of(metric.rows, family), metric.statistic, name, control, enough)
     ]
     found += [
         comparison

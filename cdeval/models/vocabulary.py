@@ -1,8 +1,9 @@
 """Which tokens end a text and which are never generated."""
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cdeval.choices import Ban
+from cdeval.errors import ModelError
 
 
 def first_difference(tokenizer: PreTrainedTokenizerBase, other: PreTrainedTokenizerBase) -> int | None:
@@ -35,3 +36,15 @@ def banned_tokens(ban: Ban, model: PreTrainedModel, tokenizer: PreTrainedTokeniz
         banned.update(token for token, added in tokenizer.added_tokens_decoder.items() if added.special)
         banned.update(range(len(tokenizer), model.config.vocab_size))
     return tuple(sorted(token for token in banned if token < model.config.vocab_size))
+
+
+def check_same_size(expert: PretrainedConfig, amateur: PretrainedConfig, name: str, other: str) -> None:
+    """Architectures without tokenizers can only be told by their vocabularies' sizes.
+
+    Raises: ModelError: these differ.
+    """
+    if expert.vocab_size != amateur.vocab_size:
+        raise ModelError(
+            f"{other} cannot be the amateur of {name}: {amateur.vocab_size} and {expert.vocab_size} tokens. Choose an "
+            "amateur of the expert's family."
+        )

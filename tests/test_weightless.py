@@ -1,0 +1,90 @@
+"""Studies of costs alone, and timing in a process of its own."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cdeval.cost.latency import Latency
+from cdeval.cost.price import Timed
+from cdeval.errors import ModelError
+from cdeval.prompts import PromptSet
+from cdeval.timing import Timing, time_apart
+from tests.commands import cdeval, folders
+
+NOTHING = Timing((), PromptSet((), "", 0, 0, 0, 0, None, 0, 0), {}, 1, 8, 1)
+
+
+def dies(_timing: Timing) -> Timed:
+    import os
+
+    os._exit(9)
+
+
+def refuses(_timing: Timing) -> Timed:
+    raise ModelError("no such model")
+
+
+def breaks(_timing: Timing) -> Timed:
+    raise ZeroDivisionError("a bug")
+
+
+def answers(timing: Timing) -> Timed:
+    return Timed({"a": Latency(prefill_seconds=(0.5,) * timing.repeats)}, 1e9)
+
+
+def test_a_process_of_its_own_answers_refuses_breaks_or_dies() -> None:
+    """Kills: waiting for ever for a process that was killed for want of memory; a bug that looks like a mistake."""
+    assert time_apart(NOTHING, answers).latency["a"].prefill_seconds == (0.5,)
+    with pytest.raises(ModelError, match="no such model"):
+        time_apart(NOTHING, refuses)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug"):
+        time_apart(NOTHING, breaks)
+    with pytest.raises(ModelError, match=r"code 9 .*cost\.isolated=false"):
+        time_apart(NOTHING, dies)
+
+
+ARMS = ["amateur=early_exit", "amateur.layer=2,3", "search.max_new_tokens=5", "prompts.prompt_tokens=6"]
+SMALL = [*ARMS, "cost.latency_repeats=2", "expert.weights=random", "tracking=none"]
+
+
+def test_costs_without_weights(tiny_gpt2_folder: Path, tmp_path: Path) -> None:
+    """Kills: texts stored or scored of random weights, arms without a control, passes that were not counted."""
+    done = cdeval(["--multirun", f"expert.name={tiny_gpt2_folder}", *SMALL, "study=shape"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "no text is stored or scored" in done.stdout
+    assert "diversity" not in done.stdout
+    found = [path for path in (tmp_path / "runs" / "shape").iterdir() if (path / "costs.json").is_file()]
+    assert len(found) == 3, "two exits and the expert alone"
+    for folder in found:
+        costs, latency = (json.loads((folder / name).read_text()) for name in ("costs.json", "latency.json"))
+        assert costs["decode_seconds_per_token"] > 0
+        assert costs["bandwidth_seconds_per_token"] > 0
+        assert costs["memory_bytes"] is None or costs["memory_bytes"] > costs["weights_bytes"]
+        assert [len(tokens) for tokens in latency["token_seconds"]] == [4, 4]
+        assert not (folder / "generations.jsonl").read_bytes()
+        assert not (folder / "metrics.json").exists()
+        assert 0 <= costs["other_load"] <= 1
+    alone = next(folder for name, folder in folders(tmp_path / "runs" / "shape").items() if name == "expert")
+    assert json.loads((alone / "costs.json").read_text())["latency_overhead"] == 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("metrics.only=[diversity]", "metrics.only=['diversity'] with expert.weights=random needs texts"),
+        ("amateur=ngram", "amateur=ngram with expert.weights=random needs texts to count"),
+        ("contrast.temperature=calibrated", "contrast.temperature=calibrated with expert.weights=random"),
+        ("search.adaptive_exit.threshold=0.5", "search.adaptive_exit with expert.weights=random"),
+        ("contrast.normalizer=candidates", "contrast.normalizer=candidates with expert.weights=random"),
+        ("expert.weights=stolen", "Invalid value 'stolen'"),
+        ("cost.isolated=perhaps", "cost.isolated=perhaps"),
+    ],
+)
+def test_what_random_weights_cannot_tell(override: str, message: str, tiny_gpt2_folder: Path, tmp_path: Path) -> None:
+    small = [argument for argument in SMALL if not argument.startswith("amateur") or override != "amateur=ngram"]
+    arguments = [argument.replace("2,3", "2") for argument in small]
+    done = cdeval([f"expert.name={tiny_gpt2_folder}", *arguments, override], tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert message in done.stderr
+    assert not (tmp_path / "runs").exists()
