@@ -40,6 +40,10 @@ class StorageError(CdevalError):
     """The run folder cannot be written or belongs to something else."""
 
 
+class WorkerError(CdevalError):
+    """Worker processes cannot be started, or do not stay alive."""
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of an error message: the closest known names, then all of them.
 
