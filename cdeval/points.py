@@ -43,6 +43,11 @@ class Point:
             readable = readable.replace(sign, plain)
         return f"{slug(readable)}-{self.digest[:8]}"
 
+    @property
+    def samples(self) -> int:
+        """Texts a prompt."""
+        return 1 if self.setting is None else self.setting.sampling.samples
+
     def facts(self) -> dict[str, object]:
         """The row as plain values: its run folder's settings are the command's, this says which of them hold here."""
         setting = _plain(self.setting) if self.setting is not None else None

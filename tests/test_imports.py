@@ -18,6 +18,7 @@ RANKS = [
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
     {"cast", "rayworkers"},
+    {"units"},
     {"generating"},
     {"study", "benchmark", "scoring", "calm"},
     {"sweeps"},
