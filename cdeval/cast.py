@@ -8,7 +8,7 @@ from cdeval.choices import AmateurKind, Context
 from cdeval.config import ExpertConfig, RunConfig
 from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
-from cdeval.errors import ModelError
+from cdeval.errors import CdevalError, ModelError
 from cdeval.exitconfig import Selection, in_blocks, validate_layers
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.lens import TunedLens, read_lens
@@ -70,7 +70,10 @@ class OpenedCast:
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
             count.
         """
-        return load_together([self], prompts)
+        cast, failures = load_together([self], prompts)
+        for error in failures.values():
+            raise error
+        return cast
 
     def second_of(self, expert: LanguageModel, prompts: PromptSet) -> Second | None:
         """What the amateur is made of beside the expert's own layers, if anything.
@@ -96,23 +99,31 @@ class OpenedCast:
         return Ngrams(tokens, order, self.expert.config.vocab_size)
 
 
-def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> Cast:
+def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> tuple[Cast, dict[int, CdevalError]]:
     """The casts of settings that share an expert as one; what differs only in what it reads is loaded once.
 
-    Raises: as `OpenedCast.load`.
+    Returns: the cast; by their places, why settings cannot be decoded by it, as `OpenedCast.load` says.
+
+    Raises: ModelError: the expert's weights cannot be read.
     """
     expert = opened[0].expert.load()
-    loaded: dict[Amateur, Second | None] = {}
+    loaded: dict[Amateur, Second | CdevalError | None] = {}
     seconds: dict[Amateur, Second] = {}
-    for one in opened:
+    failures: dict[int, CdevalError] = {}
+    for place, one in enumerate(opened):
         amateur = amateur_of(one.config.amateur)
         weights = replace(amateur, context=Context.full)
         if weights not in loaded:
-            loaded[weights] = one.second_of(expert, prompts)
+            try:
+                loaded[weights] = one.second_of(expert, prompts)
+            except CdevalError as error:
+                loaded[weights] = error
         second = loaded[weights]
-        if second is not None:
+        if isinstance(second, CdevalError):
+            failures[place] = second
+        elif second is not None:
             seconds[amateur] = second
-    return Cast(expert, seconds)
+    return Cast(expert, seconds), failures
 
 
 def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCast:

@@ -1,6 +1,7 @@
 """What the commands share: Hydra composes the configuration, mistakes get one clear message and exit code 2."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
-from cdeval.errors import CdevalError, ConfigError, did_you_mean
+from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
+from cdeval.stopping import Stopped, terminable
+from cdeval.store import FULL
 from cdeval.validation import validate
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -74,7 +77,8 @@ def run_command(task: Callable[[Sequence[RunConfig]], Sequence[CdevalError]], co
 def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -> None:
     """Compose the configuration from the command line, run the task, exit.
 
-    Exit codes: 2 for a user's mistake or a missing prerequisite, 130 after Ctrl-C; a bug of ours keeps its traceback.
+    Exit codes: 2 for a user's mistake or a missing prerequisite, 130 after Ctrl-C, 143 after SIGTERM; a bug of ours
+    keeps its traceback.
     """
 
     def each(configs: Sequence[T]) -> list[CdevalError]:
@@ -90,7 +94,7 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
     failures = job.failures
     try:
         check_overrides(sys.argv[1:], schema.root)
-        with _hydra_raises():
+        with terminable(), _hydra_raises():
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:
         failures.append(error)
@@ -98,11 +102,24 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
         if os.environ.get(_TRACEBACKS) == "1":
             raise
         failures.append(ConfigError(_readable(error)))
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; every finished batch is on disk, the same command continues after it\n")
-        sys.exit(130)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        failures.append(StorageError(f"{error.filename or 'a disk'}: {error.strerror}. Make room there."))
+    except KeyboardInterrupt as stopped:
+        saved = stopped.saved if isinstance(stopped, Stopped) else ""
+        sys.stderr.write(
+            f"stopped; {saved or 'every finished batch is on disk'}, the same command continues after it\n"
+        )
+        sys.exit(128 + (stopped.number if isinstance(stopped, Stopped) else signal.SIGINT))
     for failure in failures:
         sys.stderr.write(f"error: {failure}\n")
+    retried = sum(isinstance(failure, PointError) for failure in failures)
+    if retried:
+        sys.stderr.write(
+            f"{retried} failed; the same command again tries them once more (retry=false leaves them) and reuses the "
+            "rest\n"
+        )
     if failures:
         sys.exit(2)
 

@@ -44,6 +44,10 @@ class WorkerError(CdevalError):
     """Worker processes cannot be started, or do not stay alive."""
 
 
+class PointError(CdevalError):
+    """One point of a study failed; the others went on, and the same command tries it again."""
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of an error message: the closest known names, then all of them.
 

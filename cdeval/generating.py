@@ -1,36 +1,66 @@
 """Texts: decoded unit by unit, stored as soon as their unit is done, and never decoded twice."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cdeval.cast import Cast
+from cdeval.errors import PointError
+from cdeval.folders import Failed
+from cdeval.ledger import Plan
 from cdeval.points import Point, Role
 from cdeval.records import Generation, Prompt
+from cdeval.remote import Piece, Remote
 from cdeval.reporting.progress import decoding_progress
+from cdeval.stopping import Stop, Stopped
 from cdeval.store import Key, RunFolder
-from cdeval.units import Unit, decode_unit, plan_units
+from cdeval.units import Decoded, Unit, Wanted, decode_unit, plan_units
+from cdeval.workers import Lost, Rules, finish
 
 Texts: TypeAlias = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
 Stored: TypeAlias = Mapping[Point, Mapping[Key, Generation]]
 
+LOST_TEXTS = 3  # of a point; after so many it is the setting that cannot be decoded, not a prompt
 
-class Room(NamedTuple):
-    """How many lanes share a forward pass, and how often their cache is compacted."""
 
-    lanes: Mapping[int, int]  # by the beams of a lane
-    compact_every: int  # steps; 0 never compacts
+class Hooks(NamedTuple):
+    """Who is told what while texts are made."""
+
+    say: Callable[[str], None]  # one line
+    failed: Failed  # a point that cannot be decoded
+    lost: Callable[[Wanted, str], None]  # a text that no worker can make, and why; the rest of its point is made
+    fits: Callable[[Plan, int, int], None]  # of a plan's beams, fewer lanes fit in memory than planned
+
+
+class Job(NamedTuple):
+    """Points of one plan that are here, in the plan's order."""
+
+    plan: Plan
+    points: list[Point]
+
+
+class Makers(NamedTuple):
+    """Who decodes."""
+
+    cast: Cast  # this process's
+    remote: Remote | None  # others, in its place
 
 
 def write_texts(
-    cast: Cast,
-    room: Room,
+    makers: Makers,
+    jobs: Sequence[Job],
     prompts: Sequence[Prompt],
     folders: Mapping[Point, RunFolder],
-    say: Callable[[str], None],
-) -> Texts:
-    """Every point's texts; units whose texts are all stored are not decoded again.
+    stop: Stop,
+    hooks: Hooks,
+) -> None:
+    """Decode and store what the points lack; units whose texts are all stored are not decoded again.
 
-    Raises: StorageError: a text cannot be stored. ModelError: not even one lane fits in memory.
+    An exception while a unit is decoded here costs the points that raise it alone: the others go on, without them. A
+    remote worker may also die: then its unit is tried again, and at last text by text.
+
+    Raises: StorageError: a text cannot be stored. WorkerError: there are no workers. Stopped: an end was wanted; what
+        was decoded is stored.
     """
     stored = {point: folder.generations() for point, folder in folders.items()}
     for point, folder in folders.items():
@@ -38,16 +68,25 @@ def write_texts(
             held = stored[point]
             missing = [prompt for prompt in prompts if prompt.reference is not None and (prompt.id, 0) not in held]
             folder.append(_human(prompt) for prompt in missing)
-    units = [unit for unit in plan_units(list(folders), prompts, room.lanes) if _missing(unit, stored)]
+    work = [
+        (job.plan, unit)
+        for job in jobs
+        for unit in plan_units(job.points, prompts, job.plan.lanes)
+        if _lacking(unit, stored)
+    ]
     reused = sum(len(found) for point, found in stored.items() if point.setting is not None)
     if reused:
-        say(f"{reused} continuations are already stored and are reused")
-    _decode_and_store(cast, units, room.compact_every, folders, stored, say)
-    found = {point: folder.generations() for point, folder in folders.items()}
-    return {point: _in_order(found[point], prompts, point.samples) for point in folders}
+        hooks.say(f"{reused} continuations are already stored and are reused")
+    if work:
+        _Writer(makers.cast, folders, stored, stop, hooks).write(work, makers.remote)
 
 
-def _missing(unit: Unit, stored: Stored) -> bool:
+def read_texts(folders: Mapping[Point, RunFolder], prompts: Sequence[Prompt]) -> Texts:
+    """Every point's stored texts of these prompts. Raises: StorageError: a line cannot be read."""
+    return {point: _in_order(folder.generations(), prompts, point.samples) for point, folder in folders.items()}
+
+
+def _lacking(unit: Unit, stored: Stored) -> bool:
     return any(text.key not in stored[text.point] for text in unit.texts)
 
 
@@ -56,27 +95,111 @@ def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], sample
     return [found[key] for key in keys if key in found]
 
 
-def _decode_and_store(
-    cast: Cast,
-    units: Sequence[Unit],
-    compact_every: int,
-    folders: Mapping[Point, RunFolder],
-    stored: Stored,
-    say: Callable[[str], None],
-) -> None:
-    """Decode what is missing; each unit is on disk before the next one starts."""
-    if not units:
-        return
-    total = sum(unit.tokens for unit in units)
-    texts = sum(len(unit.texts) for unit in units)
-    with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
-        for unit in units:
-            made = decode_unit(cast, unit, compact_every, on_step=advance, say=say)
-            for point, folder in folders.items():
-                pairs = zip(unit.texts, made.generations, strict=True)
-                new = [one for text, one in pairs if text.point is point and text.key not in stored[point]]
-                if new:
-                    folder.append(new)
+class _Writer:
+    """Decodes units in turn; each is on disk before the next one starts."""
+
+    def __init__(
+        self, cast: Cast, folders: Mapping[Point, RunFolder], stored: Stored, stop: Stop, hooks: Hooks
+    ) -> None:
+        self._cast, self._folders, self._stored, self._stop, self._hooks = cast, folders, stored, stop, hooks
+        self._lost: set[Point] = set()  # that failed
+        self._fits: dict[tuple[str, int], int] = {}  # lanes, by plan and beams
+        self._changed = 0  # stored texts that a unit, decoded again, made otherwise
+
+    def write(self, work: Sequence[tuple[Plan, Unit]], remote: Remote | None) -> None:
+        total = sum(unit.tokens for _, unit in work)
+        texts = sum(len(unit.texts) for _, unit in work)
+        with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
+            made = self._made_here(work, advance) if remote is None else self._made_by(remote, work, advance)
+            for unit, answer in made:
+                self._store(unit, answer.generations)
+            if self._stop.number is not None:
+                raise Stopped(self._stop.number)
+        if self._changed:
+            self._hooks.say(
+                f"{self._changed} stored texts came out otherwise when their units were decoded again: they are kept "
+                "as they were stored (made on another machine, by other libraries or in other batches, or edited)"
+            )
+
+    def _left(self, work: Iterable[tuple[Plan, Unit]]) -> Iterator[tuple[Plan, Unit]]:
+        """What is still to be made when its turn comes."""
+        for plan, whole in work:
+            unit = whole.of(point for point in self._folders if point not in self._lost)
+            if unit is not None and _lacking(unit, self._stored):
+                yield plan, unit
+
+    def _made_here(
+        self, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Unit, Decoded]]:
+        for plan, unit in self._left(work):
+            yield from self._decoded(plan, unit, advance)
+            if self._stop.number is not None:
+                return
+
+    def _made_by(
+        self, remote: Remote, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Unit, Decoded]]:
+        """As they finish; which worker made them leaves no trace."""
+        lost: Counter[Point] = Counter()
+        pieces = (Piece(unit, plan, self._fitting(plan, unit)) for plan, unit in self._left(work))
+        crew = remote.crew
+        self._hooks.say(f"starting {crew.workers} Ray workers of {crew.threads} threads and {crew.gpus:g} GPUs")
+        rules: Rules[Piece] = Rules(
+            remote.tries, lambda piece: piece.parts, lambda: self._stop.number is not None, self._hooks.say
+        )
+        with remote.pool() as pool:
+            for found in finish(pool, pieces, rules):
+                advance(found.work.unit.tokens)
+                if isinstance(found, Lost):
+                    (text,) = found.work.unit.texts
+                    lost[text.point] += 1
+                    if lost[text.point] < LOST_TEXTS:
+                        self._hooks.lost(text, found.problem)
+                    elif text.point not in self._lost:
+                        self._lost.add(text.point)
+                        self._hooks.failed(text.point, PointError(f"{found.problem} (with {LOST_TEXTS} prompts)"))
+                    continue
+                unit, plan, fits = found.work
+                self._note_fits(plan, unit, fits, found.answer)
+                yield unit, found.answer
+
+    def _decoded(self, plan: Plan, unit: Unit, advance: Callable[[int], None]) -> Iterable[tuple[Unit, Decoded]]:
+        """The unit's texts, in one piece unless one of its points fails: then point by point."""
+        fits = self._fitting(plan, unit)
+        try:
+            say = self._hooks.say
+            made = decode_unit(self._cast, unit, plan.compact_every, max_lanes=fits, on_step=advance, say=say)
+        except Exception as error:
+            points = list(dict.fromkeys(text.point for text in unit.texts))
+            if len(points) == 1:
+                self._lost.add(points[0])
+                self._hooks.failed(points[0], error)
+                return []
+            parts = [part for point in points if (part := unit.of([point]))]
+            return [found for part in parts for found in self._decoded(plan, part, advance)]
+        self._note_fits(plan, unit, fits, made)
+        return [(unit, made)]
+
+    def _fitting(self, plan: Plan, unit: Unit) -> int:
+        """How many lanes fit in memory, as far as is known."""
+        return self._fits.get((plan.digest, unit.beams), plan.fits.get(unit.beams, len(unit.texts)))
+
+    def _note_fits(self, plan: Plan, unit: Unit, fits: int, made: Decoded) -> None:
+        if made.lanes < min(fits, len(unit.texts)):
+            self._fits[plan.digest, unit.beams] = made.lanes
+            self._hooks.fits(plan, unit.beams, made.lanes)
+
+    def _store(self, unit: Unit, made: Sequence[Generation]) -> None:
+        """Append what is missing, and compare the rest with what is stored."""
+        new: dict[Point, list[Generation]] = {}
+        for text, one in zip(unit.texts, made, strict=True):
+            before = self._stored[text.point].get(text.key)
+            if before is None:
+                new.setdefault(text.point, []).append(one)
+            else:
+                self._changed += (before.token_ids, before.continuation) != (one.token_ids, one.continuation)
+        for point, texts in new.items():
+            self._folders[point].append(texts)
 
 
 def _human(prompt: Prompt) -> Generation:

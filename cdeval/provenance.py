@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import psutil
 
@@ -55,6 +56,30 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[s
         "prompts_digest": prompts_digest,
     }
     return {name: _without_home(value, str(Path.home())) for name, value in record.items()}
+
+
+def identity(record: Mapping[str, Any]) -> dict[str, object]:
+    """What can change the last bit of a number, and so a bfloat16 text, of what `provenance` found: name -> value."""
+    models, numerics, gpu = (record.get(part) or {} for part in ("models", "numerics", "gpu"))
+    libraries = {name: record["libraries"].get(name) for name in ("torch", "transformers")}
+    names = ("threads", "interop_threads", "float32_matmul_precision", "deterministic_algorithms", "cpu_capability")
+    return {
+        "dtype": models.get("dtype"),
+        "device": models.get("device"),
+        "cpu": record["machine"]["cpu"],
+        "gpu": gpu.get("names"),
+        "cuda": gpu.get("cuda"),
+        **libraries,
+        **{name: numerics.get(name) for name in names},
+        # Who decodes counts: the threads of a worker, where there are workers, not those of the process beside them.
+        **{name: value for name, value in (models.get("workers") or {}).items() if name == "threads"},
+    }
+
+
+def differing(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    """What differs between two identities, in words; what one of them does not know is no difference."""
+    both = [name for name in now if before.get(name) is not None and now[name] is not None]
+    return [f"{name} {before[name]}, now {now[name]}" for name in both if before[name] != now[name]]
 
 
 def _version(library: str) -> str | None:
@@ -136,6 +161,7 @@ def _numerics(torch: ModuleType) -> dict[str, object]:
     """Switches of the process that change speed or the last digits."""
     return {
         "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "interop_threads": torch.get_num_interop_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),

@@ -140,7 +140,7 @@ class _Actor(Generic[W, R]):
         if self._act is None:
             try:
                 self._act = self._build()
-            except Exception as error:  # noqa: BLE001 - its reason is the command's error
+            except Exception as error:
                 return _Unbuilt(reason(error))
         return attempted(self._act, worker, work)
 

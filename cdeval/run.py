@@ -18,7 +18,8 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     Returns: what went wrong with some of them; the others are done.
     """
     # torch and transformers take seconds; --help must not.
-    from cdeval.study import Asked, run_study, write_tables  # noqa: PLC0415
+    from cdeval.opening import Asked  # noqa: PLC0415
+    from cdeval.study import run_study, write_tables  # noqa: PLC0415
     from cdeval.sweeps import merged, studies  # noqa: PLC0415
 
     progress = Console(stderr=True, highlight=False)

@@ -14,7 +14,6 @@ before the next append. Every other file is replaced as a whole, never edited in
 import errno
 import json
 import os
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -22,16 +21,18 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias
 
 from cdeval.errors import StorageError
+from cdeval.locks import try_lock, unlock
 from cdeval.records import Generation
 from cdeval.strictjson import encode, generation_from_json, number, to_line, to_page
-
-if sys.platform != "win32":
-    import fcntl
 
 GENERATIONS = "generations.jsonl"
 SUMMARY = "summary.json"
 
 Key: TypeAlias = tuple[str, int]  # of a text: its prompt's id, and which sample it is
+
+
+class BusyError(StorageError):
+    """Another process writes the run folder."""
 
 
 class RunFolder:
@@ -40,7 +41,7 @@ class RunFolder:
     Entering creates the folder, locks it against a second writer (where the file system has locks) and mends the end
     of `generations.jsonl`.
 
-    Raises: StorageError: on entering, when the folder cannot be made or written, or another process writes it.
+    Raises: StorageError: on entering, when the folder cannot be made or written; BusyError: another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -48,12 +49,18 @@ class RunFolder:
         self._file: int | None = None
 
     def __enter__(self) -> Self:
-        with _explained(self.path):
+        with explained(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             # The lock lies on the file it protects: no second file to clean up, none to copy along with a run.
             file = os.open(self.path / GENERATIONS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
-            _lock(file, self.path)
+            with explained(self.path):
+                mine = try_lock(file)
+            if not mine:
+                raise BusyError(
+                    f"{self.path} is being written by another process. Wait until it ends or stop it, or set another "
+                    "study=."
+                )
             self._mend(file)
         except BaseException:
             os.close(file)
@@ -63,7 +70,7 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         file, self._file = self._writable(), None
-        _unlock(file)  # explicitly: a forked worker that is still alive shares the lock and would keep it
+        unlock(file)
         os.close(file)
 
     @property
@@ -120,7 +127,7 @@ class RunFolder:
         Raises: StorageError: the file is missing or broken.
         """
         path = self.path / name
-        with _explained(path):
+        with explained(path):
             data = path.read_bytes()
         try:
             return json.loads(data.decode())
@@ -163,7 +170,7 @@ class RunFolder:
     def _mend(self, file: int) -> None:
         """Cut a torn last line off, or end a whole one that lacks only its newline, so that lines never merge."""
         stored = self._read()
-        with _explained(self.path / GENERATIONS):
+        with explained(self.path / GENERATIONS):
             os.ftruncate(file, stored.end)
             if stored.lacks_newline:
                 os.write(file, b"\n")
@@ -179,7 +186,7 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises: StorageError: the disk is full or fails; the old file stays.
     """
     draft = path.parent / f".{path.name}.part"  # there is one writer, so the name is free, or left behind by a crash
-    with _explained(path):
+    with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with draft.open("wb") as file:
@@ -225,7 +232,7 @@ def _parse(data: bytes, path: Path) -> _Stored:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
     """Turn what the operating system refuses into one message for the user."""
     try:
         yield
@@ -233,8 +240,10 @@ def _explained(path: Path) -> Iterator[None]:
         raise StorageError(_message(path, error)) from error
 
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room answers
+
 _REMEDIES = (
-    ({errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, "Make room there, or set runs=<folder> to a larger disk."),
+    (FULL, "Make room there, or set runs=<folder> to a larger disk."),
     ({errno.EACCES, errno.EPERM, errno.EROFS}, "Set runs=<folder> to a folder that you may write."),
     ({errno.EEXIST, errno.ENOTDIR}, "A file is where a folder is needed: move it, or set another study= or runs=."),
     ({errno.ENOENT}, "It has not been written yet: run the command that makes it first."),
@@ -244,24 +253,3 @@ _REMEDIES = (
 def _message(path: Path, error: OSError) -> str:
     remedy = next((text for codes, text in _REMEDIES if error.errno in codes), "Check the disk that it lies on.")
     return f"{path}: {error.strerror or error}. {remedy}"
-
-
-def _lock(file: int, path: Path) -> None:
-    if sys.platform == "win32":
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise StorageError(
-            f"{path} is being written by another process. Wait until it ends or stop it, or set another study=."
-        ) from None
-    except OSError as error:
-        # Some network file systems have no locks; two runs at once are then the user's to avoid.
-        if error.errno not in {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}:
-            raise StorageError(_message(path, error)) from error
-
-
-def _unlock(file: int) -> None:
-    if sys.platform != "win32":
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)

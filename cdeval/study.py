@@ -8,32 +8,31 @@ that differ in amateur, contrast and search alone are one study, with the same m
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 import yaml
 
-from cdeval.cast import Cast, OpenedCast, load_together, open_cast
-from cdeval.choices import Ban, Tracker
-from cdeval.config import RunConfig
+from cdeval.choices import Ban, Executor, Tracker
+from cdeval.config import AUTO, RunConfig
 from cdeval.cost.price import Arm, price_arms
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.sources import Second
-from cdeval.errors import CdevalError, ConfigError
-from cdeval.generating import Room, Texts, write_texts
-from cdeval.lenses.temperature import Calibration, with_temperature
+from cdeval.errors import CdevalError
+from cdeval.generating import Texts, read_texts
+from cdeval.keeping import Keeper, Study
+from cdeval.ledger import Ledger, Room
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.perplexity import without_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.lens import TunedLens
-from cdeval.models.loading import LanguageModel, open_model
-from cdeval.points import Point, Role, amateur_of, controls_of, plan_points, prompts_digest
+from cdeval.models.loading import LanguageModel
+from cdeval.opening import Asked, Opened, Ready, open_settings, together
+from cdeval.points import Point, Role, amateur_of, controls_of, plan_points
 from cdeval.prompts import PromptSet
-from cdeval.provenance import provenance
-from cdeval.records import Amateur, Comparison, Prompt
+from cdeval.records import Amateur, Comparison
+from cdeval.remote import Remote, remote_of
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.summary import exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
@@ -41,9 +40,6 @@ from cdeval.store import RunFolder, replace_file
 from cdeval.strictjson import to_page
 from cdeval.tracking import Point as TrackedPoint
 from cdeval.tracking import track_point
-
-T = TypeVar("T")
-U = TypeVar("U")
 
 TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
 
@@ -59,13 +55,6 @@ class Outcome:
     failures: list[CdevalError]  # of settings that could not be decoded; the others went on
 
 
-class Asked(NamedTuple):
-    """One setting."""
-
-    config: RunConfig  # checked
-    plain: Mapping[str, object]  # the same as plain values, for its run folder
-
-
 def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     """Decode, score and price settings beside their controls.
 
@@ -74,39 +63,44 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         say: takes one line of progress at a time.
 
     Raises: CdevalError: a user's mistake or a missing prerequisite that leaves nothing to decode, or one that all
-        settings share; whatever was generated before it stays on disk.
+        settings share; whatever was generated before it stays on disk. Stopped: an end was wanted, likewise.
     """
     common = asked[0].config
     chosen_metrics(common.metrics)  # a misspelt name costs no weights
-    failures: list[CdevalError] = []
-    shared = open_model(common.expert)
-    opened = _working(asked, lambda one: _Opened(open_cast(one.config, shared), one.plain), failures)
-    prompts = opened[0].cast.prompts()
-    opened = _working(opened, lambda one: one.fitting(prompts), failures)
-    say(prompts.describe())
-    cast = load_together([one.cast for one in opened], prompts)
-    expert = cast.expert
-    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
-    settings = _working(opened, lambda one: _fitted(one, cast, prompts, say), failures)
-    room = _room([one.config for one in settings], expert, prompts)
-    points = plan_points([one.config for one in settings], cast.identity, prompts.prompts)
     root = Path(common.runs) / common.study
-    with _open_folders(points, root) as folders:
-        plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in points.items()}
-        facts = {point: _facts(settings[place], cast, room) for point, place in points.items()}
-        _write_inputs(folders, plains, facts, prompts.prompts)
-        texts = write_texts(cast, room, prompts.prompts, folders, say)
+    ledger = Ledger(root, say)
+    opened = open_settings(asked, ledger, say)
+    cast, prompts, settings = opened.cast, opened.prompts, opened.settings
+    expert = cast.expert
+    planned = plan_points([one.config for one in settings], cast.identity, prompts.prompts)
+    remote = None
+    if common.execution.kind is Executor.ray:
+        remote = remote_of(common.execution, [one.config for one in settings], cast, prompts)
+    study = Study(cast, remote, prompts.prompts, _room(settings, expert, prompts), root, common.retry, say)
+    facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
+    keeper = Keeper(study, ledger, facts)
+    with keeper.complete() as folders:
+        failures = [*opened.failures, *keeper.errors]
+        points = list(folders)
+        if all(point.setting is None for point in points):
+            raise together(failures)
+        plains = {point: {**settings[planned[point]].plain, "point": point.facts()} for point in points}
+        for point, folder in folders.items():
+            folder.write_text("config.yaml", yaml.safe_dump(plains[point], sort_keys=False, allow_unicode=True))
+        texts = read_texts(folders, prompts.prompts)
         say("scoring")
         scored = _scored(expert, common, texts, root)
         scores = scored.scores
-        costs = _kept_costs(folders, common, root) or _costs(cast, common, texts, say)
+        costs = _kept_costs(folders, common, root) or _costs(opened, common, texts, say)
         summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
         for point, folder in folders.items():
             folder.write_json("metrics.json", scores[point.label])
             folder.write_json("divergence.json", scored.curves.get(point.label, []))
             folder.write_json("costs.json", costs[point])
             folder.finish(summaries[point])
-        replace_file(root / TIMED, to_page(_timing(points, common)))
+        with ledger.locked():
+            replace_file(root / TIMED, to_page(_timing(points, common)))
+        keeper.done(points)
     samples = max(one.config.search.samples for one in settings)
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
     made += exit_notes({point.label: costs[point] for point in points})
@@ -119,50 +113,10 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
 
 def write_tables(outcome: Outcome) -> None:
     """What the screen shows, as files of the study."""
-    replace_file(outcome.folder / "comparisons.json", to_page(outcome.comparisons))
     tables = [markdown_table(outcome.rows, outcome.notes), differences_markdown(outcome.comparisons)]
-    replace_file(outcome.folder / "table.md", "\n".join(filter(None, tables)).encode())
-
-
-class _Opened(NamedTuple):
-    """A setting whose models are found."""
-
-    cast: OpenedCast
-    plain: Mapping[str, object]
-
-    def fitting(self, prompts: PromptSet) -> "_Opened":
-        """Itself. Raises: ModelError: the prompts are too long for its models."""
-        self.cast.check(prompts)
-        return self
-
-
-def _working(items: Iterable[T], act: Callable[[T], U], failures: list[CdevalError]) -> list[U]:
-    """What the settings come to that can be acted on; what is wrong with the others joins the failures.
-
-    Raises: CdevalError: none is left.
-    """
-    found = []
-    for item in items:
-        try:
-            found.append(act(item))
-        except CdevalError as error:
-            failures.append(error)
-    if not found:
-        raise failures[0] if len(failures) == 1 else ConfigError("\n  ".join(map(str, failures)))
-    return found
-
-
-class _Fitted(NamedTuple):
-    """A setting in numbers."""
-
-    config: RunConfig
-    temperature: Calibration | None  # where it was to be calibrated
-    plain: Mapping[str, object]
-
-
-def _fitted(one: _Opened, cast: Cast, prompts: PromptSet, say: Callable[[str], None]) -> _Fitted:
-    ids = [prompt.id for prompt in prompts.prompts]
-    return _Fitted(*with_temperature(one.cast.config, cast.expert, cast.seconds, ids, say), one.plain)
+    with Ledger(outcome.folder, lambda _line: None).locked():
+        replace_file(outcome.folder / "comparisons.json", to_page(outcome.comparisons))
+        replace_file(outcome.folder / "table.md", "\n".join(filter(None, tables)).encode())
 
 
 def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list[str]:
@@ -173,28 +127,22 @@ def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list
     return [line.format(count) for count in counts if count]
 
 
-def _room(configs: Sequence[RunConfig], expert: LanguageModel, prompts: PromptSet) -> Room:
+def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) -> Room:
     """How many lanes of each width fit, whatever amateur they have."""
-    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + configs[0].search.max_new_tokens
+    execution, length = settings[0].config.execution, settings[0].config.search.max_new_tokens
+    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + length
     rows: dict[int, int] = {}
-    for config in configs:
+    for config in (one.config for one in settings):
         search, own = config.search, amateur_of(config.amateur).head_rows
         exits = search.adaptive_exit.threshold is not None
         rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
-    execution = configs[0].execution
     lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
-    return Room(lanes, execution.compact_every)
+    return Room(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 
-@contextmanager
-def _open_folders(points: Iterable[Point], root: Path) -> Iterator[dict[Point, RunFolder]]:
-    with ExitStack() as stack:
-        yield {point: stack.enter_context(RunFolder(root / point.folder)) for point in points}
-
-
-def _facts(setting: _Fitted, cast: Cast, room: Room) -> dict[str, object]:
+def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, object]:
     """What the texts are made by."""
-    expert, second = cast.expert, cast.seconds.get(amateur_of(setting.config.amateur))
+    expert, second = opened.cast.expert, opened.cast.seconds.get(amateur_of(setting.config.amateur))
     return {
         "expert": expert.name,
         "revision": expert.revision,
@@ -202,24 +150,10 @@ def _facts(setting: _Fitted, cast: Cast, room: Room) -> dict[str, object]:
         "architecture": expert.model.config.model_type,
         "dtype": expert.dtype_name,
         "device": str(expert.device),
-        "max_lanes": room.lanes[setting.config.search.beams],
         "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
         "temperature": setting.temperature,
+        "workers": None if remote is None else remote.crew,
     }
-
-
-def _write_inputs(
-    folders: Mapping[Point, RunFolder],
-    plains: Mapping[Point, Mapping[str, object]],
-    facts: Mapping[Point, Mapping[str, object]],
-    prompts: Sequence[Prompt],
-) -> None:
-    """What was asked for and what it ran on, before the first token."""
-    digest = prompts_digest(prompts)
-    for point, folder in folders.items():
-        folder.write_text("config.yaml", yaml.safe_dump(plains[point], sort_keys=False, allow_unicode=True))
-        if not folder.generations():  # what made the texts stays on record when they are only scored again
-            folder.write_json("provenance.json", {**provenance(facts[point], digest), "point": point.facts()})
 
 
 def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
@@ -231,11 +165,14 @@ def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) 
     return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
 
 
-def _costs(cast: Cast, config: RunConfig, texts: Texts, say: Callable[[str], None]) -> dict[Point, dict[str, float]]:
+def _costs(
+    opened: Opened, config: RunConfig, texts: Texts, say: Callable[[str], None]
+) -> dict[Point, dict[str, float]]:
     arms = {point: Arm(point.setting, found) for point, found in texts.items() if point.setting is not None and found}
     repeats = config.cost.latency_repeats
     if repeats:
         say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
+    cast = opened.cast
     labelled = {point.label: arm for point, arm in arms.items()}
     priced = price_arms(cast.expert, labelled, repeats, config.execution.compact_every, cast.seconds)
     return {point: priced.get(point.label, {}) for point in texts}
@@ -247,7 +184,11 @@ def _kept_costs(
     """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
     if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
         return None
-    if json.loads((root / TIMED).read_bytes()) != _timing(folders, config):
+    try:
+        timed = json.loads((root / TIMED).read_bytes())
+    except ValueError:
+        return None
+    if timed != _timing(folders, config):
         return None
     return {point: folder.numbers("costs.json") for point, folder in folders.items()}
 

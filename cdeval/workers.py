@@ -1,7 +1,7 @@
-"""Work handed out to workers that may die: bounded tries, and what keeps failing is taken apart until its culprit is alone.
+"""Work handed out to workers that may die: bounded tries, and what keeps failing is taken apart to find its culprit.
 
-The loop knows neither models nor processes. A pool of one worker in this process and a pool of Ray actors
-(`cdeval.rayworkers`) are the same to it, and so what is decoded together never depends on how many workers there are.
+The loop knows neither models nor processes (`cdeval.rayworkers`), and never changes what a piece of work holds while
+that can be done: so what is decoded together does not depend on how many workers there are.
 """
 
 from collections import deque
@@ -13,6 +13,7 @@ from cdeval.errors import CdevalError, WorkerError
 
 W = TypeVar("W")
 R = TypeVar("R")
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
 DEATHS_A_WORKER = 10  # one after the other with nothing finished in between: what dies then is no single piece of work
 
@@ -27,14 +28,14 @@ class Report(Generic[R]):
     died: bool = False  # the worker is gone, and has been replaced
 
 
-class Pool(Protocol[W, R]):
+class Pool(Protocol[Given_contra, R]):
     """Workers, numbered from 0, each with at most one piece of work."""
 
     @property
     def size(self) -> int:
         """How many they are."""
 
-    def give(self, worker: int, work: W) -> None:
+    def give(self, worker: int, work: Given_contra) -> None:
         """Let an idle worker begin."""
 
     def reports(self) -> list[Report[R]]:
@@ -129,29 +130,11 @@ def _after(attempt: _Attempt[W], problem: str, rules: Rules[W]) -> list[_Attempt
     return [_Attempt(part, rules.tries) for part in parts]
 
 
-class Here(Generic[W, R]):
-    """A pool of one worker: this process. It works when it is asked for its report, and cannot die."""
-
-    size = 1
-
-    def __init__(self, work: Callable[[W], R]) -> None:
-        self._work = work
-        self._given: list[W] = []
-
-    def give(self, worker: int, work: W) -> None:
-        """Remember it."""
-        self._given.append(work)
-
-    def reports(self) -> list[Report[R]]:
-        """Do it."""
-        return [attempted(self._work, 0, self._given.pop())]
-
-
 def attempted(act: Callable[[W], R], worker: int, work: W) -> Report[R]:
     """A worker's report on a piece of work, whatever happens to it."""
     try:
         return Report(worker, act(work))
-    except Exception as error:  # noqa: BLE001 - one piece of work must not stop the others; its reason is shown
+    except Exception as error:
         return Report(worker, problem=reason(error))
 
 

@@ -134,8 +134,20 @@ def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
         AmateurConfig(AmateurKind.truncated, layer=4),
     ]
     opened = [open_cast(replace(plain, amateur=amateur)) for amateur in amateurs]
-    cast = load_together(opened, opened[0].prompts())
+    cast, _ = load_together(opened, opened[0].prompts())
     whole, part, exit_, truncated = (amateur_of(one.config.amateur) for one in opened)
     assert set(cast.seconds) == {whole, part, truncated}, "an early exit is the expert's own"
     assert cast.seconds[whole] is cast.seconds[part]
     assert cast.identity(exit_) == cast.identity()
+
+
+def test_an_amateur_that_cannot_be_made_costs_its_own_setting_alone(plain: RunConfig) -> None:
+    """All texts are prompts, so none is left to count: the exit beside it decodes all the same."""
+    configs = [replace(plain, prompts=replace(plain.prompts, limit=None)) for _ in range(3)]
+    amateurs = [AmateurConfig(AmateurKind.ngram, order=2), AmateurConfig(layer=4), AmateurConfig(AmateurKind.ngram)]
+    opened = [open_cast(replace(one, amateur=own)) for one, own in zip(configs, amateurs, strict=True)]
+    cast, failures = load_together(opened, opened[0].prompts())
+    assert sorted(failures) == [0, 2]
+    assert not cast.seconds
+    with pytest.raises(PromptError):
+        opened[0].load(opened[0].prompts())

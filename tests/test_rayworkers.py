@@ -1,4 +1,4 @@
-"""Ray's actors as a pool: real processes, really killed. One cluster for all of them, since it takes seconds to start."""
+"""Ray's actors as a pool: real processes, really killed. One cluster for all: it takes seconds."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def cluster() -> Iterator[None]:
 
 
 def squares() -> Callable[[], Callable[[Work], tuple[int, int, str | None]]]:
-    """A builder for another process (nested, so that Ray sends it by value): sums of squares, who made them, threads."""
+    """A builder for another process (nested, so that Ray sends it by value): sum of squares, process, threads."""
 
     def build() -> Callable[[Work], tuple[int, int, str | None]]:
         def act(work: Work) -> tuple[int, int, str | None]:
@@ -95,7 +95,10 @@ def test_what_cannot_be_built_ends_the_run_with_its_reason() -> None:
     def build() -> Callable[[Work], int]:
         raise ConfigError("there is no such model")
 
-    with pytest.raises(WorkerError, match="a worker cannot begin: there is no such model"), ray_pool(TWO, build) as pool:
+    with (
+        pytest.raises(WorkerError, match="a worker cannot begin: there is no such model"),
+        ray_pool(TWO, build) as pool,
+    ):
         list(finish(pool, [(1,), (2,)], Rules(2, singles)))
 
 

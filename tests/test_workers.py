@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cdeval.errors import ConfigError, WorkerError
-from cdeval.workers import DEATHS_A_WORKER, Done, Here, Lost, Report, Rules, finish
+from cdeval.workers import DEATHS_A_WORKER, Done, Lost, Report, Rules, attempted, finish
 
 Work = tuple[int, ...]
 
@@ -107,18 +107,12 @@ def test_after_a_stop_what_runs_is_finished_and_no_more_is_begun() -> None:
     assert len(found) == len(pool.given) == 2
 
 
-def test_this_process_is_a_pool_whose_exceptions_are_problems() -> None:
+def test_what_a_worker_raises_becomes_a_line() -> None:
     def act(work: Work) -> int:
         if 2 in work:
             raise ConfigError("two is wrong")
-        if 3 in work:
-            raise ZeroDivisionError("three\nis worse")
-        return sum(work)
+        return 1 // work[0]
 
-    found = list(finish(Here(act), [(1,), (2,), (3,), (4,)], Rules(1, singles)))
-    assert found == [
-        Done((1,), 1),
-        Lost((2,), "two is wrong"),
-        Lost((3,), "ZeroDivisionError: three is worse"),
-        Done((4,), 4),
-    ]
+    assert attempted(act, 5, (1,)) == Report(5, answer=1)
+    assert attempted(act, 5, (2,)) == Report(5, problem="two is wrong")
+    assert attempted(act, 5, (0,)).problem == "ZeroDivisionError: integer division or modulo by zero"

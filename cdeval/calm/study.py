@@ -20,9 +20,10 @@ from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import PromptError
+from cdeval.labels import label_of
 from cdeval.lenses.temperature import with_temperature
 from cdeval.models.loading import LanguageModel
-from cdeval.points import label_of, prompts_digest, setting_of
+from cdeval.points import prompts_digest, setting_of
 from cdeval.prompts import PromptSet
 from cdeval.prompts.cut import in_split
 from cdeval.provenance import provenance

@@ -1,0 +1,146 @@
+"""What becomes of points that fail, and what is said when a study goes on elsewhere; the command, in this process."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cdeval import generating
+from cdeval.cli import run_command
+from cdeval.ledger import State, read_ledger
+from cdeval.run import run
+from cdeval.units import Decoded, Unit
+
+Command = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def command(
+    tmp_path: Path,
+    tiny_gpt2_folder: Path,
+    prompts_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Command:
+    """Two exits and their control on three prompts, in units of two; the exit code and what was said."""
+    names = [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={prompts_file}", "execution.max_lanes=2"]
+    cheap = ["metrics.only=[words]", "cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=6", "study=s"]
+
+    def call(*more: str) -> tuple[int, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["cdeval.run", "--multirun", *names, *cheap, "amateur.layer=4,5", *more])
+        code = 0
+        try:
+            run_command(run)
+        except SystemExit as stopped:
+            code = int(str(stopped.code))
+        return code, capsys.readouterr().err
+
+    return call
+
+
+def states(tmp_path: Path) -> dict[str, State]:
+    points = read_ledger(tmp_path / "runs" / "s").points.values()
+    return {entry.label.split(" α")[0].split(",")[0]: entry.state for entry in points}
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding fails wherever the exit after block 5 is among the lanes."""
+    real = generating.decode_unit
+
+    def failing(cast: object, unit: Unit, *rest: object, **named: object) -> Decoded:
+        if any(text.setting.amateur.layer == 5 for text in unit.texts):
+            raise RuntimeError("a kernel that is not there")
+        return real(cast, unit, *rest, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generating, "decode_unit", failing)
+
+
+def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
+    command: Command, broken: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, said = command()
+    assert code == 2
+    assert said.count("error: ") == 1
+    assert "k=5 α=0.3 β=1 T=2, beam 5: RuntimeError: a kernel that is not there (traceback: runs/s/early_exit" in said
+    assert "1 failed; the same command again tries" in said
+    assert "Traceback" not in said
+    (failure,) = (tmp_path / "runs" / "s").glob("*/failure.txt")
+    assert "in failing" in failure.read_text()
+    done = {"early_exit k=4": State.done, "expert alone": State.done, "human": State.done}
+    assert states(tmp_path) == {**done, "early_exit k=5": State.failed}
+    table = (tmp_path / "runs" / "s" / "table.md").read_text()
+    assert "k=4" in table
+    assert "k=5" not in table
+    monkeypatch.undo()
+    code, said = command("retry=false")
+    assert code == 2
+    assert "failed before and is left (retry=true tries it again): RuntimeError" in said
+    assert "decoding" not in said
+    assert states(tmp_path)["early_exit k=5"] is State.failed
+    code, said = command()
+    assert code == 0, said
+    assert states(tmp_path) == {**done, "early_exit k=5": State.done}
+    assert not failure.exists()
+
+
+def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: Command, tmp_path: Path) -> None:
+    code, said = command("amateur.layer=4,12")
+    assert code == 2
+    assert states(tmp_path)["early_exit k=12"] is State.failed
+    (entry,) = (one for one in read_ledger(tmp_path / "runs" / "s").points.values() if one.folder is None)
+    assert "amateur.layer=12 is outside" in (entry.reason or "")
+    code, said = command("amateur.layer=4,12", "retry=false")
+    assert code == 2
+    assert "failed before and is left" in said
+
+
+def test_a_broken_run_folder_costs_its_point_alone(command: Command, tmp_path: Path) -> None:
+    assert command()[0] == 0
+    (texts,) = (tmp_path / "runs" / "s").glob("early_exit-k5*/generations.jsonl")
+    texts.write_bytes(b"garbage\n" + texts.read_bytes())
+    code, said = command()
+    assert code == 2
+    assert "line 1 is not a stored text" in said
+    assert states(tmp_path)["early_exit k=4"] is State.done
+
+
+@pytest.mark.parametrize(("dtype", "warned"), [("bfloat16", True), ("float32", False)])
+def test_a_resume_on_another_machine_says_what_may_move_a_bfloat16_text(
+    command: Command, tmp_path: Path, dtype: str, warned: bool
+) -> None:
+    assert command(f"expert.dtype={dtype}")[0] == 0
+    (folder,) = (tmp_path / "runs" / "s").glob("early_exit-k5*")
+    record = json.loads((folder / "provenance.json").read_text())
+    record["sessions"][0]["identity"].update(torch="1.0", cpu="an abacus")
+    (folder / "provenance.json").write_text(json.dumps(record))
+    lines = (folder / "generations.jsonl").read_text().splitlines(keepends=True)
+    (folder / "generations.jsonl").write_text("".join(lines[:2]))
+    code, said = command(f"expert.dtype={dtype}")
+    assert code == 0, said
+    assert ("may differ: cpu an abacus, now" in said) == warned
+    assert ("torch 1.0, now" in said) == warned
+    assert (folder / "generations.jsonl").read_text().splitlines(keepends=True) == lines
+    now = json.loads((folder / "provenance.json").read_text())
+    assert [one["identity"]["dtype"] for one in now["sessions"]] == [dtype, dtype]
+    assert now["started_utc"] == record["started_utc"], "what made the first texts stays"
+    assert now["models"]["max_lanes"] == 2
+
+
+def test_a_stored_text_that_comes_out_otherwise_is_kept_and_said(command: Command, tmp_path: Path) -> None:
+    """The lost text of one point is decoded beside the first of another, which somebody has edited."""
+    assert command("expert.dtype=float32")[0] == 0
+    lost, path = sorted((tmp_path / "runs" / "s").glob("early_exit-k*/generations.jsonl"))
+    lines = lost.read_text().splitlines(keepends=True)
+    lost.write_text("".join(lines[1:]))
+    first, *rest = path.read_text().splitlines(keepends=True)
+    edited = [json.dumps({**json.loads(first), "continuation": " marked"}) + "\n", *rest]
+    path.write_text("".join(edited))
+    code, said = command("expert.dtype=float32")
+    assert code == 0, said
+    assert "1 stored texts came out otherwise" in said
+    assert path.read_text() == "".join(edited)
+    assert lost.read_text().splitlines(keepends=True) == [*lines[1:], lines[0]]
