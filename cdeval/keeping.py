@@ -78,8 +78,9 @@ class Keeper:
         except StorageError:
             raise
         except Exception as error:  # what befalls all points: they are complete, and not scored
-            self._enter(self._mine(), State.failed, str(error) or type(error).__name__)
-            self._kept.clear()
+            decoded = [point for point in self._mine() if point.setting is not None]
+            self._enter(decoded, State.failed, str(error) or type(error).__name__)
+            self._kept.difference_update(decoded)
             raise
         finally:
             self._let_go()

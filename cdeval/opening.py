@@ -88,7 +88,10 @@ def open_settings(asked: Sequence[Asked], ledger: Ledger, say: Callable[[str], N
 
 def together(failures: Sequence[CdevalError]) -> CdevalError:
     """Several errors as one."""
-    return failures[0] if len(failures) == 1 else ConfigError("\n  ".join(map(str, failures)))
+    if len(failures) == 1:
+        return failures[0]
+    kind = PointError if all(isinstance(failure, PointError) for failure in failures) else ConfigError
+    return kind("\n  ".join(map(str, failures)))
 
 
 def left_alone(label: str, reason: str | None) -> PointError:
@@ -98,8 +101,10 @@ def left_alone(label: str, reason: str | None) -> PointError:
 
 def _without_left(asked: Sequence[Asked], ledger: Ledger) -> tuple[list[Asked], list[CdevalError]]:
     """With retry=false, the settings that did not fail before; and what is said of the others."""
-    book = ledger.read().points if ledger.exists else {}
-    left = {one.digest for one in asked if one.digest in book and not one.config.retry}
+    if asked[0].config.retry or not ledger.exists:
+        return list(asked), []
+    book = ledger.read().points
+    left = {one.digest for one in asked} & set(book)
     said: list[CdevalError] = [left_alone(book[digest].label, book[digest].reason) for digest in sorted(left)]
     return [one for one in asked if one.digest not in left], said
 

@@ -87,6 +87,32 @@ def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
     assert not failure.exists()
 
 
+def test_where_every_point_fails_the_command_says_so_and_scores_nothing(
+    command: Command, broken: None, tmp_path: Path
+) -> None:
+    code, said = command("amateur.layer=5", "controls=false")
+    assert code == 2
+    assert "scoring" not in said
+    assert "1 failed; the same command again tries" in said
+    assert states(tmp_path) == {"early_exit k=5": State.failed}
+
+
+def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledger(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cdeval.study.score_study", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        command()
+    points = read_ledger(tmp_path / "runs" / "s").points.values()
+    assert {(one.state, one.reason, one.stored) for one in points if one.role != "human"} == {
+        (State.failed, "division by zero", 3)
+    }
+    monkeypatch.undo()
+    code, said = command()
+    assert code == 0, said
+    assert "9 continuations are already stored and are reused" in said
+
+
 def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: Command, tmp_path: Path) -> None:
     code, said = command("amateur.layer=4,12")
     assert code == 2
