@@ -11,7 +11,7 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig", "calibrateconfig"},
+    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "mergeconfig"},
     {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion", "workers"},
     {"assets"},
     {"models", "prompts", "points"},
@@ -22,11 +22,11 @@ RANKS = [
     {"units", "opening"},
     {"remote"},
     {"generating"},
-    {"keeping"},
+    {"keeping", "merging"},
     {"study", "benchmark", "scoring", "calm"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate"},
+    {"run", "bench", "score", "lens", "calibrate", "merge"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -65,7 +65,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "merge"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)
