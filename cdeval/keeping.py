@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import yaml
+
 from cdeval.cast import Cast
 from cdeval.errors import CdevalError, PointError, StorageError
 from cdeval.folders import all_folders, free_folders
@@ -42,8 +44,15 @@ class Study(NamedTuple):
 class Keeper:
     """Keeps the points of a study, in their folders and in the ledger."""
 
-    def __init__(self, study: Study, ledger: Ledger, facts: Mapping[Point, Mapping[str, object]]) -> None:
-        self._study, self._ledger, self._facts = study, ledger, facts
+    def __init__(
+        self,
+        study: Study,
+        ledger: Ledger,
+        facts: Mapping[Point, Mapping[str, object]],
+        plains: Mapping[Point, Mapping[str, object]],
+    ) -> None:
+        """Takes of each point what its texts are made by, and the settings that were asked for."""
+        self._study, self._ledger, self._facts, self._plains = study, ledger, facts, plains
         self._held: dict[Point, RunFolder] = {}
         self._kept: set[Point] = set()  # points that this process has entered as running
         self.failures: dict[Point, CdevalError] = {}
@@ -174,6 +183,7 @@ class Keeper:
         digest = prompts_digest(self._study.prompts)
         differences: dict[str, None] = {}
         for point, folder in self._held.items():
+            folder.write_text("config.yaml", yaml.safe_dump(self._plains[point], sort_keys=False, allow_unicode=True))
             if point not in lacking:
                 continue
             plan = plan_of.get(point.digest)

@@ -6,13 +6,17 @@ working on is reported as failed, and `cdeval.workers` decides what becomes of i
 in it, so a piece of work that runs twice makes the same answer twice.
 """
 
+import atexit
 import os
 import secrets
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -170,7 +174,8 @@ def ray_cluster(crew: Crew) -> Iterator[None]:
     quiet = {"log_to_driver": False, "logging_level": "error"}
     if crew.address is not None:
         try:
-            ray.init(address=crew.address, **quiet)
+            with _own_handlers():
+                ray.init(address=crew.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise WorkerError(
                 f"execution.address={crew.address}: no Ray cluster answers there ({reason(error)}). Start one with "
@@ -181,8 +186,9 @@ def ray_cluster(crew: Crew) -> Iterator[None]:
         finally:
             ray.shutdown()
         return
-    with _private_folder() as folder:
-        try:
+    folder = _private_folder()
+    try:
+        with _own_handlers():
             ray.init(
                 address="local",
                 num_cpus=crew.workers * crew.threads,
@@ -192,35 +198,43 @@ def ray_cluster(crew: Crew) -> Iterator[None]:
                 _node_ip_address="127.0.0.1",
                 **quiet,
             )
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            raise WorkerError(f"Ray cannot be started on this machine: {reason(error)}") from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        raise WorkerError(f"Ray cannot be started on this machine: {reason(error)}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder / "ray", ignore_errors=True)
 
 
 @contextmanager
-def _private_folder() -> Iterator[Path]:
-    """A short-named folder that only this user can enter, for Ray's logs, sockets and token.
+def _own_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM for itself and would exit at once; the command finishes and stores what runs first."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
-    Ray opens its folder to everybody and would keep the token, readable by all, in the home folder.
+
+@cache
+def _private_folder() -> Path:
+    """A short-named folder that only this user can enter, for Ray's logs, sockets and token, until the process ends.
+
+    Ray opens its folder to everybody and would keep the token, readable by all, in the home folder. It reads the token
+    once a process: one that changed would shut the second study of a command out of its own cluster.
     """
     system = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="cd-", dir=system if len(system) <= LONGEST_FOLDER - 12 else "/tmp"))  # noqa: S108
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     token = folder / "token"
-    before = os.environ.get("RAY_AUTH_TOKEN_PATH")
-    try:
-        token.touch(0o600)
-        token.write_text(secrets.token_hex(32))
-        os.environ["RAY_AUTH_TOKEN_PATH"] = str(token)
-        yield folder
-    finally:
-        if before is None:
-            os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
-        else:
-            os.environ["RAY_AUTH_TOKEN_PATH"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    token.touch(0o600)
+    token.write_text(secrets.token_hex(32))
+    os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
+    return folder
 
 
 def _check_room(ray: ModuleType, crew: Crew) -> None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from cdeval.choices import Ban, Executor, Tracker
 from cdeval.config import AUTO, RunConfig
 from cdeval.cost.price import Arm, price_arms
@@ -77,16 +75,14 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     if common.execution.kind is Executor.ray:
         remote = remote_of(common.execution, [one.config for one in settings], cast, prompts)
     study = Study(cast, remote, prompts.prompts, _room(settings, expert, prompts), root, common.retry, say)
+    plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
     facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
-    keeper = Keeper(study, ledger, facts)
+    keeper = Keeper(study, ledger, facts, plains)
     with keeper.complete() as folders:
         failures = [*opened.failures, *keeper.errors]
         points = list(folders)
         if all(point.setting is None for point in points):
             raise together(failures)
-        plains = {point: {**settings[planned[point]].plain, "point": point.facts()} for point in points}
-        for point, folder in folders.items():
-            folder.write_text("config.yaml", yaml.safe_dump(plains[point], sort_keys=False, allow_unicode=True))
         texts = read_texts(folders, prompts.prompts)
         say("scoring")
         scored = _scored(expert, common, texts, root)

@@ -59,6 +59,14 @@ def test_an_address_without_a_cluster_is_named() -> None:
         pass
 
 
+def test_a_process_can_have_one_cluster_after_the_other() -> None:
+    """Two studies of a command: Ray remembers the first one's token, and a new one would not open the second."""
+    for _ in range(2):
+        before = signal.getsignal(signal.SIGTERM)
+        with ray_cluster(TWO):
+            assert signal.getsignal(signal.SIGTERM) is before, "Ray's own would exit before what runs is stored"
+
+
 @pytest.mark.usefixtures("cluster")
 def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
     works = [(1, 2), (3, 13, 4), (5, 17), (6,), (7, 8)]

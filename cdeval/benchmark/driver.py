@@ -98,7 +98,9 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     remote = cast("Remote", _Remote(pool))
     study = Study(cast("Any", expert), remote, asked, Room({setting.beams: LANES}, 8, True), root, True, lambda _: None)
     started = time.perf_counter()
-    with Keeper(study, Ledger(root, study.say), {point: {} for point in rows}).complete() as folders:
+    with Keeper(
+        study, Ledger(root, study.say), {point: {} for point in rows}, {point: {} for point in rows}
+    ).complete() as folders:
         seconds = time.perf_counter() - started
         planned, growth = pool.first, pool.most - pool.first
         before = resident()
