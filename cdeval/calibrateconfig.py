@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from cdeval.choices import AmateurKind, Split
+from cdeval.choices import AmateurKind, Executor, Split
 from cdeval.config import (
     AmateurConfig,
     ContrastConfig,
@@ -76,6 +76,8 @@ def validate_calibration(config: CalibrateRun) -> CalibrateRun:
         raise ConfigError(
             "prompts.split=all: a threshold is calibrated on one split and tested on the other; expected tune or test."
         )
+    if config.execution.kind is not Executor.local:
+        raise ConfigError(f"execution={config.execution.kind.name}: calibration decodes in this process; leave it out.")
     if config.out is not None and not config.out.endswith(".json"):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with .json.")
     validate(as_run(config))

@@ -186,3 +186,10 @@ class WandbMode(Enum):
 
     offline = "offline"
     online = "online"
+
+
+class Executor(Enum):
+    """Who decodes."""
+
+    local = "local"  # this process
+    ray = "ray"  # Ray actors that each hold the models

@@ -46,11 +46,19 @@ class Job(Generic[T]):
 
     def __init__(self, task: Callable[[Sequence[T]], Sequence[CdevalError]], schema: Schema[T]) -> None:
         self._task, self._schema = task, schema
+        self._process = os.getpid()  # of the command; joblib and submitit run points in processes of their own
         self.failures: list[CdevalError] = []  # the other points of a sweep go on; all messages come at the end
 
     def __call__(self, composed: DictConfig) -> None:
-        """One point."""
+        """One point.
+
+        Raises: CdevalError: it failed in a process of its own, from which Hydra carries nothing else home.
+        """
         self.together([composed])
+        if self.failures and os.getpid() != self._process:
+            for failure in self.failures:  # Hydra carries only the first failing point's
+                sys.stderr.write(f"error: {failure}\n")
+            raise self.failures[0] if len(self.failures) == 1 else ConfigError("\n  ".join(map(str, self.failures)))
 
     def together(self, points: Sequence[DictConfig]) -> None:
         """Several points: those that are right are run, whatever is wrong with the others."""

@@ -10,6 +10,7 @@ from cdeval.choices import (
     Context,
     DiversityProtocol,
     Dtype,
+    Executor,
     Form,
     Normalizer,
     Pool,
@@ -146,8 +147,14 @@ class TrackingConfig:
 class ExecutionConfig:
     """How the machine is used; nothing here changes a float32 text."""
 
+    kind: Executor = Executor.local
     max_lanes: int | str = AUTO  # prompts x settings in one forward pass; auto: by the free memory (cost.room)
     compact_every: int = 8  # steps between two compactions of the key-value cache; 0 never compacts
+    workers: int = 2  # of ray: processes that hold the models
+    threads: int | str = AUTO  # of ray: cores a worker; auto: this machine's, shared out
+    gpus: int | float | str = AUTO  # of ray: GPUs a worker, a fraction shares one; auto: 1 where the expert is on one
+    address: str | None = None  # of ray: a running cluster, or auto to find it; null: one on this machine, for the run
+    tries: int = 2  # of ray: of each unit of work, before its texts are tried one by one
 
 
 @dataclass

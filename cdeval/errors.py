@@ -40,6 +40,10 @@ class StorageError(CdevalError):
     """The run folder cannot be written or belongs to something else."""
 
 
+class WorkerError(CdevalError):
+    """Worker processes cannot be started, or do not stay alive."""
+
+
 class PointError(CdevalError):
     """One point of a study failed; the others went on, and the same command tries it again."""
 

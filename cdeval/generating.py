@@ -1,20 +1,26 @@
 """Texts: decoded unit by unit, stored as soon as their unit is done, and never decoded twice."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 from cdeval.cast import Cast
+from cdeval.errors import PointError
 from cdeval.folders import Failed
 from cdeval.ledger import Plan
 from cdeval.points import Point, Role
 from cdeval.records import Generation, Prompt
+from cdeval.remote import Piece, Remote
 from cdeval.reporting.progress import decoding_progress
 from cdeval.stopping import Stop, Stopped
 from cdeval.store import Key, RunFolder
-from cdeval.units import Decoded, Unit, decode_unit, plan_units
+from cdeval.units import Decoded, Unit, Wanted, decode_unit, plan_units
+from cdeval.workers import Lost, Rules, finish
 
 Texts: TypeAlias = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
 Stored: TypeAlias = Mapping[Point, Mapping[Key, Generation]]
+
+LOST_TEXTS = 3  # of a point; after so many it is the setting that cannot be decoded, not a prompt
 
 
 class Hooks(NamedTuple):
@@ -22,6 +28,7 @@ class Hooks(NamedTuple):
 
     say: Callable[[str], None]  # one line
     failed: Failed  # a point that cannot be decoded
+    lost: Callable[[Wanted, str], None]  # a text that no worker can make, and why; the rest of its point is made
     fits: Callable[[Plan, int, int], None]  # of a plan's beams, fewer lanes fit in memory than planned
 
 
@@ -32,8 +39,15 @@ class Job(NamedTuple):
     points: list[Point]
 
 
+class Makers(NamedTuple):
+    """Who decodes."""
+
+    cast: Cast  # this process's
+    remote: Remote | None  # others, in its place
+
+
 def write_texts(
-    cast: Cast,
+    makers: Makers,
     jobs: Sequence[Job],
     prompts: Sequence[Prompt],
     folders: Mapping[Point, RunFolder],
@@ -42,9 +56,11 @@ def write_texts(
 ) -> None:
     """Decode and store what the points lack; units whose texts are all stored are not decoded again.
 
-    An exception while a unit is decoded costs the points that raise it alone: the others go on, without them.
+    An exception while a unit is decoded here costs the points that raise it alone: the others go on, without them. A
+    remote worker may also die: then its unit is tried again, and at last text by text.
 
-    Raises: StorageError: a text cannot be stored. Stopped: an end was wanted; what was decoded is stored.
+    Raises: StorageError: a text cannot be stored. WorkerError: there are no workers. Stopped: an end was wanted; what
+        was decoded is stored.
     """
     stored = {point: folder.generations() for point, folder in folders.items()}
     for point, folder in folders.items():
@@ -62,7 +78,7 @@ def write_texts(
     if reused:
         hooks.say(f"{reused} continuations are already stored and are reused")
     if work:
-        _Writer(cast, folders, stored, stop, hooks).write(work)
+        _Writer(makers.cast, folders, stored, stop, hooks).write(work, makers.remote)
 
 
 def read_texts(folders: Mapping[Point, RunFolder], prompts: Sequence[Prompt]) -> Texts:
@@ -90,26 +106,66 @@ class _Writer:
         self._fits: dict[tuple[str, int], int] = {}  # lanes, by plan and beams
         self._changed = 0  # stored texts that a unit, decoded again, made otherwise
 
-    def write(self, work: Sequence[tuple[Plan, Unit]]) -> None:
+    def write(self, work: Sequence[tuple[Plan, Unit]], remote: Remote | None) -> None:
         total = sum(unit.tokens for _, unit in work)
         texts = sum(len(unit.texts) for _, unit in work)
         with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
-            for plan, whole in work:
-                unit = whole.of(point for point in self._folders if point not in self._lost)
-                if unit is not None and _lacking(unit, self._stored):
-                    for part, made in self._decoded(plan, unit, advance):
-                        self._store(part, made.generations)
-                if self._stop.number is not None:
-                    raise Stopped(self._stop.number)
+            made = self._made_here(work, advance) if remote is None else self._made_by(remote, work, advance)
+            for unit, answer in made:
+                self._store(unit, answer.generations)
+            if self._stop.number is not None:
+                raise Stopped(self._stop.number)
         if self._changed:
             self._hooks.say(
                 f"{self._changed} stored texts came out otherwise when their units were decoded again: they are kept "
                 "as they were stored (made on another machine, by other libraries or in other batches, or edited)"
             )
 
+    def _left(self, work: Iterable[tuple[Plan, Unit]]) -> Iterator[tuple[Plan, Unit]]:
+        """What is still to be made when its turn comes."""
+        for plan, whole in work:
+            unit = whole.of(point for point in self._folders if point not in self._lost)
+            if unit is not None and _lacking(unit, self._stored):
+                yield plan, unit
+
+    def _made_here(
+        self, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Unit, Decoded]]:
+        for plan, unit in self._left(work):
+            yield from self._decoded(plan, unit, advance)
+            if self._stop.number is not None:
+                return
+
+    def _made_by(
+        self, remote: Remote, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
+    ) -> Iterator[tuple[Unit, Decoded]]:
+        """As they finish; which worker made them leaves no trace."""
+        lost: Counter[Point] = Counter()
+        pieces = (Piece(unit, plan, self._fitting(plan, unit)) for plan, unit in self._left(work))
+        crew = remote.crew
+        self._hooks.say(f"starting {crew.workers} Ray workers of {crew.threads} threads and {crew.gpus:g} GPUs")
+        rules: Rules[Piece] = Rules(
+            remote.tries, lambda piece: piece.parts, lambda: self._stop.number is not None, self._hooks.say
+        )
+        with remote.pool() as pool:
+            for found in finish(pool, pieces, rules):
+                advance(found.work.unit.tokens)
+                if isinstance(found, Lost):
+                    (text,) = found.work.unit.texts
+                    lost[text.point] += 1
+                    if lost[text.point] < LOST_TEXTS:
+                        self._hooks.lost(text, found.problem)
+                    elif text.point not in self._lost:
+                        self._lost.add(text.point)
+                        self._hooks.failed(text.point, PointError(f"{found.problem} (with {LOST_TEXTS} prompts)"))
+                    continue
+                unit, plan, fits = found.work
+                self._note_fits(plan, unit, fits, found.answer)
+                yield unit, found.answer
+
     def _decoded(self, plan: Plan, unit: Unit, advance: Callable[[int], None]) -> Iterable[tuple[Unit, Decoded]]:
         """The unit's texts, in one piece unless one of its points fails: then point by point."""
-        fits = self._fits.get((plan.digest, unit.beams), plan.fits.get(unit.beams, len(unit.texts)))
+        fits = self._fitting(plan, unit)
         try:
             say = self._hooks.say
             made = decode_unit(self._cast, unit, plan.compact_every, max_lanes=fits, on_step=advance, say=say)
@@ -121,10 +177,17 @@ class _Writer:
                 return []
             parts = [part for point in points if (part := unit.of([point]))]
             return [found for part in parts for found in self._decoded(plan, part, advance)]
+        self._note_fits(plan, unit, fits, made)
+        return [(unit, made)]
+
+    def _fitting(self, plan: Plan, unit: Unit) -> int:
+        """How many lanes fit in memory, as far as is known."""
+        return self._fits.get((plan.digest, unit.beams), plan.fits.get(unit.beams, len(unit.texts)))
+
+    def _note_fits(self, plan: Plan, unit: Unit, fits: int, made: Decoded) -> None:
         if made.lanes < min(fits, len(unit.texts)):
             self._fits[plan.digest, unit.beams] = made.lanes
             self._hooks.fits(plan, unit.beams, made.lanes)
-        return [(unit, made)]
 
     def _store(self, unit: Unit, made: Sequence[Generation]) -> None:
         """Append what is missing, and compare the rest with what is stored."""

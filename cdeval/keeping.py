@@ -14,15 +14,17 @@ import yaml
 from cdeval.cast import Cast
 from cdeval.errors import CdevalError, PointError, StorageError
 from cdeval.folders import all_folders, free_folders
-from cdeval.generating import Hooks, Job, write_texts
+from cdeval.generating import Hooks, Job, Makers, write_texts
 from cdeval.ledger import Book, Entry, Ledger, Plan, Room, State, plan_page, plan_together, stored_texts
 from cdeval.opening import left_alone
 from cdeval.points import Point, prompts_digest
 from cdeval.provenance import provenance
 from cdeval.records import Prompt
+from cdeval.remote import Remote
 from cdeval.sessions import record_session
 from cdeval.stopping import Stopped, finishing
 from cdeval.store import RunFolder
+from cdeval.units import Wanted
 
 FAILURE = "failure.txt"  # of a point: the traceback of what is no user's mistake
 
@@ -31,6 +33,7 @@ class Study(NamedTuple):
     """What the points of a study share."""
 
     cast: Cast
+    remote: Remote | None  # who decodes; None: this process
     prompts: Sequence[Prompt]
     room: Room
     root: Path
@@ -53,6 +56,7 @@ class Keeper:
         self._held: dict[Point, RunFolder] = {}
         self._kept: set[Point] = set()  # points that this process has entered as running
         self.failures: dict[Point, CdevalError] = {}
+        self.losses: dict[Point, list[str]] = {}  # single texts that cannot be made: which and why
 
     @contextmanager
     def complete(self) -> Iterator[dict[Point, RunFolder]]:
@@ -103,8 +107,28 @@ class Keeper:
         self._ledger.change(lambda book: book.put(self._entry(book, point, State.failed, reason)))
         self._kept.discard(point)
 
+    def lost(self, text: Wanted, problem: str) -> None:
+        """Note a text that cannot be made; its point is scored without it."""
+        self.losses.setdefault(text.point, []).append(f"prompt {text.prompt.id!r}: {problem}")
+        self._study.say(f"left out, the others go on: {text.point.label}, {self.losses[text.point][-1]}")
+
+    @property
+    def errors(self) -> list[CdevalError]:
+        """What failed, of whole points and of single texts."""
+        partly = [
+            PointError(f"{point.label} lacks {len(found)} texts: {'; '.join(found)}")
+            for point, found in self.losses.items()
+            if point not in self.failures
+        ]
+        return [*self.failures.values(), *partly]
+
     def done(self, points: Sequence[Point]) -> None:
-        """Enter that points are decoded, scored and priced."""
+        """Enter that points are decoded, scored and priced; those that lack texts have failed all the same."""
+        for point in self.losses:
+            if point in points:
+                self._enter([point], State.failed, "; ".join(self.losses[point]))
+        self._kept.difference_update(self.losses)
+        points = [point for point in points if point not in self.losses]
         for point in points:
             (self._study.root / point.folder / FAILURE).unlink(missing_ok=True)
         self._enter(points, State.done)
@@ -120,8 +144,10 @@ class Keeper:
         lacking = {point for point, found in stored.items() if found < self._wanted(point)}
         jobs = self._jobs(stored, lacking)
         with finishing() as stop:
-            hooks = Hooks(self._study.say, self.failed, self._fits)
-            write_texts(self._study.cast, jobs, self._study.prompts, self._held, stop, hooks)
+            hooks = Hooks(self._study.say, self.failed, self.lost, self._fits)
+            write_texts(
+                Makers(self._study.cast, self._study.remote), jobs, self._study.prompts, self._held, stop, hooks
+            )
             if stop.number is not None:
                 raise Stopped(stop.number)
 

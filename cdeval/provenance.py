@@ -71,6 +71,8 @@ def identity(record: Mapping[str, Any]) -> dict[str, object]:
         "cuda": gpu.get("cuda"),
         **libraries,
         **{name: numerics.get(name) for name in names},
+        # Who decodes counts: the threads of a worker, where there are workers, not those of the process beside them.
+        **{name: value for name, value in (models.get("workers") or {}).items() if name == "threads"},
     }
 
 

@@ -16,7 +16,6 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple, Self, TypeAlias
 
@@ -160,12 +159,12 @@ class RunFolder:
     def _read(self) -> "_Stored":
         path = self.path / GENERATIONS
         try:
-            data = path.read_bytes()
+            with path.open("rb") as file:
+                return _parse(file, path)
         except FileNotFoundError:
-            data = b""
+            return _parse((), path)
         except OSError as error:
             raise StorageError(_message(path, error)) from error
-        return _parse(data, path)
 
     def _mend(self, file: int) -> None:
         """Cut a torn last line off, or end a whole one that lacks only its newline, so that lines never merge."""
@@ -206,29 +205,41 @@ class _Stored(NamedTuple):
     lacks_newline: bool  # the last line is whole, but the next one would continue it
 
 
-def _parse(data: bytes, path: Path) -> _Stored:
-    """Read `generations.jsonl`; a last line that is no JSON at all is torn and left out, nothing else is."""
-    lines = list(BytesIO(data))  # splits at newlines only; a text may hold other line separators
-    while lines and not lines[-1].strip():
-        lines.pop()
+def _parse(lines: Iterable[bytes], path: Path) -> _Stored:
+    """Read `generations.jsonl`, holding one line at a time beside the texts.
+
+    A last line that is no JSON at all is torn and left out, nothing else is.
+
+    Args:
+        lines: of the file, split at newlines only; a text may hold other line separators.
+        path: for messages.
+    """
     found: dict[Key, Generation] = {}
-    end = 0
+    end = blank = 0
+    newline = True
+    torn: StorageError | None = None
     for count, line in enumerate(lines, start=1):
+        if not line.strip():
+            blank += len(line)
+            continue
+        if torn is not None:  # it is not the last line
+            raise torn
         try:
-            if line.strip():
-                generation = generation_from_json(json.loads(line.decode()))
-                key = generation.id, generation.sample
-                if found.setdefault(key, generation) != generation:
-                    raise ValueError(f"an earlier line has another text for sample {key[1]} of the prompt {key[0]!r}")
+            generation = generation_from_json(json.loads(line.decode()))
+            key = generation.id, generation.sample
+            if found.setdefault(key, generation) != generation:
+                raise ValueError(f"an earlier line has another text for sample {key[1]} of the prompt {key[0]!r}")
         except ValueError as error:
-            if count == len(lines) and isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
-                break
-            raise StorageError(
+            torn = StorageError(
                 f"{path}, line {count} is not a stored text: {error}. Delete that line and run the same command "
                 "again: only its text is decoded anew."
-            ) from error
-        end += len(line)
-    return _Stored(found, end, lacks_newline=end > 0 and data[end - 1 : end] != b"\n")
+            )
+            torn.__cause__ = error
+            if not isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+                raise torn from error
+            continue
+        end, blank, newline = end + blank + len(line), 0, line.endswith(b"\n")
+    return _Stored(found, end, lacks_newline=not newline)
 
 
 @contextmanager

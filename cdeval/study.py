@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdeval.choices import Ban, Tracker
+from cdeval.choices import Ban, Executor, Tracker
 from cdeval.config import AUTO, RunConfig
 from cdeval.cost.room import lanes_at_once
 from cdeval.costing import Costly, costs_of, keep_costs, kept_costs
@@ -29,6 +29,7 @@ from cdeval.opening import Asked, Opened, Ready, open_settings, together
 from cdeval.points import Point, Role, amateur_of, controls_of, plan_points
 from cdeval.prompts import PromptSet
 from cdeval.records import Amateur, Comparison
+from cdeval.remote import Remote, remote_of
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.publish import write_report
 from cdeval.reporting.studyfiles import write_shown
@@ -68,11 +69,15 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     cast, prompts, settings = opened.cast, opened.prompts, opened.settings
     expert = cast.expert
     planned = plan_points([one.config for one in settings], cast.identity, prompts.prompts)
-    study = Study(cast, prompts.prompts, _room(settings, expert, prompts), root, common.retry, say)
+    remote = None
+    if common.execution.kind is Executor.ray:
+        remote = remote_of(common.execution, [one.config for one in settings], cast, prompts)
+    study = Study(cast, remote, prompts.prompts, _room(settings, expert, prompts), root, common.retry, say)
     plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
-    keeper = Keeper(study, ledger, {point: _facts(settings[place], opened) for point, place in planned.items()}, plains)
+    facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
+    keeper = Keeper(study, ledger, facts, plains)
     with keeper.complete() as folders:
-        failures = [*opened.failures, *keeper.failures.values()]
+        failures = [*opened.failures, *keeper.errors]
         points = list(folders)
         if all(point.setting is None for point in points):
             raise together(failures)
@@ -132,7 +137,7 @@ def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) 
     return Room(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 
-def _facts(setting: Ready, opened: Opened) -> dict[str, object]:
+def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, object]:
     """What the texts are made by."""
     expert, second = opened.cast.expert, opened.cast.seconds.get(amateur_of(setting.config.amateur))
     return {
@@ -144,6 +149,7 @@ def _facts(setting: Ready, opened: Opened) -> dict[str, object]:
         "device": str(expert.device),
         "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
         "temperature": setting.temperature,
+        "workers": None if remote is None else remote.crew,
     }
 
 

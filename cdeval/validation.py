@@ -7,8 +7,17 @@ What depends on the model (the exit layer against its depth, the length against 
 import math
 from collections.abc import Callable, Sequence
 
-from cdeval.choices import AmateurKind, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
-from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.choices import (
+    AmateurKind,
+    Context,
+    Executor,
+    Normalizer,
+    PromptSource,
+    SearchKind,
+    TemperatureForm,
+    Weights,
+)
+from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, Selection, validate_adaptive, validate_exit, validate_layers, validate_no_exit
 
@@ -46,10 +55,19 @@ _RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("cost.latency_repeats", lambda v: v >= 0, "at least 0; 0 measures no latency"),
     ("execution.max_lanes", lambda v: v >= 1, "at least 1, or auto"),
     ("execution.compact_every", lambda v: v >= 0, "at least 0; 0 never compacts"),
+    ("execution.workers", lambda v: v >= 1, "at least 1"),
+    ("execution.threads", lambda v: v >= 1, "at least 1, or auto"),
+    ("execution.gpus", lambda v: _finite(v) and v >= 0, "a number >= 0, such as 1 or 0.5, or auto; 0 is the CPU"),
+    ("execution.tries", lambda v: 1 <= v <= 10, "1 to 10"),
     ("seed", lambda v: v >= 0, "at least 0"),
 )
 
-_WORDS = {"execution.max_lanes": AUTO, "contrast.temperature": CALIBRATED}  # what may stand for a number
+_WORDS = {  # what may stand for a number
+    "execution.max_lanes": AUTO,
+    "execution.threads": AUTO,
+    "execution.gpus": AUTO,
+    "contrast.temperature": CALIBRATED,
+}
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -67,8 +85,21 @@ def validate(config: RunConfig) -> RunConfig:
         )
     if config.expert.weights is Weights.random:
         _validate_random(config)
+    _validate_execution(config.execution)
     validate_study_name("study", config.study)
     return config
+
+
+def _validate_execution(execution: ExecutionConfig) -> None:
+    """What only Ray reads is a mistake elsewhere: a user who gives 8 workers expects 8."""
+    usual = ExecutionConfig()
+    for name in ("workers", "threads", "gpus", "address", "tries"):
+        value = getattr(execution, name)
+        if execution.kind is not Executor.ray and value != getattr(usual, name):
+            raise ConfigError(f"execution.{name}={value} with execution={execution.kind.name}: add execution=ray.")
+    gpus = execution.gpus
+    if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+        raise ConfigError(f"execution.gpus={gpus}: expected whole GPUs, or a fraction below 1 to share one.")
 
 
 def check_ranges(config: object, settings: Sequence[str]) -> None:

@@ -11,23 +11,24 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig", "priceconfig"},
-    {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion"},
+    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig", "priceconfig", "mergeconfig"},
+    {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion", "workers"},
     {"assets"},
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
     {"ledger", "sessions", "folders"},
-    {"cast"},
+    {"cast", "rayworkers"},
     {"units", "opening"},
-    {"generating", "timing"},
+    {"remote", "timing"},
+    {"generating"},
     {"costing"},
-    {"keeping"},
+    {"keeping", "merging"},
     {"study", "benchmark", "scoring", "calm", "pricing"},
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate", "report", "price"},
+    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -66,7 +67,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price", "merge"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

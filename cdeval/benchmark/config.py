@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cdeval.choices import AmateurKind
+from cdeval.choices import AmateurKind, Executor
 from cdeval.config import (
     CALIBRATED,
     AmateurConfig,
@@ -113,6 +113,8 @@ def validate_bench(config: BenchRun) -> BenchRun:
         raise ConfigError(
             f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."
         )
+    if config.execution.kind is not Executor.local:
+        raise ConfigError(f"execution={config.execution.kind.name}: the bench times this process; leave it out.")
     if config.amateur.kind is not AmateurKind.early_exit:
         raise ConfigError(
             f"amateur={config.amateur.kind.name}: the bench times a contrast, and needs amateur=early_exit."

@@ -1,0 +1,113 @@
+"""Run folders of several machines as one study: texts of one point are united, points that differ stand side by side.
+
+A point is told by its digest, which holds everything that shapes its texts (`cdeval.points`). Everything is read and
+compared before the first byte is written. Only texts, settings and provenance are taken over: scores and tables belong
+to what was scored together, and are made again by the command that scores.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cdeval.errors import StorageError
+from cdeval.ledger import LOCK, STUDY
+from cdeval.locks import short_lock
+from cdeval.records import Generation
+from cdeval.sessions import PROVENANCE
+from cdeval.store import GENERATIONS, Key, RunFolder, explained
+
+SETTINGS = "config.yaml"
+
+
+class Merged(NamedTuple):
+    """A point of the merged study."""
+
+    folder: str
+    texts: int
+    added: int  # that were not there before
+
+
+def merge_studies(sources: Sequence[Path], into: Path) -> list[Merged]:
+    """Unite studies in a folder that may hold some of their points; merging the same again changes nothing.
+
+    Raises: StorageError: a source is no study or lies in `into`, a file cannot be read or written, or two texts of one
+        point, prompt and sample differ: then nothing is written.
+    """
+    for source in sources:
+        if source.resolve() == into.resolve():
+            raise StorageError(f"into={into} is one of the studies that are merged: give a folder of its own.")
+    points: dict[str, list[Path]] = {}
+    for source in [*([into] if into.is_dir() else []), *sources]:
+        found = _points(source)
+        if not found and source != into:
+            raise StorageError(
+                f"{source} is no study: none of its folders has {GENERATIONS} and {PROVENANCE}. "
+                "Give folders as cdeval.run writes them, runs/<study>."
+            )
+        for digest, path in found.items():
+            points.setdefault(digest, []).append(path)
+    for paths in points.values():  # all of them are compared before the first is written
+        _united(paths)
+    merged = [_write(paths, into / paths[0].name) for paths in points.values()]
+    with explained(into), short_lock(into / LOCK):
+        (into / STUDY).unlink(missing_ok=True)  # an overview that is made again from the folders
+    return merged
+
+
+def _points(study: Path) -> dict[str, Path]:
+    """The run folders of a study by their points' digests."""
+    if not study.is_dir():
+        raise StorageError(f"{study} is no folder: expected a study as cdeval.run writes it, runs/<study>.")
+    found: dict[str, Path] = {}
+    for path in sorted(study.iterdir()):
+        if not (path / GENERATIONS).is_file() or not (path / PROVENANCE).is_file():
+            continue
+        record = RunFolder(path).read_json(PROVENANCE)
+        try:
+            found[str(record["point"]["digest"])] = path  # type: ignore[index]  # what is none of it is reported
+        except (KeyError, TypeError):
+            raise StorageError(f"{path / PROVENANCE} names no point: it is not from cdeval.run.") from None
+    return found
+
+
+def _united(paths: Iterable[Path]) -> dict[Key, Generation]:
+    """All texts of one point, the first one's own first.
+
+    Raises: StorageError: two of them differ. Last digits of log-probabilities may: machines round otherwise.
+    """
+    found: dict[Key, Generation] = {}
+    home: dict[Key, Path] = {}
+    for path in paths:
+        for key, text in RunFolder(path).generations().items():
+            known = found.setdefault(key, text)
+            if (known.token_ids, known.continuation) != (text.token_ids, text.continuation):
+                raise StorageError(
+                    f"{home[key] / GENERATIONS} and {path / GENERATIONS} hold different texts for sample {key[1]} of "
+                    f"the prompt {key[0]!r} (in bfloat16 machines round differently). Nothing is merged: leave one of "
+                    "the two folders out, or decode with expert.dtype=float32."
+                )
+            home.setdefault(key, path)
+    return found
+
+
+def _write(paths: Sequence[Path], target: Path) -> Merged:
+    texts = _united(paths)
+    with RunFolder(target) as folder:
+        before = folder.generations()
+        folder.append(text for key, text in texts.items() if key not in before)
+        if not (target / SETTINGS).is_file():
+            settings = next((path / SETTINGS for path in paths if (path / SETTINGS).is_file()), None)
+            if settings is not None:
+                with explained(settings):
+                    text = settings.read_text("utf-8")
+                folder.write_text(SETTINGS, text)
+        folder.write_json(PROVENANCE, _provenance([RunFolder(path).read_json(PROVENANCE) for path in paths]))
+    return Merged(target.name, len(texts), len(texts) - len(before))
+
+
+def _provenance(records: Sequence[Any]) -> Mapping[str, object]:
+    """The first record, with what all of them say of their sessions, each once."""
+    sessions: list[object] = []
+    for record in records:
+        sessions += [session for session in record.get("sessions", []) if session not in sessions]
+    return {**records[0], "sessions": sessions}

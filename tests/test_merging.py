@@ -1,0 +1,126 @@
+"""Merging: unions of texts, nothing changed on the way, and no half of it where texts disagree."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cdeval.cli import Schema, run_schema
+from cdeval.errors import StorageError
+from cdeval.ledger import read_ledger
+from cdeval.merge import merge
+from cdeval.mergeconfig import MergeConfig, validate_merge
+from cdeval.merging import Merged, merge_studies
+from cdeval.records import Generation
+from cdeval.store import RunFolder
+
+
+def text(name: str, continuation: str = "so it goes", score: float = -1.0) -> Generation:
+    return Generation(name, "A", (1,), None, continuation, tuple(map(ord, continuation)), score, score)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Path]:
+    def make(name: str, **points: list[Generation]) -> Path:
+        for point, texts in points.items():
+            with RunFolder(tmp_path / name / f"{point}-0") as folder:
+                folder.append(texts)
+                folder.write_text("config.yaml", f"study: {name}\n")
+                session = {"started_utc": name, "identity": {}, "plan": None}
+                facts = {"label": point, "role": "arm", "digest": point * 8}
+                folder.write_json("provenance.json", {"point": facts, "sessions": [session]})
+                folder.finish({"texts": len(texts)})
+        return tmp_path / name
+
+    return make
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_points_are_united_and_sources_stay_as_they_are(study: Callable[..., Path], tmp_path: Path) -> None:
+    """A machine's part of a point and the other's; a point that only one has; twice the same changes nothing."""
+    first = study("first", a=[text("1"), text("2", score=-1.0)], b=[text("1")])
+    second = study("second", a=[text("2", score=-1.0000001), text("3")], c=[text("1", "else")])
+    before = content(first), content(second)
+    into = tmp_path / "all"
+    assert merge_studies([first, second], into) == [Merged("a-0", 3, 3), Merged("b-0", 1, 1), Merged("c-0", 1, 1)]
+    assert (content(first), content(second)) == before
+    united = RunFolder(into / "a-0").generations()
+    assert list(united) == [("1", 0), ("2", 0), ("3", 0)]
+    assert united["2", 0].score == -1.0, "the first machine's record of a text that both have"
+    assert not (into / "a-0" / "summary.json").exists(), "scores of a part are not those of the whole"
+    sessions = json.loads((into / "a-0" / "provenance.json").read_text())["sessions"]
+    assert [session["started_utc"] for session in sessions] == ["first", "second"]
+    once = content(into)
+    assert [point.added for point in merge_studies([first, second], into)] == [0, 0, 0]
+    assert content(into) == once
+
+
+def test_a_later_machine_adds_to_what_is_merged(study: Callable[..., Path], tmp_path: Path) -> None:
+    into = tmp_path / "all"
+    merge_studies([study("first", a=[text("1")])], into)
+    (into / "study.json").write_text(json.dumps({"points": [], "plans": {}}))
+    assert merge_studies([study("second", a=[text("2")], b=[text("1")])], into)[0] == Merged("a-0", 2, 1)
+    assert set(read_ledger(into).points) == {"a" * 8, "b" * 8}, "an old ledger must not hide what was added"
+
+
+def test_texts_that_disagree_are_named_and_nothing_is_written(study: Callable[..., Path], tmp_path: Path) -> None:
+    first = study("first", a=[text("1")], b=[text("1", "one")])
+    second = study("second", a=[text("2")], b=[text("1", "other")])
+    with pytest.raises(StorageError) as caught:
+        merge_studies([first, second], tmp_path / "all")
+    message = str(caught.value)
+    assert str(first / "b-0" / "generations.jsonl") in message
+    assert str(second / "b-0" / "generations.jsonl") in message
+    assert "the prompt '1'" in message
+    assert not (tmp_path / "all").exists()
+
+
+# What was typed, and what the message must say; <study> and <empty> are folders.
+MISTAKES: list[tuple[list[str], str]] = [
+    ([], "studies=None: expected folders of studies"),
+    (["studies=[]", "into=all"], "studies=[]: expected folders of studies"),
+    (["studies=<study>"], "into= has no value"),
+    (["studies=[<study>,nowhere]", "into=all"], "nowhere is no folder: expected a study"),
+    (["studies=<empty>", "into=all"], "<empty> is no study: none of its folders has generations.jsonl"),
+    (["studies=<study>", "into=<study>"], "is one of the studies that are merged"),
+    (["from=[a,b]", "into=all"], "unknown setting 'from'"),
+    (["studies=<torn>", "into=all"], "line 1 is not a stored text"),
+    (["studies=<foreign>", "into=all"], "names no point"),
+]
+
+
+@pytest.mark.parametrize(("typed", "message"), MISTAKES)
+def test_mistakes_get_one_message(
+    typed: list[str],
+    message: str,
+    study: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    study("good", a=[text("1")])
+    (tmp_path / "void").mkdir()
+    torn = study("torn", a=[text("1"), text("2")]) / "a-0" / "generations.jsonl"
+    torn.write_bytes(b"garbage\n" + torn.read_bytes())
+    (study("foreign", a=[text("1")]) / "a-0" / "provenance.json").write_text("{}")
+    names = {"<study>": "good", "<empty>": "void", "<torn>": "torn", "<foreign>": "foreign"}
+
+    def named(line: str) -> str:
+        for sign, name in names.items():
+            line = line.replace(sign, name)
+        return line
+
+    monkeypatch.setattr(sys, "argv", ["cdeval.merge", *map(named, typed)])
+    with pytest.raises(SystemExit) as stopped:
+        run_schema(merge, Schema(MergeConfig, validate_merge), config_name="merge")
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert named(message) in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "all").exists()
