@@ -1,7 +1,8 @@
 """Texts: decoded unit by unit, stored as soon as their unit is done, and never decoded twice."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import NamedTuple, TypeAlias
 
 from cdeval.cast import Cast
@@ -20,7 +21,7 @@ from cdeval.workers import Lost, Rules, finish
 Texts: TypeAlias = dict[Point, list[Generation]]  # in the order of the prompts, the samples of each together
 Stored: TypeAlias = Mapping[Point, Mapping[Key, Generation]]
 
-LOST_TEXTS = 3  # of a point; after so many it is the setting that cannot be decoded, not a prompt
+LOST_TEXTS = 3  # of a point; with so many, and fewer made, it is the setting that cannot be decoded, not a prompt
 
 
 class Hooks(NamedTuple):
@@ -111,8 +112,9 @@ class _Writer:
         texts = sum(len(unit.texts) for _, unit in work)
         with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
             made = self._made_here(work, advance) if remote is None else self._made_by(remote, work, advance)
-            for unit, answer in made:
-                self._store(unit, answer.generations)
+            with closing(made):  # a full disk also ends the workers
+                for unit, answer in made:
+                    self._store(unit, answer.generations)
             if self._stop.number is not None:
                 raise Stopped(self._stop.number)
         if self._changed:
@@ -130,7 +132,7 @@ class _Writer:
 
     def _made_here(
         self, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
-    ) -> Iterator[tuple[Unit, Decoded]]:
+    ) -> Generator[tuple[Unit, Decoded], None, None]:
         for plan, unit in self._left(work):
             yield from self._decoded(plan, unit, advance)
             if self._stop.number is not None:
@@ -138,9 +140,10 @@ class _Writer:
 
     def _made_by(
         self, remote: Remote, work: Iterable[tuple[Plan, Unit]], advance: Callable[[int], None]
-    ) -> Iterator[tuple[Unit, Decoded]]:
+    ) -> Generator[tuple[Unit, Decoded], None, None]:
         """As they finish; which worker made them leaves no trace."""
         lost: Counter[Point] = Counter()
+        made: Counter[Point] = Counter()
         pieces = (Piece(unit, plan, self._fitting(plan, unit)) for plan, unit in self._left(work))
         crew = remote.crew
         self._hooks.say(f"starting {crew.workers} Ray workers of {crew.threads} threads and {crew.gpus:g} GPUs")
@@ -153,13 +156,14 @@ class _Writer:
                 if isinstance(found, Lost):
                     (text,) = found.work.unit.texts
                     lost[text.point] += 1
-                    if lost[text.point] < LOST_TEXTS:
+                    if lost[text.point] < LOST_TEXTS or lost[text.point] < made[text.point]:
                         self._hooks.lost(text, found.problem)
                     elif text.point not in self._lost:
                         self._lost.add(text.point)
-                        self._hooks.failed(text.point, PointError(f"{found.problem} (with {LOST_TEXTS} prompts)"))
+                        self._hooks.failed(text.point, PointError(f"{found.problem} (with most prompts)"))
                     continue
                 unit, plan, fits = found.work
+                made.update(text.point for text in unit.texts)
                 self._note_fits(plan, unit, fits, found.answer)
                 yield unit, found.answer
 

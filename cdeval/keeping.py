@@ -110,13 +110,19 @@ class Keeper:
     def lost(self, text: Wanted, problem: str) -> None:
         """Note a text that cannot be made; its point is scored without it."""
         self.losses.setdefault(text.point, []).append(f"prompt {text.prompt.id!r}: {problem}")
-        self._study.say(f"left out, the others go on: {text.point.label}, {self.losses[text.point][-1]}")
+        exact = self._study.cast.expert.dtype_name == "float32"
+        line = (
+            ""
+            if exact
+            else " (texts that shared its batch are decoded one by one, and may differ from undisturbed ones)"
+        )
+        self._study.say(f"left out, the others go on: {text.point.label}, {self.losses[text.point][-1]}{line}")
 
     @property
     def errors(self) -> list[CdevalError]:
         """What failed, of whole points and of single texts."""
         partly = [
-            PointError(f"{point.label} lacks {len(found)} texts: {'; '.join(found)}")
+            PointError(f"{point.label} lacks {len(found)} of its texts and is scored without: {'; '.join(found)}")
             for point, found in self.losses.items()
             if point not in self.failures
         ]
@@ -136,6 +142,7 @@ class Keeper:
 
     def _decode(self, folders: Mapping[Point, RunFolder]) -> None:
         self._held = self._whole(folders)
+        self.losses.clear()  # they are tried again with what was waited for
         if not self._study.retry:
             for point, reason in self._ledger.change(self._failed_before).items():
                 self.failures[point] = left_alone(point.label, reason)

@@ -3,7 +3,9 @@
 import json
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +25,15 @@ from cdeval.config import (
     SearchConfig,
     TrackingConfig,
 )
+from cdeval.errors import ModelError
+from cdeval.ledger import read_ledger
 from cdeval.opening import Asked
 from cdeval.rayworkers import Crew, ray_cluster
 from cdeval.remote import Decoder, Piece, Remote, crew_of, remote_of
 from cdeval.strictjson import plain
 from cdeval.study import Outcome, run_study
 from cdeval.units import Decoded
+from cdeval.workers import Report, attempted
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
@@ -146,11 +151,8 @@ def test_a_prompt_that_kills_its_worker_is_named_and_the_rest_is_done_and_scored
     del here[lacking]["text-1"]
     assert there == here
     assert len(outcome.rows) == 4, "the arm that lacks a text is scored without it"
-    states = {
-        entry["label"]: entry["state"]
-        for entry in json.loads((tmp_path / "there" / "study.json").read_text())["points"]
-    }
-    assert sorted(states.values()) == ["done", "done", "done", "failed"]
+    states = [entry.state.value for entry in read_ledger(tmp_path / "there").points.values()]
+    assert sorted(states) == ["done", "done", "done", "failed"]
     outcome, mended = decoded("there", Dtype.float32, 2)
     assert not outcome.failures, "the same command tries it once more"
     assert mended == decoded("here", Dtype.float32)[1]
@@ -166,3 +168,47 @@ def test_what_is_left_to_cdeval_shares_the_machine_out() -> None:
     given = replace(execution, threads=3, gpus=0.5, address="auto")
     assert crew_of(given, torch.device("cuda")) == Crew(1, 3, 0.5, "auto")
     assert plain(crew_of(given, torch.device("cpu"))) == {"workers": 1, "threads": 3, "gpus": 0.5, "address": "auto"}
+
+
+@pytest.mark.parametrize("poison", ["text-1", "text-"], ids=["a prompt", "a setting"])
+def test_many_bad_prompts_are_a_bad_setting_and_few_are_not(
+    poison: str, decoded: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, with workers that only fail: a point is given up, and spared further tries, where most fail."""
+
+    class Here:
+        size = 1
+
+        def __init__(self, act: Callable[[Piece], Decoded]) -> None:
+            self._act, self._held = act, deque[Piece]()
+
+        def give(self, worker: int, work: Piece) -> None:
+            self._held.append(work)
+
+        def reports(self) -> list[Report[Decoded]]:
+            return [attempted(self._act, 0, self._held.popleft())]
+
+    @contextmanager
+    def here(_crew: Crew, recipe: Callable[[], Decoder]) -> Iterator[Here]:
+        decode = recipe()
+
+        def act(piece: Piece) -> Decoded:
+            for text in piece.unit.texts:
+                if text.prompt.id.startswith(poison) and text.setting.amateur.layer == 6:
+                    raise ModelError("it cannot be read")
+            return decode(piece)
+
+        yield Here(act)
+
+    monkeypatch.setattr("cdeval.remote.ray_pool", here)
+    outcome, there = decoded("there", Dtype.float32, 1)
+    (failure,) = outcome.failures
+    lacking = {name: len(lines) for name, lines in there.items() if "-k6-" in name}
+    if poison == "text-":
+        assert "it cannot be read (with most prompts)" in str(failure)
+        assert len(outcome.rows) == 3
+        assert list(lacking.values()) == [0]
+    else:
+        assert "prompt 'text-1': it cannot be read" in str(failure)
+        assert len(outcome.rows) == 4
+        assert list(lacking.values()) == [2]
