@@ -7,6 +7,7 @@ in it, so a piece of work that runs twice makes the same answer twice.
 """
 
 import atexit
+import importlib
 import os
 import secrets
 import shutil
@@ -152,13 +153,12 @@ class _Actor(Generic[W, R]):
 def _ray() -> ModuleType:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray  # noqa: PLC0415 - an extra, and a second
+        return importlib.import_module("ray")  # an extra, and a second
     except ImportError as error:
         raise WorkerError(
             "execution=ray needs Ray, which is not installed: pip install 'cdeval[ray]' (from a checkout: "
             "pip install -c constraints.txt -e '.[ray]'), or leave execution=ray out."
         ) from error
-    return ray
 
 
 @contextmanager
