@@ -5,6 +5,7 @@ weights cannot be had can be priced and timed all the same. Its texts mean nothi
 usual experts and amateurs ship in `conf/architecture/`, as published on the hub.
 """
 
+import copy
 import json
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def numbers_tokenizer(config: PretrainedConfig) -> PreTrainedTokenizerBase:
 
 def without_weights(config: PretrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
     """The model on torch's meta device: shapes and operators, no numbers and no memory; all products are countable."""
+    own = copy.deepcopy(config)  # Hugging Face writes dtype and attention into what it is given: a loaded model's, too
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="eager")
+        model = AutoModelForCausalLM.from_config(own, dtype=dtype, attn_implementation="eager")
     return model.eval().requires_grad_(requires_grad=False)
 
 
@@ -71,8 +73,9 @@ def with_random_weights(
             f"{name} with random weights needs {needed / 1e9:.1f} GB in {str(dtype).removeprefix('torch.')}, and "
             f"{free / 1e9:.1f} GB are free: choose a smaller expert, or price it on paper by python -m cdeval.price."
         )
+    own = copy.deepcopy(config)
     with device, no_init_weights():
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention_for(config))
+        model = AutoModelForCausalLM.from_config(own, dtype=dtype, attn_implementation=attention_for(config))
     model.tie_weights()
     _fill(model, seed)
     return model.eval().requires_grad_(requires_grad=False)

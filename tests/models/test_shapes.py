@@ -8,7 +8,7 @@ from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.models import shapes
 from cdeval.models.loading import open_model
-from cdeval.models.shapes import numbers_tokenizer, parameters, shipped, with_random_weights
+from cdeval.models.shapes import numbers_tokenizer, parameters, shipped, with_random_weights, without_weights
 from cdeval.paths import CONF
 
 # As published with the models.
@@ -39,6 +39,17 @@ def test_every_shipped_architecture_opens_and_every_preset_expert_has_one() -> N
         assert len(opened.tokenizer) == opened.config.vocab_size
     experts = {path.stem for path in (CONF / "expert").glob("*.yaml")} - {"hub", "smollm2"}
     assert {name.removesuffix("-hf") for name in names} >= experts
+
+
+def test_a_model_on_paper_leaves_the_loaded_one_as_it_is() -> None:
+    """Kills: the running expert turned to eager attention, and to another dtype, by pricing its architecture."""
+    config = shipped("gpt2")
+    assert config is not None
+    loaded = with_random_weights(config, torch.bfloat16, torch.device("cpu"), "gpt2")
+    before = (loaded.config._attn_implementation, loaded.config.dtype)
+    without_weights(loaded.config, torch.float32)
+    assert parameters(loaded.config) == PARAMETERS["gpt2"]
+    assert (loaded.config._attn_implementation, loaded.config.dtype) == before
 
 
 def test_random_weights_are_numbers_that_a_processor_likes(monkeypatch: pytest.MonkeyPatch) -> None:
