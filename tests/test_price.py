@@ -14,7 +14,7 @@ from cdeval.reporting.prices import price_tables
 
 def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
     """GPT-2 XL: an exit head costs less than GPT-2 small. OPT-13B: more. Formula and count agree to 1 %."""
-    config = validate_price(PriceRun(["gpt2-xl+gpt2", "opt-13b+opt-125m"], new_tokens=64, out=str(tmp_path / "p.json")))
+    config = validate_price(PriceRun(["gpt2-xl+gpt2", "opt-13b+opt-125m"], new_tokens=16, out=str(tmp_path / "p.json")))
     found = run_prices(config, say=lambda _line: None)
     by_arm = {(price.pair, price.arm.split(" ")[0], price.arm): price for price in found.prices}
     assert worst_difference(found.prices) < 0.01

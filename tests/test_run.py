@@ -86,7 +86,7 @@ def test_several_samples_are_stored_scored_and_resumed(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:
     """Half of the lines are lost, of the rest some prompts lack their first sample: the same texts come back."""
-    more = ["study=drawn", "tracking=none", "search=nucleus", "search.samples=3", "cost.latency_repeats=1"]
+    more = ["study=drawn", "tracking=none", "search=nucleus", "search.samples=3", "metrics.only=[diversity]"]
     done = cdeval(on(tiny_gpt2_folder, prompts_file, *more), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "nucleus p=.95 ×3" in done.stdout
@@ -120,7 +120,7 @@ def test_several_samples_are_stored_scored_and_resumed(
 def test_contrastive_search_is_a_baseline_of_its_own(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:
-    more = ["study=su", "tracking=none", "search=contrastive_search", "amateur=none"]
+    more = ["study=su", "tracking=none", "search=contrastive_search", "amateur=none", "metrics.only=[diversity]"]
     done = cdeval([word for word in on(tiny_gpt2_folder, prompts_file, *more) if "amateur.layer" not in word], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "contrastive search k=5 α=.6" in done.stdout
@@ -137,6 +137,7 @@ def test_whole_prompts_of_several_lengths_keep_their_ids(tmp_path: Path, tiny_gp
     ]
     (tmp_path / "p.json").write_text(json.dumps(items))
     more = ["study=mixed", "tracking=none", "search=greedy", "search.max_new_tokens=5", "cost.latency_repeats=0"]
+    more += ["metrics.only=[diversity]"]
     done = cdeval(on(tiny_gpt2_folder, tmp_path / "p.json", *more), tmp_path)
     assert done.returncode == 0, done.stderr
     rows = folders(tmp_path / "runs" / "mixed")
@@ -155,13 +156,21 @@ def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: 
     assert "early_exit k=10" in done.stdout
 
 
-@pytest.mark.parametrize(("controls", "fills"), [("true", "human"), ("false", "early_exit")])
+@pytest.mark.parametrize(
+    ("controls", "fills"), [pytest.param("true", "human", marks=pytest.mark.slow), ("false", "early_exit")]
+)
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Path, controls: str, fills: str) -> None:
     """A limit of 8 KiB a file stands in for the disk; with room again, the same command goes on after what is saved."""
     many = tmp_path / "many.jsonl"
     many.write_text("\n".join(json.dumps({"text": text}) for text in TEXTS * 10))
     arguments = on(
-        tiny_gpt2_folder, many, "study=full", "tracking=none", "execution.max_lanes=4", f"controls={controls}"
+        tiny_gpt2_folder,
+        many,
+        "study=full",
+        "tracking=none",
+        "metrics.only=[diversity]",
+        "execution.max_lanes=4",
+        f"controls={controls}",
     )
     command = " ".join([sys.executable, "-m", "cdeval.run", *arguments])
     failed = subprocess.run(

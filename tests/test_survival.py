@@ -14,7 +14,9 @@ from cdeval.ledger import State, read_ledger
 from tests.commands import TEXTS
 from tests.survivors import log, start
 
-BOTH = pytest.mark.parametrize("undisturbed", ["float32", "bfloat16"], indirect=True)
+BOTH = pytest.mark.parametrize(  # bfloat16 is the harder one: its texts depend on what shares a forward pass
+    "undisturbed", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"], indirect=True
+)
 BFLOAT16 = pytest.mark.parametrize("undisturbed", ["bfloat16"], indirect=True)
 
 

@@ -21,7 +21,7 @@ from cdeval.models.truncate import truncate
 from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
-PROMPT, NEW = 5, 6
+PROMPT, NEW = 5, 4
 ATTENTION = {torch.ops.aten.bmm, torch.ops.aten.baddbmm}  # products of states with states
 
 
