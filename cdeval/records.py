@@ -226,3 +226,50 @@ class Price:
     cache_bytes: int  # keys and values of one text at its end, of all models
     cache_overhead: float
     bound_seconds_per_token: float  # what bytes or FLOPs alone take on the device, whichever is more
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """A next token that a step could take."""
+
+    token: int
+    text: str
+    log_expert: float | None  # [nats]; None: banned
+    log_amateur: float | None  # log p_a(x; T) [nats]; None without an amateur
+    score: float | None  # of the objective [nats]; None outside the plausible set
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBeam:
+    """A beam that goes on after a step."""
+
+    parent: int  # beam that it extends
+    text: str  # of its new token
+    total: float  # accumulated score [nats]
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """How one token of a text was chosen, in the beam that the text comes from."""
+
+    chosen: Weighed
+    expert_favourite: str  # the expert's likeliest token here
+    contrast_favourite: str  # the token of the best score here
+    flipped: bool  # whether these two differ
+    plausible: int  # tokens in V_head; of redistributed scores, in the vocabulary
+    candidates: tuple[Weighed, ...]  # the expert's likeliest tokens, likeliest first
+    beam: int  # the text's own among `beams`
+    beams: tuple[KeptBeam, ...]  # all that go on, best first
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """One generation, token by token."""
+
+    label: str  # of the setting
+    expert: str
+    prompt: str
+    continuation: str
+    score: float  # of the objective, summed [nats]
+    logprob_expert: float  # summed [nats]
+    steps: tuple[TraceStep, ...]  # a token each

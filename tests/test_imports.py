@@ -11,7 +11,16 @@ RANKS = [
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
-    {"records", "scoreconfig", "lensconfig", "calibrateconfig", "reportconfig", "priceconfig", "mergeconfig"},
+    {
+        "records",
+        "scoreconfig",
+        "lensconfig",
+        "calibrateconfig",
+        "reportconfig",
+        "priceconfig",
+        "mergeconfig",
+        "traceconfig",
+    },
     {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion", "workers"},
     {"assets"},
     {"models", "prompts", "points"},
@@ -20,15 +29,15 @@ RANKS = [
     {"ledger", "sessions", "folders"},
     {"cast", "rayworkers"},
     {"units", "opening"},
-    {"remote", "timing"},
+    {"remote", "timing", "tracing"},
     {"generating"},
     {"costing"},
     {"keeping", "merging"},
-    {"study", "benchmark", "scoring", "calm", "pricing"},
+    {"study", "benchmark", "scoring", "calm", "pricing", "api"},
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge"},
+    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -67,7 +76,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price", "merge"}:
+        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

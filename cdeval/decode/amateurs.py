@@ -14,7 +14,7 @@ from torch import Tensor
 from cdeval.choices import AmateurKind, Form, Normalizer
 from cdeval.decode.exits import Exits
 from cdeval.decode.lanes import index
-from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs
+from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs, plausibility, tempered
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Amateur, Setting
@@ -142,3 +142,10 @@ class AmateurPart:
             return log_expert
         contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs)
         return log_expert.index_copy(0, self._lanes, contrasted)
+
+    def log_probs(
+        self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]
+    ) -> Float[Tensor, "contrasted beam vocab"]:
+        """The contrasted lanes' log softmax(z_a / T) as the objective takes it, for whoever watches a lane."""
+        _, implausible = plausibility(self.contrasted(log_expert), self._knobs)
+        return tempered(amateur_logits, implausible, self._knobs)

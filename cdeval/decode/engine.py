@@ -28,6 +28,7 @@ from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
 from cdeval.decode.searches import NextTokens, open_search
 from cdeval.decode.sources import Second
+from cdeval.decode.watch import Watch
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -45,13 +46,18 @@ def decode_batch(
     compact_every: int,
     on_step: Callable[[int], None] = lambda _tokens: None,
     seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    watch: Watch | None = None,
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
 
-    `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained.
+    `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained,
+    `watch` sees every step of a single lane, by whatever search that scores tokens.
 
-    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur or early exits.
+    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, early exits or a watch,
+        or several lanes with a watch.
     """
+    if watch is not None and (len(lanes) != 1 or lanes[0].setting.search is SearchKind.contrastive_search):
+        raise ValueError("one lane is watched at a time, and none under contrastive search")
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
@@ -60,8 +66,9 @@ def decode_batch(
     whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
     prompts = [lane.prompt for lane in lanes]
     with tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
-        narrow = amateurs.only_candidates and not whole
+        narrow = amateurs.only_candidates and not whole and watch is None
         run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow)
+        run.watch = watch
         stats = run.through(prompts, compact_every, on_step)
         if run.crowded():
             on_step(-len(lanes) * len(run.tokens))
@@ -108,6 +115,7 @@ class _Run:
                 raise ValueError("contrastive search has no amateur and no early exits")
             self._degeneration = Degeneration([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
+        self.watch: Watch | None = None
         self._crowded = torch.zeros((), dtype=torch.bool, device=device)
 
     def through(
@@ -193,6 +201,8 @@ class _Run:
         self._parents.append(choice.parent)
         self._reader.cache.reorder(choice.parent)
         self._amateurs.reorder(choice.parent)
+        if self.watch is not None:
+            self.watch.kept(choice)
         if self._degeneration is not None:
             self._settle(self._degeneration, picked)
 
@@ -221,6 +231,8 @@ class _Run:
         log_expert = ban(log_probs(expert_logits), self._banned)
         if not self._candidate_head:
             scores = amateur.scores(log_expert, amateur_rows)
+            if self.watch is not None:
+                self.watch.scored(log_expert, amateur.log_probs(log_expert, amateur_rows), scores)
             choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert))
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
         vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
@@ -248,6 +260,9 @@ class _Run:
         """Read the answers back from the device: the first time that the host waits for it, but for compaction."""
         parents, tokens = torch.stack(self._parents).cpu(), torch.stack(self.tokens).cpu()
         depths = torch.stack(self._depths).cpu() if self._depths else tokens[:0]
+        endings = self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1)
+        if self.watch is not None:
+            self.watch.ended(endings[0])
         return [
             Continuation(
                 token_ids=backtrack(parents, tokens, ending.step, lane, ending.beam),
@@ -256,7 +271,7 @@ class _Run:
                 ended=ending.ended,
                 exit_layers=_rows(depths, lane, ending) if lane in self._adaptive.lanes else (),
             )
-            for lane, ending in enumerate(self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1))
+            for lane, ending in enumerate(endings)
         ]
 
 

@@ -113,6 +113,21 @@ def contrast(
         knobs: one setting a lane.
     """
     own = log_expert
+    log_expert, implausible = plausibility(log_expert, knobs)
+    preferred = log_expert if knobs.expert_weight is None else log_expert * knobs.expert_weight
+    scores = tempered(amateur_logits, implausible, knobs).mul_(-knobs.weight).add_(preferred)
+    scores = scores.masked_fill_(implausible, -math.inf)
+    if knobs.redistributed is None:
+        return scores
+    mass = log_expert.masked_fill(implausible, -math.inf).logsumexp(dim=-1, keepdim=True)
+    shared = torch.where(implausible, own, scores.log_softmax(dim=-1) + mass)
+    return torch.where(knobs.redistributed, shared, scores)
+
+
+def plausibility(
+    log_expert: Float[Tensor, "lane beam vocab"], knobs: Knobs
+) -> tuple[Float[Tensor, "lane beam vocab"], Bool[Tensor, "lane beam vocab"]]:
+    """The expert's log-probabilities, cut where they are to be, and which tokens lie outside V_head."""
     if knobs.best is not None:
         log_expert = cut(log_expert, knobs.best)
     threshold = log_expert.amax(dim=-1, keepdim=True) + knobs.log_alpha
@@ -120,18 +135,17 @@ def contrast(
         threshold = torch.minimum(threshold, knobs.at_least.value(log_expert, without=math.inf))
         # Where fewer tokens than that are possible at all, the impossible ones are not plausible for it.
         threshold = threshold.clamp(min=torch.finfo(threshold.dtype).min)
-    implausible = log_expert < threshold
+    return log_expert, log_expert < threshold
+
+
+def tempered(
+    amateur_logits: Float[Tensor, "lane beam vocab"], implausible: Bool[Tensor, "lane beam vocab"], knobs: Knobs
+) -> Float[Tensor, "lane beam vocab"]:
+    """The amateur's log softmax(z_a / inner), over V_head alone for the lanes that want it so; a tensor of its own."""
     logits = amateur_logits.float() / knobs.inner
     if knobs.over_candidates is not None:
         logits = logits.masked_fill_(implausible & knobs.over_candidates, -math.inf)
-    preferred = log_expert if knobs.expert_weight is None else log_expert * knobs.expert_weight
-    scores = log_probs(logits).mul_(-knobs.weight).add_(preferred)
-    scores = scores.masked_fill_(implausible, -math.inf)
-    if knobs.redistributed is None:
-        return scores
-    mass = log_expert.masked_fill(implausible, -math.inf).logsumexp(dim=-1, keepdim=True)
-    shared = torch.where(implausible, own, scores.log_softmax(dim=-1) + mass)
-    return torch.where(knobs.redistributed, shared, scores)
+    return log_probs(logits)
 
 
 def cut(log_expert: Float[Tensor, "lane beam vocab"], best: Ranks) -> Float[Tensor, "lane beam vocab"]:

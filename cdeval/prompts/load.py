@@ -87,6 +87,18 @@ def load_prompts(
     )
 
 
+def one_prompt(text: str, tokenizer: PreTrainedTokenizerBase) -> PromptSet:
+    """A prompt that was typed, whole and without a reference.
+
+    Raises: PromptError: it yields no tokens.
+    """
+    cutter = Cutter(tokenizer, max_new_tokens=0)
+    if len(cutter.tokens(text)) <= cutter.leading:
+        raise PromptError(f"prompt={text!r} yields no tokens: give some text.")
+    prompts = (cutter.whole(Pair("prompt", text, None)),)
+    return PromptSet(prompts, "the command line", 1, 0, 1, 1, None, 1, 0)
+
+
 def whole_texts(config: PromptsConfig, split: Split, tokens: int) -> list[Text]:
     """Every text of the source in a split, uncut; the items of a file are split by their ids, too.
 

@@ -26,20 +26,35 @@ class Body(NamedTuple):
     main: str
 
 
-def document(body: Body, data: Any, script: str) -> str:
+_WITHOUT = (
+    '<noscript><p class="note">Pictures and texts need JavaScript; the tables do not. The pictures also lie beside '
+    "this page as PNG.</p></noscript>"
+)
+
+
+def document(body: Body, data: Any = None, script: str | None = None) -> str:
     """The page.
 
     Args:
         body: its texts.
         data: what the script draws, as JSON types without NaN.
-        script: name of its script, beside this module.
+        script: name of its script, beside this module; None: a page that only stands there, and may run nothing.
     """
     here = files("cdeval.reporting")
-    template, style, own = ((here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", script))
-    plotly = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, before it takes the hash
+    sources, scripts = "'none'", ""
+    if script is not None:
+        own = (here / script).read_text(encoding="utf-8")
+        plotly = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, before it takes the hash
+        held = _harmless(json.dumps(data, allow_nan=False, separators=(",", ":")))
+        sources = f"'{_hash(plotly)}' '{_hash(own)}'"
+        scripts = (
+            f'<script type="application/json" id="data">{held}</script>\n<script>{plotly}</script>\n'
+            f"<script>{own}</script>"
+        )
+    template, style = ((here / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
     return Template(template).substitute(
         policy=html.escape(
-            f"default-src 'none'; script-src '{_hash(plotly)}' '{_hash(own)}'; style-src 'unsafe-inline'; "
+            f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; "
             "img-src data:; base-uri 'none'; form-action 'none'"
         ),
         title=html.escape(body.title),
@@ -48,10 +63,9 @@ def document(body: Body, data: Any, script: str) -> str:
         verdict=html.escape(body.headline),
         more=body.more,
         nav=f'<nav aria-label="Sections">{body.nav}</nav>' if body.nav else "",
+        without=_WITHOUT if script is not None else "",
         main=body.main,
-        data=_harmless(json.dumps(data, allow_nan=False, separators=(",", ":"))),
-        plotly=plotly,
-        script=own,
+        scripts=scripts,
     )
 
 

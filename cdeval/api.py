@@ -1,0 +1,324 @@
+"""cdeval without Hydra: load, decode, score and trace, from Python.
+
+    from cdeval.api import Contrast, Search, decode, load, score
+
+    expert = load()                                    # SmolLM2-135M; load("gpt2"); load(model, tokenizer)
+    prompts = ["The river had been rising all night, and by morning"]
+    search = Search(max_new_tokens=64)
+    arms = {
+        "early exit": decode(expert, prompts, amateur=24, contrast=Contrast(alpha=0.3, temperature=2), search=search),
+        "expert alone": decode(expert, prompts, search=search),
+    }
+    scored = score(arms, expert)
+    print(arms["early exit"][0].continuation, scored.scores["early exit"]["diversity"].value)
+
+`Contrast` and `Search` are the groups of `conf/` of the same names, with the same rules and messages.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from cdeval import records
+from cdeval.cast import Cast
+from cdeval.choices import AmateurKind, Ban, Dtype, PromptSource, SearchKind, Split
+from cdeval.config import (
+    AUTO,
+    CALIBRATED,
+    AmateurConfig,
+    ExecutionConfig,
+    ExpertConfig,
+    MetricsConfig,
+    PromptsConfig,
+    RunConfig,
+)
+from cdeval.config import ContrastConfig as Contrast
+from cdeval.config import SearchConfig as Search
+from cdeval.cost.room import lanes_at_once
+from cdeval.decode.sources import Second
+from cdeval.errors import ConfigError, ModelError
+from cdeval.exitconfig import Lens, in_blocks, validate_layers
+from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
+from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.lens import read_lens
+from cdeval.models.loading import LanguageModel, language_model, open_model
+from cdeval.models.vocabulary import first_difference
+from cdeval.points import amateur_of, plan_points, setting_of
+from cdeval.prompts import load_prompts, one_prompt
+from cdeval.prompts.tokens import with_tokens
+from cdeval.records import Generation, Prompt, Setting, Trace
+from cdeval.tracing import trace_text
+from cdeval.units import decode_unit, plan_units
+from cdeval.validation import validate
+
+__all__ = ["Ban", "Contrast", "Lens", "Search", "SearchKind", "decode", "load", "prompts_from", "score", "trace"]
+
+Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after a block, or a second model
+
+
+def load(
+    model: str | PreTrainedModel = "embedded:smollm2",
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    *,
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+) -> LanguageModel:
+    """A model to decode with.
+
+    Args:
+        model: a hub id, a folder, `embedded:smollm2`, or a Hugging Face causal language model that is loaded already.
+        tokenizer: of a loaded model.
+        dtype: auto, float32, bfloat16 or float16; a loaded model keeps its own.
+        device: auto, cpu, cuda, …; a loaded model stays where it is.
+        revision: of a hub id.
+
+    Raises: ModelError: it cannot be found, read or decoded with. ConfigError: there is no such dtype, or a loaded model
+        comes without its tokenizer.
+    """
+    if isinstance(model, str):
+        if dtype not in Dtype.__members__:
+            raise ConfigError(f"dtype={dtype}: expected one of {', '.join(Dtype.__members__)}.")
+        return open_model(ExpertConfig(name=model, revision=revision, dtype=Dtype[dtype], device=device)).load()
+    if tokenizer is None:
+        raise ConfigError("load(model) needs the model's tokenizer, as load(model, tokenizer).")
+    name = getattr(model, "name_or_path", "") or type(model).__name__
+    if model.training:
+        raise ModelError(
+            f"{name} is in training mode, in which dropout is drawn anew at every call: model.eval() first."
+        )
+    return language_model(model, tokenizer, name)
+
+
+def prompts_from(
+    source: str, expert: LanguageModel, *, limit: int = 8, max_new_tokens: int = 128, split: str = "test", seed: int = 0
+) -> list[Prompt]:
+    """Prompts with human references, as a study takes them.
+
+    Args:
+        source: news, wiki, wikitext103, ccnews, or a JSON or JSONL file.
+        expert: whose tokens are counted.
+        limit: how many at most.
+        max_new_tokens: length of the references [tokens].
+        split: test, tune or all.
+        seed: chooses.
+
+    Raises: PromptError: there are none. ConfigError: no such source or split. AssetError, HubError: not here.
+    """
+    known = [name for name in PromptSource.__members__ if name != PromptSource.file.name]
+    if split not in Split.__members__:
+        raise ConfigError(f"split={split}: expected one of {', '.join(Split.__members__)}.")
+    if source in known:
+        config = PromptsConfig(PromptSource[source], limit=limit, split=Split[split])
+    elif Path(source).suffix in (".json", ".jsonl"):
+        config = PromptsConfig(PromptSource.file, path=source, limit=limit)
+    else:
+        raise ConfigError(f"source={source}: expected one of {', '.join(known)}, or a .json or .jsonl file.")
+    return list(load_prompts(config, expert.tokenizer, max_new_tokens, seed).prompts)
+
+
+def decode(  # noqa: PLR0913 - named arguments, all with a default
+    expert: LanguageModel,
+    prompts: Sequence[str | Prompt],
+    *,
+    amateur: Amateur = None,
+    lens: str = "norm",
+    contrast: Contrast | None = None,
+    search: Search | None = None,
+    seed: int = 0,
+    max_lanes: int | str = AUTO,
+    on_step: Callable[[int], None] = lambda _tokens: None,
+) -> list[Generation]:
+    """Continue prompts.
+
+    Args:
+        expert: the strong model.
+        prompts: texts, used whole, or prompts with references.
+        amateur: None is the expert alone; a number its own exit after so many blocks, or after a fraction of them;
+            another model one of the same vocabulary.
+        lens: how an exit is read: norm, raw, or the file of a tuned lens.
+        contrast: α, β, T and so on, as in `conf/contrast`.
+        search: how to search, as in `conf/search`.
+        seed: of what sampling draws.
+        max_lanes: prompts in one forward pass; auto: by the free memory.
+        on_step: told after every step how many tokens were gained.
+
+    Returns: the continuations in the order of the prompts, all samples of one together.
+
+    Raises: ConfigError: a setting is out of range. ModelError: a layer outside the expert, other vocabularies, texts
+        too long, memory too short. PromptError: a prompt without tokens.
+    """
+    config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
+    chosen = _prompts(expert, prompts)
+    setting = setting_of(config)
+    _check_lengths(expert, seconds, chosen, setting)
+    cast = Cast(expert, seconds)
+    points = [point for point in plan_points([config], cast.identity, chosen) if point.setting is not None]
+    longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
+    execution = ExecutionConfig(max_lanes=max_lanes)
+    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
+    found = {}
+    for unit in plan_units(points, chosen, lanes):
+        made = decode_unit(cast, unit, execution.compact_every, on_step=on_step)
+        found.update({text.key: one for text, one in zip(unit.texts, made.generations, strict=True)})
+    return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
+
+
+def score(
+    arms: Mapping[str, Sequence[Generation]],
+    scorer: LanguageModel | None = None,
+    *,
+    metrics: Sequence[str] = (),
+    against: str | None = None,
+    seed: int = 0,
+) -> Scored:
+    """Score arms beside the human references, where their prompts have some, and compare them.
+
+    Args:
+        arms: continuations by label, over the same prompts.
+        scorer: the model that wrote the texts: for MAUVE, perplexity and log-likelihood coherence.
+        metrics: names; none: all. Without a scorer, those that need none: diversity, coherence, words, ….
+        against: the arm that the others are compared with; None: the last one.
+        seed: of resamples and k-means.
+
+    Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`.
+
+    Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
+        sentence embedder is not here.
+    """
+    if not arms or any(not texts for texts in arms.values()):
+        raise ConfigError("score needs arms with at least one text each, as {'my arm': decode(...)}.")
+    if against is not None and against not in arms:
+        raise ConfigError(f"against={against}: there is no such arm; expected one of {', '.join(arms)}.")
+    config = MetricsConfig(only=_metrics(metrics, scorer), cache=False)
+    names = chosen_metrics(config)
+    control = against if against is not None else list(arms)[-1]
+    human = _human(arms, scorer)
+    rows = {**arms, "human": human} if human else dict(arms)
+    pairs = {label: control for label in arms if label != control}
+    with tempfile.TemporaryDirectory() as folder:
+        judges = open_judges(names, config, scorer, Path(folder), wrote=True)
+        return score_study(rows, human or None, judges, config, seed, against=pairs)
+
+
+def trace(  # noqa: PLR0913 - named arguments, all with a default
+    expert: LanguageModel,
+    prompt: str | Prompt,
+    *,
+    amateur: Amateur = None,
+    lens: str = "norm",
+    contrast: Contrast | None = None,
+    search: Search | None = None,
+    seed: int = 0,
+    candidates: int = 8,
+) -> Trace:
+    """Continue one prompt and keep what every step weighed: `cdeval.reporting.trace` shows it.
+
+    Args: as `decode`; `candidates` of the expert's likeliest tokens are kept at each step.
+    Raises: as `decode`; ConfigError: the search is contrastive search.
+    """
+    config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
+    (chosen,) = _prompts(expert, [prompt])
+    setting = setting_of(config)
+    _check_lengths(expert, seconds, [chosen], setting)
+    return trace_text(expert, chosen, setting, seconds, candidates=candidates)
+
+
+def _asked(
+    expert: LanguageModel,
+    amateur: Amateur,
+    lens: str,
+    contrast: Contrast | None,
+    search: Search | None,
+    seed: int,
+) -> tuple[RunConfig, dict[records.Amateur, Second]]:
+    """The setting as a study has it, checked, and what its amateur is made of beside the expert."""
+    config = RunConfig(
+        expert=ExpertConfig(name=expert.name),
+        amateur=_amateur(expert, amateur, lens),
+        contrast=contrast or Contrast(),
+        search=search or Search(),
+        seed=seed,
+    )
+    if config.contrast.temperature == CALIBRATED:
+        raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
+    if config.search.adaptive_exit.threshold is not None:
+        raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
+    validate(config)
+    chosen = amateur_of(config.amateur)
+    if isinstance(amateur, LanguageModel):
+        token = first_difference(expert.tokenizer, amateur.tokenizer)
+        if token is not None:
+            raise ModelError(
+                f"{amateur.name} cannot be the amateur of {expert.name}: their vocabularies differ, first at token "
+                f"{token}. Choose a model of the same family, or an exit layer of the expert."
+            )
+        return config, {chosen: amateur}
+    if chosen.lens_file is not None:
+        found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
+        return config, {chosen: found.on(expert)}
+    return config, {}
+
+
+def _amateur(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
+    if amateur is None:
+        return AmateurConfig(kind=AmateurKind.none)
+    if isinstance(amateur, LanguageModel):
+        return AmateurConfig(kind=AmateurKind.model, name=amateur.name)
+    (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
+    check_depth(expert.model.config, layer, expert.name, "amateur")
+    plain = lens in (Lens.norm.name, Lens.raw.name)
+    return AmateurConfig(
+        kind=AmateurKind.early_exit,
+        layer=layer,
+        lens=Lens[lens] if plain else Lens.tuned,
+        lens_file=None if plain else lens,
+    )
+
+
+def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
+    """Texts as prompts with ids of their own. Raises: ConfigError: none, or one id twice."""
+    if isinstance(prompts, str):
+        raise ConfigError("prompts: expected a list of texts, as decode(expert, ['a text']).")
+    found = [
+        replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
+        if isinstance(prompt, str)
+        else prompt
+        for place, prompt in enumerate(prompts)
+    ]
+    if not found or len({prompt.id for prompt in found}) < len(found):
+        raise ConfigError("prompts: expected at least one, each with an id of its own.")
+    return found
+
+
+def _check_lengths(
+    expert: LanguageModel, seconds: Mapping[records.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
+) -> None:
+    longest = max(len(prompt.token_ids) for prompt in prompts)
+    for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
+        check_length(model.model.config, longest, setting.max_new_tokens, model.name)
+
+
+def _metrics(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
+    """The metrics to compute; without a scorer those that need none, if none is named."""
+    if scorer is not None:
+        return list(names)
+    unread = [name for name in names if name in READ_BY_SCORER]
+    if unread:
+        raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
+    return list(names) or [name for name in METRICS if name not in COUNTED_IN_TOKENS]
+
+
+def _human(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:
+    """The references as a row of their own."""
+    texts = {generation.id: generation for generations in arms.values() for generation in generations}
+    found = [
+        replace(one, continuation=one.reference, token_ids=(), logprob_expert=None, score=None, sample=0)
+        for one in texts.values()
+        if one.reference is not None
+    ]
+    return found if scorer is None else with_tokens(found, scorer.tokenizer)
