@@ -243,6 +243,7 @@ def _asked(
         contrast=contrast or Contrast(),
         search=search or Search(),
         seed=seed,
+        controls=False,
     )
     if config.contrast.temperature == CALIBRATED:
         raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")

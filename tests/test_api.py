@@ -1,0 +1,116 @@
+"""cdeval from Python: the same texts and scores as the engine's and the suite's, from any loaded model."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from cdeval import api
+from cdeval.api import Contrast, Search, SearchKind, decode, load, prompts_from, score, trace
+from cdeval.decode.engine import decode_batch
+from cdeval.decode.lanes import Lane
+from cdeval.errors import ConfigError, ModelError, PromptError
+from cdeval.models.loading import LanguageModel, language_model
+from tests.conftest import build_model, build_tokenizer
+from tests.decode.oracles import early_exit, setting
+
+TEXTS = ["The quick brown fox", "Researchers said on Monday that", "A small model"]
+SHORT = Search(max_new_tokens=12)
+Tiny = Callable[[str], LanguageModel]
+
+
+def test_a_list_of_texts_is_continued_as_the_engine_does(tiny: Tiny) -> None:
+    lm = tiny("llama")
+    found = decode(lm, TEXTS, amateur=2, contrast=Contrast(alpha=0.1, temperature=0.5), search=SHORT)
+    for text, generation in zip(TEXTS, found, strict=True):
+        ids = tuple(lm.tokenizer(text)["input_ids"])
+        (expected,), _ = decode_batch(lm, [Lane(ids, early_exit(2))], 8)
+        assert generation.token_ids == expected.token_ids
+        assert generation.prompt == text
+    alone = decode(lm, TEXTS[:1], search=SHORT)
+    ids = tuple(lm.tokenizer(TEXTS[0])["input_ids"])
+    assert alone[0].token_ids == decode_batch(lm, [Lane(ids, setting())], 8)[0][0].token_ids
+    assert alone[0].token_ids != found[0].token_ids
+
+
+def test_a_fraction_of_the_depth_and_samples_in_order(tiny: Tiny) -> None:
+    lm = tiny("llama")
+    same = [decode(lm, TEXTS, amateur=layer, search=SHORT) for layer in (2, 0.5)]
+    assert same[0] == same[1]
+    drawn = decode(lm, TEXTS, search=Search(SearchKind.sample, max_new_tokens=6, samples=2, beams=1))
+    assert [(one.id, one.sample) for one in drawn] == [(f"prompt-{i}", s) for i in range(3) for s in (0, 1)]
+    assert drawn[0].token_ids != drawn[1].token_ids
+
+
+def test_a_loaded_hugging_face_model_and_a_second_one(tiny_gpt2_folder: Path) -> None:
+    """As somebody who has them in memory already; the amateur is subtracted, and is not the expert."""
+    model = AutoModelForCausalLM.from_pretrained(tiny_gpt2_folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2_folder)
+    attention = model.config._attn_implementation
+    expert = load(model, tokenizer)
+    small = language_model(build_model("gpt2", seed=1, n_positions=512), tokenizer, "small")
+    contrasted = decode(expert, TEXTS, amateur=small, search=SHORT)
+    assert contrasted != decode(expert, TEXTS, search=SHORT)
+    assert decode(load(str(tiny_gpt2_folder)), TEXTS, search=SHORT)[0].continuation
+    assert model.config._attn_implementation == attention, "the user's model is as it was"
+
+
+def test_scores_come_with_the_references_and_comparisons(tiny: Tiny, prompts_file: Path) -> None:
+    lm = tiny("llama")
+    prompts = prompts_from(str(prompts_file), lm, max_new_tokens=12)
+    arms = {
+        "exit": decode(lm, prompts, amateur=2, search=SHORT),
+        "alone": decode(lm, prompts, search=SHORT),
+    }
+    scored = score(arms, lm, metrics=["diversity", "perplexity_expert"])
+    assert list(scored.scores) == ["exit", "alone", "human"]
+    assert {(one.arm, one.against) for one in scored.comparisons} == {("exit", "alone")}
+    assert scored.scores["human"]["perplexity_expert"].value > scored.scores["alone"]["perplexity_expert"].value
+    without = score({"exit": arms["exit"]}, metrics=["diversity", "words"])
+    assert without.scores["exit"]["diversity"].value == scored.scores["exit"]["diversity"].value
+
+
+def test_a_trace(tiny: Tiny) -> None:
+    found = trace(tiny("llama"), TEXTS[0], amateur=2, search=SHORT, candidates=3)
+    assert found.continuation == decode(tiny("llama"), TEXTS[:1], amateur=2, search=SHORT)[0].continuation
+    assert {len(step.candidates) for step in found.steps} == {3}
+
+
+def test_mistakes_are_named(tiny: Tiny, tmp_path: Path) -> None:
+    lm = tiny("llama")
+    other = language_model(build_model("gpt2", vocab_size=140), build_tokenizer(), "other")
+    other.tokenizer.add_tokens(["<more>"])
+    cases: list[tuple[type[Exception], str, Callable[[], object]]] = [
+        (ModelError, "amateur=4", lambda: decode(lm, TEXTS, amateur=4)),
+        (ConfigError, "expected", lambda: decode(lm, TEXTS, amateur=-1)),
+        (ConfigError, "contrast.alpha=0", lambda: decode(lm, TEXTS, amateur=2, contrast=Contrast(alpha=0))),
+        (ConfigError, "a list of texts", lambda: decode(lm, TEXTS[0])),
+        (ConfigError, "at least one", lambda: decode(lm, [])),
+        (PromptError, "yields no tokens", lambda: decode(lm, [""])),
+        (ModelError, "vocabularies differ", lambda: decode(lm, TEXTS, amateur=other)),
+        (ModelError, "exceed the context", lambda: decode(lm, TEXTS, search=Search(max_new_tokens=500))),
+        (ModelError, "not a file", lambda: decode(lm, TEXTS, amateur=2, lens=str(tmp_path / "none.safetensors"))),
+        (ConfigError, "give a number", lambda: decode(lm, TEXTS, contrast=Contrast(temperature="calibrated"))),
+        (ConfigError, "at least one text", lambda: score({})),
+        (ConfigError, "no such arm", lambda: score({"a": decode(lm, TEXTS, search=SHORT)}, against="b")),
+        (ConfigError, "read by a language model", lambda: score({"a": decode(lm, TEXTS)}, metrics=["mauve"])),
+        (ConfigError, "dtype=int4", lambda: load("gpt2", dtype="int4")),
+        (ConfigError, "needs the model's tokenizer", lambda: load(build_model("gpt2"))),
+        (ModelError, "training mode", lambda: load(build_model("gpt2").train(), build_tokenizer())),
+        (ConfigError, "source=poems", lambda: prompts_from("poems", lm)),
+        (ConfigError, "split=dev", lambda: prompts_from("news", lm, split="dev")),
+    ]
+    for kind, message, act in cases:
+        with pytest.raises(kind, match=message):
+            act()
+
+
+def test_the_example_of_the_docstring_is_code() -> None:
+    """Ten lines that a stranger copies: they must at least compile against what there is."""
+    assert api.__doc__ is not None
+    example = "\n".join(line[4:] for line in api.__doc__.splitlines() if line.startswith("    "))
+    names = compile(example, "api", "exec").co_names
+    imported = {name for name in ("Contrast", "Search", "decode", "load", "score")}
+    assert imported <= set(names)
+    assert all(hasattr(api, name) for name in imported)
