@@ -141,6 +141,7 @@ class TrackingConfig:
     mode: WandbMode = WandbMode.offline
     project: str = "cdeval"
     entity: str | None = None
+    quiet: bool = False  # the screen shows results and errors only, no progress
 
 
 @dataclass

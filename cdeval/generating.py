@@ -31,6 +31,7 @@ class Hooks(NamedTuple):
     failed: Failed  # a point that cannot be decoded
     lost: Callable[[Wanted, str], None]  # a text that no worker can make, and why; the rest of its point is made
     fits: Callable[[Plan, int, int], None]  # of a plan's beams, fewer lanes fit in memory than planned
+    quiet: bool = False  # no progress on the screen
 
 
 class Job(NamedTuple):
@@ -110,11 +111,16 @@ class _Writer:
     def write(self, work: Sequence[tuple[Plan, Unit]], remote: Remote | None) -> None:
         total = sum(unit.tokens for _, unit in work)
         texts = sum(len(unit.texts) for _, unit in work)
-        with decoding_progress(total, f"decoding {texts} continuations", enabled=True) as advance:
-            made = self._made_here(work, advance) if remote is None else self._made_by(remote, work, advance)
+        lacking = Counter(text.point.label for _, unit in work for text in unit.texts)
+        what, shown = f"decoding {texts} continuations", not self._hooks.quiet
+        with decoding_progress(total, what, lacking, enabled=shown) as advance:
+            made = (
+                self._made_here(work, advance.tokens) if remote is None else self._made_by(remote, work, advance.tokens)
+            )
             with closing(made):  # a full disk also ends the workers
                 for unit, answer in made:
                     self._store(unit, answer.generations)
+                    advance.texts(Counter(text.point.label for text in unit.texts))
             if self._stop.number is not None:
                 raise Stopped(self._stop.number)
         if self._changed:

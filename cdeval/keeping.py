@@ -39,6 +39,7 @@ class Study(NamedTuple):
     root: Path
     retry: bool
     say: Callable[[str], None]
+    quiet: bool = False  # no progress on the screen
 
 
 class Keeper:
@@ -151,7 +152,7 @@ class Keeper:
         lacking = {point for point, found in stored.items() if found < self._wanted(point)}
         jobs = self._jobs(stored, lacking)
         with finishing() as stop:
-            hooks = Hooks(self._study.say, self.failed, self.lost, self._fits)
+            hooks = Hooks(self._study.say, self.failed, self.lost, self._fits, self._study.quiet)
             write_texts(
                 Makers(self._study.cast, self._study.remote), jobs, self._study.prompts, self._held, stop, hooks
             )

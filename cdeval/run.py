@@ -26,12 +26,16 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     from cdeval.weightless import run_weightless  # noqa: PLC0415
 
     progress = Console(stderr=True, highlight=False)
+
+    def say(line: str) -> None:
+        progress.print(line, markup=False, soft_wrap=True)
+
     outcomes, failures = [], []
     for places in studies(configs):
         asked = [Asked(configs[place], plain_dict(configs[place])) for place in places]
         try:
             study = run_weightless if asked[0].config.expert.weights is Weights.random else run_study
-            outcomes.append(study(asked, say=lambda line: progress.print(line, markup=False, soft_wrap=True)))
+            outcomes.append(study(asked, say=_nothing if asked[0].config.tracking.quiet else say))
         except CdevalError as error:  # the other studies go on; all messages come at the end
             failures.append(error)
     console = Console(file=sys.stdout)
@@ -45,6 +49,10 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
         for line in (*outcome.notes, f"results: {outcome.folder}", f"to look at: {outcome.folder / REPORT}"):
             console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
     return failures
+
+
+def _nothing(_line: str) -> None:
+    """What a quiet command says while it works."""
 
 
 if __name__ == "__main__":

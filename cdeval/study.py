@@ -72,7 +72,8 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     remote = None
     if common.execution.kind is Executor.ray:
         remote = remote_of(common.execution, [one.config for one in settings], cast, prompts)
-    study = Study(cast, remote, prompts.prompts, _room(settings, expert, prompts), root, common.retry, say)
+    room, quiet = _room(settings, expert, prompts), common.tracking.quiet
+    study = Study(cast, remote, prompts.prompts, room, root, common.retry, say, quiet)
     plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
     facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
     keeper = Keeper(study, ledger, facts, plains)

@@ -162,7 +162,7 @@ def test_the_command(typed: Callable[..., str], tiny_gpt2_folder: Path, prompts_
         (["prompt=a", "amateur.layer=40"], "layer=40"),
     ],
 )
-def test_mistakes_are_named(  # noqa: PLR0913 - fixtures
+def test_mistakes_are_named(
     arguments: list[str],
     message: str,
     typed: Callable[..., str],

@@ -151,7 +151,7 @@ def _texts(
             seconds=cast.seconds,
             max_lanes=max_lanes,
             compact_every=run.execution.compact_every,
-            on_step=advance,
+            on_step=advance.tokens,
             say=say,
         ):
             found.update(zip(batch.lanes, batch.continuations, strict=True))
