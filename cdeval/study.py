@@ -8,7 +8,7 @@ that differ in amateur, contrast and search alone are one study, with the same m
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdeval.choices import Ban, Executor, Tracker
@@ -30,14 +30,14 @@ from cdeval.points import Point, Role, amateur_of, controls_of, plan_points
 from cdeval.prompts import PromptSet
 from cdeval.records import Amateur, Comparison
 from cdeval.remote import Remote, remote_of
+from cdeval.reporting.boards import study_run
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.publish import write_report
 from cdeval.reporting.studyfiles import write_shown
 from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import replace_file
-from cdeval.tracking import Point as TrackedPoint
-from cdeval.tracking import track_point
+from cdeval.tracking import point_run, track
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +101,11 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
     by_label = {point.label: costs[point] for point in points}
     made += [*exit_notes(by_label), *cost_notes(by_label)]
-    notes = [*made, *notes_of(scores), *_tracked(common, plains, root, texts, summaries)]
+    notes = [*made, *notes_of(scores)]
     rows = [Row(point.label, point.role.value, summaries[point], point.folder) for point in points]
     outcome = Outcome(rows, scored.comparisons, notes, root, failures)
     write_tables(outcome)
-    return outcome
+    return replace(outcome, notes=[*notes, *_tracked(common, plains, root, texts, summaries)])
 
 
 def write_tables(outcome: Outcome) -> None:
@@ -170,21 +170,18 @@ def _tracked(
     texts: Texts,
     summaries: Mapping[Point, Mapping[str, float]],
 ) -> list[str]:
-    """Tell the tracker; returns what went wrong there, a line a point."""
+    """Tell the tracker; returns what went wrong there."""
     if config.tracking.kind is Tracker.none:
         return []
-    problems = (
-        track_point(
-            config.tracking,
-            TrackedPoint(
-                config.study,
-                point.label,
-                root / point.folder,
-                plains[point],
-                summaries[point],
-                texts[point],
-            ),
+    runs = [
+        point_run(
+            config.study,
+            point.label,
+            root / point.folder,
+            config=plains[point],
+            summary=summaries[point],
+            texts=texts[point],
         )
         for point in texts
-    )
-    return [problem for problem in problems if problem is not None]
+    ]
+    return track(config.tracking, root, [*runs, study_run(root)])

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 import wandb
 
-from cdeval import tracking
 from cdeval.choices import Dtype, WandbMode
 from cdeval.config import TrackingConfig
 from cdeval.records import Generation
-from cdeval.tracking import Point, track_point
+from cdeval.tracking import Mirrored, mirror, point_run, sending, track
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 OFFLINE = TrackingConfig(project="tests", entity=None)
@@ -35,13 +34,21 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
 
-def point(folder: Path, label: str = "early_exit k=26 α=0.1") -> Point:
+def track_point(config: TrackingConfig, run: Mirrored) -> str | None:
+    """One point alone; the line that it comes to, if any."""
+    lines = track(config, run.folder, [run])
+    assert len(lines) <= 1
+    return lines[0] if lines else None
+
+
+def point(folder: Path, label: str = "early_exit k=26 α=0.1") -> Mirrored:
     texts = [
         Generation("a", "Once", (1,), "upon a time", "there <b>was", (2, 3), -1.0, 0.5),
         Generation("b", "Then 東京", (4,), None, "half \ud83d a pair", (5,), -1.0, 0.5),
     ]
     summary = {"mauve": 0.9, "perplexity_expert": 12.5, "coherence": math.nan, "texts": 2.0}
-    return Point("first", label, folder, {"contrast": {"alpha": 0.1}, "dtype": Dtype.bfloat16}, summary, texts)
+    config = {"contrast": {"alpha": 0.1}, "dtype": Dtype.bfloat16}
+    return point_run("first", label, folder, config=config, summary=summary, texts=texts)
 
 
 def mirrors(folder: Path) -> list[Path]:
@@ -63,8 +70,12 @@ def test_an_offline_mirror_can_be_read_back(tmp_path: Path) -> None:
     assert (summary["mauve"], summary["perplexity_expert"], summary["texts"]) == (0.9, 12.5, 2)
     assert "coherence" not in summary, "NaN is no number of W&B's, and 0 would be a lie"
     table = json.loads((mirror.parent / "files" / summary["continuations"]["path"]).read_text("utf-8"))
-    assert table["columns"] == ["id", "prompt", "continuation", "reference"]
-    assert table["data"] == [["a", "Once", "there <b>was", "upon a time"], ["b", "Then 東京", "half ? a pair", None]]
+    texts = ["id", "sample", "prompt", "continuation", "reference"]
+    assert table["columns"] == [*texts, "tokens", "logprob_expert_nats", "score_nats"]
+    assert table["data"] == [
+        ["a", 0, "Once", "there <b>was", "upon a time", 2, -1.0, 0.5],
+        ["b", 0, "Then 東京", "half ? a pair", None, 1, -1.0, 0.5],
+    ]
     records = [json.loads(line) for line in inspect(mirror).splitlines()]
     directions = {item["metric"]["name"]: item["metric"]["summary"] for item in records if item["type"] == "metric"}
     assert directions == {"mauve": {"max": True}, "perplexity_expert": {"min": True}}
@@ -97,13 +108,13 @@ def test_it_leaks_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(socket, "gethostname", lambda: "planted-host")
     monkeypatch.chdir(elsewhere)
     environment, hook = dict(os.environ), sys.excepthook
-    table = tracking._table
+    table = mirror._table
 
     def talkative(*content: Any) -> Any:
         print("planted-output")  # noqa: T201 - while the W&B run is open
         return table(*content)
 
-    monkeypatch.setattr(tracking, "_table", talkative)
+    monkeypatch.setattr(mirror, "_table", talkative)
     assert track_point(OFFLINE, point(folder)) is None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
@@ -208,7 +219,7 @@ def test_online_without_a_network_gives_up_in_seconds(tmp_path: Path, monkeypatc
         monkeypatch.setenv("no_proxy", "127.0.0.1")
         monkeypatch.setenv("WANDB_API_KEY", KEY)
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        monkeypatch.setattr(tracking, "REACH_SECONDS", 0.5)
+        monkeypatch.setattr(sending, "REACH_SECONDS", 0.5)
         started = time.monotonic()
         line = track_point(ONLINE, point(tmp_path))
         assert time.monotonic() - started < 10
