@@ -35,6 +35,7 @@ from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.publish import write_report
 from cdeval.reporting.studyfiles import write_shown
 from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
+from cdeval.reporting.sweep import axes_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import replace_file
 from cdeval.tracking import point_run, track
@@ -178,7 +179,7 @@ def _tracked(
             config.study,
             point.label,
             root / point.folder,
-            config=plains[point],
+            config={**plains[point], **axes_of(point.facts()["setting"])},
             summary=summaries[point],
             texts=texts[point],
         )

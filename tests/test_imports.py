@@ -20,6 +20,7 @@ RANKS = [
         "priceconfig",
         "mergeconfig",
         "traceconfig",
+        "dashboardconfig",
     },
     {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion", "workers"},
     {"assets"},
@@ -37,7 +38,7 @@ RANKS = [
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace"},
+    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace", "dashboard"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -76,7 +77,19 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {"cli", "run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace"}:
+        if part not in {
+            "cli",
+            "run",
+            "bench",
+            "score",
+            "lens",
+            "calibrate",
+            "report",
+            "price",
+            "merge",
+            "trace",
+            "dashboard",
+        }:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)

@@ -23,6 +23,13 @@ AXES = (
     Axis("temperature", "amateur's temperature T", lambda setting: setting["temperature"]),
     Axis("beta", "amateur's weight β", lambda setting: setting["beta"]),
 )
+
+
+def axes_of(setting: object) -> dict[str, object]:
+    """What may be varied, by the axes' names; nothing where there is no setting, as of the human texts."""
+    return {axis.name: axis.of(setting) for axis in AXES} if isinstance(setting, Mapping) else {}
+
+
 _SIGNS = {"layer": "k", "alpha": "α", "temperature": "T", "beta": "β"}
 
 

@@ -76,8 +76,8 @@ def _sent(root: Path, runs: Sequence[Mirrored]) -> list[str]:
     except Exception as error:
         folders = [shlex.quote(str(run.mirror)) for run in left]
         if len(left) > 2 and len(left) == len(runs):  # the shell names them in less space
-            quoted = shlex.quote(str(root))
-            folders = [f"{quoted}/wandb {quoted}/*/wandb"]
+            folders = [shlex.quote(str(run.mirror)) for run in left if run.folder == root]
+            folders.append(f"{shlex.quote(str(root))}/*/wandb")
         what = left[0].name if len(left) == 1 else f"{len(left)} runs of {left[0].study}"
         return [f"W&B has not received {what} ({reason(error)}); to send later: wandb sync {' '.join(folders)}"]
     return []
