@@ -1,4 +1,4 @@
-"""cdeval without Hydra: load, decode, score and trace, from Python.
+"""cdeval without Hydra: load, decode, score, trace, and look into layers, from Python.
 
     from cdeval.api import Contrast, Search, decode, load, score
 
@@ -41,6 +41,8 @@ from cdeval.cost.room import lanes_at_once
 from cdeval.decode.sources import Second
 from cdeval.errors import ConfigError, ModelError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
+from cdeval.lenses.reading import View
+from cdeval.lenses.trajectory import trajectory
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_length
@@ -50,12 +52,24 @@ from cdeval.models.vocabulary import first_difference
 from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import with_tokens
-from cdeval.records import Generation, Prompt, Setting, Trace
+from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
 from cdeval.tracing import trace_text
 from cdeval.units import decode_unit, plan_units
 from cdeval.validation import validate
 
-__all__ = ["Ban", "Contrast", "Lens", "Search", "SearchKind", "decode", "load", "prompts_from", "score", "trace"]
+__all__ = [
+    "Ban",
+    "Contrast",
+    "Lens",
+    "Search",
+    "SearchKind",
+    "decode",
+    "layers",
+    "load",
+    "prompts_from",
+    "score",
+    "trace",
+]
 
 Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after a block, or a second model
 
@@ -226,6 +240,30 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     setting = setting_of(config)
     _check_lengths(expert, seconds, [chosen], setting)
     return trace_text(expert, chosen, setting, seconds, candidates=candidates)
+
+
+def layers(
+    expert: LanguageModel, prompt: str, *, lens: str = "norm", blocks: Sequence[int] | None = None
+) -> Trajectory:
+    """What each layer would say after each token of a prompt: `cdeval.reporting.trajectory` draws it.
+
+    Args:
+        expert: the model.
+        prompt: any text.
+        lens: how layers are read: norm, raw, or the file of a tuned lens.
+        blocks: after how many blocks; None: all, or those that the tuned lens has.
+
+    Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
+    """
+    depth = expert.parts.depth
+    for block in blocks or ():
+        check_depth(expert.model.config, block, expert.name, "blocks")
+    if lens in (Lens.norm.name, Lens.raw.name):
+        views = [View(block, Lens[lens]) for block in blocks or range(1, depth)]
+    else:
+        found = read_lens(Path(lens).expanduser(), blocks, expert.model.config.hidden_size).on(expert)
+        views = [View(block, Lens.tuned, found.translators[block]) for block in blocks or sorted(found.translators)]
+    return trajectory(expert, prompt, views)
 
 
 def _asked(

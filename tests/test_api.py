@@ -7,7 +7,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cdeval import api
-from cdeval.api import Contrast, Search, SearchKind, decode, load, prompts_from, score, trace
+from cdeval.api import Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
@@ -75,6 +75,17 @@ def test_a_trace(tiny: Tiny) -> None:
     found = trace(tiny("llama"), TEXTS[0], amateur=2, search=SHORT, candidates=3)
     assert found.continuation == decode(tiny("llama"), TEXTS[:1], amateur=2, search=SHORT)[0].continuation
     assert {len(step.candidates) for step in found.steps} == {3}
+
+
+def test_layers_end_in_the_experts_own_choice(tiny: Tiny) -> None:
+    lm = tiny("llama")
+    found = layers(lm, TEXTS[0])
+    assert found.layers == (1, 2, 3, 4)
+    ids = lm.tokenizer(TEXTS[0], return_tensors="pt")["input_ids"]
+    assert found.top[-1][-1] == lm.tokenizer.decode([int(lm.model(ids).logits[0, -1].argmax())])
+    assert layers(lm, TEXTS[0], lens="raw", blocks=[2]).layers == (2, 4)
+    with pytest.raises(ModelError, match="blocks=4"):
+        layers(lm, TEXTS[0], blocks=[4])
 
 
 def test_mistakes_are_named(tiny: Tiny, tmp_path: Path) -> None:

@@ -77,19 +77,7 @@ def test_what_stays_apart() -> None:
     for part, names in modules():
         if part == "reporting":
             assert not {name for name in names if name.split(".")[0] in {"torch", "transformers"}}
-        if part not in {
-            "cli",
-            "run",
-            "bench",
-            "score",
-            "lens",
-            "calibrate",
-            "report",
-            "price",
-            "merge",
-            "trace",
-            "dashboard",
-        }:
+        if part not in RANKS[-1] | {"cli"}:
             assert not {name for name in names if name.split(".")[0] == "hydra"}, f"{part} imports hydra"
         if part == "metrics":
             assert "decode" not in own(names)
