@@ -9,7 +9,7 @@
         "early exit": decode(expert, prompts, amateur=24, contrast=Contrast(alpha=0.3, temperature=2), search=search),
         "expert alone": decode(expert, prompts, search=search),
     }
-    scored = score(arms, expert)
+    scored = score(arms, expert, metrics=["diversity"])
     print(arms["early exit"][0].continuation, scored.scores["early exit"]["diversity"].value)
 
 `Contrast` and `Search` are the groups of `conf/` of the same names, with the same rules and messages.

@@ -117,11 +117,17 @@ def test_mistakes_are_named(tiny: Tiny, tmp_path: Path) -> None:
             act()
 
 
-def test_the_example_of_the_docstring_is_code() -> None:
-    """Ten lines that a stranger copies: they must at least compile against what there is."""
+def examples() -> list[str]:
+    """What a stranger copies: the module's docstring, and the first block of docs/python.md."""
     assert api.__doc__ is not None
-    example = "\n".join(line[4:] for line in api.__doc__.splitlines() if line.startswith("    "))
-    names = compile(example, "api", "exec").co_names
-    imported = {name for name in ("Contrast", "Search", "decode", "load", "score")}
-    assert imported <= set(names)
-    assert all(hasattr(api, name) for name in imported)
+    page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
+    of_docstring = "\n".join(line[4:] for line in api.__doc__.splitlines() if line.startswith("    "))
+    return [of_docstring, page.split("```python\n")[1].split("```")[0]]
+
+
+@pytest.mark.parametrize("example", examples(), ids=["docstring", "docs/python.md"])
+def test_the_examples_run(example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    deep = language_model(build_model("llama", num_hidden_layers=30), build_tokenizer(), "deep")
+    monkeypatch.setattr(api, "load", lambda *_: deep)
+    exec(compile(example, "example", "exec"), {})  # noqa: S102 - our own text
+    assert capsys.readouterr().out.strip()
