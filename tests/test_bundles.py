@@ -10,7 +10,9 @@ from cdeval.choices import AmateurKind, Context, Pool, SearchKind, TemperatureFo
 from cdeval.cli import CONF, run_command
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError
+from cdeval.run import run
 from tests.commands import on
+from tests.conftest import build_model, build_tokenizer
 
 
 def composed(arguments: Sequence[str], cwd: Path, monkeypatch: pytest.MonkeyPatch) -> list[RunConfig]:
@@ -49,7 +51,16 @@ def test_every_protocol_sets_only_what_there_is(
 
 
 # How many settings each sweep has; a new file in conf/sweep needs a line here.
-SWEEPS = {"layers": 6, "alpha": 4, "temperature": 4, "grid": 36, "amateurs": 7, "baselines": 13, "arms": 19}
+SWEEPS = {
+    "layers": 6,
+    "alpha": 4,
+    "temperature": 4,
+    "grid": 36,
+    "amateurs": 7,
+    "baselines": 13,
+    "arms": 19,
+    "study": 18,
+}
 
 
 def test_every_sweep_is_known() -> None:
@@ -116,3 +127,56 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
 def test_the_hubs_small_models_are_arms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = composed(["+sweep=amateurs", "+arm=gpt2,early_exit", "expert=gpt2-xl"], tmp_path, monkeypatch)
     assert [config.amateur.kind for config in found] == [AmateurKind.model, AmateurKind.early_exit]
+
+
+PRESETS = {
+    "paper_gpt2xl": ("openai-community/gpt2-xl", "gpt2", 0.5),
+    "paper_opt13b": ("facebook/opt-13b", "facebook/opt-125m", 1.0),
+}
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_a_papers_preset_is_its_published_setting(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Li et al. 2022, section 4 and their code; the other arms differ from it in what their names say."""
+    expert, amateur, temperature = PRESETS[preset]
+    configs = composed([f"+preset={preset}"], tmp_path, monkeypatch)
+    assert len(configs) == 11
+    assert {(one.expert.name, one.search.max_new_tokens, one.study) for one in configs} == {(expert, 256, preset)}
+    published, whole, exits = configs[:3]
+    assert (published.amateur.name, published.amateur.context) == (amateur, Context.generated)
+    assert (whole.amateur.name, whole.amateur.context) == (amateur, Context.full)
+    assert (exits.amateur.kind, exits.amateur.context) == (AmateurKind.early_exit, Context.full)
+    for one in configs[:3]:
+        contrast = one.contrast
+        assert (contrast.alpha, contrast.beta, contrast.temperature) == (0.1, 1.0, temperature)
+        assert (contrast.expert_top_k, contrast.min_tokens, one.search.beams) == (50, 2, 5)
+        assert contrast.temperature_form is TemperatureForm.logprob
+    assert [one.search.pool for one in configs[:3]] == [Pool.local, Pool.all, Pool.local]
+    assert (published.prompts.source.value, published.prompts.prompt_tokens, published.prompts.limit) == (
+        "wikitext103",
+        32,
+        None,
+    )
+
+
+@pytest.mark.parametrize(("preset", "architecture"), [("paper_gpt2xl", "gpt2"), ("paper_opt13b", "opt")])
+def test_a_papers_preset_runs_on_stand_ins(  # one command, every arm
+    preset: str, architecture: str, prompts_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed, name in enumerate(("expert", "amateur")):
+        build_model(architecture, seed).save_pretrained(tmp_path / name)
+        build_tokenizer().save_pretrained(tmp_path / name)
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        [
+            *("cdeval.run", f"+preset={preset}", f"runs={tmp_path / 'runs'}"),
+            *(f"expert.name={tmp_path / 'expert'}", f"amateur.name={tmp_path / 'amateur'}", "amateur.layer=2"),
+            *("prompts=file", f"prompts.path={prompts_file}", "prompts.prompt_tokens=8", "tracking=none"),
+            *("search.max_new_tokens=5", "metrics.only=[words]", "cost.latency_repeats=0"),
+        ],
+    )
+    run_command(run)
+    folders = [path.parent.name for path in (tmp_path / "runs" / preset).glob("*/summary.json")]
+    assert len(folders) == 12, "11 arms, of which the beam and the greedy one are also controls, and the human texts"
+    assert sum(name.startswith("early_exit") for name in folders) == 2
