@@ -68,7 +68,8 @@ function drawPareto() {
       x: mine.map((at) => values(at, x.name)[0]), y: mine.map((at) => values(at, y.name)[0]),
       error_y: bars(y.name), error_x: bars(x.name),
       mode: "markers+text", name: kind, customdata: mine,
-      text: mine.map((at) => (named.has(at) ? escaped(page.arms[at].short) : "")),
+      // On a phone a long name would leave the picture; a touch shows it.
+      text: mine.map((at) => (named.has(at) && !(narrow.matches && page.arms[at].short.length > 24) ? escaped(page.arms[at].short) : "")),
       textposition: mine.map((at) => place(at, known, x.name)), textfont: { size: narrow.matches ? 10 : 12 }, cliponaxis: false,
       hovertemplate: mine.map((at) => hover(page.arms[at]) + "<extra></extra>"),
       marker: {
