@@ -36,7 +36,7 @@ def still(chart: Chart) -> dict[str, bytes]:
         axes.set_xlabel(chart.x_title)
         axes.set_ylabel(chart.y_title)
         if chart.title != chart.y_title:
-            axes.set_title(chart.title, fontsize=10, loc="left")
+            axes.set_title(chart.title, fontsize=10, loc="left", pad=20 if chart.kind == "points" else None)
         found = {}
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
@@ -50,10 +50,28 @@ def _points(axes: Any, chart: Chart) -> None:
         errors = [_reach(group.y, group.low), _reach(group.high, group.y)]
         style = {"fmt": _MARKERS[group.symbol], "color": group.color, "label": group.label}
         axes.errorbar(group.x, group.y, yerr=errors, elinewidth=0.8, alpha=0.9, **style)
-        for name, x, y in zip(group.names, group.x, group.y, strict=True):
-            axes.annotate(name, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=6.5)
     _levels(axes, chart)
-    axes.legend(fontsize=7, frameon=False)
+    for name, x, y, left in _named(axes, chart):
+        side = "right" if left else "left"
+        axes.annotate(name, (x, y), xytext=(-5 if left else 5, 3), textcoords="offset points", fontsize=6.5, ha=side)
+    slim = {"columnspacing": 0.9, "handlelength": 1.2, "handletextpad": 0.4, "borderaxespad": 0.2}
+    axes.legend(fontsize=6.5, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(-0.02, 1.0), **slim)
+
+
+def _named(axes: Any, chart: Chart) -> list[tuple[str, float, float, bool]]:
+    """Points whose names lie on no other's, and whether theirs stands to the left; the table names all of them."""
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    taken: list[tuple[float, float, float]] = []
+    found = []
+    for group in reversed(chart.series):  # the controls come last, and are named first
+        for name, x, y in zip(group.names, group.x, group.y, strict=True):
+            across, up, width = (x - left) / (right - left), (float(y) - bottom) / (top - bottom), 0.0095 * len(name)
+            turned = across + width > 1
+            start, end = (across - width, across) if turned else (across, across + width)
+            if all(abs(up - other) > 0.035 or end < begin or start > close for other, begin, close in taken):
+                taken.append((up, start, end))
+                found.append((name, x, float(y), turned))
+    return found
 
 
 def _reach(upper: Any, lower: Any) -> list[float]:
