@@ -11,6 +11,7 @@ import pytest
 
 from cdeval.calibrateconfig import CalibrateRun, validate_calibration
 from cdeval.cli import Schema, literal, run_command, run_schema
+from cdeval.compareconfig import CompareRun, validate_compare
 from cdeval.dashboardconfig import DashboardRun, validate_dashboard
 from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.mergeconfig import MergeConfig, validate_merge
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 SCHEMAS: dict[str, Schema] = {
     "calibrate": Schema(CalibrateRun, validate_calibration),
+    "compare": Schema(CompareRun, validate_compare),
     "dashboard": Schema(DashboardRun, validate_dashboard),
     "lens": Schema(LensRun, validate_lens),
     "merge": Schema(MergeConfig, validate_merge),

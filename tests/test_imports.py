@@ -19,6 +19,7 @@ RANKS = [
         "reportconfig",
         "priceconfig",
         "mergeconfig",
+        "compareconfig",
         "traceconfig",
         "dashboardconfig",
     },
@@ -33,12 +34,12 @@ RANKS = [
     {"remote", "timing", "tracing"},
     {"generating"},
     {"costing"},
-    {"keeping", "merging"},
+    {"keeping", "merging", "comparing"},
     {"study", "benchmark", "scoring", "calm", "pricing", "api"},
     {"weightless"},
     {"sweeps"},
     {"cli"},
-    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "trace", "dashboard"},
+    {"run", "bench", "score", "lens", "calibrate", "report", "price", "merge", "compare", "trace", "dashboard"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

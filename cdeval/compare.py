@@ -1,0 +1,61 @@
+"""`python -m cdeval.compare studies=[runs/mine,docs/study/study_news.json]`: is this the same study?"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from cdeval.cli import Schema, run_schema
+from cdeval.compareconfig import PAIR, CompareRun, validate_compare
+from cdeval.comparing import Likeness, compare, read_record, write_record
+from cdeval.reporting.table import printable
+
+
+def compare_studies(config: CompareRun) -> None:
+    """Print how alike they are to the standard output; exit with 1 where anything differs."""
+    console = Console(file=sys.stdout)
+    records = [read_record(Path(path).expanduser()) for path in config.studies]
+    if config.record is not None:
+        write_record(records[0], Path(config.record).expanduser())
+        console.print(f"  record: {config.record}", markup=False, highlight=False, soft_wrap=True)
+    if len(records) < PAIR:
+        return
+    found = compare(*records)
+    console.print(_table(found))
+    console.print(f"  {_verdict(found)}", markup=False, highlight=False, soft_wrap=True)
+    if not all(arm.same for arm in found):
+        sys.exit(1)
+
+
+def _table(found: Sequence[Likeness]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("arm", overflow="fold")
+    for header in ("same texts", "same numbers"):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("furthest apart", overflow="fold")
+    for arm in found:
+        table.add_row(
+            printable(arm.label),
+            f"{arm.same_texts} of {arm.texts}",
+            f"{arm.same_numbers} of {arm.numbers}",
+            "" if arm.furthest is None else printable(f"{arm.furthest[0]}: {arm.furthest[1]:.1%}"),
+        )
+    return table
+
+
+def _verdict(found: Sequence[Likeness]) -> str:
+    texts, numbers = sum(arm.texts for arm in found), sum(arm.numbers for arm in found)
+    if all(arm.same for arm in found):
+        return f"the same study: {texts} texts and {numbers} numbers, timings aside"
+    same_texts, same_numbers = sum(arm.same_texts for arm in found), sum(arm.same_numbers for arm in found)
+    return (
+        f"they differ: {same_texts} of {texts} texts and {same_numbers} of {numbers} numbers are the same. "
+        "bfloat16 texts belong to a processor, a number of threads and a plan of batches; float32 ones hardly ever do"
+    )
+
+
+if __name__ == "__main__":
+    run_schema(compare_studies, Schema(CompareRun, validate_compare), config_name="compare")
