@@ -38,11 +38,13 @@ LEFT_OUT = ("hydra/launcher=", "hydra.launcher.", "study=grid", "study=all")
 
 
 def lines() -> list[tuple[str, str]]:
-    """(page, command) of every command in a block of code, without what follows a #."""
+    """(page, command) of every command in a block of code, without what follows a #, or in a sentence."""
     found = []
     for page in PAGES:
-        for line in re.findall(r"^    (\S.*)$", page.read_text("utf-8"), re.MULTILINE):
+        text = page.read_text("utf-8")
+        for line in re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE):  # deeper ones stand in lists
             found += [(page.name, part.strip()) for part in re.split(r"\s#\s", line)[0].split("&&")]
+        found += [(page.name, line) for line in re.findall(r"`(python -m cdeval\.\w+ [^`<]+)`", text)]
     return found
 
 
@@ -51,7 +53,7 @@ def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
     found: dict[str, tuple[str, list[str]]] = {}
     seen = set()
     for page, text in lines():
-        match = re.match(r"(?:CUDA_VISIBLE_DEVICES=\S+ )?python -m cdeval\.(\w+)((?: .*)?)$", text)
+        match = re.match(r"(?:CUDA_VISIBLE_DEVICES=\S+ |time )?python -m cdeval\.(\w+)((?: .*)?)$", text)
         if match is None:
             continue
         arguments = [one for one in shlex.split(match[2]) if not one.startswith(LEFT_OUT)]
