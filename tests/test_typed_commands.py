@@ -37,6 +37,12 @@ ELSEWHERE = {
     r"mode=online|cdeval\.dashboard(?!.*--dry)": "sends to W&B",
 }
 
+EXTRAS = {
+    "execution=ray": "ray",
+    "launcher=joblib": "hydra_plugins.hydra_joblib_launcher",
+    "cdeval.dashboard": "wandb_workspaces",
+}
+
 
 def typed() -> list[str]:
     found = dict.fromkeys(text.removeprefix("time ") for _, text in lines())
@@ -104,7 +110,7 @@ def test_a_documented_command_runs(line: str, desk: Path) -> None:
     for pattern, reason in ELSEWHERE.items():
         if re.search(pattern, line):
             pytest.skip(reason)
-    for module, sign in (("ray", "execution=ray"), ("hydra_plugins.hydra_joblib_launcher", "launcher=joblib")):
+    for sign, module in EXTRAS.items():
         if sign in line and find_spec(module) is None:
             pytest.skip(f"needs {module}")
     before(line, desk)
