@@ -140,6 +140,11 @@ class Split(Enum):
     test = "test"
     all = "all"
 
+    @property
+    def other(self) -> "Split":
+        """What was not learnt on, for whoever learns on this one."""
+        return Split.test if self is Split.tune else Split.tune
+
 
 class DiversityProtocol(Enum):
     """How n-grams are counted (`cdeval.metrics.diversity`).

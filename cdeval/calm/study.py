@@ -67,7 +67,7 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     """
     opened = open_cast(as_run(config))
     split = config.prompts.split
-    learnt, held_out = (_prompts(opened, each, say) for each in (split, _other(split)))
+    learnt, held_out = (_prompts(opened, each, say) for each in (split, split.other))
     everything = replace(learnt, prompts=(*learnt.prompts, *held_out.prompts))
     cast = opened.load(everything)
     ids = [prompt.id for prompt in everything.prompts]
@@ -97,10 +97,6 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     replace_file(file, to_page(record))
     made = [f"calibration: {learnt.describe()}", f"test: {held_out.describe()}"]
     return Outcome(scores, chosen, [*made, *_verdict(config, _own(early[0]), scores, len(calibration), chosen)], file)
-
-
-def _other(split: Split) -> Split:
-    return Split.test if split is Split.tune else Split.tune
 
 
 def _prompts(opened: OpenedCast, split: Split, say: Callable[[str], None]) -> PromptSet:

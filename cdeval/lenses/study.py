@@ -52,7 +52,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     """
     opened = open_model(config.expert)
     lens, layers = _asked(config, opened)
-    training, held_out = _texts(config, config.prompts.split), _texts(config, _other(config.prompts.split))
+    training, held_out = _texts(config, config.prompts.split), _texts(config, config.prompts.split.other)
     # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
     expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
@@ -66,7 +66,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
         say(f"the lens is in {lens_file}")
     elif lens is not None:
         lens = lens.on(expert)
-    say(f"measuring on {len(held_out)} texts of the split {_other(config.prompts.split).value}")
+    say(f"measuring on {len(held_out)} texts of the split {config.prompts.split.other.value}")
     cutter = Cutter(expert.tokenizer, max_new_tokens=0)
     tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
     contrast = Contrast(config.alpha, config.beta, config.temperature)
@@ -158,10 +158,6 @@ def _texts(config: LensRun, split: Split) -> list[Text]:
     return found
 
 
-def _other(split: Split) -> Split:
-    return Split.test if split is Split.tune else Split.tune
-
-
 def _views(lenses: Sequence[Lens], layers: Sequence[int], lens: TunedLens | None) -> list[View]:
     plain = [View(layer, kind) for layer in layers for kind in lenses]
     tuned = [View(layer, Lens.tuned, lens.translators[layer]) for layer in layers] if lens else []
@@ -176,7 +172,7 @@ def _scores_file(config: LensRun, lens_file: Path | None) -> Path:
 
 
 def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None) -> list[str]:
-    source = f"{config.prompts.source.value}, split {_other(config.prompts.split).value}"
+    source = f"{config.prompts.source.value}, split {config.prompts.split.other.value}"
     notes = [f"means over {scores[-1].positions} positions of held-out texts ({source})"]
     if lens_file is not None:
         notes.append(f"use it by: amateur.lens=tuned amateur.lens_file={lens_file}")

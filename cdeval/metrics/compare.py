@@ -14,7 +14,8 @@ sure. In simulated studies (4 % against 1 % degenerate texts, 50 prompts) it hel
 this interval 91 times. It cannot be more than 93: one of 14 such studies holds no degenerate text in either arm, and
 nothing in it says that there are any; of the others this interval held 98 of 100. On a log or logit scale, with unequal
 tails, or put together from the arms' own intervals (MOVER), it held 82 to 91, or as many at more than twice the width.
-`tests/metrics/test_coverage.py` repeats that and more. The p-value inverts the interval: it is at most 5 % where the
+`tests/metrics/test_coverage.py` repeats that and more. Where one or two prompts differ and all others are the same in both
+arms, one draw in twenty holds none of them: there is a difference then, and no interval. The p-value inverts the interval: it is at most 5 % where the
 95 % interval excludes 0.
 
 Corrected p-values: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
@@ -35,6 +36,7 @@ from cdeval.records import Comparison, Estimate
 
 POWER = 0.8  # of the detectable difference
 _STEP = 1e-4  # of the numerical derivative, relative to a column's sum of magnitudes
+_NOISE = 1e-6  # of the whole's standard error: what the numerical derivative makes of a spread that is 0
 _METHOD = "paired by prompt, symmetric studentised bootstrap"
 
 
@@ -165,15 +167,18 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
     value, error = float(difference(rows.sum(axis=0))), _standard_errors(difference, rows, np.ones((1, n)))[0]
     weights = resample_counts(n, settings.draws, settings.seed)
     errors = _standard_errors(difference, rows, weights)
+    errors[errors < _NOISE * error] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         # 0 / 0: a draw of prompts that are all alike and agree with the whole is no evidence of error.
         ratios = np.nan_to_num(np.abs(difference(weights @ rows) - value) / errors, nan=0.0, posinf=math.inf)
         ratio = float(np.nan_to_num(np.abs(value) / error, nan=0.0, posinf=math.inf))
     reach = float(np.quantile(ratios, settings.confidence, method="higher")) * error
-    low, high = (value - reach, value + reach) if math.isfinite(reach) else (math.nan, math.nan)
+    low, high, note = value - reach, value + reach, _METHOD
+    if not math.isfinite(reach):  # a draw without any of the prompts that differ says nothing of the error
+        low, high, note = math.nan, math.nan, f"{_METHOD}; too few prompts differ for an interval"
     return Comparison(
         *names,
-        Estimate(value, low, high, n, pairs.missing, _METHOD),
+        Estimate(value, low, high, n, pairs.missing, note),
         p=float((1 + (ratios >= ratio).sum()) / (settings.draws + 1)),
         p_holm=math.nan,
         detectable=detectable(float(error), settings.confidence),

@@ -59,7 +59,9 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             found.arm,
             found.metric,
             _signed(found.difference.value),
-            f"{_signed(found.difference.low)} to {_signed(found.difference.high)}",
+            f"{_signed(found.difference.low)} to {_signed(found.difference.high)}"
+            if math.isfinite(found.difference.low)
+            else MISSING,
             f"{found.p_holm:.3f}" if math.isfinite(found.p_holm) else MISSING,
             f"{found.detectable:.3f}" if math.isfinite(found.detectable) else MISSING,
         )

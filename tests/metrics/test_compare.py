@@ -141,6 +141,25 @@ def test_equal_arms_and_constant_differences():
     assert shifted.p < 0.01
 
 
+@pytest.mark.parametrize("differing", [1, 2, 3, 8])
+def test_an_interval_takes_prompts_that_differ(differing: int):
+    """A draw without any of them has a spread of rounding errors: dividing by it gave intervals of millions."""
+    rng = np.random.default_rng(0)
+    theirs = np.hstack([rng.integers(60, 90, (48, 3)), np.full((48, 3), 100)]).astype(np.float64)
+    ours = theirs.copy()
+    ours[:differing, :3] -= rng.integers(20, 60, (differing, 3))
+    ids = tuple(map(str, range(48)))
+    arms = {"ours": ArmRows(ids, ours), "theirs": ArmRows(ids, theirs)}
+    (found,) = compare_arms(arms, diversity, "diversity", "theirs", SETTINGS)
+    assert found.difference.value < 0
+    if differing < 3:  # (1 - 2 / 48)^48 of the draws hold none: more than the 5 % that the interval leaves out
+        assert math.isnan(found.difference.low)
+        assert "too few prompts differ" in found.difference.note
+        assert found.p > 0.05
+    else:
+        assert -1 < found.difference.low < found.difference.value < found.difference.high < 1
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_pairs_have_no_comparison(n: int):
     found = of_two(arm(np.ones(n)), arm(np.ones(3)))
