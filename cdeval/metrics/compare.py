@@ -14,9 +14,9 @@ sure. In simulated studies (4 % against 1 % degenerate texts, 50 prompts) it hel
 this interval 91 times. It cannot be more than 93: one of 14 such studies holds no degenerate text in either arm, and
 nothing in it says that there are any; of the others this interval held 98 of 100. On a log or logit scale, with unequal
 tails, or put together from the arms' own intervals (MOVER), it held 82 to 91, or as many at more than twice the width.
-`tests/metrics/test_coverage.py` repeats that and more. Where one or two prompts differ and all others are the same in both
-arms, one draw in twenty holds none of them: there is a difference then, and no interval. The p-value inverts the interval: it is at most 5 % where the
-95 % interval excludes 0.
+`tests/metrics/test_coverage.py` repeats that and more. Where one or two prompts differ and all others are the same in
+both arms, more than one draw in twenty holds none of them: there is a difference then, and no interval. The p-value
+inverts the interval: it is at most 5 % where the 95 % interval excludes 0.
 
 Corrected p-values: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
 """
