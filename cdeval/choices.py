@@ -124,10 +124,14 @@ class Ban(Enum):
 
 
 class PromptSource(Enum):
-    """Where the prompts come from."""
+    """Where the prompts come from.
+
+    news, wiki: embedded. news_wiki: both, the news first; a text belongs to the same split as it does alone.
+    """
 
     news = "news"
     wiki = "wiki"
+    news_wiki = "news_wiki"
     wikitext103 = "wikitext103"
     ccnews = "ccnews"
     file = "file"

@@ -177,7 +177,7 @@ class LensScore:
     changed: float  # share of positions where the contrast's likeliest token is not the expert's
     plausible: float  # tokens in V_head, which is the expert's own
     positions: int  # that entered
-    margin: Estimate  # anti-loop margin [nats] (`cdeval.lenses.loops`); 0 for the expert, which contrasts nothing
+    margin: Estimate  # anti-loop margin [nats] (`cdeval.lenses.loops`); of the expert: without contrast
 
 
 @dataclass(frozen=True, slots=True)

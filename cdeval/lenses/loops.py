@@ -1,11 +1,12 @@
 """The anti-loop margin: what contrast pays for new text, less what it pays for saying the same again.
 
-    margin = (NLL_a − NLL_e on a passage) − (NLL_a − NLL_e on the same passage, read directly after it)       [nats]
+    margin = (β NLL_a − NLL_e on a passage) − (β NLL_a − NLL_e on the same passage, read directly after it)   [nats]
 
 NLL_a is the layer's, at the amateur's temperature, NLL_e the expert's; means over the passage's tokens but the first,
-which has nothing before it. Contrast rewards a token by log p_e − log p_a: with a margin above 0 it rewards new text
-more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy. A diagnostic
-of our own, for choosing a layer before paying for generation: the higher, the better.
+which has nothing before it. Contrast rewards a token by log p_e − β log p_a: with a margin above 0 it rewards new text
+more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy, and as every
+expert does by itself (β = 0). A diagnostic of our own, for choosing a setting before paying for generation, and worth
+no more than the temperature and β it is taken at.
 The interval is over passages (`cdeval.metrics.stats`).
 """
 
@@ -17,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cdeval.lenses.reading import ROWS_AT_ONCE, View
+from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View
 from cdeval.metrics.stats import interval
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
@@ -29,21 +30,23 @@ _DRAWS, _CONFIDENCE = 2000, 0.95
 
 
 def margins(
-    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], temperature: float, seed: int
+    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], contrast: Contrast, seed: int
 ) -> list[Estimate]:
-    """The margin of each view, over the first `PASSAGES` texts of two tokens or more. NaN where there is none.
+    """The margin of each view, then that of the expert alone (β = 0). NaN where there is no text.
+
+    Over the first `PASSAGES` texts of two tokens or more.
 
     Args:
         expert: any.
         texts: token ids; the first `TOKENS` of each are its passage.
         views: layers through their lenses.
-        temperature: of the amateur.
+        contrast: its β and temperature enter; its α does not.
         seed: of the resamples.
     """
     long = itertools.islice((list(text[:TOKENS]) for text in texts if len(text) > 1), PASSAGES)
-    rows = np.array([_margins_of(expert, passage, views, temperature) for passage in long])
+    rows = np.array([_margins_of(expert, passage, views, contrast) for passage in long])
     if not len(rows):
-        return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0) for _ in views]
+        return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0)] * (len(views) + 1)
     found = []
     for column in rows.T:
         pairs = np.stack([column, np.ones_like(column)], axis=1)
@@ -58,7 +61,7 @@ def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
 
 
 @torch.inference_mode()
-def _margins_of(expert: LanguageModel, passage: list[int], views: Sequence[View], temperature: float) -> list[float]:
+def _margins_of(expert: LanguageModel, passage: list[int], views: Sequence[View], contrast: Contrast) -> list[float]:
     ids = torch.tensor([passage + passage], device=expert.device)
     with tap(expert.parts, {view.layer for view in views}) as tapped:
         finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
@@ -68,14 +71,12 @@ def _margins_of(expert: LanguageModel, passage: list[int], views: Sequence[View]
     places = [*range(length - 1), *range(length, 2 * length - 1)]
     targets = ids[0, [place + 1 for place in places]]
     own = _nll(expert.parts.logits(finished[places]), targets, 1.0)
-    found = []
+    paid = []
     for view in views:
         rows = hidden[view.layer][places]
         parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
-        pays = _nll(torch.cat(parts), targets, temperature) - own
-        new, again = pays[: length - 1].mean(), pays[length - 1 :].mean()
-        found.append(float(new - again))
-    return found
+        paid.append(contrast.beta * _nll(torch.cat(parts), targets, contrast.temperature) - own)
+    return [float(pays[: length - 1].mean() - pays[length - 1 :].mean()) for pays in [*paid, -own]]
 
 
 def _nll(logits: Float[Tensor, "row vocab"], targets: Tensor, temperature: float) -> Float[Tensor, " row"]:

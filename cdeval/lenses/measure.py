@@ -3,25 +3,15 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cdeval.lenses.loops import margins
-from cdeval.lenses.reading import ROWS_AT_ONCE, Passage, View, passages
+from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, Passage, View, passages
 from cdeval.models.loading import LanguageModel
-from cdeval.records import EXPERT, Estimate, LensScore
-
-
-class Contrast(NamedTuple):
-    """The contrast whose effect is counted: `cdeval.decode.objective`'s difference, nothing banned."""
-
-    alpha: float
-    beta: float
-    temperature: float
-
+from cdeval.records import EXPERT, LensScore
 
 _NUMBERS = 6
 
@@ -47,7 +37,7 @@ def measure(
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
     names = [(view.layer, view.lens.value) for view in views] + [(expert.parts.depth, EXPERT)]
-    found = [*margins(expert, texts, views, contrast.temperature, seed=0), Estimate(0.0, math.nan, math.nan, 0, 0)]
+    found = margins(expert, texts, views, contrast, seed=0)
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
         nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()

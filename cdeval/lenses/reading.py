@@ -19,6 +19,14 @@ from cdeval.prompts.cut import Cutter
 ROWS_AT_ONCE = 128
 
 
+class Contrast(NamedTuple):
+    """The contrast whose effect is measured: `cdeval.decode.objective`'s difference, nothing banned."""
+
+    alpha: float
+    beta: float
+    temperature: float  # of the amateur
+
+
 class View(NamedTuple):
     """A layer through a lens."""
 

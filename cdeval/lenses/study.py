@@ -14,8 +14,8 @@ from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.fit import fit
-from cdeval.lenses.measure import Contrast, measure
-from cdeval.lenses.reading import View, windows
+from cdeval.lenses.measure import measure
+from cdeval.lenses.reading import Contrast, View, windows
 from cdeval.lenses.trajectory import trajectory
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens

@@ -165,6 +165,7 @@ def _items(config: PromptsConfig, needed: int) -> Sequence[Text | Pair]:
     readers: dict[PromptSource, Callable[[], list[Text]]] = {
         PromptSource.news: texts.news,
         PromptSource.wiki: lambda: texts.wiki(needed),
+        PromptSource.news_wiki: lambda: [*texts.news(), *texts.wiki(needed)],
         PromptSource.wikitext103: texts.wikitext103,
         PromptSource.ccnews: texts.ccnews,
     }

@@ -43,7 +43,8 @@ def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, fl
     legend = (
         f"H: entropy [nats], {expert.entropy:.2f} of the expert; flips: share of positions where the contrast "
         f"(α={alpha:g} β={beta:g} T={temperature:g}; {expert.plausible:.1f} plausible tokens) changes the likeliest "
-        "token; margin: what it pays for new text less what it pays for repeating [nats, 95 % interval over passages]"
+        "token; margin: what it pays for new text less what it pays for repeating, "
+        f"{expert.margin.value:+.2f} without contrast [nats, 95 % interval over passages]"
     )
     table = Table(
         title=Text("what contrasting with each layer would do", style="bold"),
@@ -51,7 +52,7 @@ def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, fl
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 1, 0, 0),
+        padding=0,  # ten columns
     )
     table.add_column("layer", justify="right", no_wrap=True)
     for lens in lenses:
@@ -66,8 +67,13 @@ def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, fl
 def _contrast_cells(score: LensScore | None) -> tuple[str, str, str]:
     if score is None:
         return MISSING, MISSING, MISSING
-    ends = "" if math.isnan(score.margin.low) else f"\n{score.margin.low:+.2f} to {score.margin.high:+.2f}"
+    ends = "" if math.isnan(score.margin.low) else f"\n{_end(score.margin.low)} to {_end(score.margin.high)}"
     return f"{score.entropy:.2f}", f"{score.changed:.0%}", f"{score.margin.value:+.2f}{ends}"
+
+
+def _end(value: float) -> str:
+    """Four signs for any margin: raw logits have some of hundreds of nats."""
+    return f"{value:+.0f}" if abs(value) >= 10 else f"{value:+.1f}"
 
 
 def _cells(score: LensScore | None) -> tuple[str, str, str]:

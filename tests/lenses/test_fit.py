@@ -10,8 +10,8 @@ from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens
 from cdeval.lensconfig import FitConfig
 from cdeval.lenses.fit import _backward, _Step, _Trainee, fit, learning_rate
-from cdeval.lenses.measure import Contrast, measure
-from cdeval.lenses.reading import ROWS_AT_ONCE, View, windows
+from cdeval.lenses.measure import measure
+from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View, windows
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, seen_through
 from cdeval.models.loading import LanguageModel

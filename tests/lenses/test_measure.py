@@ -7,8 +7,8 @@ import torch
 
 from cdeval.exitconfig import Lens
 from cdeval.lenses.loops import margins
-from cdeval.lenses.measure import Contrast, measure
-from cdeval.lenses.reading import View, passages
+from cdeval.lenses.measure import measure
+from cdeval.lenses.reading import Contrast, View, passages
 from cdeval.lenses.temperature import calibrate, nll
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import blocks_and_logits, exit_logits
@@ -94,18 +94,25 @@ def test_a_calibrated_model_needs_no_temperature() -> None:
 def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_copy(
     tiny: Callable[[str], LanguageModel],
 ) -> None:
-    """Token by token, each read with all that stands before it; the first token of either copy does not count."""
+    """Token by token, each read with all that stands before it; the first token of either copy does not count.
+
+    The temperature is the amateur's alone, and β multiplies the amateur alone; without either it is the expert's own.
+    """
     expert, passages_read = tiny("gpt2"), [[5, 17, 40], [90, 3, 61]]
-    expected = []
+    expected, alone = [], []
     for passage in passages_read:
-        twice, pays = passage + passage, []
+        twice, pays, own = passage + passage, [], []
         for place in (1, 2, 4, 5):
             blocks, logits = blocks_and_logits(expert, tuple(twice[:place]))
             nll_e = -logits.log_softmax(-1)[twice[place]]
             nll_a = -(exit_logits(expert, blocks[1], Lens.norm) / 2).log_softmax(-1)[twice[place]]
-            pays.append(float(nll_a - nll_e))
+            pays.append(float(0.5 * nll_a - nll_e))
+            own.append(float(-nll_e))
         expected.append(sum(pays[:2]) / 2 - sum(pays[2:]) / 2)
-    (found,) = margins(expert, [*passages_read, [7]], [View(2, Lens.norm)], temperature=2.0, seed=0)
+        alone.append(sum(own[:2]) / 2 - sum(own[2:]) / 2)
+    contrast = Contrast(alpha=0.1, beta=0.5, temperature=2.0)
+    found, plain = margins(expert, [*passages_read, [7]], [View(2, Lens.norm)], contrast, seed=0)
+    assert plain.value == pytest.approx(sum(alone) / 2, abs=1e-4)
     assert found.value == pytest.approx(sum(expected) / 2, abs=1e-4)
     assert found.n == 2
     assert min(expected) - 1e-4 <= found.low <= found.value <= found.high <= max(expected) + 1e-4
