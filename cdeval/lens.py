@@ -18,6 +18,9 @@ def lens(config: LensRun) -> None:
     if config.prompt is not None:
         _picture(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
         return
+    if config.study is not None:
+        _held_against(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
+        return
     outcome = run_lens(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
     console = Console(file=sys.stdout)
     console.print(lens_table(outcome.scores))
@@ -25,6 +28,19 @@ def lens(config: LensRun) -> None:
     for note in outcome.notes:
         console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
     console.print(f"  results: {outcome.scores_file}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _held_against(config: LensRun, say: Callable[[str], None]) -> None:
+    """Print how well the margins rank a study's settings."""
+    from cdeval.predicting import predict  # noqa: PLC0415
+    from cdeval.reporting.lens import prediction_table, rank_table  # noqa: PLC0415
+
+    found = predict(config, say)
+    console = Console(file=sys.stdout)
+    console.print(prediction_table(found.settings))
+    console.print(rank_table(found.ranks))
+    console.print(f"  {found.passages} passages, {found.prompts} prompts", highlight=False, soft_wrap=True)
+    console.print(f"  results: {found.file}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _picture(config: LensRun, say: Callable[[str], None]) -> None:

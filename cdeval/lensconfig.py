@@ -28,6 +28,7 @@ class LensRun:
 
     train: bool = False  # fit a tuned lens before measuring it
     prompt: str | None = None  # draw what each layer would say after each token of it, and measure nothing else
+    study: str | None = None  # a study's folder: hold its exits' margins against its texts, and measure nothing else
     layers: Any = None  # one or a list, in blocks or fractions of the depth; null: all that can be exits
     lenses: list[Lens] = field(default_factory=lambda: [Lens.norm, Lens.raw])  # measured beside the tuned one
     lens_file: str | None = None  # a tuned lens to be measured
@@ -69,6 +70,8 @@ def validate_lens(config: LensRun) -> LensRun:
         )
     if config.prompt is not None and config.train:
         raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
+    if config.study is not None and (config.train or config.prompt is not None):
+        raise ConfigError("study= reads a study that is made: it goes with neither train=true nor prompt=.")
     if config.prompts.split is Split.all:
         raise ConfigError(
             "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."

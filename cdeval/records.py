@@ -181,6 +181,17 @@ class LensScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Predicted:
+    """A study's setting, as the anti-loop margin foretells it and as its texts are."""
+
+    label: str
+    lens: str  # empty: nothing is subtracted
+    search: str
+    margin: Estimate  # at the setting's own β and temperature [nats] (`cdeval.lenses.loops`)
+    diversity: float  # of its texts, in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
 class Trajectory:
     """What every layer would say after every token of a prompt: a row a layer, the expert itself last."""
 

@@ -34,7 +34,7 @@ RANKS = [
     {"remote", "timing", "tracing"},
     {"generating"},
     {"costing"},
-    {"keeping", "merging", "comparing"},
+    {"keeping", "merging", "comparing", "predicting"},
     {"study", "benchmark", "scoring", "calm", "pricing", "api"},
     {"weightless"},
     {"sweeps"},

@@ -10,9 +10,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cdeval.choices import Split
 from cdeval.cli import Schema, literal, run_command, run_schema
+from cdeval.config import ExpertConfig
+from cdeval.exitconfig import Lens
 from cdeval.lens import lens
 from cdeval.lensconfig import LensRun, validate_lens
-from cdeval.prompts.cut import in_split
+from cdeval.prompts.cut import Cutter, in_split
 from cdeval.run import run
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
@@ -109,6 +111,63 @@ def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: 
     assert len(folders) == 2
 
 
+def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    """Each exit at its own lens, β and T, the expert alone at none; of a study that two commands made, all settings."""
+    from cdeval.lenses.loops import passage_margins
+    from cdeval.lenses.reading import Contrast, View
+    from cdeval.models.lens import read_lens
+    from cdeval.models.loading import open_model
+
+    typed([*arguments, "train=true", *SHORT])
+    lens, root = lens_file(tmp_path / "runs"), tmp_path / "runs"
+    grid = ["study=grid", "contrast.temperature=1,2", "contrast.beta=0.5", "search.beams=2"]
+    typed(["--multirun", *arguments, *STUDY, *grid, "amateur.layer=4,6"], "run")
+    tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
+    typed(["--multirun", *arguments, *STUDY, *grid, *tuned], "run")
+
+    printed = typed([*arguments, f"study={root / 'grid'}", "text_tokens=20"])
+    record = json.loads((root / "lens" / "grid.json").read_text())
+    assert {name: rank["n"] for name, rank in record["ranks"].items()} == {
+        "beam, all": 7,
+        "beam, norm": 5,
+        "beam, tuned": 3,
+    }
+    rows = {row["label"]: row for row in record["settings"]}
+    assert all(f"{row['margin']['value']:+.2f}" in printed for row in rows.values())
+    for folder in (root / "grid").glob("*/summary.json"):
+        label = json.loads((folder.parent / "provenance.json").read_text())["point"]["label"]
+        if label != "human":
+            assert rows[label]["diversity"] == json.loads(folder.read_text())["diversity"]
+    expert = open_model(ExpertConfig(arguments[0].removeprefix("expert.name="))).load(packed=False)
+    cutter = Cutter(expert.tokenizer, 0)
+    held_out = [TEXT.format(i) for i in range(24) if in_split(f"text-{i}", Split.test)]
+    view = View(6, Lens.tuned, read_lens(lens, None, expert.parts.head_weight.shape[-1]).translators[6])
+    margins = passage_margins(expert, [cutter.tokens(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
+    (label,) = (label for label in rows if "k=6 tuned" in label and "T=1" in label)
+    assert rows[label]["margin"]["value"] == pytest.approx(margins[:, 0].mean(), abs=1e-6)
+    (alone,) = (label for label in rows if label.startswith("expert alone"))
+    assert rows[alone]["margin"]["value"] == pytest.approx(margins[:, 1].mean(), abs=1e-6)
+
+
+def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
+    arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = [*arguments, *STUDY, "search.beams=2"]
+    typed([*short, "study=plain", "amateur=none"], "run")
+    typed([*short, "study=exits", "amateur.layer=4"], "run")
+    said = [
+        ("study=plain", "none of its 1 settings subtracts one exit layer"),
+        ("study=nothing", "there is no such folder"),
+        ("study=exits expert.dtype=float32", "was made by another expert, or in another number format"),
+    ]
+    for words, expected in said:
+        study, *more = words.split()
+        with pytest.raises(SystemExit) as stop:
+            typed([*arguments, study.replace("=", f"={tmp_path / 'runs'}/"), *more])
+        assert stop.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
 def test_training_texts_and_held_out_texts_are_of_two_splits(
     arguments: list[str], typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +193,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["layers=[2,0]"], "layers=[2,0] is out of range"),
     (["layers=deep"], "layers=deep is out of range: expected a whole number of blocks"),
     (["prompts.split=all"], "expected tune or test"),
+    (["study=runs/grid", "train=true"], "study= reads a study that is made"),
     (["fit.steps=0"], "fit.steps=0 is out of range: expected at least 1"),
     (["fit.window_tokens=1"], "expected at least 2"),
     (["fit.positions=10000"], "fit.positions=10000 is more than is read at a time"),

@@ -15,7 +15,7 @@ from cdeval.choices import PromptSource, Split
 from cdeval.config import PromptsConfig
 from cdeval.errors import HubError, PromptError
 from cdeval.hub import hub_reachable
-from cdeval.prompts import PromptSet, load_prompts
+from cdeval.prompts import PromptSet, load_prompts, whole_texts
 from cdeval.prompts.cut import in_split
 from cdeval.prompts.texts import wikitext_paragraphs
 
@@ -287,6 +287,17 @@ def test_without_the_hub_the_sources_that_work_are_named_at_once(
 @pytest.mark.parametrize("source", [PromptSource.wikitext103, PromptSource.ccnews])
 def test_the_hub_sources_give_prompts(source: PromptSource) -> None:
     assert len(load(source=source, limit=8, new_tokens=100).prompts) == 8
+
+
+def test_both_embedded_sources_together_are_split_as_each_alone() -> None:
+    """A lens trained on both must not have seen a text that a study of one calls a test. Needs an index, once."""
+    for split in (Split.tune, Split.test):
+        each = {
+            source: [text.id for text in whole_texts(PromptsConfig(PromptSource[source]), split, 200)]
+            for source in ("news", "wiki", "news_wiki")
+        }
+        assert each["news_wiki"] == each["news"] + each["wiki"]
+        assert all(each.values())
 
 
 @pytest.mark.parametrize(("source", "least"), [(PromptSource.news, 290), (PromptSource.wiki, 90)])

@@ -6,8 +6,7 @@ NLL_a is the layer's, at the amateur's temperature, NLL_e the expert's; means ov
 which has nothing before it. Contrast rewards a token by log p_e − β log p_a: with a margin above 0 it rewards new text
 more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy, and as every
 expert does by itself (β = 0). A diagnostic of our own, for choosing a setting before paying for generation, and worth
-no more than the temperature and β it is taken at.
-The interval is over passages (`cdeval.metrics.stats`).
+no more than the temperature and β it is taken at. `cdeval.lenses.rule` holds it against a study's texts.
 """
 
 import itertools
@@ -28,31 +27,46 @@ PASSAGES = 32
 TOKENS = 48  # of a passage: with its copy, within every model's context
 _DRAWS, _CONFIDENCE = 2000, 0.95
 
+Cases = Sequence[tuple[View, Contrast]]  # layers through their lenses, and the β and T they are subtracted at
 
-def margins(
-    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], contrast: Contrast, seed: int
-) -> list[Estimate]:
-    """The margin of each view, then that of the expert alone (β = 0). NaN where there is no text.
 
-    Over the first `PASSAGES` texts of two tokens or more.
+def margins(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases, seed: int) -> list[Estimate]:
+    """The margin of each case, then that of the expert alone (β = 0), with intervals over passages.
 
     Args:
         expert: any.
-        texts: token ids; the first `TOKENS` of each are its passage.
-        views: layers through their lenses.
-        contrast: its β and temperature enter; its α does not.
+        texts: token ids, as of `passage_margins`.
+        cases: what is subtracted.
         seed: of the resamples.
+
+    Returns: NaN where no text is long enough.
+    """
+    rows = passage_margins(expert, texts, cases)
+    if not len(rows):
+        return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0)] * (len(cases) + 1)
+    return [mean_margin(column, seed) for column in rows.T]
+
+
+def mean_margin(column: Float[np.ndarray, " passage"], seed: int) -> Estimate:
+    """The mean over passages with its interval."""
+    pairs = np.stack([column, np.ones_like(column)], axis=1)
+    ends = interval(pairs, _mean, _CONFIDENCE, _DRAWS, seed)
+    return Estimate(float(column.mean()), ends.low, ends.high, len(column), 0)
+
+
+def passage_margins(
+    expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases
+) -> Float[np.ndarray, "passage case"]:
+    """Passage by passage, case by case, the expert alone last.
+
+    Args:
+        expert: any.
+        texts: token ids; the first `TOKENS` of each of the first `PASSAGES` of two tokens or more are a passage.
+        cases: what is subtracted.
     """
     long = itertools.islice((list(text[:TOKENS]) for text in texts if len(text) > 1), PASSAGES)
-    rows = np.array([_margins_of(expert, passage, views, contrast) for passage in long])
-    if not len(rows):
-        return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0)] * (len(views) + 1)
-    found = []
-    for column in rows.T:
-        pairs = np.stack([column, np.ones_like(column)], axis=1)
-        ends = interval(pairs, _mean, _CONFIDENCE, _DRAWS, seed)
-        found.append(Estimate(float(column.mean()), ends.low, ends.high, len(column), 0))
-    return found
+    rows = [_margins_of(expert, passage, cases) for passage in long]
+    return np.array(rows).reshape(len(rows), len(cases) + 1)
 
 
 def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
@@ -61,9 +75,9 @@ def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
 
 
 @torch.inference_mode()
-def _margins_of(expert: LanguageModel, passage: list[int], views: Sequence[View], contrast: Contrast) -> list[float]:
+def _margins_of(expert: LanguageModel, passage: list[int], cases: Cases) -> list[float]:
     ids = torch.tensor([passage + passage], device=expert.device)
-    with tap(expert.parts, {view.layer for view in views}) as tapped:
+    with tap(expert.parts, {view.layer for view, _ in cases}) as tapped:
         finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
         hidden = {layer: out[0] for layer, out in tapped.items()}
     # Predicted from the place before: tokens 1 … n−1 of the first copy, then the same tokens of the second.
@@ -71,11 +85,15 @@ def _margins_of(expert: LanguageModel, passage: list[int], views: Sequence[View]
     places = [*range(length - 1), *range(length, 2 * length - 1)]
     targets = ids[0, [place + 1 for place in places]]
     own = _nll(expert.parts.logits(finished[places]), targets, 1.0)
+    read: dict[tuple[int, float], Float[Tensor, " row"]] = {}  # cases may differ in β alone
     paid = []
-    for view in views:
-        rows = hidden[view.layer][places]
-        parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
-        paid.append(contrast.beta * _nll(torch.cat(parts), targets, contrast.temperature) - own)
+    for view, contrast in cases:
+        key = (id(view), contrast.temperature)
+        if key not in read:
+            rows = hidden[view.layer][places]
+            parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
+            read[key] = _nll(torch.cat(parts), targets, contrast.temperature)
+        paid.append(contrast.beta * read[key] - own)
     return [float(pays[: length - 1].mean() - pays[length - 1 :].mean()) for pays in [*paid, -own]]
 
 

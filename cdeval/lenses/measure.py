@@ -37,7 +37,7 @@ def measure(
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
     names = [(view.layer, view.lens.value) for view in views] + [(expert.parts.depth, EXPERT)]
-    found = margins(expert, texts, views, contrast, seed=0)
+    found = margins(expert, texts, [(view, contrast) for view in views], seed=0)
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
         nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()

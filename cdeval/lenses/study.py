@@ -52,7 +52,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     """
     opened = open_model(config.expert)
     lens, layers = _asked(config, opened)
-    training, held_out = _texts(config, config.prompts.split), _texts(config, config.prompts.split.other)
+    training, held_out = _texts(config, config.prompts.split), held_out_texts(config)
     # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
     expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
@@ -96,6 +96,11 @@ def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory
     found = trajectory(expert, config.prompt or "", _views(kinds, layers, lens.on(expert) if lens else None))
     name = f"{slug(config.prompt or '')[:60].strip('.-') or 'prompt'}.html"
     return found, Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+
+
+def held_out_texts(config: LensRun) -> list[Text]:
+    """What lenses are measured on: texts of the split that none is trained on. Raises: PromptError: there are none."""
+    return _texts(config, config.prompts.split.other)
 
 
 def _asked(config: LensRun, opened: OpenedModel) -> tuple[TunedLens | None, list[int]]:

@@ -1,14 +1,14 @@
 """What each layer knows, as a table: a row a layer, three numbers a lens."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.records import EXPERT, LensScore
-from cdeval.reporting.table import MISSING
+from cdeval.records import EXPERT, Estimate, LensScore, Predicted
+from cdeval.reporting.table import MISSING, printable
 
 
 def lens_table(scores: Sequence[LensScore]) -> Table:
@@ -61,6 +61,32 @@ def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, fl
     for layer in dict.fromkeys(score.layer for score in exits):
         mine = {score.lens: score for score in exits if score.layer == layer}
         table.add_row(str(layer), *(cell for lens in lenses for cell in _contrast_cells(mine.get(lens))))
+    return table
+
+
+def prediction_table(settings: Sequence[Predicted]) -> Table:
+    """A study's settings, from the lowest margin to the highest."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("setting", overflow="fold")
+    for header in ("margin", "95 % interval", "diversity"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for one in sorted(settings, key=lambda one: one.margin.value):
+        ends = f"{_end(one.margin.low)} to {_end(one.margin.high)}"
+        table.add_row(printable(one.label), f"{one.margin.value:+.2f}", ends, f"{one.diversity:.3f}")
+    return table
+
+
+def rank_table(ranks: Mapping[str, Estimate]) -> Table:
+    """How alike the two orders are, among all settings of a search and among those of one lens."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("ranked together", overflow="fold")
+    for header in ("settings", "Spearman's ρ", "95 % interval"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, rank in ranks.items():
+        known = not math.isnan(rank.value)
+        value = f"{rank.value:+.2f}" if known else MISSING
+        ends = f"{rank.low:+.2f} to {rank.high:+.2f}" if known else MISSING
+        table.add_row(name, str(rank.n), value, ends)
     return table
 
 

@@ -105,13 +105,16 @@ def write_shown(folder: Path, rows: Sequence[Row], notes: Sequence[str], compari
     replace_file(folder / COMPARISONS, to_page(comparisons))
 
 
-def read_study(folder: Path) -> Study:
-    """Raises: StorageError: there is no such study, none of its runs is finished, or a file of it is broken."""
+def read_study(folder: Path, *, every: bool = False) -> Study:
+    """What the last command showed; with `every` all finished runs, whichever command made them.
+
+    Raises: StorageError: there is no such study, none of its runs is finished, or a file of it is broken.
+    """
     if not folder.is_dir():
         raise StorageError(
             f"study={folder}: there is no such folder. Name one that a study wrote, such as runs/embedded."
         )
-    shown = _json(folder / SHOWN) or {"rows": _finished(folder), "notes": None}
+    shown = (None if every else _json(folder / SHOWN)) or {"rows": _finished(folder), "notes": None}
     arms = [_arm(folder / str(row["folder"]), row["label"], row["role"]) for row in shown["rows"]]
     if not arms:
         raise StorageError(

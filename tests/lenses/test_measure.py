@@ -111,7 +111,7 @@ def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_co
         expected.append(sum(pays[:2]) / 2 - sum(pays[2:]) / 2)
         alone.append(sum(own[:2]) / 2 - sum(own[2:]) / 2)
     contrast = Contrast(alpha=0.1, beta=0.5, temperature=2.0)
-    found, plain = margins(expert, [*passages_read, [7]], [View(2, Lens.norm)], contrast, seed=0)
+    found, plain = margins(expert, [*passages_read, [7]], [(View(2, Lens.norm), contrast)], seed=0)
     assert plain.value == pytest.approx(sum(alone) / 2, abs=1e-4)
     assert found.value == pytest.approx(sum(expected) / 2, abs=1e-4)
     assert found.n == 2

@@ -1,0 +1,86 @@
+"""Does the anti-loop margin predict how varied a setting's texts are? Rank correlation over settings, with an interval.
+
+    ρ = Spearman's rank correlation of margin and diversity over settings            in [-1, 1]; 1: the same order
+
+Both sides are measured, so both are drawn anew: passages for all margins together, prompts for all diversities
+together; the interval is the percentile one. It says how sure the order of *these* settings is; neighbouring layers are
+no independent draws, and other settings may follow another rule.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.stats import rankdata
+
+from cdeval.metrics.diversity import diversity
+from cdeval.records import Estimate
+
+LEAST = 4  # settings: fewer have no order to speak of
+_ENDS = (0.025, 0.975)
+
+
+def rank_correlation(
+    margins: Float[np.ndarray, "passage setting"],
+    counts: Int[np.ndarray, "prompt setting 6"],
+    draws: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """Spearman's ρ between the settings' mean margins and their diversities.
+
+    Args:
+        margins: `cdeval.lenses.loops.passage_margins` of each setting.
+        counts: `cdeval.metrics.diversity.ngram_counts` of each setting's text, prompt by prompt.
+        draws: resamples of passages and of prompts.
+        seed: of the resamples.
+
+    Returns: NaN for fewer than `LEAST` settings, or where all of one side are equal; n counts settings.
+    """
+    settings = margins.shape[1]
+    if settings < LEAST:
+        return Estimate(float("nan"), float("nan"), float("nan"), settings, 0)
+    draw = np.random.default_rng(seed)
+    value = _spearman(margins.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
+    drawn_margins = _weights(draw, draws, len(margins)) @ margins / len(margins)
+    found = _spearman(drawn_margins, _diversities(counts, _weights(draw, draws, len(counts))))
+    low, high = np.nanquantile(found, _ENDS) if not np.isnan(found).all() else (np.nan, np.nan)
+    return Estimate(float(value[0]), float(low), float(high), settings, 0)
+
+
+def _weights(draw: np.random.Generator, draws: int, units: int) -> Float[np.ndarray, "draw unit"]:
+    """How often each unit is in each resample."""
+    return draw.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
+
+
+def _diversities(
+    counts: Int[np.ndarray, "prompt setting 6"], weights: Float[np.ndarray, "draw prompt"]
+) -> Float[np.ndarray, "draw setting"]:
+    sums = np.einsum("dp,psc->dsc", weights, counts)
+    return diversity(sums[:, :, None, :])
+
+
+def _spearman(
+    one: Float[np.ndarray, "draw setting"], other: Float[np.ndarray, "draw setting"]
+) -> Float[np.ndarray, " draw"]:
+    a, b = (_centred(rankdata(side, axis=1)) for side in (one, other))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray((a * b).sum(1) / np.sqrt((a * a).sum(1) * (b * b).sum(1)))
+
+
+def _centred(ranks: Float[np.ndarray, "draw setting"]) -> Float[np.ndarray, "draw setting"]:
+    return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
+
+
+def groups(lenses: Sequence[str], searches: Sequence[str]) -> dict[str, list[int]]:
+    """Which settings are ranked together: those of one search, and among them those of one lens.
+
+    A setting without a lens (the expert alone) stands with every lens of its search.
+    """
+    found: dict[str, list[int]] = {}
+    for search in dict.fromkeys(searches):
+        mine = [place for place, each in enumerate(searches) if each == search]
+        found[f"{search}, all"] = mine
+        kinds = dict.fromkeys(lenses[place] for place in mine if lenses[place])
+        for lens in kinds if len(kinds) > 1 else ():
+            found[f"{search}, {lens}"] = [place for place in mine if lenses[place] in (lens, "")]
+    return found

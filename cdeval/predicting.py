@@ -1,0 +1,143 @@
+"""Would the anti-loop margin have chosen a study's layer? Every exit's margin beside the diversity of its texts.
+
+study's files -> its exits, as they were subtracted ─┐
+texts of the other split -> passages ────────────────┴→ margins, beside diversities -> ranks -> a table and JSON
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from cdeval.choices import AmateurKind, Context, Form, SearchKind, TemperatureForm
+from cdeval.errors import StorageError
+from cdeval.exitconfig import Lens, Selection
+from cdeval.lensconfig import LensRun
+from cdeval.lenses.loops import mean_margin, passage_margins
+from cdeval.lenses.reading import Contrast, View
+from cdeval.lenses.rule import groups, rank_correlation
+from cdeval.lenses.study import held_out_texts
+from cdeval.metrics.diversity import diversity, ngram_counts
+from cdeval.models.lens import TunedLens, read_lens
+from cdeval.models.loading import LanguageModel, open_model
+from cdeval.prompts.cut import Cutter
+from cdeval.records import Estimate, Predicted
+from cdeval.reporting.studyfiles import Arm, read_study
+from cdeval.store import replace_file
+from cdeval.strictjson import to_page
+
+_SEARCHES = (SearchKind.beam.name, SearchKind.greedy.name)  # draws hardly loop, whatever is subtracted
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the command shows."""
+
+    settings: list[Predicted]
+    ranks: Mapping[str, Estimate]  # Spearman's correlation, by the settings that are ranked together
+    passages: int
+    prompts: int  # that every setting continued
+    file: Path
+
+
+def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
+    """Hold the margins of a study's exits against its texts.
+
+    Args:
+        config: checked; `config.study` is the study's folder.
+        say: takes one line of progress at a time.
+
+    Raises: StorageError: no such study, or no exits under beam or greedy search in it. ModelError: another expert made
+        it, or a lens is gone. CdevalError: as `lenses.study.run_lens`.
+    """
+    study = read_study(Path(config.study or "").expanduser(), every=True)
+    arms = [arm for arm in study.decoded if _fits(arm.setting)]
+    if not any(_subtracts(arm) for arm in arms):
+        raise StorageError(
+            f"study={config.study}: none of its {len(study.decoded)} settings subtracts one exit layer at every token "
+            "from whole contexts under beam or greedy search. Name one made by, for example, +sweep=layers."
+        )
+    counts = _counts(arms)
+    texts = held_out_texts(config)
+    expert = open_model(config.expert).load(packed=False)
+    _check_expert(arms, expert, config)
+    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
+    passages = [cutter.tokens(text.text)[: config.text_tokens] for text in texts]
+    exits = [arm for arm in arms if _subtracts(arm)]
+    say(f"margins of {len(exits)} settings of {study.name} on texts of the split {config.prompts.split.other.value}")
+    margins = passage_margins(expert, passages, _cases(exits, expert))
+    column = {arm.label: place for place, arm in enumerate(exits)}
+    margins = margins[:, [column.get(arm.label, len(exits)) for arm in arms]]
+    settings = [
+        Predicted(
+            arm.label,
+            arm.setting["amateur"]["lens"] if _subtracts(arm) else "",
+            arm.setting["search"],
+            mean_margin(margins[:, place], config.seed),
+            float(diversity(counts[:, place])),
+        )
+        for place, arm in enumerate(arms)
+    ]
+    together = groups([one.lens for one in settings], [one.search for one in settings])
+    ranks = {name: rank_correlation(margins[:, mine], counts[:, mine]) for name, mine in together.items()}
+    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
+    found = Prediction(settings, ranks, len(margins), len(counts), file)
+    replace_file(file, to_page({"study": study.name, "settings": settings, "ranks": ranks}))
+    return found
+
+
+def _fits(setting: Mapping[str, Any]) -> bool:
+    """Whether the margin speaks of such a setting: an exit or nobody, in the form that the margin has."""
+    amateur = setting.get("amateur") or {}
+    kind = amateur.get("kind")
+    own = setting.get("search") in _SEARCHES and not setting.get("adaptive_exit")
+    if kind == AmateurKind.none.name:
+        return own
+    same = kind == AmateurKind.early_exit.name or (
+        kind == AmateurKind.truncated.name and amateur.get("context") == Context.full.name
+    )
+    one = amateur.get("selection") == Selection.fixed.name
+    form = (setting.get("form"), setting.get("temperature_form"))
+    return own and same and one and form == (Form.difference.name, TemperatureForm.softmax.name)
+
+
+def _subtracts(arm: Arm) -> bool:
+    return bool(arm.setting["amateur"]["kind"] != AmateurKind.none.name)
+
+
+def _counts(arms: Sequence[Arm]) -> Int[np.ndarray, "prompt arm 6"]:
+    """N-grams of every arm's texts, over the prompts that all continued. Raises: StorageError: there are none."""
+    found = [{(text.id, text.sample): text.continuation for text in arm.generations} for arm in arms]
+    shared = [key for key in found[0] if all(key in texts for texts in found)]
+    if not shared:
+        raise StorageError("the study's settings share no prompt: run it to its end.")
+    return np.stack([ngram_counts([texts[key] for key in shared]) for texts in found], axis=1)
+
+
+def _check_expert(arms: Sequence[Arm], expert: LanguageModel, config: LensRun) -> None:
+    made = {str(arm.provenance.get("models", {}).get("fingerprint")) for arm in arms}
+    if made != {expert.fingerprint}:
+        raise StorageError(
+            f"study={config.study} was made by another expert, or in another number format, than {expert.name} in "
+            f"{expert.dtype_name}: give this command the study's expert= and expert.dtype=."
+        )
+
+
+def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Contrast]]:
+    """Each exit as it was subtracted; settings that differ in contrast alone share their view."""
+    views: dict[tuple[int, str, str | None], View] = {}
+    lenses: dict[str, TunedLens] = {}
+    cases = []
+    for arm in exits:
+        amateur, file = arm.setting["amateur"], arm.setting["amateur"]["lens_file"]
+        layer, lens = int(amateur["layer"]), Lens[amateur["lens"]]
+        if file is not None and file not in lenses:
+            lenses[file] = read_lens(Path(file).expanduser(), None, expert.parts.head_weight.shape[-1]).on(expert)
+        translator = lenses[file].translators[layer] if file is not None else None
+        view = views.setdefault((layer, lens.name, file), View(layer, lens, translator))
+        contrast = Contrast(*(float(arm.setting[name]) for name in ("alpha", "beta", "temperature")))
+        cases.append((view, contrast))
+    return cases
