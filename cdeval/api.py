@@ -114,7 +114,7 @@ def prompts_from(
     """Prompts with human references, as a study takes them.
 
     Args:
-        source: news, wiki, wikitext103, ccnews, or a JSON or JSONL file.
+        source: news, wiki, news_wiki, wikitext103, ccnews, or a JSON or JSONL file.
         expert: whose tokens are counted.
         limit: how many at most.
         max_new_tokens: length of the references [tokens].

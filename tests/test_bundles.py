@@ -59,7 +59,7 @@ SWEEPS = {
     "amateurs": 7,
     "baselines": 13,
     "arms": 19,
-    "study": 19,
+    "study": 22,
 }
 
 
