@@ -81,7 +81,8 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
         )
         for place, arm in enumerate(arms)
     ]
-    together = groups([one.lens for one in settings], [one.search for one in settings])
+    alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
+    together = groups([one.search for one in settings], [one.lens for one in settings], alphas)
     ranks = {name: rank_correlation(margins[:, mine], counts[:, mine]) for name, mine in together.items()}
     file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
     found = Prediction(settings, ranks, len(margins), len(counts), file)

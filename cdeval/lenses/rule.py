@@ -71,16 +71,20 @@ def _centred(ranks: Float[np.ndarray, "draw setting"]) -> Float[np.ndarray, "dra
     return np.asarray(ranks - ranks.mean(axis=1, keepdims=True))
 
 
-def groups(lenses: Sequence[str], searches: Sequence[str]) -> dict[str, list[int]]:
-    """Which settings are ranked together: those of one search, and among them those of one lens.
+def groups(searches: Sequence[str], *facets: Sequence[str]) -> dict[str, list[int]]:
+    """Which settings are ranked together: those of one search, and among them those that one facet has in common.
 
-    A setting without a lens (the expert alone) stands with every lens of its search.
+    Args:
+        searches: of each setting.
+        facets: of each setting, what else it is told apart by: its lens, its α. Empty: it stands with every other one,
+            as the expert alone does, from which nothing is subtracted.
     """
     found: dict[str, list[int]] = {}
     for search in dict.fromkeys(searches):
         mine = [place for place, each in enumerate(searches) if each == search]
         found[f"{search}, all"] = mine
-        kinds = dict.fromkeys(lenses[place] for place in mine if lenses[place])
-        for lens in kinds if len(kinds) > 1 else ():
-            found[f"{search}, {lens}"] = [place for place in mine if lenses[place] in (lens, "")]
+        for facet in facets:
+            kinds = dict.fromkeys(facet[place] for place in mine if facet[place])
+            for kind in kinds if len(kinds) > 1 else ():
+                found[f"{search}, {kind}"] = [place for place in mine if facet[place] in (kind, "")]
     return found

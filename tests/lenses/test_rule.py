@@ -50,7 +50,8 @@ def test_too_few_settings_have_no_order() -> None:
 
 
 def test_settings_are_ranked_within_their_search_and_lens_the_expert_alone_with_every_lens() -> None:
-    assert groups(["norm", "tuned", "norm", ""], ["beam", "beam", "greedy", "beam"]) == {
+    lenses, alphas = ["norm", "tuned", "norm", ""], ["α=0.1", "α=0.1", "α=0.3", ""]
+    assert groups(["beam", "beam", "greedy", "beam"], lenses, alphas) == {
         "beam, all": [0, 1, 3],
         "beam, norm": [0, 3],
         "beam, tuned": [1, 3],
