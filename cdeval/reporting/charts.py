@@ -79,23 +79,25 @@ def charts_of(study: Study) -> list[Chart]:
 
 
 def _costs_and_quality(study: Study) -> list[Chart]:
-    """Against the first cost that is known: arithmetic, else time."""
-    costs = present(COSTS, study.decoded)
-    return [_points(study, costs[0], quality) for quality in present(QUALITIES, study.decoded)] if costs else []
+    """Against the first cost that is known: arithmetic, else time; and coherence against diversity, which it is paid with."""
+    costs, qualities = present(COSTS, study.decoded), present(QUALITIES, study.decoded)
+    found = [_points(study, costs[0], quality) for quality in qualities] if costs else []
+    pair = [measure for measure in qualities if measure.name in ("diversity", "coherence")]
+    return [*found, _points(study, *pair)] if len(pair) == 2 else found
 
 
-def _points(study: Study, cost: Measure, quality: Measure) -> Chart:
+def _points(study: Study, across: Measure, quality: Measure) -> Chart:
     short = short_labels([arm.label for arm in study.decoded])
     series = []
     for kind, (color, symbol) in STYLES.items():
         arms = [arm for arm in study.decoded if arm.kind == kind and math.isfinite(quality.of(arm))]
-        arms = [arm for arm in arms if math.isfinite(cost.of(arm))]
+        arms = [arm for arm in arms if math.isfinite(across.of(arm))]
         if arms:
             found = [arm.value(quality.name) for arm in arms]
             series.append(
                 Series(
                     kind,
-                    [cost.of(arm) for arm in arms],
+                    [across.of(arm) for arm in arms],
                     [one.value / quality.scale for one in found],
                     [one.low / quality.scale for one in found],
                     [one.high / quality.scale for one in found],
@@ -106,10 +108,10 @@ def _points(study: Study, cost: Measure, quality: Measure) -> Chart:
             )
     levels = [Level("human", "human", study.human)] if study.human else []
     return Chart(
-        f"{quality.name}-by-{cost.name}",
-        f"{quality.title} and {cost.title}",
+        f"{quality.name}-by-{across.name}",
+        f"{quality.title} and {across.title}",
         "points",
-        cost.heading,
+        across.heading,
         quality.heading,
         series,
         _level_series(levels, quality),

@@ -23,9 +23,15 @@ def charts(tmp_path: Path) -> dict[str, Chart]:
 
 def test_every_kind_of_chart_is_there(charts: dict[str, Chart]) -> None:
     assert {chart.kind for chart in charts.values()} == {"points", "lines", "curves", "bars", "boxes"}
-    assert {"diversity-by-flops_per_token", "diversity-by-layer", "divergence", "latency", "flops", "memory"} <= set(
-        charts
-    )
+    assert {
+        "diversity-by-flops_per_token",
+        "coherence-by-diversity",
+        "diversity-by-layer",
+        "divergence",
+        "latency",
+        "flops",
+        "memory",
+    } <= set(charts)
 
 
 def test_plotly_knows_what_it_is_given(charts: dict[str, Chart]) -> None:
