@@ -79,7 +79,7 @@ def charts_of(study: Study) -> list[Chart]:
 
 
 def _costs_and_quality(study: Study) -> list[Chart]:
-    """Against the first cost that is known: arithmetic, else time; and coherence against diversity, which it is paid with."""
+    """Against the first cost that is known: arithmetic, else time; and coherence against diversity, its price."""
     costs, qualities = present(COSTS, study.decoded), present(QUALITIES, study.decoded)
     found = [_points(study, costs[0], quality) for quality in qualities] if costs else []
     pair = [measure for measure in qualities if measure.name in ("diversity", "coherence")]
