@@ -7,6 +7,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cdeval.cli import Schema, run_schema
 from cdeval.compareconfig import PAIR, CompareRun, validate_compare
@@ -38,10 +39,10 @@ def _table(found: Sequence[Likeness]) -> Table:
     table.add_column("furthest apart", overflow="fold")
     for arm in found:
         table.add_row(
-            printable(arm.label),
+            Text(printable(arm.label)),
             f"{arm.same_texts} of {arm.texts}",
             f"{arm.same_numbers} of {arm.numbers}",
-            "" if arm.furthest is None else printable(f"{arm.furthest[0]}: {arm.furthest[1]:.1%}"),
+            "" if arm.furthest is None else Text(printable(f"{arm.furthest[0]}: {arm.furthest[1]:.1%}")),
         )
     return table
 

@@ -72,7 +72,7 @@ def prediction_table(settings: Sequence[Predicted]) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     for one in sorted(settings, key=lambda one: one.margin.value):
         ends = f"{_end(one.margin.low)} to {_end(one.margin.high)}"
-        table.add_row(printable(one.label), f"{one.margin.value:+.2f}", ends, f"{one.diversity:.3f}")
+        table.add_row(Text(printable(one.label)), f"{one.margin.value:+.2f}", ends, f"{one.diversity:.3f}")
     return table
 
 
