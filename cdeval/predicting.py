@@ -69,8 +69,8 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     exits = [arm for arm in arms if _subtracts(arm)]
     say(f"margins of {len(exits)} settings of {study.name} on texts of the split {config.prompts.split.other.value}")
     margins = passage_margins(expert, passages, _cases(exits, expert))
-    column = {arm.label: place for place, arm in enumerate(exits)}
-    margins = margins[:, [column.get(arm.label, len(exits)) for arm in arms]]
+    column = {arm.folder: place for place, arm in enumerate(exits)}  # labels of two commands may be equal
+    margins = margins[:, [column.get(arm.folder, len(exits)) for arm in arms]]
     settings = [
         Predicted(
             arm.label,
