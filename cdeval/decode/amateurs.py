@@ -8,7 +8,7 @@ reads the beams' tokens itself (`decode.sources`). Lanes may have different amat
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.choices import AmateurKind, Form, Normalizer
@@ -142,6 +142,13 @@ class AmateurPart:
             return log_expert
         contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs)
         return log_expert.index_copy(0, self._lanes, contrasted)
+
+    def crowded(self, likeliest: Float[Tensor, "lane beam candidate"]) -> Bool[Tensor, ""]:
+        """Whether the last of some lane's likeliest tokens, in descending order, is plausible: there may be more."""
+        if self._lanes is not None and len(self._lanes) == 0:
+            return torch.zeros((), dtype=torch.bool, device=likeliest.device)
+        _, implausible = plausibility(self.contrasted(likeliest), self._knobs)
+        return (~implausible[..., -1]).any()
 
     def log_probs(
         self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]

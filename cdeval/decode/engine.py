@@ -38,6 +38,11 @@ from cdeval.records import Amateur
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
 LANES_AT_ONCE = 2
 
+# Where the host may ask at every step whether a plausible set is wider than the candidate-only head looks, and look
+# further: asking makes any other device wait. There the host asks once, at the end, and decodes the batch again.
+ASKED_AT_EVERY_STEP = ("cpu",)
+_WIDER = 4  # times as many tokens
+
 
 @torch.inference_mode()
 def decode_batch(
@@ -116,6 +121,7 @@ class _Run:
             self._degeneration = Degeneration([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
         self.watch: Watch | None = None
+        self._widens = device.type in ASKED_AT_EVERY_STEP
         self._crowded = torch.zeros((), dtype=torch.bool, device=device)
 
     def through(
@@ -235,19 +241,31 @@ class _Run:
                 self.watch.scored(log_expert, amateur.log_probs(log_expert, amateur_rows), scores)
             choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert))
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
-        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
-        log_expert, tokens = largest(log_expert, min(width, vocab))
+        log_expert, tokens = self._candidates(log_expert, amateur)
         amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
         scores = amateur.scores(log_expert, amateur_logits)
-        if width < vocab:  # the last candidate is plausible: there may be more
-            self._crowded |= amateur.contrasted(scores[..., -1] > -torch.inf).any()
         choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, tokens))
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)
 
+    def _candidates(self, log_expert: Float[Tensor, "lane beam vocab"], amateur: AmateurPart) -> tuple[Tensor, Tensor]:
+        """The likeliest tokens, all plausible ones among them, or it is noted that there may be more."""
+        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
+        while True:
+            values, tokens = largest(log_expert, min(width, vocab))
+            if width >= vocab:
+                return values, tokens
+            crowded = amateur.crowded(values)
+            if not self._widens:
+                self._crowded |= crowded
+                return values, tokens
+            if not crowded:
+                return values, tokens
+            width *= _WIDER
+
     def crowded(self) -> bool:
-        """Whether some plausible set was wider than the candidate-only head looks; asked once, at the end."""
+        """Whether some plausible set was wider than the candidate-only head looked; asked once, at the end."""
         return self._candidate_head and bool(self._crowded)
 
     def settled(self) -> bool:

@@ -28,8 +28,8 @@ from cdeval.choices import Form, Normalizer, TemperatureForm
 from cdeval.decode.beam import Ranks, ranks
 from cdeval.records import Setting
 
-# Tokens a beam whose amateur logits the candidate-only head works out. Plausible sets are rarely wider; where one is,
-# the batch is decoded again with the full head.
+# Tokens a beam whose amateur logits the candidate-only head works out. Where a plausible set is wider, as many more as
+# it takes (`cdeval.decode.engine`).
 CANDIDATES = 64
 
 

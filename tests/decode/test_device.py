@@ -7,6 +7,7 @@ device stand for a device that is not the CPU.
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.choices import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.decode import engine
 from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
@@ -89,7 +91,8 @@ def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], No
     exits = Amateurs([lane.setting for lane in lanes], lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
     adaptive = AdaptiveExits([lane.setting for lane in lanes], lm)
     with tap(lm.parts, exits.layers) as tapped, adaptive.hooked(), torch.inference_mode():
-        run = _Run(lm, lanes, exits, adaptive, tapped, candidate_head=exits.only_candidates)
+        with patch.object(engine, "ASKED_AT_EVERY_STEP", ()):  # the CPU, which need not wait for itself, is asked
+            run = _Run(lm, lanes, exits, adaptive, tapped, candidate_head=exits.only_candidates)
         run.prefill([lane.prompt for lane in lanes])
         steps(run)
 

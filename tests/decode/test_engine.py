@@ -8,6 +8,7 @@ import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressTokensLogitsProcessor
 
 from cdeval.choices import Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.decode import engine
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -102,19 +103,28 @@ def test_contrastive_greedy_search_is_the_naive_one(any_tiny: LanguageModel) -> 
     assert [c.token_ids for c in ours] == [naive_search(any_tiny, prompt, how)[0] for prompt in PROMPTS]
 
 
+@pytest.mark.parametrize("asked", ["at every step", "at the end"])
 @pytest.mark.parametrize("alpha", [0.2, 1e-9])
 @pytest.mark.parametrize("normalizer", list(Normalizer))
 def test_contrast_over_the_candidates_is_the_naive_one(
-    any_tiny: LanguageModel, alpha: float, normalizer: Normalizer
+    any_tiny: LanguageModel, alpha: float, normalizer: Normalizer, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the candidate-only head where the plausible set is narrow, by the full one where it is crowded, and beside
+    """By the candidate-only head where the plausible set is narrow, by a wider one where it is crowded, and beside
     lanes without an amateur or with the other normaliser."""
+    monkeypatch.setattr(engine, "ASKED_AT_EVERY_STEP", ("cpu",) if asked == "at every step" else ())
+    if alpha < 0.1:
+        monkeypatch.setattr(engine, "CANDIDATES", 8)  # the vocabulary is found in several steps
     how = early_exit(2, alpha=alpha, normalizer=Normalizer.candidates)
     beside = [setting(), early_exit(1, normalizer=normalizer)]
     gained: list[int] = []
     lanes = [Lane(prompt, one) for prompt in PROMPTS for one in (how, *beside)]
     ours, _ = decode_batch(any_tiny, lanes, 4, gained.append)
     assert sum(gained) == len(lanes) * how.max_new_tokens
+    again = min(gained) < 0
+    if asked == "at every step":
+        assert not again, "a step that looks further decodes nothing again"
+    elif alpha < 0.1:
+        assert again == (normalizer is Normalizer.candidates), "with the other one the head is whole"
     for lane, continuation in zip(lanes, ours, strict=True):
         tokens, score = naive_search(any_tiny, lane.prompt, lane.setting)
         assert continuation.token_ids == tokens

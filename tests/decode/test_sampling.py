@@ -138,15 +138,42 @@ def test_a_lane_without_amateur_draws_from_the_whole_vocabulary(tiny: Callable[[
     assert unlikely, "every first token is among the likeliest 64: the test saw nothing"
 
 
-def test_a_crowded_set_is_drawn_from_again_with_the_same_numbers(tiny: Callable[[str], LanguageModel]) -> None:
-    """With alpha near 0 more tokens are plausible than the candidate-only head looks at."""
+@pytest.mark.parametrize("asked", ["at every step", "at the end"])
+def test_a_crowded_set_is_drawn_from_with_the_same_numbers(
+    tiny: Callable[[str], LanguageModel], asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With alpha near 0 more tokens are plausible than the candidate-only head looks at: it looks further, or the
+    batch is decoded again."""
+    monkeypatch.setattr(engine, "ASKED_AT_EVERY_STEP", ("cpu",) if asked == "at every step" else ())
     how = sampled(early_exit(2, alpha=1e-9, normalizer=Normalizer.candidates), temperature=3.0)
     gained: list[int] = []
     lane = Lane(PROMPTS[0], how, "p")
     (found,), _ = decode_batch(tiny("gpt2"), [lane], 4, gained.append)
     assert found.token_ids == naive_sample(tiny("gpt2"), lane)[0]
-    assert min(gained) < 0, "it was not crowded"
+    assert (min(gained) < 0) == (asked == "at the end"), "it was not crowded, or was decoded twice for nothing"
     assert sum(gained) == how.max_new_tokens
+
+
+def test_the_candidate_only_head_looks_no_further_than_it_must(
+    tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most plausible sets fit into 8 tokens, all into 32: a head that stays as wide as it once was saves nothing."""
+    lm, seen = tiny("gpt2"), []
+    monkeypatch.setattr(engine, "CANDIDATES", 8)
+    whole = type(lm.parts).logits_of
+
+    def watched(parts: object, finished: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        seen.append(tokens.shape[-1])
+        return whole(parts, finished, tokens)
+
+    monkeypatch.setattr(type(lm.parts), "logits_of", watched)
+    how = sampled(early_exit(2, alpha=0.2, normalizer=Normalizer.candidates))
+    lanes = [Lane(prompt, how, f"p{i}") for i, prompt in enumerate(PROMPTS)]
+    found = [decode_batch(lm, [lane], 4)[0][0].token_ids for lane in lanes]
+    assert found == [naive_sample(lm, lane)[0] for lane in lanes]
+    assert set(seen) == {8, 32}
+    assert seen.count(8) > seen.count(32)
+    assert len(seen) == len(lanes) * how.max_new_tokens, "the head is asked once a step, when the width is known"
 
 
 def test_other_amateurs_are_sampled_from_too(tiny: Callable[[str], LanguageModel]) -> None:
