@@ -1,7 +1,7 @@
-"""Would the anti-loop margin have chosen a study's layer? Every exit's margin beside the diversity of its texts.
+"""Would the anti-loop margin have chosen a study's layer? Every exit's margin, and KL, beside its texts' diversity.
 
 study's files -> its exits, as they were subtracted ─┐
-texts of the other split -> passages ────────────────┴→ margins, beside diversities -> ranks -> a table and JSON
+texts of the other split -> passages ────────────────┴→ margins and KLs, beside diversities -> ranks -> a table and JSON
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Int
 
 from cdeval.choices import AmateurKind, Context, Form, SearchKind, TemperatureForm
-from cdeval.errors import StorageError
+from cdeval.errors import ModelError, StorageError
 from cdeval.exitconfig import Lens, Selection
 from cdeval.lensconfig import LensRun
-from cdeval.lenses.loops import mean_margin, passage_margins
+from cdeval.lenses.loops import mean_margin, passage_readings
 from cdeval.lenses.reading import Contrast, View
 from cdeval.lenses.rule import groups, rank_correlation
 from cdeval.lenses.study import held_out_texts
@@ -24,7 +24,7 @@ from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.prompts.cut import Cutter
-from cdeval.records import Estimate, Predicted
+from cdeval.records import Foretelling, Predicted
 from cdeval.reporting.studyfiles import Arm, read_study
 from cdeval.store import replace_file
 from cdeval.strictjson import to_page
@@ -37,7 +37,7 @@ class Prediction:
     """What the command shows."""
 
     settings: list[Predicted]
-    ranks: Mapping[str, Estimate]  # Spearman's correlation, by the settings that are ranked together
+    ranks: Mapping[str, Foretelling]  # by the settings that are ranked together
     passages: int
     prompts: int  # that every setting continued
     file: Path
@@ -51,7 +51,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
         say: takes one line of progress at a time.
 
     Raises: StorageError: no such study, or no exits under beam or greedy search in it. ModelError: another expert made
-        it, or a lens is gone. CdevalError: as `lenses.study.run_lens`.
+        it, or a lens is gone or another one. CdevalError: as `lenses.study.run_lens`.
     """
     study = read_study(Path(config.study or "").expanduser(), every=True)
     arms = [arm for arm in study.decoded if _fits(arm.setting)]
@@ -68,22 +68,31 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     passages = [cutter.tokens(text.text)[: config.text_tokens] for text in texts]
     exits = [arm for arm in arms if _subtracts(arm)]
     say(f"margins of {len(exits)} settings of {study.name} on texts of the split {config.prompts.split.other.value}")
-    margins = passage_margins(expert, passages, _cases(exits, expert))
-    column = {arm.folder: place for place, arm in enumerate(exits)}  # labels of two commands may be equal
-    margins = margins[:, [column.get(arm.folder, len(exits)) for arm in arms]]
+    read = passage_readings(expert, passages, _cases(exits, expert))
+    place_of = {arm.folder: place for place, arm in enumerate(exits)}  # labels of two commands may be equal
+    columns = [place_of.get(arm.folder, len(exits)) for arm in arms]
+    margins = read.margins[:, columns]
+    divergences = np.pad(read.divergences, ((0, 0), (0, 1)), constant_values=np.nan)[:, columns]
     settings = [
         Predicted(
             arm.label,
             arm.setting["amateur"]["lens"] if _subtracts(arm) else "",
             arm.setting["search"],
             mean_margin(margins[:, place], config.seed),
+            float(divergences[:, place].mean()),
             float(diversity(counts[:, place])),
         )
         for place, arm in enumerate(arms)
     ]
     alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
     together = groups([one.search for one in settings], [one.lens for one in settings], alphas)
-    ranks = {name: rank_correlation(margins[:, mine], counts[:, mine]) for name, mine in together.items()}
+    ranks = {}
+    for name, mine in together.items():
+        apart = [place for place in mine if settings[place].lens]
+        ranks[name] = Foretelling(
+            rank_correlation(margins[:, mine], counts[:, mine]),
+            rank_correlation(divergences[:, apart], counts[:, apart]),
+        )
     file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
     found = Prediction(settings, ranks, len(margins), len(counts), file)
     replace_file(file, to_page({"study": study.name, "settings": settings, "ranks": ranks}))
@@ -130,15 +139,25 @@ def _check_expert(arms: Sequence[Arm], expert: LanguageModel, config: LensRun) -
 def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Contrast]]:
     """Each exit as it was subtracted; settings that differ in contrast alone share their view."""
     views: dict[tuple[int, str, str | None], View] = {}
-    lenses: dict[str, TunedLens] = {}
     cases = []
     for arm in exits:
-        amateur, file = arm.setting["amateur"], arm.setting["amateur"]["lens_file"]
-        layer, lens = int(amateur["layer"]), Lens[amateur["lens"]]
-        if file is not None and file not in lenses:
-            lenses[file] = read_lens(Path(file).expanduser(), None, expert.parts.head_weight.shape[-1]).on(expert)
-        translator = lenses[file].translators[layer] if file is not None else None
-        view = views.setdefault((layer, lens.name, file), View(layer, lens, translator))
+        amateur = arm.setting["amateur"]
+        key = layer, _, file = int(amateur["layer"]), amateur["lens"], amateur["lens_file"]
+        if key not in views:
+            translator = _lens_of(arm, file, expert).translators[layer] if file is not None else None
+            views[key] = View(layer, Lens[amateur["lens"]], translator)
         contrast = Contrast(*(float(arm.setting[name]) for name in ("alpha", "beta", "temperature")))
-        cases.append((view, contrast))
+        cases.append((views[key], contrast))
     return cases
+
+
+def _lens_of(arm: Arm, file: str, expert: LanguageModel) -> TunedLens:
+    """The arm's layer of its lens. Raises: ModelError: the file is gone, or was trained anew since."""
+    lens = read_lens(Path(file).expanduser(), [int(arm.setting["amateur"]["layer"])], expert.model.config.hidden_size)
+    made = arm.provenance["models"]["lens"]["digest"]
+    if made != lens.digest:
+        raise ModelError(
+            f"{file} is not the lens that '{arm.label}' was decoded with: its layer's digest is {lens.digest[:8]}, not "
+            f"{made[:8]}. Put the old file back, or decode the study anew with this one."
+        )
+    return lens.on(expert)

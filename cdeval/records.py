@@ -188,7 +188,16 @@ class Predicted:
     lens: str  # empty: nothing is subtracted
     search: str
     margin: Estimate  # at the setting's own β and temperature [nats] (`cdeval.lenses.loops`)
+    kl: float  # KL(expert || amateur) on the same passages, at that temperature [nats]; NaN: nothing is subtracted
     diversity: float  # of its texts, in [0, 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Foretelling:
+    """Spearman's ρ with diversity over settings that are ranked together (`cdeval.lenses.rule`)."""
+
+    margin: Estimate
+    kl: Estimate  # over the exits alone: n is smaller where the expert alone is among the settings
 
 
 @dataclass(frozen=True, slots=True)

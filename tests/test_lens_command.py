@@ -113,7 +113,7 @@ def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: 
 
 def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """Each exit at its own lens, β and T, the expert alone at none; of a study that two commands made, all settings."""
-    from cdeval.lenses.loops import passage_margins
+    from cdeval.lenses.loops import passage_readings
     from cdeval.lenses.reading import Contrast, View
     from cdeval.models.lens import read_lens
     from cdeval.models.loading import open_model
@@ -127,11 +127,11 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
 
     printed = typed([*arguments, f"study={root / 'grid'}", "text_tokens=20"])
     record = json.loads((root / "lens" / "grid.json").read_text())
-    assert {name: rank["n"] for name, rank in record["ranks"].items()} == {
-        "beam, all": 7,
-        "beam, norm": 5,
-        "beam, tuned": 3,
-    }
+    assert {name: (rank["margin"]["n"], rank["kl"]["n"]) for name, rank in record["ranks"].items()} == {
+        "beam, all": (7, 6),
+        "beam, norm": (5, 4),
+        "beam, tuned": (3, 2),
+    }, "the expert alone has a margin and no divergence"
     rows = {row["label"]: row for row in record["settings"]}
     assert all(f"{row['margin']['value']:+.2f}" in printed for row in rows.values())
     for folder in (root / "grid").glob("*/summary.json"):
@@ -142,11 +142,31 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
     cutter = Cutter(expert.tokenizer, 0)
     held_out = [TEXT.format(i) for i in range(24) if in_split(f"text-{i}", Split.test)]
     view = View(6, Lens.tuned, read_lens(lens, None, expert.parts.head_weight.shape[-1]).translators[6])
-    margins = passage_margins(expert, [cutter.tokens(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
+    read = passage_readings(expert, [cutter.tokens(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
     (label,) = (label for label in rows if "k=6 tuned" in label and "T=1" in label)
-    assert rows[label]["margin"]["value"] == pytest.approx(margins[:, 0].mean(), abs=1e-6)
+    assert rows[label]["margin"]["value"] == pytest.approx(read.margins[:, 0].mean(), abs=1e-6)
+    assert rows[label]["kl"] == pytest.approx(read.divergences.mean(), abs=1e-6)
     (alone,) = (label for label in rows if label.startswith("expert alone"))
-    assert rows[alone]["margin"]["value"] == pytest.approx(margins[:, 1].mean(), abs=1e-6)
+    assert rows[alone]["margin"]["value"] == pytest.approx(read.margins[:, 1].mean(), abs=1e-6)
+    assert rows[alone]["kl"] is None
+
+
+def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
+    arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lens that was trained anew under the same name would give margins that belong to no text."""
+    lens = tmp_path / "lens.safetensors"
+    typed([*arguments, "train=true", *SHORT, f"out={lens}"])
+    tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
+    typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
+    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={lens}"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        typed([*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert "is not the lens that 'early_exit k=6" in said
+    assert "Put the old file back" in said
 
 
 def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(

@@ -6,11 +6,13 @@ NLL_a is the layer's, at the amateur's temperature, NLL_e the expert's; means ov
 which has nothing before it. Contrast rewards a token by log p_e − β log p_a: with a margin above 0 it rewards new text
 more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy, and as every
 expert does by itself (β = 0). A diagnostic of our own, for choosing a setting before paying for generation, and worth
-no more than the temperature and β it is taken at. `cdeval.lenses.rule` holds it against a study's texts.
+no more than the temperature and β it is taken at. `cdeval.lenses.rule` holds it against a study's texts, beside what
+it has to beat, a number that everyone has: the divergence KL(p_e || p_a) on the first copy, which knows no β.
 """
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +32,13 @@ _DRAWS, _CONFIDENCE = 2000, 0.95
 Cases = Sequence[tuple[View, Contrast]]  # layers through their lenses, and the β and T they are subtracted at
 
 
+class Readings(NamedTuple):
+    """Passage by passage, case by case [nats]."""
+
+    margins: Float[np.ndarray, "passage case"]  # the expert alone last
+    divergences: Float[np.ndarray, "passage case"]  # KL(expert || amateur); the expert alone has none
+
+
 def margins(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases, seed: int) -> list[Estimate]:
     """The margin of each case, then that of the expert alone (β = 0), with intervals over passages.
 
@@ -41,7 +50,7 @@ def margins(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases,
 
     Returns: NaN where no text is long enough.
     """
-    rows = passage_margins(expert, texts, cases)
+    rows = passage_readings(expert, texts, cases).margins
     if not len(rows):
         return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0)] * (len(cases) + 1)
     return [mean_margin(column, seed) for column in rows.T]
@@ -54,10 +63,8 @@ def mean_margin(column: Float[np.ndarray, " passage"], seed: int) -> Estimate:
     return Estimate(float(column.mean()), ends.low, ends.high, len(column), 0)
 
 
-def passage_margins(
-    expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases
-) -> Float[np.ndarray, "passage case"]:
-    """Passage by passage, case by case, the expert alone last.
+def passage_readings(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases) -> Readings:
+    """The margins and divergences of each passage.
 
     Args:
         expert: any.
@@ -65,8 +72,9 @@ def passage_margins(
         cases: what is subtracted.
     """
     long = itertools.islice((list(text[:TOKENS]) for text in texts if len(text) > 1), PASSAGES)
-    rows = [_margins_of(expert, passage, cases) for passage in long]
-    return np.array(rows).reshape(len(rows), len(cases) + 1)
+    read = [_read(expert, passage, cases) for passage in long]
+    margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
+    return Readings(margins.reshape(len(read), len(cases) + 1), divergences.reshape(len(read), len(cases)))
 
 
 def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
@@ -75,27 +83,26 @@ def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
 
 
 @torch.inference_mode()
-def _margins_of(expert: LanguageModel, passage: list[int], cases: Cases) -> list[float]:
+def _read(expert: LanguageModel, passage: list[int], cases: Cases) -> tuple[list[float], list[float]]:
     ids = torch.tensor([passage + passage], device=expert.device)
     with tap(expert.parts, {view.layer for view, _ in cases}) as tapped:
         finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
         hidden = {layer: out[0] for layer, out in tapped.items()}
     # Predicted from the place before: tokens 1 … n−1 of the first copy, then the same tokens of the second.
-    length = len(passage)
-    places = [*range(length - 1), *range(length, 2 * length - 1)]
-    targets = ids[0, [place + 1 for place in places]]
-    own = _nll(expert.parts.logits(finished[places]), targets, 1.0)
-    read: dict[tuple[int, float], Float[Tensor, " row"]] = {}  # cases may differ in β alone
-    paid = []
+    first = len(passage) - 1
+    places = [*range(first), *range(first + 1, 2 * first + 1)]
+    targets = ids[0, [place + 1 for place in places]][:, None]
+    log_expert = torch.log_softmax(expert.parts.logits(finished[places]).float(), dim=-1)
+    own = -log_expert.gather(1, targets)[:, 0]
+    read: dict[tuple[int, float], tuple[Float[Tensor, " row"], float]] = {}  # cases may differ in β alone
     for view, contrast in cases:
         key = (id(view), contrast.temperature)
         if key not in read:
             rows = hidden[view.layer][places]
             parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
-            read[key] = _nll(torch.cat(parts), targets, contrast.temperature)
-        paid.append(contrast.beta * read[key] - own)
-    return [float(pays[: length - 1].mean() - pays[length - 1 :].mean()) for pays in [*paid, -own]]
-
-
-def _nll(logits: Float[Tensor, "row vocab"], targets: Tensor, temperature: float) -> Float[Tensor, " row"]:
-    return -torch.log_softmax(logits.float() / temperature, dim=-1).gather(1, targets[:, None])[:, 0]
+            log_exit = torch.log_softmax(torch.cat(parts).float() / contrast.temperature, dim=-1)
+            apart = (log_expert[:first].exp() * (log_expert[:first] - log_exit[:first])).sum(dim=-1)
+            read[key] = -log_exit.gather(1, targets)[:, 0], float(apart.mean())
+    found = [(contrast.beta, *read[id(view), contrast.temperature]) for view, contrast in cases]
+    paid = [*(beta * nll - own for beta, nll, _ in found), -own]
+    return [float(pays[:first].mean() - pays[first:].mean()) for pays in paid], [apart for _, _, apart in found]

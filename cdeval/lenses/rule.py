@@ -2,6 +2,7 @@
 
     ρ = Spearman's rank correlation of margin and diversity over settings            in [-1, 1]; 1: the same order
 
+The same is asked of what the margin has to beat, the amateur's divergence from the expert, where −1 is the whole order.
 Both sides are measured, so both are drawn anew: passages for all margins together, prompts for all diversities
 together; the interval is the percentile one. It says how sure the order of *these* settings is; neighbouring layers are
 no independent draws, and other settings may follow another rule.
@@ -21,28 +22,28 @@ _ENDS = (0.025, 0.975)
 
 
 def rank_correlation(
-    margins: Float[np.ndarray, "passage setting"],
+    foretold: Float[np.ndarray, "passage setting"],
     counts: Int[np.ndarray, "prompt setting 6"],
     draws: int = 2000,
     seed: int = 0,
 ) -> Estimate:
-    """Spearman's ρ between the settings' mean margins and their diversities.
+    """Spearman's ρ between the settings' means over passages and their diversities.
 
     Args:
-        margins: `cdeval.lenses.loops.passage_margins` of each setting.
+        foretold: `cdeval.lenses.loops.passage_readings` of each setting, margins or divergences.
         counts: `cdeval.metrics.diversity.ngram_counts` of each setting's text, prompt by prompt.
         draws: resamples of passages and of prompts.
         seed: of the resamples.
 
     Returns: NaN for fewer than `LEAST` settings, or where all of one side are equal; n counts settings.
     """
-    settings = margins.shape[1]
+    settings = foretold.shape[1]
     if settings < LEAST:
         return Estimate(float("nan"), float("nan"), float("nan"), settings, 0)
     draw = np.random.default_rng(seed)
-    value = _spearman(margins.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
-    drawn_margins = _weights(draw, draws, len(margins)) @ margins / len(margins)
-    found = _spearman(drawn_margins, _diversities(counts, _weights(draw, draws, len(counts))))
+    value = _spearman(foretold.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
+    drawn = _weights(draw, draws, len(foretold)) @ foretold / len(foretold)
+    found = _spearman(drawn, _diversities(counts, _weights(draw, draws, len(counts))))
     low, high = np.nanquantile(found, _ENDS) if not np.isnan(found).all() else (np.nan, np.nan)
     return Estimate(float(value[0]), float(low), float(high), settings, 0)
 

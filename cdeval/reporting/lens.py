@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.records import EXPERT, Estimate, LensScore, Predicted
+from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
 from cdeval.reporting.table import MISSING, printable
 
 
@@ -68,26 +68,37 @@ def prediction_table(settings: Sequence[Predicted]) -> Table:
     """A study's settings, from the lowest margin to the highest."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("setting", overflow="fold")
-    for header in ("margin", "95 % interval", "diversity"):
+    for header in ("margin", "95 % interval", "KL", "diversity"):
         table.add_column(header, justify="right", no_wrap=True)
     for one in sorted(settings, key=lambda one: one.margin.value):
         ends = f"{_end(one.margin.low)} to {_end(one.margin.high)}"
-        table.add_row(Text(printable(one.label)), f"{one.margin.value:+.2f}", ends, f"{one.diversity:.3f}")
+        kl = MISSING if math.isnan(one.kl) else f"{one.kl:.2f}"
+        label = Text(printable(one.label))
+        table.add_row(label, f"{one.margin.value:+.2f}", ends, kl, f"{one.diversity:.3f}")
     return table
 
 
-def rank_table(ranks: Mapping[str, Estimate]) -> Table:
-    """How alike the two orders are, among all settings of a search and among those of one lens."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+def rank_table(ranks: Mapping[str, Foretelling]) -> Table:
+    """How alike the orders are, among all settings of a search and among those of one lens or α."""
+    legend = (
+        "ρ: Spearman's, with diversity. Margin: 1 would be the same order. KL(expert || amateur), of the exits alone: "
+        "−1 would be, the nearer to the expert the more diverse"
+    )
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=Text(legend), caption_justify="left"
+    )
     table.add_column("ranked together", overflow="fold")
-    for header in ("settings", "Spearman's ρ", "95 % interval"):
+    for header in ("settings", "margin's ρ", "95 % interval", "KL's ρ", "95 % interval"):
         table.add_column(header, justify="right", no_wrap=True)
     for name, rank in ranks.items():
-        known = not math.isnan(rank.value)
-        value = f"{rank.value:+.2f}" if known else MISSING
-        ends = f"{rank.low:+.2f} to {rank.high:+.2f}" if known else MISSING
-        table.add_row(name, str(rank.n), value, ends)
+        table.add_row(name, str(rank.margin.n), *_rank_cells(rank.margin), *_rank_cells(rank.kl))
     return table
+
+
+def _rank_cells(rank: Estimate) -> tuple[str, str]:
+    if math.isnan(rank.value):
+        return MISSING, MISSING
+    return f"{rank.value:+.2f}", f"{rank.low:+.2f} to {rank.high:+.2f}"
 
 
 def _contrast_cells(score: LensScore | None) -> tuple[str, str, str]:

@@ -1,7 +1,9 @@
 """What a study found, in a sentence or two made of its numbers alone.
 
-The arm that gains most on the first metric that was compared stands for the study; whether it gains at all is Holm's
-corrected p-value over every comparison that was made, so that choosing the best of many arms is paid for.
+The arm that gains most on the first metric that was compared stands for the study, before it one that gains less and is
+not shown to lose anything else: raw exits are most diverse where they break the text. What is shown is Holm's corrected
+p-value over every comparison that was made, so that choosing the best of many arms is paid for. Perplexity is no loss:
+it is the expert's own, and whatever subtracts from the expert raises it.
 """
 
 import math
@@ -24,7 +26,7 @@ def verdict(study: Study) -> list[str]:
         return [_without_comparison(study)]
     of_best = [one for one in study.comparisons if (one.arm, one.against) == (best.arm, best.against)]
     return [
-        _headline(best, measure, study, len(found)),
+        _headline(best, measure, study, found),
         _detail(of_best, measure, study),
         *_wider(found, measure, study),
     ]
@@ -33,7 +35,23 @@ def verdict(study: Study) -> list[str]:
 def best_of(study: Study) -> Comparison | None:
     """The difference that the verdict speaks of; None where nothing was compared."""
     measure, found = _first_compared(study)
-    return max(found, key=lambda one: measure.better * one.difference.value, default=None)
+    unspoilt = [one for one in found if _shown(one, measure) > 0 and not _spoilt(one, measure, study)]
+    return max(unspoilt or found, key=lambda one: measure.better * one.difference.value, default=None)
+
+
+def _shown(one: Comparison, measure: Measure) -> int:
+    """1: shown to be better than its control, −1: worse, 0: neither."""
+    if math.isnan(one.p_holm) or one.p_holm >= LEVEL:
+        return 0
+    return 1 if measure.better * one.difference.value > 0 else -1
+
+
+def _spoilt(best: Comparison, shown: Measure, study: Study) -> bool:
+    """Whether the arm is shown to lose in what else is said of texts."""
+    others = {measure.name: measure for measure in QUALITIES if measure is not shown and measure.name in _BETTER}
+    pair = (best.arm, best.against)
+    mine = [one for one in study.comparisons if (one.arm, one.against) == pair and one.metric in others]
+    return any(_shown(one, others[one.metric]) < 0 for one in mine)
 
 
 def _first_compared(study: Study) -> tuple[Measure, list[Comparison]]:
@@ -54,13 +72,14 @@ def _without_comparison(study: Study) -> str:
     return f"{len(study.decoded)} arms {of}."
 
 
-def _headline(best: Comparison, measure: Measure, study: Study, arms: int) -> str:
+def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[Comparison]) -> str:
+    arms = len(found)
     ours, theirs = (next((a for a in study.arms if a.label == label), None) for label in (best.arm, best.against))
     values = " against ".join(measure.shown(measure.of(arm)) for arm in (ours, theirs) if arm is not None)
     evidence = f"{measure.title} {values}, difference {_difference(best, measure)}"
-    better = measure.better * best.difference.value > 0
+    shown, better = _shown(best, measure), measure.better * best.difference.value > 0
     words = (_BETTER if better else _WORSE).get(measure.name, f"{'better' if better else 'worse'} in {measure.title}")
-    if best.p_holm >= LEVEL or math.isnan(best.p_holm):
+    if not shown:
         if arms == 1:
             return f"{best.arm} is not shown to differ from {best.against} in {measure.title}: {evidence}."
         more = _BETTER.get(measure.name, f"better in {measure.title}")
@@ -68,7 +87,9 @@ def _headline(best: Comparison, measure: Measure, study: Study, arms: int) -> st
     if arms == 1:
         return f"{best.arm} is {words} than {best.against}: {evidence}."
     if better:
-        return f"Of {arms} arms, {best.arm} gains most: it is {words} than {best.against}, {evidence}."
+        topped = any(measure.better * (one.difference.value - best.difference.value) > 0 for one in found)
+        most = "gains most of those that are not shown to lose elsewhere" if topped else "gains most"
+        return f"Of {arms} arms, {best.arm} {most}: it is {words} than {best.against}, {evidence}."
     return f"All {arms} arms are {words} than their controls; {best.arm} loses least: {evidence}."
 
 
@@ -93,9 +114,8 @@ def _elsewhere(of_best: Sequence[Comparison], shown: Measure) -> str:
         one = next((one for one in of_best if one.metric == measure.name), None)
         if measure is shown or one is None or not math.isfinite(one.difference.value):
             continue
-        if one.p_holm < LEVEL:
-            better = measure.better * one.difference.value > 0
-            changed.append(f"{'better' if better else 'worse'} {measure.title}, {_difference(one, measure)}")
+        if shift := _shown(one, measure):
+            changed.append(f"{'better' if shift > 0 else 'worse'} {measure.title}, {_difference(one, measure)}")
         else:
             unseen.append(measure.title)
     parts = [f" has {_listed(changed)}"] if changed else []
@@ -126,11 +146,10 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
     """Of many arms: how many differ, and what simply does better at less cost."""
     if len(found) == 1:
         return []
-    better = [one for one in found if one.p_holm < LEVEL and measure.better * one.difference.value > 0]
-    worse = [one for one in found if one.p_holm < LEVEL and measure.better * one.difference.value < 0]
+    shifts = [_shown(one, measure) for one in found]
     lines = [
-        f"{len(better)} of {len(found)} arms differ from their control for the better in {measure.title} and "
-        f"{len(worse)} for the worse, corrected for all {len(study.comparisons)} comparisons made."
+        f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
+        f"{shifts.count(-1)} for the worse, corrected for all {len(study.comparisons)} comparisons made."
     ]
     highest = max(study.decoded, key=lambda arm: _ordered(measure, arm))
     cost = next((cost for cost in COSTS if math.isfinite(cost.of(highest))), None)

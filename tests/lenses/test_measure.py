@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cdeval.exitconfig import Lens
-from cdeval.lenses.loops import margins
+from cdeval.lenses.loops import margins, passage_readings
 from cdeval.lenses.measure import measure
 from cdeval.lenses.reading import Contrast, View, passages
 from cdeval.lenses.temperature import calibrate, nll
@@ -99,20 +99,25 @@ def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_co
     The temperature is the amateur's alone, and β multiplies the amateur alone; without either it is the expert's own.
     """
     expert, passages_read = tiny("gpt2"), [[5, 17, 40], [90, 3, 61]]
-    expected, alone = [], []
+    expected, alone, divergences = [], [], []
     for passage in passages_read:
-        twice, pays, own = passage + passage, [], []
+        twice, pays, own, apart = passage + passage, [], [], []
         for place in (1, 2, 4, 5):
             blocks, logits = blocks_and_logits(expert, tuple(twice[:place]))
             nll_e = -logits.log_softmax(-1)[twice[place]]
-            nll_a = -(exit_logits(expert, blocks[1], Lens.norm) / 2).log_softmax(-1)[twice[place]]
+            log_a = (exit_logits(expert, blocks[1], Lens.norm) / 2).log_softmax(-1)
+            nll_a = -log_a[twice[place]]
+            apart.append(float(torch.nn.functional.kl_div(log_a, logits.softmax(-1), reduction="sum")))
             pays.append(float(0.5 * nll_a - nll_e))
             own.append(float(-nll_e))
         expected.append(sum(pays[:2]) / 2 - sum(pays[2:]) / 2)
         alone.append(sum(own[:2]) / 2 - sum(own[2:]) / 2)
+        divergences.append(sum(apart[:2]) / 2)
     contrast = Contrast(alpha=0.1, beta=0.5, temperature=2.0)
     found, plain = margins(expert, [*passages_read, [7]], [(View(2, Lens.norm), contrast)], seed=0)
     assert plain.value == pytest.approx(sum(alone) / 2, abs=1e-4)
     assert found.value == pytest.approx(sum(expected) / 2, abs=1e-4)
     assert found.n == 2
+    read = passage_readings(expert, passages_read, [(View(2, Lens.norm), contrast)])
+    assert read.divergences[:, 0] == pytest.approx(divergences, abs=1e-4), "of the first copy, at the temperature"
     assert min(expected) - 1e-4 <= found.low <= found.value <= found.high <= max(expected) + 1e-4

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cdeval.records import EXPERT, Estimate, LensScore, Predicted
+from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
 from cdeval.reporting.lens import contrast_table, lens_table, prediction_table, rank_table
 
 NAN = float("nan")
@@ -42,21 +42,25 @@ def test_three_lenses_fit_80_columns_whole() -> None:
 
 def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank() -> None:
     settings = [
-        Predicted("late", "tuned", "beam", Estimate(0.85, 0.7, 1.0, 32, 0), 0.678),
-        Predicted("early", "tuned", "beam", Estimate(-3.44, -3.7, -3.2, 32, 0), 0.187),
+        Predicted("late", "tuned", "beam", Estimate(0.85, 0.7, 1.0, 32, 0), 1.51, 0.678),
+        Predicted("early", "tuned", "beam", Estimate(-3.44, -3.7, -3.2, 32, 0), NAN, 0.187),
     ]
     found = printed(prediction_table(settings))
     assert found.index("early") < found.index("late")
     assert "-3.7 to -3.2" in found
-    ranks = {"beam, all": Estimate(0.81, 0.73, 0.87, 19, 0), "greedy, all": Estimate(NAN, NAN, NAN, 2, 0)}
-    found = printed(rank_table(ranks))
+    assert "1.51" in found
+    assert "nan" not in found
+    none = Estimate(NAN, NAN, NAN, 2, 0)
+    known = Foretelling(Estimate(0.81, 0.73, 0.87, 19, 0), Estimate(-0.87, -0.93, -0.75, 18, 0))
+    found = printed(rank_table({"beam, all": known, "greedy, all": Foretelling(none, none)}))
     assert "+0.73 to +0.87" in found
+    assert "-0.93 to -0.75" in found
     assert "nan" not in found
 
 
 @pytest.mark.parametrize("width", [80, 200])
 def test_labels_are_text(width: int) -> None:
     page = io.StringIO()
-    one = Predicted("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 0.5)
+    one = Predicted("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 1.0, 0.5)
     Console(file=page, width=width).print(prediction_table([one]))
     assert "[red]x[/red]" in page.getvalue()

@@ -62,6 +62,34 @@ def test_of_many_arms_the_one_that_gains_most(tmp_path: Path) -> None:
     assert "2 of 2 arms differ from their control for the better" in text
 
 
+@pytest.mark.parametrize(
+    ("lost", "p_holm", "first"),
+    [("coherence", 0.01, 4), ("mauve", 0.01, 4), ("coherence", 0.06, 8), ("perplexity_expert", 0.01, 8)],
+)
+def test_an_arm_that_breaks_the_text_does_not_stand_for_the_study(
+    tmp_path: Path, lost: str, p_holm: float, first: int
+) -> None:
+    """A raw exit is the most diverse because it is no longer text: what loses nothing that is shown goes before it.
+
+    Perplexity rises wherever the expert is subtracted from: it spoils nothing.
+    """
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    less, more = (f"early_exit k={k} α=0.1 β=1 T=1, beam 5" for k in (4, 8))
+    worse = 9.0 if lost == "perplexity_expert" else -0.2
+    text = said(folder, comparison(less), comparison(more, difference=0.4), comparison(more, lost, worse, p_holm))
+    assert text.startswith(f"Of 2 arms, early_exit k={first} ")
+    assert ("not shown to lose elsewhere" in text) == (first == 4)
+
+
+def test_a_gain_with_a_loss_is_a_gain_where_nothing_else_gains(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    less, more = (f"early_exit k={k} α=0.1 β=1 T=1, beam 5" for k in (4, 8))
+    shown = [comparison(less, p_holm=0.9), comparison(more, difference=0.4), comparison(more, "coherence", -0.2)]
+    text = said(folder, *shown)
+    assert text.startswith("Of 2 arms, early_exit k=8")
+    assert "worse coherence" in text
+
+
 def test_costs_alone_claim_nothing_of_texts(tmp_path: Path) -> None:
     """A study of random weights stores no text: its page says what it is, and stands."""
     folder = tmp_path / "s"
