@@ -2,7 +2,8 @@
 
     token at context T:   2 * (weights of all blocks' matrices)  +  L * 4 * heads * head_width * T
     head, a row:          2 * (weights of the head, and of OPT's projection before it)
-    candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's
+    candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's (a step with more plausible
+                          tokens reads more: at α = .01 of SmolLM2's nucleus texts 120 to 165 on average)
     early exit:           a row of the head, or one a candidate layer where their logits are compared; 2 * width^2 more
                           for each layer read through a tuned lens
     adaptive exit after e of L blocks, at context T, against a token through all of them:

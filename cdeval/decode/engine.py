@@ -78,7 +78,7 @@ def decode_batch(
         if run.crowded():
             on_step(-len(lanes) * len(run.tokens))
             run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=False)
-            stats = run.through(prompts, compact_every, on_step)
+            stats = run.through(prompts, compact_every, on_step).after(stats)
     return run.continuations(), stats
 
 

@@ -1,7 +1,8 @@
 """What goes into a forward pass and what comes out: lanes, continuations, and what they took."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
@@ -52,3 +53,9 @@ class BatchStats:
     wall_seconds: float  # all of them by a wall clock, the device idle before and after
     peak_slots: int  # most key-value slots a lane held at once
     amateur_slots: int = 0  # the same in the cache of an amateur with a forward pass of its own
+
+    def after(self, given_up: "BatchStats") -> "BatchStats":
+        """With the time of the same batch's first attempt, step by step: its texts took both."""
+        pairs = zip_longest(self.step_seconds, given_up.step_seconds, fillvalue=0.0)
+        wall = self.wall_seconds + given_up.wall_seconds
+        return replace(self, step_seconds=tuple(map(sum, pairs)), wall_seconds=wall)

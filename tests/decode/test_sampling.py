@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.choices import AmateurKind, Ban, Normalizer
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
-from cdeval.decode.lanes import Lane
+from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.warping import warp, warping
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
@@ -148,8 +149,18 @@ def test_a_crowded_set_is_drawn_from_with_the_same_numbers(
     how = sampled(early_exit(2, alpha=1e-9, normalizer=Normalizer.candidates), temperature=3.0)
     gained: list[int] = []
     lane = Lane(PROMPTS[0], how, "p")
-    (found,), _ = decode_batch(tiny("gpt2"), [lane], 4, gained.append)
+    attempts: list[BatchStats] = []
+    through = engine._Run.through
+
+    def noted(run: engine._Run, *rest: Any) -> BatchStats:
+        attempts.append(through(run, *rest))
+        return attempts[-1]
+
+    monkeypatch.setattr(engine._Run, "through", noted)
+    (found,), stats = decode_batch(tiny("gpt2"), [lane], 4, gained.append)
     assert found.token_ids == naive_sample(tiny("gpt2"), lane)[0]
+    assert stats.wall_seconds == sum(one.wall_seconds for one in attempts), "the text took both attempts"
+    assert sum(stats.step_seconds) == pytest.approx(sum(sum(one.step_seconds) for one in attempts))
     assert (min(gained) < 0) == (asked == "at the end"), "it was not crowded, or was decoded twice for nothing"
     assert sum(gained) == how.max_new_tokens
 
