@@ -56,7 +56,7 @@ def _lines(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )
     layout["shapes"] = [_level(level) for level in chart.levels]
-    layout["annotations"] = [_level_name(level) for level in chart.levels]
+    layout["annotations"] = _level_names(chart.levels)
     places = sorted({place for line in chart.series for place in line.x})
     layout["xaxis"] |= {"tickmode": "array", "tickvals": places, "ticktext": [f"{place:g}" for place in places]}
     layout["yaxis"] |= {"title": {"text": ""}}
@@ -104,14 +104,23 @@ def _level(level: Series) -> dict[str, Any]:
     return {"type": "line", "line": {"color": level.color, "dash": level.dash, "width": 1.5}, **where}
 
 
-def _level_name(level: Series) -> dict[str, Any]:
-    x, anchor = _PLACES[level.dash]
-    words = {"text": html_text(level.label), "showarrow": False, "font": {"size": 11, "color": level.color}}
-    return {**words, "xref": "paper", "x": x, "xanchor": anchor, "y": level.y[0], "yanchor": "bottom"}
+def _level_names(levels: Sequence[Series]) -> list[dict[str, Any]]:
+    """Apart, as levels often lie close together.
+
+    Human texts right, controls left, amateurs spread between them, every other one below its line.
+    """
+    others = [level for level in levels if level.dash not in _PLACES]
+    found = []
+    for level in levels:
+        place = others.index(level) if level in others else 0
+        x, anchor = _PLACES.get(level.dash, ((place + 1) / (len(others) + 1), "center"))
+        side = "top" if place % 2 else "bottom"
+        words = {"text": html_text(level.label), "showarrow": False, "font": {"size": 11, "color": level.color}}
+        found.append({**words, "xref": "paper", "x": x, "xanchor": anchor, "y": level.y[0], "yanchor": side})
+    return found
 
 
-# Where levels of each kind are named: apart, as they often lie close together.
-_PLACES = {"dot": (1, "right"), "dash": (0, "left"), "dashdot": (0.5, "center")}
+_PLACES = {"dot": (1.0, "right"), "dash": (0.0, "left")}
 
 
 def _curves(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:

@@ -99,12 +99,16 @@ function names(known, front, xName, yName) {
     return reach ? (page.arms[at].values[name][0] - low) / reach : 0;
   };
   const rank = (at) => (page.arms[at].role === "control" ? 0 : front.has(at) ? 1 : 2);
-  const wide = narrow.matches ? 0.5 : 0.2, high = narrow.matches ? 0.07 : 0.05;
+  // A name's share of the picture, from its signs: plotly draws them when it is too late to choose.
+  const sign = narrow.matches ? 6 : 7.2, across = Math.max(200, byId("pareto").clientWidth - 68) / 1.1;
+  const high = narrow.matches ? 0.07 : 0.055;
   const taken = [], found = new Set();
   for (const at of [...known].sort((a, b) => rank(a) - rank(b))) {
     const [x, y] = [share(at, xName), share(at, yName)];
-    if (taken.some(([u, v]) => Math.abs(x - u) < wide && Math.abs(y - v) < high)) continue;
-    taken.push([x, y]);
+    const wide = (12 + sign * page.arms[at].short.length) / across;
+    const [start, end] = place(at, known, xName) === "middle left" ? [x - wide, x] : [x, x + wide];
+    if (taken.some(([from, to, v]) => start < to && end > from && Math.abs(y - v) < high)) continue;
+    taken.push([start, end, y]);
     found.add(at);
   }
   return found;

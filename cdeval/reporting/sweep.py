@@ -110,10 +110,10 @@ def _line_labels(axis: Axis, first: Sequence[Arm]) -> list[str]:
 
 def _levels(study: Study, varied: Sequence[Arm]) -> list[Level]:
     """The human texts, the expert alone and the amateurs that are models of their own, under the same search."""
-    searches = {(arm.setting.get("search"), arm.setting.get("beams")) for arm in varied}
+    searches = {_search(arm) for arm in varied}
     levels = [Level("human", "human", study.human)] if study.human else []
     for arm in study.decoded:
-        if (arm.setting.get("search"), arm.setting.get("beams")) not in searches or "adaptive_exit" in arm.setting:
+        if _search(arm) not in searches or arm.setting.get("adaptive_exit"):
             continue
         kind = _amateur(arm).get("kind")
         if kind == "none":
@@ -121,6 +121,11 @@ def _levels(study: Study, varied: Sequence[Arm]) -> list[Level]:
         elif kind in ("model", "truncated", "ngram"):
             levels.append(Level(arm.label.split(" α=")[0], "amateur", arm))
     return levels
+
+
+def _search(arm: Arm) -> tuple[str, ...]:
+    """What makes texts of an arm but its contrast: the search, how wide it is, and how tokens are drawn."""
+    return tuple(json.dumps(arm.setting.get(name), sort_keys=True) for name in ("search", "beams", "sampling"))
 
 
 def _amateur(arm: Arm) -> Mapping[str, Any]:

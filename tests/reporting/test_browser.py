@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cdeval.reporting.publish import write_report
-from tests.reporting.studies import write_study
+from tests.reporting.studies import costs, setting, write_arm, write_study
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[browser]'")
 
@@ -91,6 +91,27 @@ def test_it_draws_everything_says_nothing_and_asks_nobody(browser: Any, page: Pa
     assert browser.execute_script(f"return {empty}.map(one => one.textContent)") == []
     wide = browser.execute_script("return document.documentElement.scrollWidth")
     assert wide <= width, "nothing but the table scrolls sideways"
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_no_name_in_the_picture_lies_on_another(browser: Any, tmp_path: Path, width: int) -> None:
+    """Long names left of their points reach over to those on the other side."""
+    folder = tmp_path / "s"
+    for place in range(12):
+        label = f"early_exit k={place} lens-of-{place}-texts α=0.{place} β=0.{place} T=0.{place}, nucleus p=.9{place}"
+        row = {"label": label, "role": "arm", "folder": f"{place}"}
+        score = {"diversity": 0.5 + 0.02 * (place // 2), "coherence": 0.5}
+        cost = 0.6 if place == 0 else 1.6 - 0.55 * (place % 2)
+        write_arm(folder, row, ["x"], score, setting(layer=place), costs(cost))
+    opened(browser, write_report(folder), width)
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('#pareto .textpoint text')].filter(one => one.textContent)"
+        ".map(one => one.getBoundingClientRect()).map(at => [at.left, at.right, at.top, at.bottom])"
+    )
+    assert len(boxes) > 1 or width == NARROW, "nothing is named: the test saw nothing"
+    for place, (left, right, top, bottom) in enumerate(boxes):
+        for other in boxes[place + 1 :]:
+            assert left >= other[1] or other[0] >= right or top >= other[3] or other[2] >= bottom
 
 
 def test_the_table_sorts_both_ways_and_keeps_what_is_missing_last(browser: Any, page: Path) -> None:

@@ -1,12 +1,13 @@
 """Charts are drawable: plotly knows every attribute, matplotlib writes both files, names stay names."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
 
-from cdeval.reporting.charts import Chart, charts_of
+from cdeval.reporting.charts import Chart, Series, charts_of
 from cdeval.reporting.drawing import plotly_of
 from cdeval.reporting.stills import still
 from cdeval.reporting.studyfiles import read_study
@@ -49,6 +50,19 @@ def test_lines_show_values_intervals_and_levels(charts: dict[str, Chart]) -> Non
     assert line["y"] == [0.5, 0.55]
     assert band["y"] == pytest.approx([0.55, 0.6, 0.5, 0.45])
     assert {shape["y0"] for shape in drawn["layout"]["shapes"]} == {0.9, 0.3}
+
+
+def test_levels_that_lie_close_together_are_named_apart(charts: dict[str, Chart]) -> None:
+    """Two truncated models at nearly the same height had their names written over each other."""
+    levels = [
+        Series("human", [], [0.91], dash="dot"),
+        Series("expert alone", [], [0.9], dash="dash"),
+        Series("truncated k=24", [], [0.9], dash="dashdot"),
+        Series("truncated k=24 generated context", [], [0.9], dash="dashdot"),
+    ]
+    names = plotly_of(replace(charts["diversity-by-layer"], levels=levels))["layout"]["annotations"]
+    assert [name["text"] for name in names] == [level.label for level in levels]
+    assert len({name["x"] for name in names}) == 4
 
 
 def test_memory_is_weights_cache_and_the_rest(charts: dict[str, Chart]) -> None:

@@ -36,5 +36,20 @@ def test_levels_are_of_the_same_search(tmp_path: Path) -> None:
     assert {(level.kind, level.arm.label) for level in levels} == {("control", "alone"), ("amateur", "2-gram α=0.1")}
 
 
+def test_levels_are_drawn_as_the_lines_are(tmp_path: Path) -> None:
+    """Top-k beside lines of nucleus sampling was one more line "expert alone", and nobody could tell which."""
+    nucleus, top_k = ({"search": "sample", "beams": 1, "sampling": one} for one in ({"top_p": 0.95}, {"top_k": 50}))
+    settings = {
+        **{f"k={k}": setting(layer=k, **nucleus) for k in (4, 8)},
+        "nucleus": setting("none", None, **nucleus),
+        "top-k": setting("none", None, **top_k),
+    }
+    for label, own in settings.items():
+        row = {"label": label, "role": "arm", "folder": label}
+        write_arm(tmp_path / "s", row, ["x"], {"diversity": 0.5}, own)
+    (layers,) = sweeps_of(read_study(tmp_path / "s"))
+    assert [level.arm.label for level in layers.levels] == ["nucleus"]
+
+
 def test_one_setting_varies_nothing(tmp_path: Path) -> None:
     assert sweeps_of(read_study(write_study(tmp_path / "s", layers=(4,)))) == []
