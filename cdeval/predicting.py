@@ -138,26 +138,27 @@ def _check_expert(arms: Sequence[Arm], expert: LanguageModel, config: LensRun) -
 
 def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Contrast]]:
     """Each exit as it was subtracted; settings that differ in contrast alone share their view."""
-    views: dict[tuple[int, str, str | None], View] = {}
+    views: dict[tuple[int, str, str | None, str | None], View] = {}
     cases = []
     for arm in exits:
         amateur = arm.setting["amateur"]
-        key = layer, _, file = int(amateur["layer"]), amateur["lens"], amateur["lens_file"]
+        layer, file = int(amateur["layer"]), amateur["lens_file"]
+        made = arm.provenance["models"]["lens"]["digest"] if file is not None else None
+        key = layer, amateur["lens"], file, made
         if key not in views:
-            translator = _lens_of(arm, file, expert).translators[layer] if file is not None else None
+            translator = _lens_of(arm, file, made, expert).translators[layer] if file is not None else None
             views[key] = View(layer, Lens[amateur["lens"]], translator)
         contrast = Contrast(*(float(arm.setting[name]) for name in ("alpha", "beta", "temperature")))
         cases.append((views[key], contrast))
     return cases
 
 
-def _lens_of(arm: Arm, file: str, expert: LanguageModel) -> TunedLens:
+def _lens_of(arm: Arm, file: str, made: str | None, expert: LanguageModel) -> TunedLens:
     """The arm's layer of its lens. Raises: ModelError: the file is gone, or was trained anew since."""
     lens = read_lens(Path(file).expanduser(), [int(arm.setting["amateur"]["layer"])], expert.model.config.hidden_size)
-    made = arm.provenance["models"]["lens"]["digest"]
     if made != lens.digest:
         raise ModelError(
             f"{file} is not the lens that '{arm.label}' was decoded with: its layer's digest is {lens.digest[:8]}, not "
-            f"{made[:8]}. Put the old file back, or decode the study anew with this one."
+            f"{str(made)[:8]}. Put the old file back, or decode the study anew with this one."
         )
     return lens.on(expert)

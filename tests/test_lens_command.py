@@ -160,13 +160,16 @@ def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
     tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
     typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
     typed([*arguments, "train=true", *SHORT, "seed=1", f"out={lens}"])
-    capsys.readouterr()
-    with pytest.raises(SystemExit) as stop:
-        typed([*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
-    assert stop.value.code == 2
-    said = capsys.readouterr().err
-    assert "is not the lens that 'early_exit k=6" in said
-    assert "Put the old file back" in said
+    for _ in range(2):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            typed([*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert "is not the lens that 'early_exit k=6" in said
+        assert "Put the old file back" in said
+        # An arm that was decoded with the new one, beside it, vouches for itself alone.
+        typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
 
 
 def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
