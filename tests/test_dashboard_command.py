@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wandb_workspaces.reports.v2.internal import ReportViewspec
-from wandb_workspaces.workspaces.internal import View
 
 from cdeval.cli import Schema, run_schema
 from cdeval.dashboard import dashboard
 from cdeval.dashboardconfig import DashboardRun, validate_dashboard
 from cdeval.reporting import views
 from tests.reporting.studies import write_study
+
+reports = pytest.importorskip("wandb_workspaces.reports.v2.internal", reason="needs the extra [dashboard]")
+workspaces = pytest.importorskip("wandb_workspaces.workspaces.internal", reason="needs the extra [dashboard]")
 
 Typed = Callable[..., str]
 
@@ -46,7 +47,10 @@ def test_dry_writes_what_w_and_b_would_get(study: Path, typed: Typed, monkeypatc
     printed = typed(f"study={study}", "dry=true", "entity=team")
     assert "scatter: diversity ↑ × exit after block" in printed
     written = {name: json.loads((study / "dashboard" / f"{name}.json").read_text()) for name in ("workspace", "report")}
-    view, report = View.model_validate(written["workspace"]), ReportViewspec.model_validate(written["report"])
+    view, report = (
+        workspaces.View.model_validate(written["workspace"]),
+        reports.ReportViewspec.model_validate(written["report"]),
+    )
     assert (view.entity, view.project, view.display_name) == ("team", "cdeval", "cdeval layers")
     assert report.display_name == "cdeval layers"
     sections = written["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
