@@ -61,6 +61,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     for name in ("theirs", "a", "b", "halves-100"):
         kept = [{key: item[key] for key in item if key != "text"} for item in items]
+        if name == "b":  # people are asked where two texts differ
+            kept = [item | {"continuation": item["continuation"][::-1]} for item in kept]
         (desk / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in kept))
         (desk / f"{name}.json").write_text(json.dumps(kept))
     (desk / "prompts.jsonl").write_text(

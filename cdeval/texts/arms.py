@@ -58,7 +58,8 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
 
     Raises: TextsError: nothing to read there, a file that cannot be read, or as many labels as arms are needed.
     """
-    sources = [source for path in paths for source in _sources(Path(path).expanduser())]
+    given = [Path(path).expanduser() for path in paths]
+    sources = [source for path in given for source in _sources(path)]
     arms = [source for source in sources if not source.human]
     if not arms:
         raise TextsError(f"generations={','.join(paths)} holds the human texts only: give the generated ones, too.")
@@ -67,6 +68,7 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
     own = [read_generations(source.path, fields) for source in sources if source.human]
     human, clashes = _human(read, own[0] if own else None)
     notes = [f"{arm.label}: {note}" for arm in read for note in (f"read as {arm.file.format}", *arm.file.notes)]
+    notes += [f"{folder.name}: left out, it holds no texts" for path in given for folder in _without_texts(path)]
     if clashes:
         notes.append(f"{HUMAN}: {clashes} prompts have different references in different files; the first one counts")
     return Collection(tuple(read), human, own[0] if own else None, (*notes, *_inequality(read)))
@@ -75,14 +77,25 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
 def _sources(path: Path) -> list[Source]:
     if not path.is_dir():
         return [Source(path, None, human=False)]
-    folders = [path] if (path / _GENERATIONS).is_file() else sorted(p.parent for p in path.glob(f"*/{_GENERATIONS}"))
-    found = [_stored(folder) for folder in folders]
+    empty = _without_texts(path)
+    found = [_stored(folder) for folder in _run_folders(path) if folder not in empty]
     if not found:
         raise TextsError(
             f"generations={path} is a folder without texts: expected {_GENERATIONS} in it, or in the folders in it; "
             "or give a JSON or JSONL file."
         )
     return found
+
+
+def _run_folders(path: Path) -> list[Path]:
+    return [path] if (path / _GENERATIONS).is_file() else sorted(p.parent for p in path.glob(f"*/{_GENERATIONS}"))
+
+
+def _without_texts(path: Path) -> list[Path]:
+    """Run folders of a study that have none: of random weights, whose costs alone count, or killed before the first."""
+    if not path.is_dir():
+        return []
+    return [found for found in _run_folders(path) if found != path and not (found / _GENERATIONS).stat().st_size]
 
 
 def _stored(folder: Path) -> Source:

@@ -51,6 +51,20 @@ def test_a_study_folder_is_its_run_folders_with_the_human_texts_apart(tmp_path: 
     assert [(text.continuation, text.token_ids) for text in found.human] == [("human", (1,))]
 
 
+def test_a_study_is_scored_beside_a_run_that_has_no_texts(tmp_path: Path) -> None:
+    """Costs of random weights land in the same study by default, and no text with them."""
+    study = tmp_path / "study"
+    run_folder(study / "one", "k=6", "arm")
+    run_folder(study / "costs", "k=8", "arm")
+    (study / "costs" / "generations.jsonl").write_text("")
+    found = collect([str(study)], [], NONE)
+    assert [arm.label for arm in found.arms] == ["k=6"]
+    assert "costs: left out, it holds no texts" in found.notes
+    (study / "one" / "generations.jsonl").write_text("")
+    with pytest.raises(TextsError, match="a folder without texts"):
+        collect([str(study)], [], NONE)
+
+
 def test_unequal_prompts_are_said_with_their_numbers(tmp_path: Path) -> None:
     paths = [str(write(tmp_path / "a.json", "xyz")), str(write(tmp_path / "b.json", "yzw1"))]
     note = collect(paths, [], NONE).notes[-1]
