@@ -86,7 +86,7 @@ def before(line: str, desk: Path) -> None:
         ballot = {"sheet": key["sheet"], "rater": "ann", "votes": dict.fromkeys(key["pairs"], "left")}
         (desk / "ann.json").write_text(json.dumps(ballot))
         (sheet,) = (desk / "judged" / "raters").glob("*.csv")
-        with sheet.open(newline="") as file:
+        with sheet.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets want it
             rows = list(csv.DictReader(file))
         with (desk / "bob.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, rows[0].keys())
