@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from cdeval.choices import AmateurKind, Context, Form, SearchKind, TemperatureForm
 from cdeval.errors import ModelError, StorageError
@@ -84,18 +84,29 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
         )
         for place, arm in enumerate(arms)
     ]
-    alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
-    together = groups([one.search for one in settings], [one.lens for one in settings], alphas)
-    ranks = {}
-    for name, mine in together.items():
-        apart = [place for place in mine if settings[place].lens]
-        ranks[name] = Foretelling(
-            rank_correlation(margins[:, mine], counts[:, mine]),
-            rank_correlation(divergences[:, apart], counts[:, apart]),
-        )
+    ranks = _ranks(arms, margins, divergences, counts)
     file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
     found = Prediction(settings, ranks, len(margins), len(counts), file)
     replace_file(file, to_page({"study": study.name, "settings": settings, "ranks": ranks}))
+    return found
+
+
+def _ranks(
+    arms: Sequence[Arm],
+    margins: Float[np.ndarray, "passage arm"],
+    divergences: Float[np.ndarray, "passage arm"],
+    counts: Int[np.ndarray, "prompt arm 6"],
+) -> dict[str, Foretelling]:
+    """How well margins and divergences order the texts, by the settings that are ranked together."""
+    lenses = [arm.setting["amateur"]["lens"] if _subtracts(arm) else "" for arm in arms]
+    alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
+    found = {}
+    for name, mine in groups([arm.setting["search"] for arm in arms], lenses, alphas).items():
+        exits = [place for place in mine if _subtracts(arms[place])]
+        found[name] = Foretelling(
+            rank_correlation(margins[:, mine], counts[:, mine]),
+            rank_correlation(divergences[:, exits], counts[:, exits]),
+        )
     return found
 
 
