@@ -48,7 +48,7 @@ from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model
-from cdeval.models.vocabulary import first_difference
+from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
 from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import with_tokens
@@ -290,12 +290,8 @@ def _asked(
     validate(config)
     chosen = amateur_of(config.amateur)
     if isinstance(amateur, LanguageModel):
-        token = first_difference(expert.tokenizer, amateur.tokenizer)
-        if token is not None:
-            raise ModelError(
-                f"{amateur.name} cannot be the amateur of {expert.name}: their vocabularies differ, first at token "
-                f"{token}. Choose a model of the same family, or an exit layer of the expert."
-            )
+        ours, theirs = (Vocabulary(one.name, one.tokenizer, one.model.config.vocab_size) for one in (expert, amateur))
+        check_same_vocabulary(ours, theirs)
         return config, {chosen: amateur}
     if chosen.lens_file is not None:
         found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)

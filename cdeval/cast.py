@@ -14,7 +14,7 @@ from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.truncate import truncate
-from cdeval.models.vocabulary import first_difference
+from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
 from cdeval.points import amateur_of
 from cdeval.prompts import PromptSet, load_prompts, other_texts
 from cdeval.records import Amateur
@@ -143,7 +143,8 @@ def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCas
         lens = read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, opened.config.hidden_size)
     if amateur.name is not None:
         second = open_model(replace(config.expert, name=amateur.name, revision=amateur.revision))
-        _check_vocabulary(opened, second)
+        ours, theirs = (Vocabulary(one.name, one.tokenizer, one.config.vocab_size) for one in (opened, second))
+        check_same_vocabulary(ours, theirs)
     return OpenedCast(config, opened, second, lens)
 
 
@@ -191,16 +192,3 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
             f"Give {remedy}a lower amateur.layer."
         )
     return replace(config, search=replace(config.search, adaptive_exit=replace(own, layers=blocks)))
-
-
-def _check_vocabulary(expert: OpenedModel, amateur: OpenedModel) -> None:
-    """Contrast subtracts the log-probability of the same token: both models must mean the same by a token id."""
-    token = first_difference(expert.tokenizer, amateur.tokenizer)
-    if token is None:
-        return
-    ours, theirs = (repr(model.tokenizer.convert_ids_to_tokens(token)) for model in (expert, amateur))
-    raise ModelError(
-        f"{amateur.name} cannot be the amateur of {expert.name}: their vocabularies differ ({len(amateur.tokenizer)} "
-        f"and {len(expert.tokenizer)} tokens; the first that differs is {token}, {theirs} and {ours}). "
-        "Choose an amateur of the expert's family, amateur=early_exit or amateur=truncated."
-    )

@@ -19,6 +19,7 @@ from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, Text
 from cdeval.costing import Costly, price_and_time
 from cdeval.models.loading import OpenedModel, open_model
+from cdeval.models.vocabulary import token_names
 from cdeval.opening import Asked
 from cdeval.points import plan_points
 from cdeval.prompts import PromptSet
@@ -65,9 +66,9 @@ def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
     """Random tokens, one prompt a pass, the warm-up included."""
     wanted, tokens = config.cost.latency_repeats + 1, config.prompts.prompt_tokens
     draw = random.Random(config.seed)
+    known = [token for token in sorted(token_names(expert.tokenizer)) if token < expert.config.vocab_size]
     prompts = tuple(
-        Prompt(f"random-{place}", "", tuple(draw.choices(range(expert.config.vocab_size), k=tokens)), None, None)
-        for place in range(wanted)
+        Prompt(f"random-{place}", "", tuple(draw.choices(known, k=tokens)), None, None) for place in range(wanted)
     )
     return PromptSet(prompts, "random tokens", wanted, 0, tokens, wanted, wanted, wanted, 0)
 

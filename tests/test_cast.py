@@ -49,7 +49,7 @@ def test_another_vocabulary_is_refused_with_both_sizes_and_the_first_token_that_
     other.save_pretrained(tmp_path / "other")
     config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "other")))
     with pytest.raises(
-        ModelError, match=r"\(127 and 126 tokens; the first that differs is 126, 'brand-new' and None\)"
+        ModelError, match=r"\(127 and 126 tokens; the first that differs is 126, 'brand-new' and no token\)"
     ):
         open_cast(config)
     assert open_cast(replace(config, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))).second
