@@ -226,7 +226,8 @@ def test_samples_of_a_prompt_are_one_unit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each text copied as a second sample: the same value, and not a narrower interval."""
-    once = [{**item, "generated_result": [item["generated_result"]["0"]]} for item in items(3)]  # type: ignore[index]
+    base = [*items(3), *({**item, "prefix_text": f"a {item['prefix_text']}"} for item in items(5))]
+    once = [{**item, "generated_result": [item["generated_result"]["0"]]} for item in base]  # type: ignore[index]
     twice = [{**item, "generated_result": item["generated_result"] * 2} for item in once]  # type: ignore[operator]
     found = {}
     for name, content in [("once", once), ("twice", twice)]:
@@ -234,11 +235,12 @@ def test_samples_of_a_prompt_are_one_unit(
         arguments = [f"generations={tmp_path / f'{name}.json'}", "metrics.only=[diversity,words]", f"out={tmp_path}"]
         printed = typed(arguments, monkeypatch, capsys)
         found[name] = json.loads((tmp_path / name / "metrics.json").read_text())
-    assert "24 texts of 12 prompts" in printed
+    assert "48 texts of 24 prompts" in printed
     for metric in ("diversity", "words"):
         for end in ("value", "low", "high"):
             assert found["twice"][metric][end] == pytest.approx(found["once"][metric][end]), (metric, end)
-        assert found["twice"][metric]["n"] == 24
+        assert found["twice"][metric]["n"] == 48
+        assert found["once"][metric]["low"] is not None
 
 
 def test_pairs_go_out_and_votes_come_back(

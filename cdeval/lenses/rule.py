@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from scipy.stats import rankdata
 
 from cdeval.metrics.diversity import diversity
+from cdeval.metrics.stats import FEW, FEWEST
 from cdeval.records import Estimate
 
 LEAST = 4  # settings: fewer have no order to speak of
@@ -35,13 +36,16 @@ def rank_correlation(
         draws: resamples of passages and of prompts.
         seed: of the resamples.
 
-    Returns: NaN for fewer than `LEAST` settings, or where all of one side are equal; n counts settings.
+    Returns: NaN for fewer than `LEAST` settings, or where all of one side are equal; no interval for fewer than
+        `stats.FEWEST` passages or prompts; n counts settings.
     """
     settings = foretold.shape[1]
     if settings < LEAST:
         return Estimate(float("nan"), float("nan"), float("nan"), settings, 0)
     draw = np.random.default_rng(seed)
     value = _spearman(foretold.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
+    if min(len(foretold), len(counts)) < FEWEST:
+        return Estimate(float(value[0]), float("nan"), float("nan"), settings, 0, FEW)
     drawn = _weights(draw, draws, len(foretold)) @ foretold / len(foretold)
     found = _spearman(drawn, _diversities(counts, _weights(draw, draws, len(counts))))
     low, high = np.nanquantile(found, _ENDS) if not np.isnan(found).all() else (np.nan, np.nan)

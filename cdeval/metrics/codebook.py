@@ -44,13 +44,12 @@ from scipy.stats import norm
 
 from cdeval.metrics import frontier
 from cdeval.metrics.compare import Settings, detectable, no_comparison, resample_counts, with_holm
-from cdeval.metrics.stats import NO_INTERVAL, Interval, Statistic
+from cdeval.metrics.stats import FEWEST, NO_INTERVAL, Interval, Statistic
 from cdeval.records import Comparison, Estimate
 
 VARIANCE = 0.9  # kept by the principal components
 STARTS = 5  # of k-means, the best of which counts
 STEPS = 500  # of k-means
-FEWEST_FOR_INTERVAL = 20  # texts a side
 _METHOD = "paired by prompt, counts in the same clusters resampled"
 _AT_ONCE = 256  # draws
 
@@ -127,9 +126,9 @@ def quantise(
 
 
 def mauve_interval(value: float, codes: Codes, measure: str, settings: Settings) -> Interval:
-    """Value ± z·se, clipped to [0, 1]; `NO_INTERVAL` for fewer than `FEWEST_FOR_INTERVAL` prompts."""
+    """Value ± z·se, clipped to [0, 1]; `NO_INTERVAL` for fewer than `FEWEST` prompts."""
     prompts = tuple(dict.fromkeys(codes.ids))
-    if len(prompts) < FEWEST_FOR_INTERVAL:
+    if len(prompts) < FEWEST:
         return NO_INTERVAL
     reach = _z(settings) * _resampled(codes, prompts, measure, settings).standard_error()
     return Interval(max(0.0, value - reach), min(1.0, value + reach))
@@ -157,8 +156,8 @@ def _compare(arm: Codes, against: Codes, names: tuple[str, str, str], settings: 
     theirs = set(against.ids)
     prompts = tuple(prompt for prompt in dict.fromkeys(arm.ids) if prompt in theirs)
     missing = len(set(arm.ids) | theirs) - len(prompts)
-    if len(prompts) < FEWEST_FOR_INTERVAL:
-        reason = f"fewer than {FEWEST_FOR_INTERVAL} prompts have a value in both arms"
+    if len(prompts) < FEWEST:
+        reason = f"fewer than {FEWEST} prompts have a value in both arms"
         return no_comparison(names, len(prompts), missing, reason)
     ours, others = (_resampled(side, prompts, names[0], settings) for side in (arm, against))
     difference = _Resampled(*(mine - other for mine, other in zip(ours, others, strict=True)))

@@ -16,7 +16,9 @@ nothing in it says that there are any; of the others this interval held 98 of 10
 tails, or put together from the arms' own intervals (MOVER), it held 82 to 91, or as many at more than twice the width.
 `tests/metrics/test_coverage.py` repeats that and more. Where one or two prompts differ and all others are the same in
 both arms, more than one draw in twenty holds none of them: there is a difference then, and no interval. The p-value
-inverts the interval: it is at most 5 % where the 95 % interval excludes 0.
+inverts the interval: it is at most 5 % where the 95 % interval excludes 0. Fewer than `stats.FEWEST` prompts that have
+a value in both arms have a difference alone, without interval, p-value or detectable difference: `cdeval.metrics.stats`
+has the reason.
 
 Corrected p-values: Holm (1979), "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6.
 """
@@ -31,7 +33,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
-from cdeval.metrics.stats import Statistic
+from cdeval.metrics.stats import FEW, FEWEST, Statistic, with_value
 from cdeval.records import Comparison, Estimate
 
 POWER = 0.8  # of the detectable difference
@@ -159,12 +161,17 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
     if n < 2:
         return no_comparison(names, n, pairs.missing, "fewer than two prompts have a value in both arms")
     _check(statistic, pairs.arm)
+    few = min(with_value(pairs.arm), with_value(pairs.against)) < FEWEST
 
     def difference(sums: Float[np.ndarray, "... column"]) -> Float[np.ndarray, "..."]:
         with np.errstate(all="ignore"):
             return statistic(sums[..., None, :split]) - statistic(sums[..., None, split:])
 
-    value, error = float(difference(rows.sum(axis=0))), _standard_errors(difference, rows, np.ones((1, n)))[0]
+    value = float(difference(rows.sum(axis=0)))
+    if few:
+        alone = Estimate(value, math.nan, math.nan, n, pairs.missing, f"paired by prompt; {FEW}")
+        return Comparison(*names, alone, math.nan, math.nan, math.nan)
+    error = _standard_errors(difference, rows, np.ones((1, n)))[0]
     weights = resample_counts(n, settings.draws, settings.seed)
     errors = _standard_errors(difference, rows, weights)
     errors[errors < _NOISE * error] = 0.0

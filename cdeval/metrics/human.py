@@ -17,11 +17,12 @@ from jaxtyping import Float, Float32
 from cdeval.choices import Codebook
 from cdeval.config import MetricsConfig
 from cdeval.metrics import frontier
-from cdeval.metrics.codebook import FEWEST_FOR_INTERVAL, MEASURES, Codes, mauve_interval, quantise
+from cdeval.metrics.codebook import MEASURES, Codes, mauve_interval, quantise
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.mauve import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.metrics.scorer import Reader, context_length
+from cdeval.metrics.stats import FEW, FEWEST
 from cdeval.records import Estimate, Generation
 
 TokenIds = tuple[int, ...]
@@ -103,11 +104,11 @@ def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: Metri
         book = "clustered by mauve-text anew for each arm"
     else:
         book = "clustered with the human texts" if arms == 1 else f"clustered with the human texts and all {arms} arms"
-    few = len(pairs) < FEWEST_FOR_INTERVAL
+    few = len(pairs) < FEWEST
     parts = [
         f"last hidden state of {featurizer} over {tokens} tokens, {len(pairs)} texts a side, {codes.clusters} "
         f"clusters, {book}, mean of {config.mauve_seeds} k-means seeds{spread}",
-        "no interval for so few texts" if few else "interval by resampling prompts and codebooks",
+        FEW if few else "interval by resampling prompts and codebooks",
     ]
     if len(pairs) < TRUSTED:
         noise = "differences below 0.1 are noise" if len(pairs) < 300 else "small differences are noise"

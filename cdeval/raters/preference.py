@@ -4,8 +4,9 @@
     net            = win − loss                                                                    in [−1, 1]
 
 Intervals are BCa over prompts: all votes on a prompt are drawn together, since raters of one pair judge the same texts
-and are not independent. The test is a sign test on prompts for the same reason: a prompt counts for the arm with more
-votes, a draw counts for neither, and under "no preference" wins are binomial with p = 1/2 (exact, two-sided).
+and are not independent; fewer than `stats.FEWEST` prompts have none. The test is a sign test on prompts for the same
+reason: a prompt counts for the arm with more votes, a draw counts for neither, and under "no preference" wins are
+binomial with p = 1/2 (two-sided). It is exact at any number of prompts, which no bootstrap is.
 
     alpha = 1 − observed disagreement / disagreement expected by chance     at most 1; 0 is chance, below it is worse
 
@@ -22,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from cdeval.metrics.stats import interval, ratio_of_sums
+from cdeval.metrics.stats import FEW, FEWEST, interval, ratio_of_sums
 from cdeval.raters.votes import Ballot, Key
 from cdeval.records import Estimate
 
@@ -63,7 +64,7 @@ def preference(ballots: Sequence[Ballot], key: Key, confidence: float, draws: in
         rows = np.column_stack([amounts, totals])
         value = float(ratio_of_sums(rows)) if len(rows) else math.nan
         ends = interval(rows, ratio_of_sums, confidence, draws, seed)
-        return Estimate(value, ends.low, ends.high, len(rows), silent, "interval over prompts")
+        return Estimate(value, *ends, len(rows), silent, FEW if len(rows) < FEWEST else "interval over prompts")
 
     margins = counts[:, 0] - counts[:, 2]
     won, lost = int((margins > 0).sum()), int((margins < 0).sum())

@@ -1,8 +1,10 @@
 """Human evaluation on one page: pairs out, votes in."""
 
+import math
 from pathlib import Path
 
 from cdeval.errors import TextsError
+from cdeval.metrics.stats import FEW
 from cdeval.raters.form import to_html
 from cdeval.raters.pairs import draw_pairs
 from cdeval.raters.preference import Preference, preference
@@ -73,18 +75,20 @@ def lines_of(found: Preference, arms: tuple[str, str], pairs: int, confidence: f
     judged = found.win.n
     one = found.raters == 1
     agreement = "one rater: no agreement to measure" if one else f"Krippendorff's alpha {found.alpha:.2f} (nominal)"
+    ends = FEW if math.isnan(found.net.low) else f"{confidence:.0%} intervals by bootstrap over prompts"
     return [
         f"{arms[0]!r} against {arms[1]!r}: {found.votes} votes of {found.raters} raters on {judged} of {pairs} pairs",
         f"win {_percent(found.win)}, tie {_percent(found.tie)}, loss {_percent(found.loss)}; "
-        f"net {_percent(found.net)}; {confidence:.0%} intervals by bootstrap over prompts",
-        f"prompts won {found.prompts_won}, lost {found.prompts_lost}, drawn {found.prompts_drawn}: sign test over "
-        f"prompts p = {found.p:.3g}",
+        f"net {_percent(found.net)}; {ends}",
+        f"prompts won {found.prompts_won}, lost {found.prompts_lost}, drawn {found.prompts_drawn}: "
+        f"exact sign test over prompts p = {found.p:.3g}",
         f"{agreement}; {found.left:.0%} of the sided votes went left",
     ]
 
 
 def _percent(estimate: Estimate) -> str:
-    return f"{100 * estimate.value:.1f} % [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    ends = "" if math.isnan(estimate.low) else f" [{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    return f"{100 * estimate.value:.1f} %{ends}"
 
 
 def _folder(config: ScoreConfig) -> Path:

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
 from cdeval.reporting.table import MISSING, escaped, printable
 
@@ -74,6 +75,11 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
 def _legend(comparisons: Sequence[Comparison]) -> str:
     prompts = max(found.difference.n for found in comparisons)
     tests = sum(math.isfinite(found.p) for found in comparisons)
+    if not tests:
+        return (
+            f"Paired by prompt, {prompts} prompts; no interval and no p-value, as no metric has a value in both arms "
+            f"for {FEWEST} prompts."
+        )
     return (
         f"Paired by prompt, {prompts} prompts; p corrected for all {tests} comparisons (comparisons.json). "
         "seen from: the smallest difference that a study of this size finds 4 times of 5."

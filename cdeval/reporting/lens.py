@@ -71,7 +71,7 @@ def prediction_table(settings: Sequence[Predicted]) -> Table:
     for header in ("margin", "95 % interval", "KL", "diversity"):
         table.add_column(header, justify="right", no_wrap=True)
     for one in sorted(settings, key=lambda one: one.margin.value):
-        ends = f"{_end(one.margin.low)} to {_end(one.margin.high)}"
+        ends = MISSING if math.isnan(one.margin.low) else f"{_end(one.margin.low)} to {_end(one.margin.high)}"
         kl = MISSING if math.isnan(one.kl) else f"{one.kl:.2f}"
         label = Text(printable(one.label))
         table.add_row(label, f"{one.margin.value:+.2f}", ends, kl, f"{one.diversity:.3f}")
@@ -98,7 +98,7 @@ def rank_table(ranks: Mapping[str, Foretelling]) -> Table:
 def _rank_cells(rank: Estimate) -> tuple[str, str]:
     if math.isnan(rank.value):
         return MISSING, MISSING
-    return f"{rank.value:+.2f}", f"{rank.low:+.2f} to {rank.high:+.2f}"
+    return f"{rank.value:+.2f}", MISSING if math.isnan(rank.low) else f"{rank.low:+.2f} to {rank.high:+.2f}"
 
 
 def _contrast_cells(score: LensScore | None) -> tuple[str, str, str]:

@@ -2,8 +2,10 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
+from cdeval.metrics.stats import FEW, FEWEST
 from cdeval.records import Estimate
 
 
@@ -27,13 +29,16 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     for of_arm in scores.values():
         for name, estimate in of_arm.items():
             if estimate.note and not math.isnan(estimate.value):
-                general = _SPREAD.sub("(sd {})", estimate.note)
+                general = _SPREAD.sub("(sd {})", _FEW.sub("", estimate.note))
+                if not general:
+                    continue
                 named.setdefault(general, {})[name] = None
                 spreads.setdefault(general, []).extend(_SPREAD.findall(estimate.note))
     notes = [f"{', '.join(names)}: {_with_spread(note, spreads[note])}" for note, names in named.items()]
-    return notes + _missing(scores)
+    return notes + _missing(scores) + _too_few(scores)
 
 
+_FEW = re.compile(rf"(; )?{re.escape(FEW)}")
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
 _DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
 _NAMED = 3  # arms without a value that are named; of more the table says how many
@@ -61,6 +66,27 @@ def _missing(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
             whose = f"{min(counts.values())} to {max(counts.values())} of {len(counts)} arms (metrics.json)"
         lines.append(f"{name}: texts without a value: {whose}")
     return lines
+
+
+def _too_few(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """One line that names the metrics without an interval, and their arms where others have one."""
+    lacking: dict[str, list[str]] = {}
+    present: Counter[str] = Counter()
+    for label, of_arm in scores.items():
+        for name, estimate in of_arm.items():
+            present[name] += not math.isnan(estimate.value)
+            if FEW in estimate.note and not math.isnan(estimate.value):
+                lacking.setdefault(name, []).append(label)
+    if not lacking:
+        return []
+    whose = [name if len(labels) == present[name] else f"{name} of {_arms(labels)}" for name, labels in lacking.items()]
+    return [f"no interval and no p-value where fewer than {FEWEST} prompts have a value: {', '.join(whose)}"]
+
+
+def _arms(labels: Sequence[str]) -> str:
+    if len(labels) > _NAMED:
+        return f"{len(labels)} arms (metrics.json)"
+    return ", ".join(f"'{label}'" for label in labels)
 
 
 def sample_notes(samples: int) -> list[str]:

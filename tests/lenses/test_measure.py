@@ -1,12 +1,14 @@
 """Scores of lenses and fitted temperatures, against plain re-computations."""
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
 from cdeval.exitconfig import Lens
-from cdeval.lenses.loops import margins, passage_readings
+from cdeval.lenses.loops import margins, mean_margin, passage_readings
 from cdeval.lenses.measure import measure
 from cdeval.lenses.reading import Contrast, View, passages
 from cdeval.lenses.temperature import calibrate, nll
@@ -120,4 +122,6 @@ def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_co
     assert found.n == 2
     read = passage_readings(expert, passages_read, [(View(2, Lens.norm), contrast)])
     assert read.divergences[:, 0] == pytest.approx(divergences, abs=1e-4), "of the first copy, at the temperature"
-    assert min(expected) - 1e-4 <= found.low <= found.value <= found.high <= max(expected) + 1e-4
+    assert math.isnan(found.low), "two passages have no interval"
+    many = mean_margin(np.repeat(expected, 10), seed=0)
+    assert min(expected) - 1e-4 <= many.low <= many.value <= many.high <= max(expected) + 1e-4

@@ -168,6 +168,28 @@ def test_too_few_pairs_have_no_comparison(n: int):
     assert "fewer than two" in found.difference.note
 
 
+@pytest.mark.parametrize(("n", "tested"), [(2, False), (4, False), (19, False), (20, True)])
+def test_few_pairs_have_a_difference_and_nothing_that_says_how_sure_it_is(n: int, tested: bool):
+    """The spread of four prompts is a guess: their difference of diversity was -0.997 (-312 to +310), p = 0.9."""
+    ours, theirs = means(10, n)
+    found = of_two(arm(ours), arm(theirs, [*map(str, range(n))]))
+    assert found.difference.value == pytest.approx((ours - theirs).mean())
+    numbers = (found.difference.low, found.difference.high, found.p, found.p_holm, found.detectable)
+    assert list(map(math.isfinite, numbers)) == [tested] * 5
+    assert ("fewer than 20 prompts" in found.difference.note) is not tested
+
+
+def test_prompts_without_a_value_do_not_count_as_pairs():
+    """Texts of one word have no n-gram, and their rows are zeros: there are 15 pairs, not 40."""
+    rng, totals = np.random.default_rng(12), np.tile([99.0, 98.0, 97.0], (40, 1))
+    rows = [np.hstack([rng.integers(60, 97, size=(40, 3)), totals]) for _ in range(2)]
+    rows[1][15:] = 0
+    arms = {name: ArmRows(tuple(map(str, range(40))), values) for name, values in zip("ab", rows, strict=True)}
+    (found,) = compare_arms(arms, diversity, "diversity", "a", SETTINGS)
+    assert math.isnan(found.p)
+    assert math.isnan(found.difference.low)
+
+
 def test_holm_by_hand_and_against_its_definition():
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]

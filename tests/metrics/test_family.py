@@ -7,7 +7,7 @@ import pytest
 from cdeval.config import MetricsConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.coherence import loglik_rows
-from cdeval.metrics.compare import ArmRows, Settings, counted, holm
+from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, holm
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.family import MetricRows, compare_metrics
 from cdeval.metrics.human import mauve_of_arms
@@ -68,9 +68,8 @@ def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
 
 
 def test_without_mauve_the_rest_is_compared():
-    rows = {
-        name: ArmRows(("a", "b", "c"), counted(np.array([[1.0], [2.0], [4.0]]) * k)) for name, k in (("x", 1), ("y", 2))
-    }
+    ids, values = tuple(map(str, range(21))), np.tile([[1.0], [2.0], [4.0]], (7, 1))
+    rows = {name: ArmRows(ids, counted(values * k)) for name, k in (("x", 1), ("y", 2))}
     (found,) = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, {"y": "x"}, SETTINGS)
     assert (found.arm, found.against) == ("y", "x")
     assert math.isfinite(found.p_holm)
@@ -101,3 +100,20 @@ def test_many_comparisons_can_still_show_something() -> None:
     found = compare_metrics({"mean": rows}, {}, dict.fromkeys(arms, "base"), SETTINGS, [])
     assert len(found) == 60
     assert max(comparison.p_holm for comparison in found) < 0.05
+
+
+def test_no_interval_reaches_beyond_what_a_metric_can_differ_by():
+    """Two of twenty texts carry the spread: value ± reach goes below -1, where no difference of diversities is."""
+    rng, ids = np.random.default_rng(3), tuple(map(str, range(20)))
+    steady = np.hstack([rng.integers(90, 97, size=(20, 3)), np.tile([99.0, 98.0, 97.0], (20, 1))])
+    broken = steady.copy()
+    broken[:, :3] -= rng.integers(0, 4, size=(20, 3))
+    broken[:2, :3] = 5
+    rows = {"broken": ArmRows(ids, broken), "steady": ArmRows(ids, steady)}
+    (wide,) = compare_arms(rows, diversity, "diversity", "steady", SETTINGS)
+    assert wide.difference.low < -1, "there is something to bound"
+    (found,) = compare_metrics({"diversity": MetricRows(rows, diversity)}, {}, {"broken": "steady"}, SETTINGS, [])
+    assert (found.difference.low, found.difference.high) == (-1, min(1, wide.difference.high))
+    assert (found.difference.value, found.p) == (wide.difference.value, wide.p)
+    (unbounded,) = compare_metrics({"words": MetricRows(rows, diversity)}, {}, {"broken": "steady"}, SETTINGS, [])
+    assert unbounded.difference.low == wide.difference.low

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -15,17 +17,29 @@ def test_samples_of_a_prompt_become_one_row_wherever_they_stand() -> None:
 
 
 def test_a_mean_counts_texts_and_its_interval_counts_prompts() -> None:
-    """Ten samples of each of five prompts that differ between prompts only: texts as units would narrow by √10."""
-    values = np.repeat(np.array([0.1, 0.4, 0.5, 0.7, 0.9]), 10).reshape(-1, 1)
-    prompts = [str(index // 10) for index in range(50)]
+    """Ten samples of each of 25 prompts that differ between prompts only: texts as units would narrow by √10."""
+    values = np.repeat(np.random.default_rng(0).uniform(size=25), 10).reshape(-1, 1)
+    prompts = [str(index // 10) for index in range(250)]
     found = mean_rows(values, prompts, "").estimate(CONFIG, seed=0)
-    assert (found.n, found.missing) == (50, 0)
+    assert (found.n, found.missing) == (250, 0)
     assert found.value == pytest.approx(values.mean())
-    five = np.column_stack([values[::10, 0], np.ones(5)])
-    of_prompts = interval(five, ratio_of_sums, 0.95, 200, 0)
-    np.testing.assert_allclose([found.low, found.high], of_prompts, atol=0.02)  # ties of so few values round apart
-    naive = mean_rows(values, [str(index) for index in range(50)], "").estimate(CONFIG, seed=0)
+    of_prompts = interval(np.column_stack([values[::10, 0], np.ones(25)]), ratio_of_sums, 0.95, 200, 0)
+    np.testing.assert_allclose([found.low, found.high], of_prompts, rtol=1e-9)
+    naive = mean_rows(values, [str(index) for index in range(250)], "").estimate(CONFIG, seed=0)
     assert naive.high - naive.low < 0.6 * (found.high - found.low)
+
+
+def test_samples_do_not_make_up_for_prompts_and_the_note_says_why_there_is_no_interval() -> None:
+    """Four prompts gave a diversity of -0.997 (-312 to +310) without a word."""
+    values = np.random.default_rng(0).uniform(size=(40, 1))
+    few = mean_rows(values, [str(index // 10) for index in range(40)], "mean").estimate(CONFIG, seed=0)
+    assert few.value == pytest.approx(values.mean())
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
+    assert few.note == "mean; no interval: fewer than 20 prompts have a value"
+    enough = mean_rows(values, [str(index // 2) for index in range(40)], "mean").estimate(CONFIG, seed=0)
+    assert enough.low < enough.value < enough.high
+    assert enough.note == "mean"
 
 
 def test_missing_texts_of_a_prompt_leave_its_others() -> None:

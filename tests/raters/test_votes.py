@@ -16,7 +16,7 @@ from cdeval.raters.votes import Ballot, Key, read_ballots, read_key
 from cdeval.records import Generation
 
 
-def texts(name: str, count: int = 12) -> list[Generation]:
+def texts(name: str, count: int = 24) -> list[Generation]:
     return [Generation(f"{i}", f"prompt {i}", (), None, f"{name} {i}", (), None, None) for i in range(count)]
 
 
@@ -102,35 +102,46 @@ def test_a_wrong_key_is_named(content: str, hand_in: Callable[[str, object], Pat
 
 
 def test_rates_by_hand(key: Key) -> None:
-    """Sides are undone by the key: 6 wins, 2 ties, 4 losses, one rater, left or right by the coin."""
+    """Sides are undone by the key: 12 wins, 4 ties, 8 losses, one rater, left or right by the coin."""
     codes = list(key.ids)
-    votes = {code: for_first(key, code) for code in codes[:6]}
-    votes |= dict.fromkeys(codes[6:8], "tie")
-    votes |= {code: for_second(key, code) for code in codes[8:]}
+    votes = {code: for_first(key, code) for code in codes[:12]}
+    votes |= dict.fromkeys(codes[12:16], "tie")
+    votes |= {code: for_second(key, code) for code in codes[16:]}
     found = preference([Ballot("ann", votes)], key, 0.95, 500, 0)
     assert (found.win.value, found.tie.value, found.loss.value) == pytest.approx((6 / 12, 2 / 12, 4 / 12))
     assert found.net.value == pytest.approx(2 / 12)
     assert found.win.low < 0.5 < found.win.high
-    assert (found.prompts_won, found.prompts_lost, found.prompts_drawn) == (6, 4, 2)
-    assert found.p == pytest.approx(sum(math.comb(10, k) for k in (0, 1, 2, 3, 4, 6, 7, 8, 9, 10)) / 2**10)
+    assert (found.prompts_won, found.prompts_lost, found.prompts_drawn) == (12, 8, 4)
+    assert found.p == pytest.approx(1 - sum(math.comb(20, k) for k in (9, 10, 11)) / 2**20)
     assert math.isnan(found.alpha)
-    assert "one rater" in lines_of(found, key.arms, 12, 0.95)[-1]
+    assert "one rater" in lines_of(found, key.arms, 24, 0.95)[-1]
 
 
 def test_raters_who_agree_add_no_certainty_about_prompts(key: Key) -> None:
     """The same votes from five raters: rates, interval and test stay, as prompts are the units."""
     codes = list(key.ids)
-    votes = {code: for_first(key, code) if i < 8 else for_second(key, code) for i, code in enumerate(codes)}
+    votes = {code: for_first(key, code) if i < 16 else for_second(key, code) for i, code in enumerate(codes)}
     one = preference([Ballot("a", votes)], key, 0.95, 500, 0)
     five = preference([Ballot(name, votes) for name in "abcde"], key, 0.95, 500, 0)
     assert (five.win.value, five.p) == (one.win.value, one.p)
     assert (five.win.low, five.win.high) == pytest.approx((one.win.low, one.win.high))
-    assert (five.votes, five.raters, five.alpha) == (60, 5, 1.0)
+    assert (five.votes, five.raters, five.alpha) == (120, 5, 1.0)
+
+
+def test_votes_on_few_prompts_have_no_interval_and_the_exact_test_says_what_so_few_can(key: Key) -> None:
+    votes = {code: for_first(key, code) for code in list(key.ids)[:19]}
+    found = preference([Ballot(name, votes) for name in "ab"], key, 0.95, 100, 0)
+    assert [math.isnan(end) for one in (found.win, found.net) for end in (one.low, one.high)] == [True] * 4
+    assert found.p == pytest.approx(2 / 2**19)
+    shown = lines_of(found, key.arms, 24, 0.95)[1]
+    assert "win 100.0 %, " in shown
+    assert "fewer than 20 prompts" in shown
+    assert "nan" not in shown
 
 
 def test_pairs_without_votes_are_counted(key: Key) -> None:
     found = preference([Ballot("a", {"p001": "tie"})], key, 0.95, 100, 0)
-    assert (found.win.n, found.win.missing, found.tie.value) == (1, 11, 1.0)
+    assert (found.win.n, found.win.missing, found.tie.value) == (1, 23, 1.0)
     assert math.isnan(found.p)
     assert math.isnan(found.win.low)
 

@@ -2,6 +2,7 @@
 
 import math
 
+from cdeval.metrics.stats import FEW
 from cdeval.records import Estimate
 from cdeval.reporting.summary import notes_of
 
@@ -24,6 +25,16 @@ def test_equal_notes_are_one_line_and_spreads_a_range() -> None:
         "words: mean",
     ]
     assert notes_of({"a": {"mauve": scores["a"]["mauve"]}}) == [f"mauve: {note.format('0.002')}"]
+
+
+def test_one_line_says_where_prompts_are_too_few_for_an_interval() -> None:
+    """It names the arms where others have an interval."""
+    few = {"diversity": estimate(note=f"over words; {FEW}"), "words": estimate(note=FEW)}
+    both = {"a": few, "b": {"diversity": estimate(note=f"over words; {FEW}"), "words": estimate()}}
+    assert notes_of(both) == [
+        "diversity: over words",
+        "no interval and no p-value where fewer than 20 prompts have a value: diversity, words of 'a'",
+    ]
 
 
 def test_missing_values_are_counted_by_metric_and_few_arms_are_named() -> None:
