@@ -44,6 +44,7 @@ from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lenses.reading import View
 from cdeval.lenses.trajectory import trajectory
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.lens import read_lens
@@ -194,7 +195,8 @@ def score(
 
     Args:
         arms: continuations by label, over the same prompts.
-        scorer: the model that wrote the texts: for MAUVE, perplexity and log-likelihood coherence.
+        scorer: the model that wrote the texts: for MAUVE, perplexity and log-likelihood coherence. Texts whose tokens
+            are another model's are read as the scorer tokenises them.
         metrics: names; none: all. Without a scorer, those that need none: diversity, coherence, words, ….
         against: the arm that the others are compared with; None: the last one.
         seed: of resamples and k-means.
@@ -212,10 +214,15 @@ def score(
     names = chosen_metrics(config)
     control = against if against is not None else list(arms)[-1]
     human = _human(arms, scorer)
-    rows = {**arms, "human": human} if human else dict(arms)
+    # Nothing says which settings made the texts, so that a text may have ended by itself: the scorer reads them.
+    plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
+    rows = {label: texts if scorer is None else _in_tokens_of(scorer, texts) for label, texts in plain.items()}
+    wrote = rows == plain
+    if human:
+        rows["human"] = human
     pairs = {label: control for label in arms if label != control}
     with tempfile.TemporaryDirectory() as folder:
-        judges = open_judges(names, config, scorer, Path(folder), wrote=True)
+        judges = open_judges(names, config, scorer, Path(folder), wrote=wrote or None)
         return score_study(rows, human or None, judges, config, seed, against=pairs)
 
 
@@ -346,6 +353,19 @@ def _metrics(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
     if unread:
         raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
     return list(names) or [name for name in METRICS if name not in COUNTED_IN_TOKENS]
+
+
+def _in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:
+    """The texts in the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
+    tokenizer = scorer.tokenizer
+    decoded = tokenizer.batch_decode([list(one.token_ids) for one in texts], skip_special_tokens=True)
+    own = [
+        bool(text.prompt_token_ids) and "".join(read.split()) == "".join(text.continuation.split())
+        for read, text in zip(decoded, texts, strict=True)
+    ]
+    return [
+        text if is_own else other for text, is_own, other in zip(texts, own, with_tokens(texts, tokenizer), strict=True)
+    ]
 
 
 def _human(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cdeval.choices import Ban
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.perplexity import without_logprobs
+from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.naming import slug
@@ -34,7 +35,7 @@ from cdeval.scoreconfig import ScoreConfig
 from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 from cdeval.texts.arms import HUMAN, Collection, collect, digest
-from cdeval.texts.beside import fingerprint_beside, logprobs_are_of
+from cdeval.texts.beside import ban_beside, fingerprint_beside
 from cdeval.texts.read import ReadFile
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
@@ -99,9 +100,9 @@ def _tokenised(
     texts: Texts = {}
     again: list[str] = []
     for label, generations, file in files:
-        fit, known = _tokens_fit(file, scorer), _logprobs_fit(file, scorer)
+        fit = _tokens_fit(file, scorer)
         ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
-        texts[label] = list(generations) if known else without_logprobs(generations)
+        texts[label] = with_known_logprobs(generations, _ban(file, scorer))
         if opened is not None and not all(ours):
             read = with_tokens(generations, opened.tokenizer)
             texts[label] = [old if keep else new for old, new, keep in zip(texts[label], read, ours, strict=True)]
@@ -118,9 +119,11 @@ def _tokens_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:
     return file.tokenised and fingerprint_beside(file.path) == scorer.fingerprint
 
 
-def _logprobs_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:
-    """Whether a file's log-probabilities are what the scoring model would say."""
-    return file is not None and scorer is not None and file.tokenised and logprobs_are_of(file.path, scorer)
+def _ban(file: ReadFile | None, scorer: LanguageModel | None) -> Ban | None:
+    """What could not be drawn when the scoring model wrote a file's texts; None where nothing says that it did."""
+    if file is None or scorer is None or not file.tokenised:
+        return None
+    return ban_beside(file.path, scorer)
 
 
 def _scored(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cdeval.choices import Ban, Executor, Tracker
+from cdeval.choices import Executor, Tracker
 from cdeval.config import AUTO, RunConfig
 from cdeval.cost.room import lanes_at_once
 from cdeval.costing import Costly, costs_of, keep_costs, kept_costs
@@ -21,7 +21,7 @@ from cdeval.generating import Texts, read_texts
 from cdeval.keeping import Keeper, Study
 from cdeval.ledger import Ledger, Room
 from cdeval.metrics.judges import open_judges
-from cdeval.metrics.perplexity import without_logprobs
+from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
@@ -158,9 +158,10 @@ def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, o
 def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
     human = next((found for point, found in texts.items() if point.role is Role.human), None)
     judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
-    # A text that ended by itself counts its end-of-text token, which is not among its tokens.
-    ended = {point for point in texts if point.setting is not None and point.setting.ban is Ban.none}
-    arms = {point.label: without_logprobs(found) if point in ended else found for point, found in texts.items()}
+    arms = {
+        point.label: with_known_logprobs(found, None if point.setting is None else point.setting.ban)
+        for point, found in texts.items()
+    }
     return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
 
 

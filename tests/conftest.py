@@ -67,8 +67,11 @@ _TEXT = [
 ]
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A byte-level BPE of exactly VOCAB - 2 tokens, so that two vocabulary rows belong to no token."""
+def build_tokenizer(*more: str) -> PreTrainedTokenizerFast:
+    """A byte-level BPE of exactly VOCAB - 2 tokens, so that two vocabulary rows belong to no token.
+
+    Each special token that is named moves the ids of all plain tokens by one.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -76,7 +79,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
         {sign for text in _TEXT for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text) for sign in word}
     )
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB - 2, special_tokens=["<|end|>", "<|marker|>"], initial_alphabet=letters, show_progress=False
+        vocab_size=VOCAB - 2,
+        special_tokens=["<|end|>", "<|marker|>", *more],
+        initial_alphabet=letters,
+        show_progress=False,
     )
     tokenizer.train_from_iterator(_TEXT * 4, trainer)
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>", bos_token="<|end|>")  # noqa: S106

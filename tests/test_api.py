@@ -1,17 +1,22 @@
 """cdeval from Python: the same texts and scores as the engine's and the suite's, from any loaded model."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cdeval import api
-from cdeval.api import Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
+from cdeval.api import Ban, Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
+from cdeval.metrics.perplexity import nll_rows, perplexity
 from cdeval.models.loading import LanguageModel, language_model
+from cdeval.prompts.tokens import with_tokens
 from tests.conftest import build_model, build_tokenizer
 from tests.decode.oracles import early_exit, setting
 
@@ -69,6 +74,44 @@ def test_scores_come_with_the_references_and_comparisons(tiny: Tiny, prompts_fil
     assert scored.scores["human"]["perplexity_expert"].value > scored.scores["alone"]["perplexity_expert"].value
     without = score({"exit": arms["exit"]}, metrics=["diversity", "words"])
     assert without.scores["exit"]["diversity"].value == scored.scores["exit"]["diversity"].value
+
+
+def test_texts_that_ended_by_themselves_are_scored_without_the_end_token(tiny: Tiny) -> None:
+    """The log-probability counted the end token and the number of tokens did not: 80.3 for a perplexity of 76.8."""
+    lm = tiny("llama")
+    free = Search(SearchKind.sample, beams=1, samples=16, max_new_tokens=24, ban=Ban.none)
+    texts = decode(lm, TEXTS, search=free)
+    ended = [text for text in texts if text.token_ids and len(text.token_ids) < 24]
+    assert ended, "some text ends by itself"
+    names = ["perplexity_expert", "coherence_loglik"]
+    found = score({"arm": texts}, lm, metrics=names).scores["arm"]
+    sums = []
+    for text in texts:
+        ids = [*text.prompt_token_ids, *text.token_ids]
+        log_p = lm.model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        places = range(len(text.prompt_token_ids), len(ids))
+        sums.append((sum(float(log_p[place - 1, ids[place]]) for place in places), len(text.token_ids)))
+    plain = math.exp(-sum(total for total, _ in sums) / sum(tokens for _, tokens in sums))
+    assert found["perplexity_expert"].value == pytest.approx(plain, rel=1e-4)
+    means = [total / tokens for total, tokens in sums if tokens]
+    assert found["coherence_loglik"].value == pytest.approx(sum(means) / len(means), rel=1e-4)
+
+
+def test_another_models_tokens_and_log_probabilities_are_not_taken_for_the_scorers(tiny: Tiny, tmp_path: Path) -> None:
+    """The same words under the scorer, whoever wrote them and in whatever tokens they came."""
+    judge = language_model(build_model("gpt2", seed=7, n_positions=512), build_tokenizer("<|other|>"), "judge")
+    writer = tiny("llama")
+    texts = decode(writer, TEXTS, search=SHORT)
+    bare = [replace(text, token_ids=(), prompt_token_ids=(), logprob_expert=None) for text in texts]
+    by_hand = nll_rows(judge, with_tokens(texts, judge.tokenizer))
+    for arm in (texts, bare):
+        found = score({"arm": arm}, judge, metrics=["perplexity_expert"]).scores["arm"]["perplexity_expert"]
+        assert found.value == pytest.approx(float(perplexity(by_hand)), rel=1e-5)
+        assert "not known" in found.note
+    assert (
+        "the model that generated"
+        in score({"arm": texts}, writer, metrics=["perplexity_expert"]).scores["arm"]["perplexity_expert"].note
+    )
 
 
 def test_a_trace(tiny: Tiny) -> None:

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
-from cdeval.choices import Dtype
+from cdeval.choices import Ban, Dtype
 from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
@@ -42,7 +42,7 @@ def nll_rows(
 ) -> Float[np.ndarray, "text 2"]:
     """Negative log-likelihood [nats] and number of tokens of each continuation; NaN, NaN where it has no tokens.
 
-    A text's `logprob_expert` is taken for the scorer's: hand over `without_logprobs` where it is another model's.
+    A text's `logprob_expert` is taken for the scorer's, over the text's tokens: `with_known_logprobs` sees to that.
 
     Raises:
         ValueError: a prompt without tokens, which leaves the first token without a distribution.
@@ -68,8 +68,19 @@ def nll_rows(
     return rows
 
 
-def without_logprobs(generations: Sequence[Generation]) -> list[Generation]:
-    """The same texts, for the scorer to read."""
+def with_known_logprobs(generations: Sequence[Generation], ban: Ban | None) -> list[Generation]:
+    """The texts, with the log-probabilities of the scorer's own making where they are over the texts' tokens alone.
+
+    The log-probability of a text that ended by itself counts the end token, which is not among its tokens: such texts
+    are read again. A study, the score command and the Python interface all come through here.
+
+    Args:
+        generations: of one arm.
+        ban: what could not be drawn while the scorer wrote the texts. None: that is not known, or another model, or the
+            scorer in another number format, wrote them.
+    """
+    if ban not in (None, Ban.none):
+        return list(generations)
     return [replace(generation, logprob_expert=None) for generation in generations]
 
 

@@ -16,19 +16,17 @@ def fingerprint_beside(path: Path) -> str | None:
     return _said(path.parent / "provenance.json", json.loads, "models", "fingerprint")
 
 
-def logprobs_are_of(path: Path, model: LanguageModel) -> bool:
-    """Whether `logprob_expert` in a run folder's file is what this model says of each text's tokens.
+def ban_beside(path: Path, model: LanguageModel) -> Ban | None:
+    """What could not be drawn when this model, in this number format, wrote the texts of a run folder's file.
 
-    It is where the model wrote them, in the same number format, and no text ended by itself: the log-probability of
-    such a text counts the end-of-text token, which is not among its tokens. (Texts of early exits say so themselves.)
+    None where another model or format wrote them, or where nothing says so. (Texts of early exits say so themselves.)
     """
     record = path.parent / "provenance.json"
     ban = _said(path.parent / "config.yaml", yaml.safe_load, "search", "ban")
-    return (
-        _said(record, json.loads, "models", "fingerprint") == model.fingerprint
-        and _said(record, json.loads, "models", "dtype") == model.dtype_name
-        and ban not in (None, Ban.none.name)
-    )
+    wrote = (_said(record, json.loads, "models", "fingerprint"), _said(record, json.loads, "models", "dtype"))
+    if wrote != (model.fingerprint, model.dtype_name):
+        return None
+    return Ban.__members__.get(ban or "")
 
 
 def _said(path: Path, parse: Callable[[str], Any], part: str, name: str) -> str | None:

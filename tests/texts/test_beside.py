@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.models.loading import LanguageModel
-from cdeval.texts.beside import fingerprint_beside, logprobs_are_of
+from cdeval.records import Generation
+from cdeval.texts.beside import ban_beside, fingerprint_beside
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"models": null}', '{"models": {"fingerprint": 3}}'])
@@ -33,6 +35,8 @@ def test_log_probabilities_are_the_models_in_its_format_and_of_whole_texts(
     fingerprint = model.fingerprint if facts["fingerprint"] == "its own" else facts["fingerprint"]
     record = {"models": {"fingerprint": fingerprint, "dtype": facts["dtype"]}}
     (tmp_path / "provenance.json").write_text(json.dumps(record))
-    assert not logprobs_are_of(tmp_path / "generations.jsonl", model), "nobody says that no text ended by itself"
+    assert ban_beside(tmp_path / "generations.jsonl", model) is None, "nobody says that no text ended by itself"
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"search": {"ban": facts["ban"]}}))
-    assert logprobs_are_of(tmp_path / "generations.jsonl", model) is expected
+    ban = ban_beside(tmp_path / "generations.jsonl", model)
+    text = Generation("1", "p", (5,), None, "t", (6,), -1.5, -1.5)
+    assert (with_known_logprobs([text], ban)[0].logprob_expert == -1.5) is expected
