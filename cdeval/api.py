@@ -179,6 +179,8 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     found = {}
     for unit in plan_units(points, chosen, lanes):
         made = decode_unit(cast, unit, execution.compact_every, on_step=on_step)
+        for message in made.faults.values():
+            raise ModelError(message)
         found.update({text.key: one for text, one in zip(unit.texts, made.generations, strict=True)})
     return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import NamedTuple, TypeAlias
 
 from cdeval.cast import Cast
-from cdeval.errors import PointError
+from cdeval.errors import ModelError, PointError
 from cdeval.folders import Failed
 from cdeval.ledger import Plan
 from cdeval.points import Point, Role
@@ -119,7 +119,7 @@ class _Writer:
             )
             with closing(made):  # a full disk also ends the workers
                 for unit, answer in made:
-                    self._store(unit, answer.generations)
+                    self._store(unit, answer)
                     advance.texts(Counter(text.point.label for text in unit.texts))
             if self._stop.number is not None:
                 raise Stopped(self._stop.number)
@@ -199,10 +199,12 @@ class _Writer:
             self._fits[plan.digest, unit.beams] = made.lanes
             self._hooks.fits(plan, unit.beams, made.lanes)
 
-    def _store(self, unit: Unit, made: Sequence[Generation]) -> None:
-        """Append what is missing, and compare the rest with what is stored."""
+    def _store(self, unit: Unit, made: Decoded) -> None:
+        """Append what is missing, and compare the rest with what is stored; a point with a text of no answer fails."""
         new: dict[Point, list[Generation]] = {}
-        for text, one in zip(unit.texts, made, strict=True):
+        for place, (text, one) in enumerate(zip(unit.texts, made.generations, strict=True)):
+            if place in made.faults:
+                continue
             before = self._stored[text.point].get(text.key)
             if before is None:
                 new.setdefault(text.point, []).append(one)
@@ -210,6 +212,17 @@ class _Writer:
                 self._changed += (before.token_ids, before.continuation) != (one.token_ids, one.continuation)
         for point, texts in new.items():
             self._folders[point].append(texts)
+        self._fail(unit, made.faults)
+
+    def _fail(self, unit: Unit, faults: Mapping[int, str]) -> None:
+        """Tell of each point with faults once; what it has is stored, and the rest of it is not decoded."""
+        counts = Counter(unit.texts[place].point for place in faults)
+        for place, message in sorted(faults.items()):
+            point = unit.texts[place].point
+            if point not in self._lost:
+                self._lost.add(point)
+                others = f" So do {counts[point] - 1} of the texts decoded beside it." if counts[point] > 1 else ""
+                self._hooks.failed(point, ModelError(f"{message}{others}"))
 
 
 def _human(prompt: Prompt) -> Generation:

@@ -10,6 +10,7 @@ import torch
 from cdeval.cast import open_cast
 from cdeval.choices import SearchKind, TemperatureForm
 from cdeval.decode.engine import decode_batch
+from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Lane
 from cdeval.decode.sources import Second
 from cdeval.decode.watch import Seen, Watch
@@ -93,12 +94,15 @@ def trace_text(
         candidates: of the expert's likeliest tokens, how many are kept at each step.
         compact_every: steps between compactions of the cache.
 
-    Raises: ConfigError: the search is contrastive search, which weighs texts and not tokens.
+    Raises: ConfigError: the search is contrastive search, which weighs texts and not tokens. ModelError: numbers of the
+        model are NaN or infinite.
     """
     _traceable(setting.search)
     watch = Watch(candidates)
     lane = Lane(prompt.token_ids, setting, prompt.id)
     (found,), _ = decode_batch(expert, [lane], compact_every, seconds=seconds, watch=watch)
+    if found.fault is not None:
+        raise not_finite(found.fault, expert, prompt.id, setting)
     step = _Reading(expert, setting)
     path = watch.path()
     before = [0, *path[:-1]]

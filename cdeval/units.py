@@ -6,10 +6,12 @@ redoes whole units.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.cast import Cast
 from cdeval.decode.batches import decode, plan_batches
+from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.models.loading import LanguageModel
 from cdeval.points import Point
@@ -64,6 +66,7 @@ class Decoded(NamedTuple):
 
     generations: list[Generation]  # in the order of the unit's texts
     lanes: int  # most that shared a forward pass: fewer than the unit's texts where memory ran out
+    faults: Mapping[int, str] = MappingProxyType({})  # places of texts that have no answer, and why
 
 
 def plan_units(points: Sequence[Point], prompts: Sequence[Prompt], lanes: Mapping[int, int]) -> list[Unit]:
@@ -127,7 +130,12 @@ def decode_unit(
         answers.update(zip(batch.lanes, batch.continuations, strict=True))
         most = max(most, len(batch.lanes))
     found = [_generation(text, answers[place], cast.expert) for place, text in enumerate(unit.texts)]
-    return Decoded(found, most)
+    faults = {
+        place: str(not_finite(fault, cast.expert, text.prompt.id, text.setting))
+        for place, text in enumerate(unit.texts)
+        if (fault := answers[place].fault) is not None
+    }
+    return Decoded(found, most, faults)
 
 
 def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> Generation:

@@ -1,17 +1,21 @@
 """What becomes of points that fail, and what is said when a study goes on elsewhere; the command, in this process."""
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from cdeval import generating
 from cdeval.cli import run_command
 from cdeval.ledger import State, read_ledger
 from cdeval.run import run
 from cdeval.units import Decoded, Unit
+from tests.commands import TEXTS
+from tests.conftest import build_model
 
 Command = Callable[..., tuple[int, str]]
 
@@ -170,3 +174,38 @@ def test_a_stored_text_that_comes_out_otherwise_is_kept_and_said(command: Comman
     assert "1 stored texts came out otherwise" in said
     assert path.read_text() == "".join(edited)
     assert lost.read_text().splitlines(keepends=True) == [*lines[1:], lines[0]]
+
+
+def test_an_amateur_that_is_no_number_for_one_prompt_costs_its_point_alone(
+    tmp_path: Path,
+    tiny_gpt2_folder: Path,
+    prompts_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Its texts were decoded all the same, and the command ended well or in a traceback from clustering."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2_folder)
+    first, second, third = (set(tokenizer(text)["input_ids"]) for text in TEXTS)
+    model = build_model("gpt2", seed=1, n_layer=12, n_positions=512, tie_word_embeddings=False)
+    model.transformer.wte.weight[min(second - first - third)] = math.nan
+    model.save_pretrained(tmp_path / "broken")
+    tokenizer.save_pretrained(tmp_path / "broken")
+    names = [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={prompts_file}", "execution.max_lanes=8"]
+    cheap = ["metrics.only=[words]", "cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=2", "study=s"]
+    amateur = ["amateur=model", f"amateur.name={tmp_path / 'broken'}", "expert.dtype=float32"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *names, *cheap, *amateur])
+    with pytest.raises(SystemExit) as stopped:
+        run_command(run)
+    said = " ".join(capsys.readouterr().err.split())
+    assert stopped.value.code == 2
+    assert said.count("failed, the others go on") == 1
+    for part in ("in float32 cannot continue prompt 'text-1' at new token 1 of 2", "scores against the amateur"):
+        assert part in said
+    assert "Traceback" not in said
+    stored = {path.parent.name.split("-")[0]: path for path in tmp_path.glob("runs/s/*/generations.jsonl")}
+    ids = {name: [json.loads(line)["id"] for line in path.read_text().splitlines()] for name, path in stored.items()}
+    assert sorted(ids.pop("expert")) == ["text-0", "text-1", "text-2"]
+    arm = next(found for name, found in ids.items() if name != "human")
+    assert "text-1" not in arm
+    assert arm, "what was generated stays on disk"

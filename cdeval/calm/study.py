@@ -18,6 +18,7 @@ from cdeval.config import RunConfig
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
+from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import PromptError
 from cdeval.labels import label_of
@@ -151,6 +152,9 @@ def _texts(
             say=say,
         ):
             found.update(zip(batch.lanes, batch.continuations, strict=True))
+    for place, lane in enumerate(lanes):
+        if (fault := found[place].fault) is not None:
+            raise not_finite(fault, cast.expert, lane.id, lane.setting)
     of_prompt = [[found[i * len(settings) + j] for j in range(len(settings))] for i in range(len(prompts))]
     return [_Text(prompt, full, tuple(early)) for prompt, (full, *early) in zip(prompts, of_prompt, strict=True)]
 

@@ -110,7 +110,8 @@ class AdaptiveExits:
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
         depths = self._depths[question.lanes]
-        leave = (confidence >= question.levels[step][:, None]) & (depths == self._parts.depth)
+        # A confidence that is NaN counts as sure, so that the row's logits, which are NaN then, come to be seen.
+        leave = ~(confidence < question.levels[step][:, None]) & (depths == self._parts.depth)
         self._depths = self._depths.index_copy(0, question.lanes, depths.masked_fill(leave, layer))
 
     def _gaps(self, rows: Float[Tensor, "asked beam width"]) -> Float[Tensor, "asked beam"]:

@@ -29,8 +29,10 @@ class Ending:
 class Endings:
     """The best ended text of every lane so far, on the device."""
 
-    def __init__(self, lanes: int, device: torch.device, *, first_wins: bool) -> None:
-        self._first_wins = first_wins
+    def __init__(self, scores_only_fall: Bool[Tensor, " lane"], *, first_wins: bool) -> None:
+        """`scores_only_fall`: lanes of the expert alone, whose living texts an ended one can prove beaten."""
+        lanes, device = len(scores_only_fall), scores_only_fall.device
+        self._first_wins, self._falls = first_wins, scores_only_fall
         self._score: Float[Tensor, " lane"] = torch.full((lanes,), -torch.inf, device=device)
         self._logprob: Float[Tensor, " lane"] = torch.zeros(lanes, device=device)
         self._step: Int[Tensor, " lane"] = torch.full((lanes,), -1, dtype=torch.long, device=device)
@@ -59,11 +61,12 @@ class Endings:
         self._beam = torch.where(better, choice.parent.gather(1, rank[:, None])[:, 0], self._beam)
         self._ended |= better
 
-    def settled(self, totals: Float[Tensor, "lane beam"], *, scores_only_fall: bool) -> bool:
-        """Whether no lane's answer can change any more; reads one truth value back from the device."""
+    def decided(self, totals: Float[Tensor, "lane beam"]) -> Bool[Tensor, " lane"]:
+        """The lanes whose answer cannot change any more: an ended one, and no living text can be better."""
         if self._first_wins:
-            return bool(self._ended.all())
-        return scores_only_fall and bool((self._score >= totals.amax(dim=-1)).all())
+            return self._ended
+        best = totals.amax(dim=-1)
+        return self._ended & ((self._falls & (self._score >= best)) | (best == -torch.inf))
 
     def final(
         self, totals: Float[Tensor, "lane beam"], logprobs: Float[Tensor, "lane beam"], last_step: int

@@ -19,16 +19,19 @@ from torch import Tensor
 from cdeval.choices import Ban, SearchKind
 from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import AmateurPart, Amateurs
-from cdeval.decode.beam import Choice, backtrack, largest, survivors
+from cdeval.decode.answers import read_answers
+from cdeval.decode.beam import Choice, largest, survivors
 from cdeval.decode.clock import Clock
 from cdeval.decode.degeneration import Degeneration
-from cdeval.decode.endings import Ending, Endings
+from cdeval.decode.endings import Endings
+from cdeval.decode.finite import Faults
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
 from cdeval.decode.searches import NextTokens, open_search
 from cdeval.decode.sources import Second
 from cdeval.decode.watch import Watch
+from cdeval.models.attention import lanes_attend
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
@@ -56,7 +59,8 @@ def decode_batch(
     """Continue lanes of one shape together.
 
     `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained,
-    `watch` sees every step of a single lane, by whatever search that scores tokens.
+    `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose no
+    token says so in its continuation's `fault`; the others go on.
 
     Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, early exits or a watch,
         or several lanes with a watch.
@@ -70,7 +74,8 @@ def decode_batch(
     # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
     whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
     prompts = [lane.prompt for lane in lanes]
-    with tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
+    models = [one.model for one in (expert, *seconds.values()) if isinstance(one, LanguageModel)]
+    with lanes_attend(models), tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
         narrow = amateurs.only_candidates and not whole and watch is None
         run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow)
         run.watch = watch
@@ -112,7 +117,10 @@ class _Run:
         # Otherwise lengths are fixed, and there are no endings to watch for.
         ends = end_tokens(expert.model, expert.tokenizer) if setting.ban is Ban.none else ()
         self._ends = torch.tensor(ends, dtype=torch.long, device=device)
-        self._endings = Endings(count, device, first_wins=setting.search is not SearchKind.beam)
+        # Scores of the expert alone can only fall.
+        falls = torch.tensor([not lane.setting.amateur.contrasts for lane in lanes], device=device)
+        self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)
+        self._faults = Faults(count, device)
         self._search = open_search(lanes, len(ends), expert.parts.head_weight.shape[0], device)
         self._degeneration: Degeneration | None = None
         if setting.search is SearchKind.contrastive_search:
@@ -194,6 +202,8 @@ class _Run:
         ]
         choice = Choice(*(torch.cat(columns) for columns in zip(*(of_part for of_part, _ in found), strict=True)))
         picked = torch.cat([picked for _, picked in found])
+        bad = self._without_numbers(len(self.tokens), choice.total[:, 0], picked[:, 0])
+        choice = choice._replace(total=choice.total.masked_fill(bad[:, None], -torch.inf))
         if self._degeneration is not None:
             choice = self._degeneration.children(choice, self._totals)
         logprobs = self._logprobs.gather(1, choice.parent) + picked
@@ -212,14 +222,23 @@ class _Run:
         if self._degeneration is not None:
             self._settle(self._degeneration, picked)
 
+    def _without_numbers(self, step: int, total: Float[Tensor, " lane"], log_expert: Float[Tensor, " lane"]) -> Tensor:
+        """Note the lanes that cannot go on by their best extension; returns which."""
+        decided = self._endings.decided(self._totals) if len(self._ends) else None
+        return self._faults.note(step, total, log_expert, decided)
+
     def _settle(self, degeneration: Degeneration, log_p: Float[Tensor, "lane candidate"]) -> None:
         """Contrastive search: read the candidates, choose one; an end among them ends a text once it is chosen."""
         hidden = self._reader.read(self.tokens[-1])
-        self._totals = degeneration.choose(hidden, log_p, self._totals)
+        totals, step = degeneration.choose(hidden, log_p, self._totals), len(self.tokens) - 1
+        best = totals.amax(dim=1)
+        # What is impossible was noted before the candidates were read: here only what they say of themselves is new.
+        bad = self._without_numbers(step, best, torch.where(best.isnan(), best, torch.zeros_like(best)))
+        self._totals = totals.masked_fill(bad[:, None], -torch.inf)
         if len(self._ends):
             columns = (self._parents[-1], self.tokens[-1], self._totals, self._logprobs)
             parent, token, total, logprob = (column.gather(1, degeneration.best) for column in columns)
-            chosen, step = Choice(parent, token, total), len(self.tokens) - 1
+            chosen = Choice(parent, token, total)
             self._endings.note(chosen, torch.isin(token, self._ends), logprob, step, beams=1)
 
     def _choose(
@@ -270,29 +289,12 @@ class _Run:
 
     def settled(self) -> bool:
         """Whether every text has ended; only asked where texts may end."""
-        if not len(self._ends):
-            return False
-        return self._endings.settled(self._totals, scores_only_fall=not self._amateurs.any)
+        return len(self._ends) > 0 and bool((self._endings.decided(self._totals) | self._faults.any_of).all())
 
     def continuations(self) -> list[Continuation]:
         """Read the answers back from the device: the first time that the host waits for it, but for compaction."""
-        parents, tokens = torch.stack(self._parents).cpu(), torch.stack(self.tokens).cpu()
-        depths = torch.stack(self._depths).cpu() if self._depths else tokens[:0]
         endings = self._endings.final(self._totals, self._logprobs, len(self.tokens) - 1)
         if self.watch is not None:
             self.watch.ended(endings[0])
-        return [
-            Continuation(
-                token_ids=backtrack(parents, tokens, ending.step, lane, ending.beam),
-                score=ending.score,
-                logprob_expert=ending.logprob_expert,
-                ended=ending.ended,
-                exit_layers=_rows(depths, lane, ending) if lane in self._adaptive.lanes else (),
-            )
-            for lane, ending in enumerate(endings)
-        ]
-
-
-def _rows(depths: Int[Tensor, "step lane beam"], lane: int, ending: Ending) -> tuple[int, ...]:
-    """Those that a lane read until its text ended, by an end token or by its length."""
-    return tuple(depths[: ending.step + ending.ended, lane].flatten().tolist())
+        pointers = (self._parents, self.tokens, self._depths)
+        return read_answers(pointers, endings, self._faults.read(), self._adaptive.lanes)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cdeval.decode.finite import Fault
 from cdeval.records import Setting
 
 
@@ -41,6 +42,7 @@ class Continuation:
     logprob_expert: float  # summed [nats]
     ended: bool  # by an end-of-text token, whose score and log-probability are included
     exit_layers: tuple[int, ...] = ()  # of the rows read after the prompt, as in `records.Generation`
+    fault: Fault | None = None  # why this is no answer: nothing else here means anything then
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,12 @@ class Reader:
         self, ids: Int[Tensor, "lane position"], positions: Int[Tensor, "lane position"], mask: Tensor | None
     ) -> Float[Tensor, "lane position head_width"]:
         output = self._model.parts.base(
-            input_ids=ids, position_ids=positions, attention_mask=mask, past_key_values=self.cache.hf, use_cache=True
+            input_ids=ids,
+            position_ids=positions,
+            attention_mask=mask,
+            past_key_values=self.cache.hf,
+            use_cache=True,
+            return_dict=True,  # a model that somebody else loaded may be set to return tuples
         )
         hidden: Tensor = output.last_hidden_state
         return hidden

@@ -109,4 +109,7 @@ class Draws:
         bits = self._bits[None, None] if found.tokens is None else self._bits[found.tokens]
         race = warp(found.scores, self._knobs.of(part)) - exponentials(bits, self._keys[part, step]).log_()
         place = race.argmax(dim=-1)
-        return Choice(torch.zeros_like(place), place, found.totals + found.scores.gather(-1, place[..., None])[..., 0])
+        won = race.gather(-1, place[..., None])[..., 0]
+        total = found.totals + found.scores.gather(-1, place[..., None])[..., 0]
+        # Where nobody runs (a temperature that divides every score to -inf), nobody has won.
+        return Choice(torch.zeros_like(place), place, torch.where(won.isfinite(), total, torch.nan))

@@ -28,9 +28,12 @@ from cdeval.exitconfig import DECAY
 def divergence(log_p: Float[Tensor, "*rows vocab"], log_q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
     """The Jensen-Shannon divergence of two distributions given as log-probabilities [nats]."""
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    from_p = (log_p.exp() * (log_p - log_m)).sum(dim=-1)
-    from_q = (log_q.exp() * (log_q - log_m)).sum(dim=-1)
-    return (from_p + from_q) / 2
+    return (_gain(log_p, log_m) + _gain(log_q, log_m)) / 2
+
+
+def _gain(log_p: Float[Tensor, "*rows vocab"], log_m: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
+    """KL(p || m) [nats]; an impossible token adds nothing, where 0 · (−inf + inf) would be NaN."""
+    return (log_p.exp() * (log_p - log_m)).masked_fill_(log_p == -math.inf, 0.0).sum(dim=-1)
 
 
 def gap(log_q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
@@ -57,7 +60,7 @@ def thresholds(threshold: float, steps: int, decay: float = DECAY) -> list[float
 def first_sure(
     confidence: Float[Tensor, "lane candidate beam"], threshold: Float[Tensor, " lane"]
 ) -> Int[Tensor, "lane beam"]:
-    """The first candidate that reaches the threshold, or the last one."""
-    sure = confidence >= threshold[:, None, None]
+    """The first candidate that reaches the threshold, or the last one; one that is NaN is taken, so that it shows."""
+    sure = ~(confidence < threshold[:, None, None])
     sure[:, -1] = True
     return sure.to(torch.uint8).argmax(dim=1)  # of equal ones the first

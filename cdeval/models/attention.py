@@ -9,12 +9,18 @@ copy of the whole cache a block and step. Here the query heads of one key head b
 The engine's cache repeats the mask once a step for all blocks; one that comes from Hugging Face is repeated here.
 
 Without a mask (the prefill) or without groups it is Hugging Face's own.
+
+Models that cdeval loads are loaded with this attention. One that a user loaded has another (sdpa, eager, flash, …), of
+which some take no such mask: `lanes_attend` sets this attention while a batch is decoded and puts the user's back.
 """
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig
+from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
@@ -52,6 +58,33 @@ def lane_attention(
 def attention_for(config: PretrainedConfig) -> str:
     """The attention a model is loaded with: ours, but for Gemma 2, whose capped scores no fused attention computes."""
     return "eager" if getattr(config, "attn_logit_softcapping", None) else LANE_ATTENTION
+
+
+@contextmanager
+def lanes_attend(models: Iterable[PreTrainedModel]) -> Iterator[None]:
+    """Let models attend as `attention_for` says inside the `with` block, whatever attention they were loaded with.
+
+    Every configuration that a module of theirs reads has its own attention back afterwards, also after an exception.
+    The values are set directly: Hugging Face's setter asks whether a class supports an attention, and changes more.
+    """
+    before: list[tuple[PretrainedConfig, str | None]] = []
+    try:
+        for model in models:
+            wanted = attention_for(model.config)
+            for config in _configs(model):
+                if config._attn_implementation_internal != wanted:
+                    before.append((config, config._attn_implementation_internal))
+                    config._attn_implementation_internal = wanted
+        yield
+    finally:
+        for config, attention in reversed(before):
+            config._attn_implementation_internal = attention
+
+
+def _configs(model: PreTrainedModel) -> list[PretrainedConfig]:
+    """The configurations that the modules of a model read, each once; nearly always a single one."""
+    found = (getattr(module, "config", None) for module in model.modules())
+    return list({id(config): config for config in found if isinstance(config, PretrainedConfig)}.values())
 
 
 def mask_rows(config: PretrainedConfig) -> int:
