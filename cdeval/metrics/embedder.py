@@ -6,7 +6,7 @@ such a folder without a word: another embedding, another coherence. So a plain e
 known by its name.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -15,18 +15,25 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from transformers.utils import cached_file
 
 from cdeval.choices import Pooling
 from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.metrics.scorer import equal_batches
+from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
 from cdeval.models.loading import fingerprint, quiet_transformers
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
 _POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output
 _BATCH = 32
+_LOADING: dict[str, Any] = {
+    "use_safetensors": True,
+    "trust_remote_code": False,
+    "ignore_mismatched_sizes": True,  # so that the report names them, instead of an error that does not
+    "output_loading_info": True,
+}
 
 Embed: TypeAlias = Callable[[list[str]], Float[np.ndarray, "text width"]]
 
@@ -93,7 +100,15 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
     # Seconds to import, and only this metric needs it.
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
-    model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    repo = name if "/" in name or Path(name).is_dir() else f"sentence-transformers/{name}"
+    folder = local_folder(repo, None, "modules.json")
+    inner = check_modules(folder, name)
+    kept = {"use_safetensors": True, "ignore_mismatched_sizes": True}  # sizes are checked below, and named
+    model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs=kept)
+    for module, path in zip(model, inner, strict=True):
+        encoder = getattr(module, "auto_model", None)
+        if isinstance(encoder, PreTrainedModel):
+            _check_weights(type(encoder), folder / path, name)
     if tokens is not None:
         model.max_seq_length = min(tokens, model.max_seq_length or tokens)
 
@@ -109,15 +124,15 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
 
 
 def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None) -> Embedder:
-    model, report = AutoModel.from_pretrained(
-        name, use_safetensors=True, trust_remote_code=False, output_loading_info=True
-    )
-    lacking = sorted(key for key in report["missing_keys"] if pooling is Pooling.pooler or "pooler" not in key)
-    if lacking or (pooling is Pooling.pooler and getattr(model, "pooler", None) is None):
+    check_files(local_folder(name), f"metrics.embedder={name}")
+    model, report = AutoModel.from_pretrained(name, **_LOADING)
+    pooled = pooling is Pooling.pooler
+    if pooled and (getattr(model, "pooler", None) is None or any("pooler" in key for key in report["missing_keys"])):
         raise ModelError(
-            f"metrics.embedder={name} has no weights for {', '.join(lacking[:3]) or 'a pooler'}, random ones: "
-            f"use a checkpoint that has them, metrics.embedder_pooling=mean if it needs no pooler, or {_INSTEAD}."
+            f"metrics.embedder={name} has no weights for pooler outputs, random ones: use a checkpoint that has them, "
+            f"metrics.embedder_pooling=mean if it needs no pooler, or {_INSTEAD}."
         )
+    _check_report(model, report, name)
     model = model.to(device).eval()
     tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     limit = min(length for length in (tokens, model.config.max_position_embeddings) if length is not None)
@@ -139,6 +154,21 @@ def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None)
         f"cosine of {Path(name).name} ({what}), texts cut at {limit} of its tokens",
         _identity(model, tokenizer, [device, f"{limit}", what]),
     )
+
+
+def _check_weights(kind: type[PreTrainedModel], folder: Path, name: str) -> None:
+    """Read an encoder once more, for the report that sentence-transformers does not pass on.
+
+    Raises: ModelError: weights are missing, left over or of another shape.
+    """
+    model, report = kind.from_pretrained(str(folder), **_LOADING)
+    _check_report(model, report, name)
+
+
+def _check_report(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+    """An encoder may have been saved inside a larger model, whose head is left over, and lacks a pooler then."""
+    own = {child for child, _ in model.named_children()}
+    check_complete(report, f"metrics.embedder={name}", spare=("pooler",), own=own)
 
 
 def _identity(model: Any, tokenizer: Any, facts: Sequence[str]) -> str:

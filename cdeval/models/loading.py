@@ -29,6 +29,7 @@ from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
 from cdeval.models.attention import attention_for
+from cdeval.models.checkpoint import check_complete, check_files, local_folder
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
 
@@ -100,7 +101,7 @@ class OpenedModel:
 
     def _stored(self) -> PreTrainedModel:
         with _reporting(self.name), quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(
+            model, report = AutoModelForCausalLM.from_pretrained(
                 self.path,
                 revision=self.revision,
                 config=self.config,
@@ -108,7 +109,10 @@ class OpenedModel:
                 use_safetensors=True,
                 trust_remote_code=False,
                 attn_implementation=attention_for(self.config),
+                ignore_mismatched_sizes=True,  # so that the report names them, instead of an error that does not
+                output_loading_info=True,
             )
+        check_complete(report, self.name)
         return model.to(self.device).eval().requires_grad_(requires_grad=False)
 
 
@@ -146,6 +150,7 @@ def open_model(config: ExpertConfig) -> OpenedModel:
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         anatomy_of(model_config, config.name)
+        check_files(local_folder(path, revision), config.name, model_config)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     return OpenedModel(
         name=config.name,
@@ -211,6 +216,7 @@ def _locate(name: str, revision: str | None) -> str:
     path = Path(assets.resolve(name)).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
+            check_files(path, name)  # an adapter's folder has none
             raise ModelError(
                 f"{name} is a folder without a model: it has no config.json. "
                 "Give a folder written by save_pretrained (config.json, tokenizer.json, model.safetensors)."
