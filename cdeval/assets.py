@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ import platformdirs
 import psutil
 
 from cdeval.errors import AssetError, did_you_mean
+from cdeval.screen import complain
 from cdeval.wheels import Wheel, find_wheel
 
 _PREFIX = "embedded:"
@@ -43,7 +43,7 @@ class Asset:
 def _convert_smollm2(source: Path, target: Path) -> None:
     from cdeval.conversion import convert_gguf  # noqa: PLC0415 - imports transformers, only needed once a machine
 
-    _say("converting SmolLM2 from GGUF to safetensors (about 15 s, once)")
+    complain("converting SmolLM2 from GGUF to safetensors (about 15 s, once)")
     (gguf_file,) = source.iterdir()
     convert_gguf(gguf_file, target)
 
@@ -161,7 +161,7 @@ def asset_folder(asset: Asset) -> Path:
 def _build(asset: Asset, partial: Path) -> None:
     """Fill partial/built, listing included; the wheel is deleted as soon as it is not needed."""
     members, built = partial / "members", partial / "built"
-    wheel_file = find_wheel(asset.wheel, partial / "wheel", f"{cache_folder()}", _say)
+    wheel_file = find_wheel(asset.wheel, partial / "wheel", f"{cache_folder()}", complain)
     _extract(asset, wheel_file, members)
     shutil.rmtree(partial / "wheel", ignore_errors=True)
     if asset.convert is None:
@@ -240,8 +240,3 @@ def _sweep(cache: Path) -> None:
         process, _, host = leftover.name.removeprefix(_PARTIAL).split("-", 2)
         if host == socket.gethostname() and not psutil.pid_exists(int(process)):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
-    sys.stderr.flush()

@@ -1,27 +1,24 @@
 """`python -m cdeval.bench`: the engine against its peers on this machine, as ratios."""
 
-import sys
-
-from rich.console import Console
-
 from cdeval.benchmark.config import BenchRun, validate_bench
 from cdeval.benchmark.runner import run_bench
 from cdeval.benchmark.table import goals_table, group_table
 from cdeval.cli import Schema, plain_dict, run_schema
+from cdeval.screen import Screen
 
 
 def bench(config: BenchRun) -> None:
     """Print each group's table to the standard output as soon as it is timed, then the goals."""
-    progress = Console(stderr=True, highlight=False)
-    console = Console(file=sys.stdout)
+    progress = Screen(errors=True)
+    console = Screen()
     report = run_bench(
         config,
         plain_dict(config),
-        say=lambda line: progress.print(line, markup=False, soft_wrap=True),
+        say=progress.say,
         show=lambda result: console.print(group_table(result), "\n"),
     )
     console.print(goals_table(report.goals, report.notes))
-    console.print(f"  results: {report.folder}", markup=False, highlight=False, soft_wrap=True)
+    console.say(f"  results: {report.folder}")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,22 @@
 """`python -m cdeval.calibrate`: how early the expert may stop at a token, with a guarantee on its texts."""
 
-import sys
-
-from rich.console import Console
-
 from cdeval.calibrateconfig import CalibrateRun, validate_calibration
 from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.reporting.calibration import calibration_table
+from cdeval.screen import Screen
 
 
 def calibrate(config: CalibrateRun) -> None:
     """Print the table to the standard output, everything else to the error output."""
     from cdeval.calm.study import run_calibration  # noqa: PLC0415 - torch and transformers take seconds; --help must not
 
-    progress = Console(stderr=True, highlight=False)
-    outcome = run_calibration(
-        config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True)
-    )
-    console = Console(file=sys.stdout)
+    progress = Screen(errors=True)
+    outcome = run_calibration(config, plain_dict(config), say=progress.say)
+    console = Screen()
     console.print(calibration_table(outcome.scores, config.tolerance, config.level))
     for note in outcome.notes:
-        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  results: {outcome.file}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  {note}")
+    console.say(f"  results: {outcome.file}")
 
 
 if __name__ == "__main__":

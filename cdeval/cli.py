@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
 import hydra
@@ -18,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
+from cdeval.files import FULL, refused_reading
 from cdeval.paths import CONF
+from cdeval.screen import complain
 from cdeval.stopping import Stopped, terminable
-from cdeval.store import FULL
 from cdeval.validation import validate
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
@@ -57,7 +59,7 @@ class Job(Generic[T]):
         self.together([composed])
         if self.failures and os.getpid() != self._process:
             for failure in self.failures:  # Hydra carries only the first failing point's
-                sys.stderr.write(f"error: {failure}\n")
+                complain(f"error: {failure}")
             raise self.failures[0] if len(self.failures) == 1 else ConfigError("\n  ".join(map(str, self.failures)))
 
     def together(self, points: Sequence[DictConfig]) -> None:
@@ -103,30 +105,35 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:
         failures.append(error)
-    except (HydraException, OmegaConfBaseException) as error:
-        if os.environ.get(_TRACEBACKS) == "1":
+    except (HydraException, OmegaConfBaseException, OSError) as error:
+        if os.environ.get(_TRACEBACKS) == "1" or (isinstance(error, OSError) and not _is_of_a_file(error)):
             raise
-        failures.append(ConfigError(_readable(error)))
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        failures.append(StorageError(f"{error.filename or 'a disk'}: {error.strerror}. Make room there."))
+        failures.append(_refused(error) if isinstance(error, OSError) else ConfigError(_readable(error)))
     except KeyboardInterrupt as stopped:
         saved = stopped.saved if isinstance(stopped, Stopped) else ""
-        sys.stderr.write(
-            f"stopped; {saved or 'every finished batch is on disk'}, the same command continues after it\n"
-        )
+        complain(f"stopped; {saved or 'every finished batch is on disk'}, the same command continues after it")
         sys.exit(128 + (stopped.number if isinstance(stopped, Stopped) else signal.SIGINT))
     for failure in failures:
-        sys.stderr.write(f"error: {failure}\n")
+        complain(f"error: {failure}")
     retried = sum(isinstance(failure, PointError) for failure in failures)
     if retried:
-        sys.stderr.write(
+        complain(
             f"{retried} failed; the same command again tries them once more (retry=false leaves them) and reuses the "
-            "rest\n"
+            "rest"
         )
     if failures:
         sys.exit(2)
+
+
+def _is_of_a_file(error: OSError) -> bool:
+    """Whether a disk or a file is what is wrong: a broken connection, say, is another thing."""
+    return error.errno in FULL or (error.errno is not None and error.filename is not None)
+
+
+def _refused(error: OSError) -> StorageError:
+    if error.errno in FULL:
+        return StorageError(f"{error.filename or 'a disk'}: {error.strerror}. Make room there.")
+    return StorageError(refused_reading(Path(os.fsdecode(error.filename)), error))
 
 
 @contextmanager

@@ -5,28 +5,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cdeval.cli import Schema, run_schema
 from cdeval.compareconfig import PAIR, CompareRun, validate_compare
 from cdeval.comparing import Likeness, compare, read_record, write_record
-from cdeval.reporting.table import printable
+from cdeval.escaping import printable
+from cdeval.screen import Screen
 
 
 def compare_studies(config: CompareRun) -> None:
     """Print how alike they are to the standard output; exit with 1 where anything differs."""
-    console = Console(file=sys.stdout)
+    console = Screen()
     records = [read_record(Path(path).expanduser()) for path in config.studies]
     if config.record is not None:
         write_record(records[0], Path(config.record).expanduser())
-        console.print(f"  record: {config.record}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  record: {config.record}")
     if len(records) < PAIR:
         return
     found = compare(*records)
     console.print(_table(found))
-    console.print(f"  {_verdict(found)}", markup=False, highlight=False, soft_wrap=True)
+    console.say(f"  {_verdict(found)}")
     if not all(arm.same for arm in found):
         sys.exit(1)
 

@@ -3,23 +3,22 @@
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from cdeval.cli import Schema, run_schema
 from cdeval.dashboardconfig import DashboardRun, validate_dashboard
+from cdeval.screen import Screen
 
 
 def dashboard(config: DashboardRun) -> None:
     """Write and print what is created, and create it unless that is all; to the standard output."""
     from cdeval.reporting.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
 
-    console = Console(file=sys.stdout)
+    console = Screen()
     folder = Path(config.study or "").expanduser()
     lines = write_views(folder, config.entity, config.project)
     if not config.dry:
         lines += publish_views(folder, config.entity, config.project)
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.say(line)
 
 
 if __name__ == "__main__":

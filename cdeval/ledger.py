@@ -16,8 +16,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from cdeval.files import writing
 from cdeval.locks import is_locked, short_lock
-from cdeval.store import GENERATIONS, SUMMARY, explained, replace_file
+from cdeval.store import GENERATIONS, SUMMARY, replace_file
 from cdeval.strictjson import to_page
 
 STUDY = "study.json"
@@ -111,10 +112,10 @@ class Ledger:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Keep other processes out of the study's own files, for milliseconds. Raises: StorageError."""
-        with explained(self._root):
+        with writing(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
-            with short_lock(self._root / LOCK):
-                yield
+        with writing(self._root / LOCK), short_lock(self._root / LOCK):
+            yield
 
     def change(self, edit: Callable[[Book], T]) -> T:
         """Read the ledger, edit it and write it back, as one step for all processes.

@@ -3,31 +3,30 @@
 import sys
 from collections.abc import Callable
 
-from rich.console import Console
-
 from cdeval.cli import Schema, literal, plain_dict, run_schema
 from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.reporting.lens import contrast_table, lens_table
+from cdeval.screen import Screen
 
 
 def lens(config: LensRun) -> None:
     """Print the table to the standard output, everything else to the error output."""
     from cdeval.lenses.study import run_lens  # noqa: PLC0415 - torch and transformers take seconds; --help must not
 
-    progress = Console(stderr=True, highlight=False)
+    progress = Screen(errors=True)
     if config.prompt is not None:
-        _picture(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
+        _picture(config, progress.say)
         return
     if config.study is not None:
-        _held_against(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
+        _held_against(config, progress.say)
         return
-    outcome = run_lens(config, plain_dict(config), say=lambda line: progress.print(line, markup=False, soft_wrap=True))
-    console = Console(file=sys.stdout)
+    outcome = run_lens(config, plain_dict(config), say=progress.say)
+    console = Screen()
     console.print(lens_table(outcome.scores))
     console.print(contrast_table(outcome.scores, (config.alpha, config.beta, config.temperature)))
     for note in outcome.notes:
-        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
-    console.print(f"  results: {outcome.scores_file}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  {note}")
+    console.say(f"  results: {outcome.scores_file}")
 
 
 def _held_against(config: LensRun, say: Callable[[str], None]) -> None:
@@ -36,11 +35,11 @@ def _held_against(config: LensRun, say: Callable[[str], None]) -> None:
     from cdeval.reporting.lens import prediction_table, rank_table  # noqa: PLC0415
 
     found = predict(config, say)
-    console = Console(file=sys.stdout)
+    console = Screen()
     console.print(prediction_table(found.settings))
     console.print(rank_table(found.ranks))
-    console.print(f"  {found.passages} passages, {found.prompts} prompts", highlight=False, soft_wrap=True)
-    console.print(f"  results: {found.file}", markup=False, highlight=False, soft_wrap=True)
+    console.say(f"  {found.passages} passages, {found.prompts} prompts")
+    console.say(f"  results: {found.file}")
 
 
 def _picture(config: LensRun, say: Callable[[str], None]) -> None:
@@ -48,9 +47,9 @@ def _picture(config: LensRun, say: Callable[[str], None]) -> None:
     from cdeval.lenses.study import read_prompt  # noqa: PLC0415
     from cdeval.reporting.trajectory import write_trajectory  # noqa: PLC0415
 
-    console = Console(file=sys.stdout)
+    console = Screen()
     for path in write_trajectory(*read_prompt(config, say)):
-        console.print(f"  to look at: {path}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  to look at: {path}")
 
 
 if __name__ == "__main__":

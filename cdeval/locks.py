@@ -44,7 +44,7 @@ def short_lock(path: Path) -> Iterator[None]:
 
     Raises: OSError: the file cannot be made.
     """
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
         if sys.platform != "win32":
             try:

@@ -1,25 +1,23 @@
 """`python -m cdeval.merge studies=[a/runs/x,b/runs/x] into=runs/all`: run folders of several machines as one study."""
 
-import sys
 from pathlib import Path
-
-from rich.console import Console
 
 from cdeval.cli import Schema, run_schema
 from cdeval.mergeconfig import MergeConfig, validate_merge
 from cdeval.merging import merge_studies
+from cdeval.screen import Screen
 
 
 def merge(config: MergeConfig) -> None:
     """Merge, and say what came of it on the standard output."""
     into = Path(str(config.into)).expanduser()
     merged = merge_studies([Path(path).expanduser() for path in config.studies], into)
-    console = Console(file=sys.stdout)
+    console = Screen()
     for point in merged:
         line = f"  {point.folder}: {point.texts} texts, {point.added} of them new"
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.say(line)
     line = f"  {into}: for its table run cdeval.run as before with runs={into.parent} study={into.name}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.say(line)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.errors import StorageError
+from cdeval.files import writing
 from cdeval.ledger import LOCK, STUDY
 from cdeval.locks import short_lock
+from cdeval.provenance import identity
 from cdeval.records import Generation
 from cdeval.sessions import PROVENANCE
 from cdeval.store import GENERATIONS, Key, RunFolder, explained
@@ -47,9 +49,10 @@ def merge_studies(sources: Sequence[Path], into: Path) -> list[Merged]:
         for digest, path in found.items():
             points.setdefault(digest, []).append(path)
     for paths in points.values():  # all of them are compared before the first is written
+        _same_models(paths)
         _united(paths)
     merged = [_write(paths, into / paths[0].name) for paths in points.values()]
-    with explained(into), short_lock(into / LOCK):
+    with writing(into / LOCK), short_lock(into / LOCK):
         (into / STUDY).unlink(missing_ok=True)  # an overview that is made again from the folders
     return merged
 
@@ -73,21 +76,74 @@ def _points(study: Path) -> dict[str, Path]:
 def _united(paths: Iterable[Path]) -> dict[Key, Generation]:
     """All texts of one point, the first one's own first.
 
-    Raises: StorageError: two of them differ. Last digits of log-probabilities may: machines round otherwise.
+    Raises: StorageError: other models made some of them, or two of them differ. Last digits of log-probabilities may:
+        machines round otherwise.
     """
     found: dict[Key, Generation] = {}
     home: dict[Key, Path] = {}
     for path in paths:
         for key, text in RunFolder(path).generations().items():
             known = found.setdefault(key, text)
+            if (known.prompt, known.prompt_token_ids, known.reference) != (
+                text.prompt,
+                text.prompt_token_ids,
+                text.reference,
+            ):
+                raise StorageError(
+                    f"{home[key] / GENERATIONS} and {path / GENERATIONS} have different prompts or references under "
+                    f"the id {key[0]!r}: they are not of one study. Nothing is merged: leave one of the two out."
+                )
             if (known.token_ids, known.continuation) != (text.token_ids, text.continuation):
                 raise StorageError(
                     f"{home[key] / GENERATIONS} and {path / GENERATIONS} hold different texts for sample {key[1]} of "
-                    f"the prompt {key[0]!r} (in bfloat16 machines round differently). Nothing is merged: leave one of "
-                    "the two folders out, or decode with expert.dtype=float32."
+                    f"the prompt {key[0]!r}. {_blamed(home[key], path)} Nothing is merged: leave one of the two out."
                 )
             home.setdefault(key, path)
     return found
+
+
+def _same_models(paths: Sequence[Path]) -> None:
+    """Raises: StorageError: two folders of one point say that different weights made their texts."""
+    first, *others = paths
+    for path in others:
+        if apart := _apart(_models(first), _models(path)):
+            raise StorageError(
+                f"{first} and {path} were made by different models ({'; '.join(apart)}), although they have the name "
+                "of one setting. Nothing is merged: leave one of the two out."
+            )
+
+
+def _models(path: Path) -> dict[str, object]:
+    """What says which weights made a folder's texts; where they lie and what they are called may differ."""
+    models = RunFolder(path).read_mapping(PROVENANCE).get("models")
+    models = models if isinstance(models, Mapping) else {}
+    lens = models.get("lens")
+    named = {f"{name} of the expert": models.get(name) for name in ("architecture", "identity", "fingerprint", "dtype")}
+    return {**named, "lens": lens.get("digest") if isinstance(lens, Mapping) else None}
+
+
+def _blamed(one: Path, other: Path) -> str:
+    """Why two folders may hold different texts of one setting, as far as their provenance says."""
+    records = [RunFolder(path).read_mapping(PROVENANCE) for path in (one, other)]
+    try:
+        apart = _apart(*(identity(record) for record in records))
+    except (KeyError, TypeError, AttributeError):
+        return "Their provenance does not say on which machines they were made."
+    if not apart:
+        return "Their provenance is the same, so one of them was changed afterwards, or by a fault of its disk."
+    exact = (records[0].get("models") or {}).get("dtype") == "float32"
+    how = "float32 texts hardly ever differ so" if exact else "in bfloat16 that rounds texts differently"
+    return f"They were made otherwise ({'; '.join(apart)}): {how}; expert.dtype=float32 hardly depends on it."
+
+
+def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """What differs, in words; what one of them does not know is no difference."""
+    both = [name for name in one if one[name] is not None and other.get(name) is not None]
+    return [f"{name} {_brief(one[name])} and {_brief(other[name])}" for name in both if one[name] != other[name]]
+
+
+def _brief(value: object) -> str:
+    return str(value)[:40]
 
 
 def _write(paths: Sequence[Path], target: Path) -> Merged:

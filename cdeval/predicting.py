@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from cdeval.choices import AmateurKind, Context, Form, SearchKind, TemperatureForm
 from cdeval.errors import ModelError, StorageError
 from cdeval.exitconfig import Lens, Selection
+from cdeval.files import require_writable
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.loops import mean_margin, passage_readings
 from cdeval.lenses.reading import Contrast, View
@@ -60,6 +61,8 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
             f"study={config.study}: none of its {len(study.decoded)} settings subtracts one exit layer at every token "
             "from whole contexts under beam or greedy search. Name one made by, for example, +sweep=layers."
         )
+    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
+    require_writable(file)
     counts = _counts(arms)
     texts = held_out_texts(config)
     expert = open_model(config.expert).load(packed=False)
@@ -85,7 +88,6 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
         for place, arm in enumerate(arms)
     ]
     ranks = _ranks(arms, margins, divergences, counts)
-    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
     found = Prediction(settings, ranks, len(margins), len(counts), file)
     replace_file(file, to_page({"study": study.name, "settings": settings, "ranks": ranks}))
     return found

@@ -1,21 +1,18 @@
 """`python -m cdeval.price`: what contrast costs on paper, for architectures of any size, without their weights."""
 
-import sys
-
-from rich.console import Console
-
 from cdeval.cli import Schema, run_schema
 from cdeval.priceconfig import PriceRun, validate_price
 from cdeval.reporting.prices import price_tables
+from cdeval.screen import Screen
 
 
 def price(config: PriceRun) -> None:
     """Print the tables to the standard output, everything else to the error output."""
     from cdeval.pricing import run_prices, worst_difference  # noqa: PLC0415 - torch takes seconds; --help must not
 
-    progress = Console(stderr=True, highlight=False)
-    found = run_prices(config, say=lambda line: progress.print(line, markup=False, soft_wrap=True))
-    console = Console(file=sys.stdout)
+    progress = Screen(errors=True)
+    found = run_prices(config, say=progress.say)
+    console = Screen()
     for table in price_tables(found.prices):
         console.print(table)
     worst, speed, peak = worst_difference(found.prices), config.bandwidth / 1e12, config.peak_flops / 1e12
@@ -27,7 +24,7 @@ def price(config: PriceRun) -> None:
         f"results: {found.file}",
     )
     for note in notes:
-        console.print(f"  {note}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  {note}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """`python -m cdeval.run`: settings beside their controls, from prompts to a table."""
 
-import sys
 from collections.abc import Sequence
-
-from rich.console import Console
 
 from cdeval.choices import Weights
 from cdeval.cli import plain_dict, run_command
@@ -12,6 +9,7 @@ from cdeval.errors import CdevalError
 from cdeval.reporting.differences import differences_tables
 from cdeval.reporting.studyfiles import REPORT
 from cdeval.reporting.table import results_table
+from cdeval.screen import Screen
 
 
 def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
@@ -25,20 +23,17 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     from cdeval.sweeps import merged, studies  # noqa: PLC0415
     from cdeval.weightless import run_weightless  # noqa: PLC0415
 
-    progress = Console(stderr=True, highlight=False)
-
-    def say(line: str) -> None:
-        progress.print(line, markup=False, soft_wrap=True)
+    progress = Screen(errors=True)
 
     outcomes, failures = [], []
     for places in studies(configs):
         asked = [Asked(configs[place], plain_dict(configs[place])) for place in places]
         try:
             study = run_weightless if asked[0].config.expert.weights is Weights.random else run_study
-            outcomes.append(study(asked, say=_nothing if asked[0].config.tracking.quiet else say))
+            outcomes.append(study(asked, say=_nothing if asked[0].config.tracking.quiet else progress.say))
         except CdevalError as error:  # the other studies go on; all messages come at the end
             failures.append(error)
-    console = Console(file=sys.stdout)
+    console = Screen()
     for outcome in merged(outcomes):
         if outcome not in outcomes:  # joined of several, each of which wrote its own
             write_tables(outcome)
@@ -47,7 +42,7 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
         for differences in differences_tables(outcome.comparisons):
             console.print(differences)
         for line in (*outcome.notes, f"results: {outcome.folder}", f"to look at: {outcome.folder / REPORT}"):
-            console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            console.say(f"  {line}")
     return failures
 
 

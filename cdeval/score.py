@@ -1,25 +1,19 @@
 """`python -m cdeval.score generations=FILE`: texts that exist already, from files to a table; and what people say."""
 
-import sys
-
-from rich.console import Console
-
 from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.reporting.differences import differences_tables
 from cdeval.reporting.table import results_table
 from cdeval.scoreconfig import Export, ScoreConfig, validate_score
+from cdeval.screen import Screen
 
 
 def score(config: ScoreConfig) -> None:
     """Score texts, write pairs for people, or read their votes; results to the standard output."""
-    progress = Console(stderr=True, highlight=False)
-    console = Console(file=sys.stdout)
-
-    def say(line: str) -> None:
-        progress.print(line, markup=False, soft_wrap=True)
+    progress = Screen(errors=True)
+    console = Screen()
 
     def show(line: str) -> None:
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  {line}")
 
     if config.export is Export.pairs or config.votes:
         from cdeval.raters.study import export_pairs, read_votes  # noqa: PLC0415 - needs no model, and no seconds
@@ -30,7 +24,7 @@ def score(config: ScoreConfig) -> None:
         return
     from cdeval.scoring import score_texts  # noqa: PLC0415 - torch and transformers take seconds; --help must not
 
-    outcome = score_texts(config, plain_dict(config), say)
+    outcome = score_texts(config, plain_dict(config), progress.say)
     for number, group in enumerate(outcome.groups):
         title = f"scores of {config.study}" if number == 0 and config.out is None else "scores" if number == 0 else ""
         console.print(results_table(outcome.rows, title=title, columns=group))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cdeval.choices import Ban
 from cdeval.errors import ConfigError, did_you_mean
+from cdeval.files import require_writable
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
@@ -64,12 +65,13 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     """
     names = chosen_metrics(config.metrics)
     collection = collect(config.generations, config.labels, config.fields)
+    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
+    require_writable(folder / "table.md")
     say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
     opened = open_model(config.expert) if COUNTED_IN_TOKENS & set(names) else None
     scorer = opened.load() if opened and READ_BY_SCORER & set(names) else None
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
-    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
     ours = scorer is not None and all(
         fingerprint_beside(arm.file.path) == scorer.fingerprint for arm in collection.arms
     )

@@ -11,18 +11,20 @@ Texts are appended whole lines at a time and flushed to the disk, so a crash can
 before the next append. Every other file is replaced as a whole, never edited in place.
 """
 
-import errno
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from cdeval.errors import StorageError
+from cdeval.files import FULL, NO_LINK, explained, refused_reading, refused_writing, replace_file, writing
 from cdeval.locks import try_lock, unlock
 from cdeval.records import Generation
-from cdeval.strictjson import encode, generation_from_json, number, to_line, to_page
+from cdeval.strictjson import encode, generation_from_json, number, parse, parse_line, to_line, to_page
+
+__all__ = ["FULL", "GENERATIONS", "SUMMARY", "BusyError", "Key", "RunFolder", "explained", "replace_file"]
 
 GENERATIONS = "generations.jsonl"
 SUMMARY = "summary.json"
@@ -48,10 +50,11 @@ class RunFolder:
         self._file: int | None = None
 
     def __enter__(self) -> Self:
-        with explained(self.path):
+        with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
+        with writing(self.path / GENERATIONS):
             # The lock lies on the file it protects: no second file to clean up, none to copy along with a run.
-            file = os.open(self.path / GENERATIONS, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            file = os.open(self.path / GENERATIONS, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK, 0o666)
         try:
             with explained(self.path):
                 mine = try_lock(file)
@@ -102,7 +105,7 @@ class RunFolder:
             with suppress(OSError):
                 os.ftruncate(file, end + lines.rfind(b"\n", 0, written) + 1)
             raise StorageError(
-                f"{_message(self.path / GENERATIONS, error)} {len(self.generations())} texts are saved there: "
+                f"{refused_writing(self.path / GENERATIONS, error)} {len(self.generations())} texts are saved there: "
                 "the same command, run again, continues after them."
             ) from error
 
@@ -129,9 +132,18 @@ class RunFolder:
         with explained(path):
             data = path.read_bytes()
         try:
-            return json.loads(data.decode())
+            return parse(data)
         except ValueError as error:
             raise StorageError(f"{path} is not JSON ({error}). Delete it and run the same command again.") from error
+
+    def read_mapping(self, name: str) -> dict[str, Any]:
+        """As `read_json`, of what is a mapping. Raises: StorageError: it is missing, broken, or something else."""
+        found = self.read_json(name)
+        if not isinstance(found, dict):
+            raise StorageError(
+                f"{self.path / name} holds no mapping of names to values. Delete it and run the same command again."
+            )
+        return found
 
     def finish(self, summary: Mapping[str, float]) -> None:
         """Write `summary.json`, after which the run counts as done. Raises: as `write_json`."""
@@ -143,10 +155,8 @@ class RunFolder:
 
     def numbers(self, name: str) -> dict[str, float]:
         """A flat file of numbers; null is NaN. Raises: StorageError: the file is missing or broken."""
-        record = self.read_json(name)
+        record = self.read_mapping(name)
         try:
-            if not isinstance(record, dict):
-                raise ValueError(f"{record!r} is not a mapping")
             return {key: number(record, key) for key in record}
         except ValueError as error:
             raise StorageError(f"{self.path / name}: {error}. Delete it and run the same command again.") from error
@@ -164,12 +174,12 @@ class RunFolder:
         except FileNotFoundError:
             return _parse((), path)
         except OSError as error:
-            raise StorageError(_message(path, error)) from error
+            raise StorageError(refused_reading(path, error)) from error
 
     def _mend(self, file: int) -> None:
         """Cut a torn last line off, or end a whole one that lacks only its newline, so that lines never merge."""
         stored = self._read()
-        with explained(self.path / GENERATIONS):
+        with writing(self.path / GENERATIONS):
             os.ftruncate(file, stored.end)
             if stored.lacks_newline:
                 os.write(file, b"\n")
@@ -177,26 +187,6 @@ class RunFolder:
     def _replace(self, name: str, data: bytes) -> None:
         self._writable()
         replace_file(self.path / name, data)
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Replace a file in one step, making its folder: a reader sees the old file or the new one, never a half.
-
-    Raises: StorageError: the disk is full or fails; the old file stays.
-    """
-    draft = path.parent / f".{path.name}.part"  # there is one writer, so the name is free, or left behind by a crash
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except OSError:
-            with suppress(OSError):
-                draft.unlink()
-            raise
 
 
 class _Stored(NamedTuple):
@@ -225,7 +215,7 @@ def _parse(lines: Iterable[bytes], path: Path) -> _Stored:
         if torn is not None:  # it is not the last line
             raise torn
         try:
-            generation = generation_from_json(json.loads(line.decode()))
+            generation = generation_from_json(parse_line(line))
             key = generation.id, generation.sample
             if found.setdefault(key, generation) != generation:
                 raise ValueError(f"an earlier line has another text for sample {key[1]} of the prompt {key[0]!r}")
@@ -240,27 +230,3 @@ def _parse(lines: Iterable[bytes], path: Path) -> _Stored:
             continue
         end, blank, newline = end + blank + len(line), 0, line.endswith(b"\n")
     return _Stored(found, end, lacks_newline=not newline)
-
-
-@contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn what the operating system refuses into one message for the user."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(_message(path, error)) from error
-
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})  # what a disk without room answers
-
-_REMEDIES = (
-    (FULL, "Make room there, or set runs=<folder> to a larger disk."),
-    ({errno.EACCES, errno.EPERM, errno.EROFS}, "Set runs=<folder> to a folder that you may write."),
-    ({errno.EEXIST, errno.ENOTDIR}, "A file is where a folder is needed: move it, or set another study= or runs=."),
-    ({errno.ENOENT}, "It has not been written yet: run the command that makes it first."),
-)
-
-
-def _message(path: Path, error: OSError) -> str:
-    remedy = next((text for codes, text in _REMEDIES if error.errno in codes), "Check the disk that it lies on.")
-    return f"{path}: {error.strerror or error}. {remedy}"

@@ -7,11 +7,12 @@ expected, so every parser can read the files and a missing value stays missing. 
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from numbers import Integral, Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cdeval.records import Estimate, Generation
 
@@ -21,6 +22,7 @@ _PLAIN = frozenset({int, str, bool, type(None)})
 # A study's texts are read back together to be scored, and their token ids are few numbers: one object each makes a text
 # of 256 tokens 2 KB instead of 9.
 _IDS: dict[int, int] = {}
+_DIGITS = 20  # of a whole number, its sign included
 
 
 def plain(value: object) -> object:
@@ -66,6 +68,48 @@ def encode(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
+def parse(data: bytes) -> Any:
+    """A value from JSON as this module writes it, and nothing else.
+
+    Raises: ValueError: it is not JSON in UTF-8, is nested without end, names a key twice, or has a number that is not
+        finite or has more digits than any of ours.
+    """
+    return _decode(data, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+
+
+def parse_line(data: bytes) -> Any:
+    """As `parse`, for the many numbers of a text, whose size whoever reads them checks."""
+    return _decode(data, parse_constant=_finite)
+
+
+def _decode(data: bytes, **hooks: Any) -> Any:
+    try:
+        return json.loads(data.decode(), object_pairs_hook=_once, **hooks)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return value
+
+
+def _whole(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
 def generation_from_json(record: object) -> Generation:
     """Read back a `Generation`; sample 0 where none is named, no exits where none are.
 
@@ -80,7 +124,7 @@ def generation_from_json(record: object) -> Generation:
         token_ids=_token_ids(record, "token_ids"),
         logprob_expert=_number_or_none(record, "logprob_expert"),
         score=_number_or_none(record, "score"),
-        sample=_field(record, "sample", int) if isinstance(record, Mapping) and "sample" in record else 0,
+        sample=count(record, "sample") if isinstance(record, Mapping) and "sample" in record else 0,
         exit_layers=_token_ids(record, "exit_layers")
         if isinstance(record, Mapping) and "exit_layers" in record
         else (),
@@ -93,8 +137,8 @@ def estimate_from_json(record: object) -> Estimate:
         value=number(record, "value"),
         low=number(record, "low"),
         high=number(record, "high"),
-        n=_field(record, "n", int),
-        missing=_field(record, "missing", int),
+        n=count(record, "n"),
+        missing=count(record, "missing"),
         note=_field(record, "note", str),
     )
 
@@ -105,19 +149,30 @@ def number(record: object, name: str) -> float:
     return math.nan if value is None else value
 
 
+def count(record: object, name: str) -> int:
+    """A field that counts something. Raises: ValueError: it is missing, no whole number, or negative."""
+    value = _field(record, name, int)
+    if isinstance(value, bool) or value < 0:
+        raise ValueError(f"`{name}` is {value!r}, expected a whole number of at least 0")
+    return value
+
+
 def _number_or_none(record: object, name: str) -> float | None:
     value = _field(record, name, object)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"`{name}` is {value!r}, expected a number or null")
-    return float(value)
+        raise ValueError(f"`{name}` is {_brief(value)}, expected a number or null")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"`{name}` is a number of {len(str(value))} digits") from None
 
 
 def _token_ids(record: object, name: str) -> tuple[int, ...]:
     ids = _field(record, name, list)
     if not all(type(item) is int for item in ids):
-        raise ValueError(f"`{name}` is {ids!r}, expected whole numbers")
+        raise ValueError(f"`{name}` is {str(ids)[:80]}, expected whole numbers")
     return tuple([_IDS.setdefault(item, item) for item in ids])
 
 
@@ -134,5 +189,10 @@ def _field(record: object, name: str, kind: type[_T]) -> _T:
         raise ValueError(f"`{name}` is missing")
     value = record[name]
     if not isinstance(value, kind):
-        raise ValueError(f"`{name}` is {value!r}, expected {kind.__name__}")
+        raise ValueError(f"`{name}` is {_brief(value)}, expected {kind.__name__}")
     return value
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"

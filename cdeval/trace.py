@@ -2,10 +2,9 @@
 
 import sys
 
-from rich.console import Console
-
 from cdeval.cli import Schema, literal, run_schema
 from cdeval.reporting.trace import summary, trace_table, write_trace
+from cdeval.screen import Screen
 from cdeval.traceconfig import TraceRun, validate_trace
 
 
@@ -13,12 +12,12 @@ def trace(config: TraceRun) -> None:
     """Print the steps to the standard output and write the page; all else to the error output."""
     from cdeval.tracing import read_trace  # noqa: PLC0415 - torch and transformers take seconds; --help must not
 
-    progress = Console(stderr=True, highlight=False)
-    found, page = read_trace(config, lambda line: progress.print(line, markup=False, soft_wrap=True))
-    console = Console(file=sys.stdout)
+    progress = Screen(errors=True)
+    found, page = read_trace(config, progress.say)
+    console = Screen()
     console.print(trace_table(found))
     for line in (summary(found), *(f"to look at: {path}" for path in write_trace(found, page))):
-        console.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+        console.say(f"  {line}")
 
 
 if __name__ == "__main__":

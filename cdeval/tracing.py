@@ -15,6 +15,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.decode.sources import Second
 from cdeval.decode.watch import Seen, Watch
 from cdeval.errors import ConfigError, PromptError, did_you_mean
+from cdeval.files import require_writable
 from cdeval.labels import label_of
 from cdeval.lenses.temperature import with_temperature
 from cdeval.models.loading import LanguageModel
@@ -34,6 +35,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     """
     run = as_run(config)
     _traceable(run.search.kind)
+    require_writable(Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "trace" / "page")
     opened = open_cast(run)
     if config.prompt is not None:
         prompts = one_prompt(config.prompt, opened.expert.tokenizer)

@@ -7,7 +7,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 
 # A module may import from its own rank (packages: only from itself) and from lower ones.
 RANKS = [
-    {"errors", "paths"},
+    {"errors", "paths", "escaping"},
     {"choices", "exitconfig"},
     {"config"},
     {"validation"},
@@ -23,7 +23,20 @@ RANKS = [
         "traceconfig",
         "dashboardconfig",
     },
-    {"strictjson", "naming", "labels", "locks", "stopping", "itemfile", "wheels", "hub", "conversion", "workers"},
+    {
+        "strictjson",
+        "naming",
+        "labels",
+        "locks",
+        "stopping",
+        "itemfile",
+        "wheels",
+        "hub",
+        "conversion",
+        "workers",
+        "screen",
+        "files",
+    },
     {"assets"},
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},

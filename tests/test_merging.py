@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,56 @@ def test_mistakes_get_one_message(
     assert named(message) in printed
     assert "Traceback" not in printed
     assert not (tmp_path / "all").exists()
+
+
+MADE = {"expert": "a", "architecture": "gpt2", "fingerprint": "f" * 64, "dtype": "bfloat16", "device": "cpu"}
+
+
+def made_by(folder: Path, cpu: str = "this", **models: object) -> None:
+    record = json.loads((folder / "b-0" / "provenance.json").read_text())
+    rest = {"libraries": {"torch": "2"}, "machine": {"cpu": cpu}, "numerics": {"threads": 2}}
+    (folder / "b-0" / "provenance.json").write_text(json.dumps({**record, **rest, "models": {**MADE, **models}}))
+
+
+@pytest.mark.parametrize(
+    ("cpu", "models", "blamed"),
+    [
+        ("this", {"fingerprint": "e" * 64}, "made by different models (fingerprint of the expert ffff"),
+        ("this", {"architecture": "opt"}, "made by different models (architecture of the expert gpt2 and opt"),
+        ("this", {"lens": {"digest": "2"}}, "made by different models (lens 1 and 2"),
+        ("another", {}, "made otherwise (cpu this and another): in bfloat16 that rounds"),
+        ("this", {"dtype": "float32"}, "made by different models (dtype of the expert bfloat16 and float32)"),
+        ("this", {"expert": "another/name"}, "Their provenance is the same, so one of them was changed afterwards"),
+    ],
+)
+def test_texts_that_disagree_are_blamed_on_what_differs(
+    study: Callable[..., Path], tmp_path: Path, cpu: str, models: dict[str, object], blamed: str
+) -> None:
+    first, second = study("first", b=[text("1", "one")]), study("second", b=[text("1", "other")])
+    made_by(first, lens={"digest": "1"})
+    made_by(second, cpu, **{"lens": {"digest": "1"}, **models})
+    with pytest.raises(StorageError) as caught:
+        merge_studies([first, second], tmp_path / "all")
+    assert blamed in str(caught.value)
+    assert ("rounds" in str(caught.value)) == (cpu == "another")
+
+
+def test_two_models_are_not_united_even_where_their_texts_do_not_meet(
+    study: Callable[..., Path], tmp_path: Path
+) -> None:
+    first, second = study("first", b=[text("1")]), study("second", b=[text("2")])
+    made_by(first)
+    made_by(second, fingerprint="e" * 64)
+    with pytest.raises(StorageError, match="made by different models"):
+        merge_studies([first, second], tmp_path / "all")
+    assert not (tmp_path / "all").exists()
+
+
+@pytest.mark.parametrize("change", [{"prompt": "B"}, {"prompt_token_ids": (2,)}, {"reference": "R"}])
+def test_two_prompts_under_one_id_are_not_united(
+    study: Callable[..., Path], tmp_path: Path, change: dict[str, object]
+) -> None:
+    first = study("first", b=[text("1")])
+    second = study("second", b=[replace(text("1"), **change)])  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="different prompts or references under the id '1'"):
+        merge_studies([first, second], tmp_path / "all")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from cdeval.benchmark.arms import OURS
 from cdeval.benchmark.plan import GroupResult
 from cdeval.benchmark.table import series_of
 from cdeval.errors import ConfigError
+from cdeval.store import replace_file
 
 _COLUMNS = 2
 _OURS, _THEIRS = "#228833", "#4477aa"
@@ -34,9 +36,9 @@ def draw(results: Sequence[GroupResult], title: str, path: Path) -> None:
         panel.set_title(f"{result.name}: {result.title}", fontsize=9, wrap=True)
     for panel in panels[len(results) :]:
         panel.set_axis_off()
-    draft = path.with_name(f".{path.name}.part")
-    figure.savefig(draft, format="png")
-    draft.replace(path)
+    picture = BytesIO()
+    figure.savefig(picture, format="png")
+    replace_file(path, picture.getvalue())
 
 
 def _bars(panel: Any, result: GroupResult) -> None:

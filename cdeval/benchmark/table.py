@@ -9,7 +9,8 @@ from rich.text import Text
 
 from cdeval.benchmark.goals import Goal
 from cdeval.benchmark.plan import GroupResult, Timing, exponents
-from cdeval.reporting.table import MISSING, printable
+from cdeval.escaping import printable
+from cdeval.reporting.table import MISSING
 
 _MET = {True: "yes", False: "no", None: "not measured"}
 

@@ -21,6 +21,7 @@ from cdeval.decode.batches import decode
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import PromptError
+from cdeval.files import require_writable
 from cdeval.labels import label_of
 from cdeval.lenses.temperature import with_temperature
 from cdeval.models.loading import LanguageModel
@@ -66,6 +67,8 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
 
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
+    file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
+    require_writable(file)
     opened = open_cast(as_run(config))
     split = config.prompts.split
     learnt, held_out = (_prompts(opened, each, say) for each in (split, split.other))
@@ -79,7 +82,6 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     calibration, test = texts[: len(learnt.prompts)], texts[len(learnt.prompts) :]
     scores = _scores(config, cast, calibration, test, [full, *early])
     chosen = min((score.threshold for score in scores if score.accepted), default=None)
-    file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
     facts = {"expert": cast.expert.name, "fingerprint": cast.expert.fingerprint, "dtype": cast.expert.dtype_name}
     record = {
         **provenance(facts, prompts_digest(everything.prompts)),

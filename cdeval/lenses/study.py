@@ -12,6 +12,7 @@ from pathlib import Path
 from cdeval.choices import Split
 from cdeval.errors import PromptError
 from cdeval.exitconfig import Lens, in_blocks, validate_layers
+from cdeval.files import require_writable
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.fit import fit
 from cdeval.lenses.measure import measure
@@ -50,6 +51,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
 
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
+    require_writable(_place(config, "lens"))
     opened = open_model(config.expert)
     lens, layers = _asked(config, opened)
     training, held_out = _texts(config, config.prompts.split), held_out_texts(config)
@@ -61,7 +63,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
         lens = _trained(config, expert, layers, training, say)
         plain = slug(expert.name.rpartition("/")[2]) or "expert"
         name = f"{plain}-{lens.digest[:8]}.safetensors"
-        lens_file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+        lens_file = _place(config, name)
         replace_file(lens_file, to_bytes(lens))
         say(f"the lens is in {lens_file}")
     elif lens is not None:
@@ -88,14 +90,21 @@ def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory
 
     Returns: it, and the page that is to show it. Raises: CdevalError: as `run_lens`.
     """
+    name = f"{slug(config.prompt or '')[:60].strip('.-') or 'prompt'}.html"
+    page = _place(config, name)
+    require_writable(page)
     opened = open_model(config.expert)
     lens, layers = _asked(config, opened)
     expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     kinds = [] if lens else config.lenses[:1]
     found = trajectory(expert, config.prompt or "", _views(kinds, layers, lens.on(expert) if lens else None))
-    name = f"{slug(config.prompt or '')[:60].strip('.-') or 'prompt'}.html"
-    return found, Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+    return found, page
+
+
+def _place(config: LensRun, name: str) -> Path:
+    """The file that is written: the one that was named, or one of this name."""
+    return Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
 
 
 def held_out_texts(config: LensRun) -> list[Text]:

@@ -3,11 +3,10 @@
 import csv
 import io
 
+from cdeval.escaping import spreadsheet
 from cdeval.raters.pairs import Sheet
 
 COLUMNS = ("pair", "prompt", "left", "right", "vote", "rater")
-# What makes a spreadsheet read a cell as a formula (OWASP, "CSV Injection"), full-width forms included.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 def to_csv(sheet: Sheet) -> str:
@@ -16,14 +15,5 @@ def to_csv(sheet: Sheet) -> str:
     writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
     writer.writerow(COLUMNS)
     for pair in sheet.pairs:
-        writer.writerow([pair.code, *(guarded(text) for text in (pair.prompt, pair.left, pair.right)), "", ""])
+        writer.writerow([pair.code, *(spreadsheet(text) for text in (pair.prompt, pair.left, pair.right)), "", ""])
     return out.getvalue()
-
-
-def guarded(text: str) -> str:
-    """The text behind an apostrophe where a spreadsheet would calculate it; leading blanks do not hide a formula.
-
-    >>> guarded("=1+1"), guarded("a=b")
-    ("'=1+1", 'a=b')
-    """
-    return f"'{text}" if text.startswith(_FORMULA) or text.lstrip().startswith(_FORMULA) else text

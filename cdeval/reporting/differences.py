@@ -7,9 +7,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.escaping import markdown, printable
 from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
-from cdeval.reporting.table import MISSING, escaped, printable
+from cdeval.reporting.table import MISSING
 
 # All comparisons are in comparisons.json, and in the family of Holm's correction; these are shown.
 SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
@@ -42,9 +43,9 @@ def differences_markdown(comparisons: Sequence[Comparison]) -> str:
     pages = []
     for against, mine in _by_control(comparisons).items():
         lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
-        table = "\n".join(f"| {' | '.join(escaped(cell) for cell in line)} |" for line in lines)
-        pages.append(f"Differences from {escaped(against)}:\n\n{table}\n")
-    return "\n".join([*pages, f"{escaped(_legend(comparisons))}\n"]) if pages else ""
+        table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
+        pages.append(f"Differences from {markdown(against)}:\n\n{table}\n")
+    return "\n".join([*pages, f"{markdown(_legend(comparisons))}\n"]) if pages else ""
 
 
 def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:

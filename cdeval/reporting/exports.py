@@ -9,20 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cdeval.escaping import markdown, spreadsheet, tex
 from cdeval.reporting.charts import Chart
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.measures import TOTALS, present
 from cdeval.reporting.sections import cell
 from cdeval.reporting.studyfiles import Arm, Study
-from cdeval.reporting.table import escaped, markdown_table
+from cdeval.reporting.table import markdown_table
 from cdeval.reporting.verdict import verdict
-
-_LATEX = str.maketrans(
-    {sign: f"\\{sign}" for sign in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
-    | {"α": r"$\alpha$", "β": r"$\beta$", "τ": r"$\tau$", "λ": r"$\lambda$", "×": r"$\times$", "–": "--"}
-    | {"↑": r"$\uparrow$", "↓": r"$\downarrow$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
-)
 
 
 def records(study: Study) -> list[dict[str, Any]]:
@@ -44,12 +38,13 @@ def _flat(path: str, value: object) -> dict[str, Any]:
 
 
 def to_csv(study: Study) -> bytes:
-    """With a header; what is missing is empty. UTF-8."""
+    """With a header; what is missing is empty, and no text is a formula. UTF-8."""
     rows = records(study)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    for row in ([*rows[0]], *([*row.values()] for row in rows)):
+        # A carriage return is not quoted by Python's csv, and would end the row.
+        writer.writerow([spreadsheet(cell).replace("\r", "\n") if isinstance(cell, str) else cell for cell in row])
     return buffer.getvalue().encode("utf-8", "backslashreplace")
 
 
@@ -77,7 +72,7 @@ def to_latex(study: Study) -> bytes:
     for arm in study.arms:
         shown = [cell(measure, arm) for measure in measures]
         lines.append([arm.label, *(f"{value} ({detail})" if detail else value for value, detail in shown)])
-    head, *body = [" & ".join(text.translate(_LATEX) for text in line) + r" \\" for line in lines]
+    head, *body = [" & ".join(tex(text) for text in line) + r" \\" for line in lines]
     start = rf"\begin{{tabular}}{{l{'r' * len(measures)}}}"
     whole = ["% needs booktabs", start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     return ("\n".join(whole) + "\n").encode("utf-8", "backslashreplace")
@@ -85,10 +80,10 @@ def to_latex(study: Study) -> bytes:
 
 def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
     """Verdict, pictures, tables and notes, for places that show Markdown and no HTML."""
-    pictures = "\n".join(f"![{escaped(chart.title)}](figures/{chart.name}.png)" for chart in charts)
+    pictures = "\n".join(f"![{markdown(chart.title)}](figures/{chart.name}.png)" for chart in charts)
     parts = [
-        f"# {escaped(study.name)}",
-        *(escaped(line) for line in verdict(study)),
+        f"# {markdown(study.name)}",
+        *(markdown(line) for line in verdict(study)),
         pictures,
         markdown_table(study.rows, study.notes),
         differences_markdown(study.comparisons),

@@ -7,8 +7,9 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.escaping import printable
 from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
-from cdeval.reporting.table import MISSING, printable
+from cdeval.reporting.table import MISSING
 
 
 def lens_table(scores: Sequence[LensScore]) -> Table:

@@ -7,8 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.escaping import printable
 from cdeval.records import Price
-from cdeval.reporting.table import printable
 
 _HEADERS = ("FLOPs\n/token", "counted", "bytes\n/token", "para-\nmeters", "KV", "bound ms\n/token")
 

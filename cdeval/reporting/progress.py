@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import NamedTuple
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,7 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from cdeval.reporting.table import printable
+from cdeval.escaping import printable
+from cdeval.screen import Screen
 
 # Points that have a bar each; the points of a larger sweep share one.
 BARS = 12
@@ -46,7 +46,7 @@ def decoding_progress(
         points: the texts that each point of the study lacks, by its label.
         enabled: False shows nothing at all.
     """
-    console = Console(stderr=True, highlight=False)
+    console = Screen(errors=True)
     if not enabled:
         yield Advance(lambda tokens: None, lambda stored: None)
     elif console.is_terminal and not os.environ.get("CI"):  # a log of continuous integration is read afterwards
@@ -98,21 +98,21 @@ def _columns() -> tuple[ProgressColumn, ...]:
     )
 
 
-def _plain_lines(total_tokens: int, description: str, console: Console) -> Iterator[Advance]:
+def _plain_lines(total_tokens: int, description: str, console: Screen) -> Iterator[Advance]:
     done = 0
 
     def advance(tokens: int) -> None:
         nonlocal done
         done += tokens
 
-    console.print(f"{description}: decoding {total_tokens} tokens", markup=False, soft_wrap=True)
+    console.say(f"{description}: decoding {total_tokens} tokens")
     started = time.perf_counter()
     try:
         yield Advance(advance, lambda stored: None)
     finally:  # a run that was stopped says how far it came
         seconds = max(time.perf_counter() - started, 1e-9)
         text = f"{description}: {done} of {total_tokens} tokens in {seconds:.1f} s ({done / seconds:.0f} tokens/s)"
-        console.print(text, markup=False, soft_wrap=True)
+        console.say(text)
 
 
 class _Speed(ProgressColumn):

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.escaping import markdown, printable
 from cdeval.reporting.pareto import dominators, objectives_of
 
 MISSING = "–"
@@ -88,10 +89,10 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
         cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row, columns)]
-        lines.append([escaped(row.label) + mark, *cells])
+        lines.append([markdown(row.label) + mark, *cells])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     legend = _legend(columns).replace("Second lines", "In brackets")
-    return "\n\n".join((table, legend, *(escaped(note) for note in (*meaning, *notes)))) + "\n"
+    return "\n\n".join((table, legend, *(markdown(note) for note in (*meaning, *notes)))) + "\n"
 
 
 def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
@@ -109,16 +110,6 @@ def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
 def _legend(columns: Sequence[Column]) -> str:
     costs = ", a cost's overhead over the expert alone" if any(column.cost for column in columns) else ""
     return f"Second lines: a score's interval{costs}."
-
-
-def printable(text: str) -> str:
-    """The text on one line, without the control characters that could repaint a terminal."""
-    return "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in " ".join(text.split()))
-
-
-def escaped(text: str) -> str:
-    """The text in Markdown, on one line, with nothing in it that Markdown would read."""
-    return re.sub(r"([\\`*<>\[\]|&~])", r"\\\1", printable(text))
 
 
 # A summary's number by name, as text.

@@ -9,9 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.escaping import printable
 from cdeval.records import Trace, TraceStep, Weighed
 from cdeval.reporting.document import Body, document
-from cdeval.reporting.table import MISSING, printable
+from cdeval.reporting.table import MISSING
 from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 
@@ -29,7 +30,7 @@ def write_trace(trace: Trace, page: Path) -> list[Path]:
 def trace_table(trace: Trace) -> Table:
     """A row a token; those that the contrast flipped are marked."""
     table = Table(
-        title=Text(f"{trace.label}, token by token", style="bold"),
+        title=Text(f"{printable(trace.label)}, token by token", style="bold"),
         caption=Text(
             "p: probability by the expert and by the amateur; score [nats]; plausible: tokens that could be chosen; ✱: "
             "the contrast's favourite is not the expert's"

@@ -15,7 +15,7 @@ import pytest
 from cdeval.errors import TextsError
 from cdeval.raters.form import to_html
 from cdeval.raters.pairs import Sheet, draw_pairs
-from cdeval.raters.sheet import guarded, to_csv
+from cdeval.raters.sheet import to_csv
 from cdeval.records import Generation
 
 NASTY = "</script><script>alert(1)</script><img src=http://x.y onerror=alert(2)> & \u2028 \"'`{0}"
@@ -66,7 +66,6 @@ def test_only_prompts_with_two_different_texts_are_judged() -> None:
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "\n=1", "＝1"]
 )
 def test_no_cell_is_a_formula(text: str) -> None:
-    assert guarded(text) == f"'{text}"
     rows = list(csv.reader(io.StringIO(to_csv(draw_pairs(("A", "B"), _texts(text), _texts("b"), None, 0)), newline="")))
     assert len(rows) == 2
     for cell in rows[1]:
