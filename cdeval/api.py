@@ -15,6 +15,7 @@
 `Contrast` and `Search` are the groups of `conf/` of the same names, with the same rules and messages.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,6 +24,17 @@ from pathlib import Path
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cdeval import records
+from cdeval.arguments import (
+    arms_of,
+    language_model_of,
+    list_of_names,
+    loaded_model,
+    model_name,
+    number_of_blocks,
+    settings,
+    texts_or_prompts,
+    whole_number,
+)
 from cdeval.cast import Cast
 from cdeval.choices import AmateurKind, Ban, Dtype, PromptSource, SearchKind, Split
 from cdeval.config import (
@@ -46,10 +58,10 @@ from cdeval.lenses.trajectory import trajectory
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
-from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model
-from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
+from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary
 from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import with_tokens
@@ -76,7 +88,7 @@ Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after 
 
 
 def load(
-    model: str | PreTrainedModel = "embedded:smollm2",
+    model: str | os.PathLike[str] | PreTrainedModel = "embedded:smollm2",
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
     dtype: str = "auto",
@@ -92,21 +104,22 @@ def load(
         device: auto, cpu, cuda, …; a loaded model stays where it is.
         revision: of a hub id.
 
-    Raises: ModelError: it cannot be found, read or decoded with. ConfigError: there is no such dtype, or a loaded model
-        comes without its tokenizer.
+    A loaded model is the caller's: while it decodes it has another attention, and is as it was afterwards.
+
+    Raises: ModelError: it cannot be found, read or decoded with, such as a model without a language modelling head.
+        ConfigError: there is no such dtype, or a loaded model comes without its tokenizer or is asked to be another.
     """
-    if isinstance(model, str):
+    if isinstance(model, str | os.PathLike):
+        if tokenizer is not None:
+            raise ConfigError(f"load({str(model)!r}) reads the tokenizer beside the weights: leave tokenizer out.")
         if dtype not in Dtype.__members__:
             raise ConfigError(f"dtype={dtype}: expected one of {', '.join(Dtype.__members__)}.")
-        return open_model(ExpertConfig(name=model, revision=revision, dtype=Dtype[dtype], device=device)).load()
-    if tokenizer is None:
-        raise ConfigError("load(model) needs the model's tokenizer, as load(model, tokenizer).")
-    name = getattr(model, "name_or_path", "") or type(model).__name__
-    if model.training:
-        raise ModelError(
-            f"{name} is in training mode, in which dropout is drawn anew at every call: model.eval() first."
-        )
-    return language_model(model, tokenizer, name)
+        asked = ExpertConfig(name=os.fspath(model), revision=revision, dtype=Dtype[dtype], device=device)
+        return open_model(asked).load()
+    loaded = loaded_model(model, tokenizer, {"dtype": dtype, "device": device, "revision": revision})
+    found = language_model(loaded, tokenizer, model_name(loaded))
+    check_rows(found.vocabulary)
+    return found
 
 
 def prompts_from(
@@ -167,14 +180,16 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     Raises: ConfigError: a setting is out of range. ModelError: a layer outside the expert, other vocabularies, texts
         too long, memory too short. PromptError: a prompt without tokens.
     """
+    if max_lanes != AUTO:
+        whole_number("max_lanes", max_lanes, 1)
+    execution = ExecutionConfig(max_lanes=max_lanes)
     config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
     chosen = _prompts(expert, prompts)
     setting = setting_of(config)
-    _check_lengths(expert, seconds, chosen, setting)
+    _check_prompts(expert, seconds, chosen, setting)
     cast = Cast(expert, seconds)
     points = [point for point in plan_points([config], cast.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
-    execution = ExecutionConfig(max_lanes=max_lanes)
     lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
     found = {}
     for unit in plan_units(points, chosen, lanes):
@@ -208,11 +223,13 @@ def score(
     Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
         sentence embedder is not here.
     """
-    if not arms or any(not texts for texts in arms.values()):
-        raise ConfigError("score needs arms with at least one text each, as {'my arm': decode(...)}.")
+    arms_of(arms)
+    if scorer is not None:
+        language_model_of("scorer", scorer)
+    whole_number("seed", seed, 0)
     if against is not None and against not in arms:
         raise ConfigError(f"against={against}: there is no such arm; expected one of {', '.join(arms)}.")
-    config = MetricsConfig(only=_metrics(metrics, scorer), cache=False)
+    config = MetricsConfig(only=_metrics(list_of_names("metrics", metrics), scorer), cache=False)
     names = chosen_metrics(config)
     control = against if against is not None else list(arms)[-1]
     human = _human(arms, scorer)
@@ -244,10 +261,11 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     Args: as `decode`; `candidates` of the expert's likeliest tokens are kept at each step.
     Raises: as `decode`; ConfigError: the search is contrastive search.
     """
+    whole_number("candidates", candidates, 1)
     config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
     (chosen,) = _prompts(expert, [prompt])
     setting = setting_of(config)
-    _check_lengths(expert, seconds, [chosen], setting)
+    _check_prompts(expert, seconds, [chosen], setting)
     return trace_text(expert, chosen, setting, seconds, candidates=candidates)
 
 
@@ -264,7 +282,10 @@ def layers(
 
     Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
     """
-    depth = expert.parts.depth
+    depth = language_model_of("expert", expert).parts.depth
+    if not isinstance(prompt, str):
+        raise ConfigError("prompt: expected a text, as layers(expert, 'a text').")
+    lens, blocks = str(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]
     for block in blocks or ():
         check_depth(expert.model.config, block, expert.name, "blocks")
     if lens in (Lens.norm.name, Lens.raw.name):
@@ -284,12 +305,13 @@ def _asked(
     seed: int,
 ) -> tuple[RunConfig, dict[records.Amateur, Second]]:
     """The setting as a study has it, checked, and what its amateur is made of beside the expert."""
+    language_model_of("expert", expert)
     config = RunConfig(
         expert=ExpertConfig(name=expert.name),
-        amateur=_amateur(expert, amateur, lens),
-        contrast=contrast or Contrast(),
-        search=search or Search(),
-        seed=seed,
+        amateur=_amateur(expert, amateur, str(lens)),
+        contrast=settings("contrast", contrast, Contrast),
+        search=settings("search", search, Search),
+        seed=whole_number("seed", seed, 0),
         controls=False,
     )
     if config.contrast.temperature == CALIBRATED:
@@ -299,8 +321,7 @@ def _asked(
     validate(config)
     chosen = amateur_of(config.amateur)
     if isinstance(amateur, LanguageModel):
-        ours, theirs = (Vocabulary(one.name, one.tokenizer, one.model.config.vocab_size) for one in (expert, amateur))
-        check_same_vocabulary(ours, theirs)
+        check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
         return config, {chosen: amateur}
     if chosen.lens_file is not None:
         found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
@@ -312,7 +333,14 @@ def _amateur(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfi
     if amateur is None:
         return AmateurConfig(kind=AmateurKind.none)
     if isinstance(amateur, LanguageModel):
-        return AmateurConfig(kind=AmateurKind.model, name=amateur.name)
+        if amateur.parts.base is expert.parts.base:
+            raise ConfigError(
+                f"amateur: this is the expert itself, {expert.name}: give another model, or one of its exit layers."
+            )
+        # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
+        same = amateur.name == expert.name
+        return AmateurConfig(kind=AmateurKind.model, name=f"{amateur.name} (amateur)" if same else amateur.name)
+    number_of_blocks("amateur", amateur)
     (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
     check_depth(expert.model.config, layer, expert.name, "amateur")
     plain = lens in (Lens.norm.name, Lens.raw.name)
@@ -326,25 +354,25 @@ def _amateur(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfi
 
 def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
     """Texts as prompts with ids of their own. Raises: ConfigError: none, or one id twice."""
-    if isinstance(prompts, str):
-        raise ConfigError("prompts: expected a list of texts, as decode(expert, ['a text']).")
     found = [
         replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
         if isinstance(prompt, str)
         else prompt
-        for place, prompt in enumerate(prompts)
+        for place, prompt in enumerate(texts_or_prompts(prompts))
     ]
     if not found or len({prompt.id for prompt in found}) < len(found):
         raise ConfigError("prompts: expected at least one, each with an id of its own.")
     return found
 
 
-def _check_lengths(
+def _check_prompts(
     expert: LanguageModel, seconds: Mapping[records.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
 ) -> None:
-    longest = max(len(prompt.token_ids) for prompt in prompts)
+    """Whether every model can read the prompts and what is to follow. Raises: ModelError: one cannot."""
+    lengths = {len(prompt.token_ids) for prompt in prompts}
     for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
-        check_length(model.model.config, longest, setting.max_new_tokens, model.name)
+        check_prompts(model.vocabulary, prompts)
+        check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
 
 
 def _metrics(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:

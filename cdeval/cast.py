@@ -10,11 +10,11 @@ from cdeval.decode.ngrams import Ngrams
 from cdeval.decode.sources import Second
 from cdeval.errors import CdevalError, ModelError
 from cdeval.exitconfig import Selection, in_blocks, validate_layers
-from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.truncate import truncate
-from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
+from cdeval.models.vocabulary import Vocabulary, check_prompts, check_same_vocabulary
 from cdeval.points import amateur_of
 from cdeval.prompts import PromptSet, load_prompts, other_texts
 from cdeval.records import Amateur
@@ -59,10 +59,13 @@ class OpenedCast:
         return load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
 
     def check(self, prompts: PromptSet) -> None:
-        """Whether prompts and their continuations fit both models. Raises: ModelError: too long for one of them."""
-        longest = max(len(prompt.token_ids) for prompt in prompts.prompts)
-        for opened in filter(None, (self.expert, self.second)):
-            check_length(opened.config, longest, self.config.search.max_new_tokens, opened.name)
+        """Whether both models can read prompts and continuations. Raises: ModelError: too long, or unknown tokens."""
+        lengths = {len(prompt.token_ids) for prompt in prompts.prompts}
+        own = {1} if self.config.amateur.context is Context.generated else lengths  # what an amateur reads of a prompt
+        read = [(self.expert, lengths), (self.second or self.expert, own)]
+        for opened, of_prompts in read:
+            check_prompts(Vocabulary(opened.name, opened.tokenizer, opened.config.vocab_size), prompts.prompts)
+            check_lengths(opened.config, of_prompts, self.config.search.max_new_tokens, opened.name)
 
     def load(self, prompts: PromptSet) -> Cast:
         """Read the weights, count the n-grams.

@@ -42,7 +42,7 @@ RANKS = [
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
     {"ledger", "sessions", "folders"},
-    {"cast", "rayworkers"},
+    {"cast", "rayworkers", "arguments"},
     {"units", "opening"},
     {"remote", "timing", "tracing"},
     {"generating"},

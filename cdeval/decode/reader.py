@@ -54,7 +54,10 @@ class Reader:
             attention_mask=mask,
             past_key_values=self.cache.hf,
             use_cache=True,
-            return_dict=True,  # a model that somebody else loaded may be set to return tuples
+            # A model that somebody else loaded may be set to return more than is read here, or tuples.
+            output_hidden_states=False,
+            output_attentions=False,
+            return_dict=True,
         )
         hidden: Tensor = output.last_hidden_state
         return hidden

@@ -4,6 +4,7 @@ Exit layer k means *after k blocks*, 1 <= k < L, so it is the output of `blocks[
 Face's `hidden_states` has L + 1 entries and its last one is already normed: it is never used here.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -100,8 +101,14 @@ class Parts:
 def anatomy_of(config: PretrainedConfig, name: str) -> Anatomy:
     """The architecture's row of the table.
 
-    Raises: ModelError: the architecture is not in it; says which are and how to add one.
+    Raises: ModelError: the architecture is not in it (says which are and how to add one), or the configuration makes it
+        something else than a model that reads from left to right, the same in every block.
     """
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} is an encoder-decoder model ('{config.model_type}'), which reads a prompt by another network than "
+            f"the one that continues it: give a decoder-only model. Known: {', '.join(sorted(ANATOMIES))}."
+        )
     anatomy = ANATOMIES.get(config.model_type)
     if anatomy is None:
         raise ModelError(
@@ -109,22 +116,36 @@ def anatomy_of(config: PretrainedConfig, name: str) -> Anatomy:
             f"Known: {', '.join(sorted(ANATOMIES))}. To add it, say where its blocks and final norm are "
             "in ANATOMIES (cdeval/models/anatomy.py); it must take 4-D attention masks and position_ids."
         )
+    if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
+        raise ModelError(
+            f"{name} attends in both directions (is_causal=false or use_bidirectional_attention=true in its "
+            "configuration), as embedding models do: a text that is being written has no right side. Give a causal "
+            "language model."
+        )
+    if getattr(config, "is_heterogeneous", False):
+        raise ModelError(f"{name} has blocks of different configurations (per_layer_config), which cdeval cannot read.")
     return anatomy
 
 
 def dissect(model: PreTrainedModel, name: str) -> Parts:
     """The parts of a loaded model.
 
-    Raises: ModelError: unknown architecture.
+    Raises: ModelError: unknown architecture, or a model of it without a language modelling head.
     """
     anatomy = anatomy_of(model.config, name)
+    head = model.get_output_embeddings()
+    if head is None or not hasattr(head, "weight"):
+        raise ModelError(
+            f"{name} is a {type(model).__name__}, which has no language modelling head (a base model, or one for "
+            "classification): load it by AutoModelForCausalLM.from_pretrained."
+        )
     base = attrgetter(anatomy.base)(model)
     return Parts(
         base=base,
         blocks=attrgetter(anatomy.blocks)(base),
         norm=attrgetter(anatomy.norm)(base),
         project_out=attrgetter(anatomy.project_out)(base) if anatomy.project_out else None,
-        head=model.get_output_embeddings(),
+        head=head,
         softcap=getattr(model.config, "final_logit_softcapping", None),
     )
 
@@ -142,8 +163,14 @@ def check_depth(config: PretrainedConfig, layer: int, name: str, setting: str = 
         )
 
 
+def check_lengths(config: PretrainedConfig, prompt_tokens: Iterable[int], new_tokens: int, name: str) -> None:
+    """As `check_length`, for prompts of several lengths [tokens]."""
+    for length in sorted(set(prompt_tokens), reverse=True):
+        check_length(config, length, new_tokens, name)
+
+
 def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, name: str) -> None:
-    """A text must fit the positions a model has, and any sliding attention window.
+    """A text must fit the positions a model has, any sliding attention window, and one kind of rotary positions.
 
     Raises: ModelError: it does not; names the limit and the settings to lower.
     """
@@ -155,6 +182,13 @@ def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, 
             f"{prompt_tokens} prompt tokens + {new_tokens} new tokens = {total} exceed the context of {name}, "
             f"{positions} tokens: {lower}."
         )
+    limit = _switches_after(config)
+    if limit is not None and prompt_tokens <= limit < total - 1:  # the last new token is not read
+        raise ModelError(
+            f"{name} turns positions by other factors once a text is longer than {limit} tokens (rope scaling of type "
+            f"longrope), so that all that was read before is to be read again; the text grows from {prompt_tokens} to "
+            f"{total} tokens: {lower}, or give prompts of more than {limit} tokens."
+        )
     window = _sliding_window(config)
     if window is not None and total > window:
         raise ModelError(
@@ -163,9 +197,36 @@ def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, 
         )
 
 
+def _rope_parameters(config: PretrainedConfig) -> list[Mapping[str, object]]:
+    """How positions are rotated: once, or for each type of layer (Gemma 3)."""
+    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    if not isinstance(found, Mapping):
+        return []
+    nested = [value for value in found.values() if isinstance(value, Mapping)]
+    return nested or [found]
+
+
+def _switches_after(config: PretrainedConfig) -> int | None:
+    """The length of text at which longrope takes other factors, for positions that were read before as well.
+
+    Other scalings (linear, yarn, llama3, proportional) rotate a position alike in texts of any length; dynamic does up
+    to `max_position_embeddings`, which no text may exceed here.
+    """
+    for rope in _rope_parameters(config):
+        if rope.get("rope_type", rope.get("type")) == "longrope":
+            limit = rope.get("original_max_position_embeddings") or getattr(
+                config, "original_max_position_embeddings", None
+            )
+            return limit if isinstance(limit, int) else None
+    return None
+
+
 def _sliding_window(config: PretrainedConfig) -> int | None:
-    """The window in use; Qwen carries a window it does not use unless told."""
+    """The window in use; Qwen carries a window it does not use unless told, and then in some blocks only."""
     if not getattr(config, "use_sliding_window", True):
+        return None
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None and not any(kind != "full_attention" for kind in kinds):
         return None
     window: int | None = getattr(config, "sliding_window", None)
     return window

@@ -32,6 +32,7 @@ from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
+from cdeval.models.vocabulary import Vocabulary, check_rows
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
@@ -58,6 +59,13 @@ class LanguageModel:
         """The weights' number format; scores are float32."""
         dtype: torch.dtype = self.model.dtype
         return dtype
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens, and the rows that it has for them."""
+        head = self.parts.head_weight.shape[0]
+        embedding = getattr(self.model.get_input_embeddings(), "weight", None)
+        return Vocabulary(self.name, self.tokenizer, head if embedding is None else min(head, embedding.shape[0]))
 
     @property
     def dtype_name(self) -> str:
@@ -91,6 +99,7 @@ class OpenedModel:
         else:
             model = self._stored()
         loaded = language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+        check_rows(loaded.vocabulary)
         if packed and can_pack(model):
             pack(model)
         return loaded

@@ -4,7 +4,7 @@ An id is a token where the tokenizer's vocabulary says so. `len(tokenizer)` coun
 may have holes, where tokens were removed or added ones got ids of their own choice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerB
 
 from cdeval.choices import Ban
 from cdeval.errors import ModelError
+from cdeval.records import Prompt
 
 # Reading a vocabulary of 50 k tokens takes a tenth of a second, and every batch asks; the count tells added tokens.
 _NAMES: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[int, Mapping[int, str]]] = WeakKeyDictionary()
@@ -64,6 +65,36 @@ def check_same_vocabulary(expert: Vocabulary, amateur: Vocabulary) -> None:
             f"of which {expert.name} has {expert.rows} rows. Choose an amateur of the expert's family, "
             "amateur=early_exit or amateur=truncated."
         )
+
+
+def check_rows(model: Vocabulary) -> None:
+    """A tokenizer must not write tokens that its model cannot read.
+
+    Special tokens beyond the model's rows are let be, as published models have them (Gemma 3's of images): nothing
+    generates them, and `check_prompts` finds those that a prompt holds.
+
+    Raises: ModelError: ordinary tokens have no row.
+    """
+    beyond = sorted(token for token in token_names(model.tokenizer) if token >= model.rows)
+    lacking = sorted(set(beyond) - special_tokens(model.tokenizer))
+    if lacking:
+        raise ModelError(
+            f"The tokenizer of {model.name} is larger than the model's vocabulary: {len(lacking)} of its tokens, first "
+            f"{lacking[0]} ({_named(model.tokenizer, lacking[0])}), lie beyond the model's {model.rows} rows. Give the "
+            "tokenizer that the model was trained with, or add rows by model.resize_token_embeddings(len(tokenizer))."
+        )
+
+
+def check_prompts(model: Vocabulary, prompts: Iterable[Prompt]) -> None:
+    """Raises: ModelError: a prompt holds a token that the model has no row for."""
+    for prompt in prompts:
+        token = next((token for token in prompt.token_ids if not 0 <= token < model.rows), None)
+        if token is not None:
+            raise ModelError(
+                f"Prompt {prompt.id!r} holds token {token} ({_named(model.tokenizer, token)}), and {model.name} has "
+                f"rows for the tokens 0 to {model.rows - 1} alone: leave that token out of the prompt, or give the "
+                "tokens of this model's own tokenizer."
+            )
 
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
