@@ -17,10 +17,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 import psutil
 
 from cdeval.errors import AssetError, did_you_mean
+from cdeval.hashing import cache_folder
 from cdeval.screen import complain
 from cdeval.wheels import Wheel, find_wheel
 
@@ -97,12 +97,6 @@ TEXTS = Asset(
         ),
     },
 )
-
-
-def cache_folder() -> Path:
-    """Where the assets are kept: $CDEVAL_CACHE, else the user's cache folder of this operating system."""
-    moved = os.environ.get("CDEVAL_CACHE")
-    return Path(moved).expanduser() if moved else Path(platformdirs.user_cache_dir("cdeval"))
 
 
 def resolve(name: str) -> str:

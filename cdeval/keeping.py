@@ -191,7 +191,8 @@ class Keeper:
         digest = prompts_digest(self._study.prompts)
         differences: dict[str, None] = {}
         for point, folder in self._held.items():
-            folder.write_text("config.yaml", yaml.safe_dump(self._plains[point], sort_keys=False, allow_unicode=True))
+            settings = self._settings(point, folder, begun=point.digest in begun)
+            folder.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
             if point not in lacking:
                 continue
             plan = plan_of.get(point.digest)
@@ -206,6 +207,16 @@ class Keeper:
         if differences:
             name = self._study.cast.expert.dtype_name
             self._study.say(f"other than when this was begun, so texts in {name} may differ: {'; '.join(differences)}")
+
+    def _settings(self, point: Point, folder: RunFolder, *, begun: bool) -> dict[str, object]:
+        """As they were asked for now; but the models of stored texts are those that provenance.json names, too."""
+        asked = dict(self._plains[point])
+        before: object = None
+        if begun:
+            with suppress(OSError, ValueError, yaml.YAMLError):  # lost or broken: the same models by another name
+                before = yaml.safe_load((folder.path / "config.yaml").read_bytes())
+        kept = before if isinstance(before, dict) else {}
+        return asked | {name: kept[name] for name in ("expert", "amateur") if isinstance(kept.get(name), dict)}
 
     def _wanted(self, point: Point) -> int:
         """Texts of a point; the human reference has those that there are."""

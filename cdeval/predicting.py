@@ -16,6 +16,7 @@ from cdeval.choices import AmateurKind, Context, Form, SearchKind, TemperatureFo
 from cdeval.errors import ModelError, StorageError
 from cdeval.exitconfig import Lens, Selection
 from cdeval.files import require_writable
+from cdeval.hashing import is_whole
 from cdeval.lensconfig import LensRun
 from cdeval.lenses.loops import mean_margin, passage_readings
 from cdeval.lenses.reading import Contrast, View
@@ -142,6 +143,11 @@ def _counts(arms: Sequence[Arm]) -> Int[np.ndarray, "prompt arm 6"]:
 
 def _check_expert(arms: Sequence[Arm], expert: LanguageModel, config: LensRun) -> None:
     made = {str(arm.provenance.get("models", {}).get("fingerprint")) for arm in arms}
+    if not any(map(is_whole, made)):
+        raise StorageError(
+            f"study={config.study} was made by an older release of cdeval, which knew its expert by a sample of the "
+            f"weights: whether that was {expert.name} cannot be told. Decode it anew, under another study=."
+        )
     if made != {expert.fingerprint}:
         raise StorageError(
             f"study={config.study} was made by another expert, or in another number format, than {expert.name} in "

@@ -36,7 +36,7 @@ from cdeval.scoreconfig import ScoreConfig
 from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 from cdeval.texts.arms import HUMAN, Collection, collect, digest
-from cdeval.texts.beside import ban_beside, fingerprint_beside
+from cdeval.texts.beside import ban_beside, fingerprint_beside, is_by_sample
 from cdeval.texts.read import ReadFile
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
@@ -110,8 +110,13 @@ def _tokenised(
             texts[label] = [old if keep else new for old, new, keep in zip(texts[label], read, ours, strict=True)]
             again.append(label)
     name = opened.name if opened else ""
-    note = f"{', '.join(again)}: without tokens of {name}, hence re-tokenised by it" if again else ""
-    return texts, [note] if note else []
+    old = [label for label, _, file in files if label in again and file is not None and is_by_sample(file.path)]
+    notes = {
+        f"without tokens of {name}, hence re-tokenised by it": [label for label in again if label not in old],
+        f"of an older cdeval, which knew models by a sample of their weights: whether {name} wrote them cannot be "
+        "told, hence re-tokenised by it": old,
+    }
+    return texts, [f"{', '.join(labels)}: {note}" for note, labels in notes.items() if labels]
 
 
 def _tokens_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:

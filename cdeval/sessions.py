@@ -1,14 +1,28 @@
 """What a run folder's texts were made on, session by session: the first one in full, of each what moves a last bit."""
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from cdeval.errors import StorageError
+from cdeval.hashing import is_whole
 from cdeval.provenance import differing, identity
 from cdeval.store import RunFolder
 
 PROVENANCE = "provenance.json"
+
+
+def by_sample(study: Path) -> list[str]:
+    """Names of the study's run folders whose model is known by a sample of its weights alone, as older releases did."""
+    found = []
+    for path in sorted(study.glob(f"*/{PROVENANCE}")):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a broken record is reported by whoever needs it
+            record = json.loads(path.read_bytes())
+            if record["point"]["role"] != "human" and not is_whole(record["models"]["fingerprint"]):
+                found.append(path.parent.name)
+    return found
 
 
 def record_session(

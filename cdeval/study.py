@@ -37,6 +37,7 @@ from cdeval.reporting.studyfiles import write_shown
 from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
 from cdeval.reporting.sweep import axes_of
 from cdeval.reporting.table import Row, markdown_table
+from cdeval.sessions import by_sample
 from cdeval.store import replace_file
 from cdeval.tracking import point_run, track
 
@@ -78,6 +79,7 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
     facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
     keeper = Keeper(study, ledger, facts, plains)
+    _say_of_samples(root, expert, say)
     with keeper.complete() as folders:
         failures = [*opened.failures, *keeper.errors]
         points = list(folders)
@@ -139,6 +141,16 @@ def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) 
     return Room(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 
+def _say_of_samples(root: Path, expert: LanguageModel, say: Callable[[str], None]) -> None:
+    old = by_sample(root)
+    if old:
+        say(
+            f"{len(old)} run folders in {root} are of an older cdeval, which knew models by a sample of their weights: "
+            f"whether this {expert.name} made their texts cannot be told, so none of them is reused, and what is asked "
+            "for again is decoded again. Delete them, or set another study= to keep them apart"
+        )
+
+
 def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, object]:
     """What the texts are made by."""
     expert, second = opened.cast.expert, opened.cast.seconds.get(amateur_of(setting.config.amateur))
@@ -146,6 +158,7 @@ def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, o
         "expert": expert.name,
         "revision": expert.revision,
         "fingerprint": expert.fingerprint,
+        "amateur": _named(second) if isinstance(second, LanguageModel) else None,
         "architecture": expert.model.config.model_type,
         "dtype": expert.dtype_name,
         "device": str(expert.device),
@@ -153,6 +166,10 @@ def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, o
         "temperature": setting.temperature,
         "workers": None if remote is None else remote.crew,
     }
+
+
+def _named(model: LanguageModel) -> dict[str, object]:
+    return {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
 
 
 def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:

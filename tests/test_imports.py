@@ -30,6 +30,7 @@ RANKS = [
         "locks",
         "stopping",
         "itemfile",
+        "hashing",
         "wheels",
         "hub",
         "conversion",

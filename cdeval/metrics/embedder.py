@@ -8,14 +8,14 @@ known by its name.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from torch import nn
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
 from cdeval.choices import Pooling
@@ -23,7 +23,8 @@ from cdeval.errors import ModelError
 from cdeval.hub import require_hub
 from cdeval.metrics.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
-from cdeval.models.loading import fingerprint, quiet_transformers
+from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
+from cdeval.models.loading import quiet_transformers
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
 _POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output
@@ -105,10 +106,12 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
     inner = check_modules(folder, name)
     kept = {"use_safetensors": True, "ignore_mismatched_sizes": True}  # sizes are checked below, and named
     model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs=kept)
-    for module, path in zip(model, inner, strict=True):
-        encoder = getattr(module, "auto_model", None)
+    encoders = [(getattr(module, "auto_model", None), path) for module, path in zip(model, inner, strict=True)]
+    facts = [device, f"{model.prompts}", f"{model.default_prompt_name}"]
+    for encoder, path in encoders:
         if isinstance(encoder, PreTrainedModel):
             _check_weights(type(encoder), folder / path, name)
+            facts.append(settings_digest(encoder.config))
     if tokens is not None:
         model.max_seq_length = min(tokens, model.max_seq_length or tokens)
 
@@ -119,7 +122,7 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
     return Embedder(
         embed,
         f"cosine of {Path(name).name}, texts cut at {model.max_seq_length} of its tokens",
-        _identity(model, model.tokenizer, [device, f"{model.max_seq_length}", *modules]),
+        _identity(model, model.tokenizer, [*facts, f"{model.max_seq_length}", *modules]),
     )
 
 
@@ -152,7 +155,7 @@ def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None)
     return Embedder(
         embed,
         f"cosine of {Path(name).name} ({what}), texts cut at {limit} of its tokens",
-        _identity(model, tokenizer, [device, f"{limit}", what]),
+        _identity(model, tokenizer, [settings_digest(model.config), device, f"{limit}", what]),
     )
 
 
@@ -171,11 +174,8 @@ def _check_report(model: PreTrainedModel, report: Mapping[str, Any], name: str) 
     check_complete(report, f"metrics.embedder={name}", spare=("pooler",), own=own)
 
 
-def _identity(model: Any, tokenizer: Any, facts: Sequence[str]) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    vocabulary = backend.to_str() if backend is not None else repr(sorted(tokenizer.get_vocab().items()))
-    digest = sha256(vocabulary.encode("utf-8", "surrogatepass")).hexdigest()
-    return " ".join([fingerprint(model), digest, *facts])
+def _identity(model: nn.Module, tokenizer: PreTrainedTokenizerBase, facts: Sequence[str]) -> str:
+    return " ".join([weights_digest(model), tokenizer_digest(tokenizer), *facts])
 
 
 def _check_hub_id(name: str) -> None:

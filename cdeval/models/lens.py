@@ -27,6 +27,7 @@ from torch import Tensor
 
 from cdeval.errors import ModelError
 from cdeval.exitconfig import Lens
+from cdeval.hashing import is_whole
 from cdeval.models.anatomy import Parts
 from cdeval.models.loading import LanguageModel
 
@@ -59,7 +60,13 @@ class TunedLens:
 
         Raises: ModelError: it was trained for another one.
         """
-        if self.facts.get("fingerprint") != expert.fingerprint:
+        made_for = self.facts.get("fingerprint")
+        if made_for is not None and len(made_for) == 64 and not is_whole(made_for):
+            raise ModelError(
+                f"the lens was trained by an older cdeval, which knew {self.facts.get('expert')} by a sample of its "
+                f"weights: whether that was this {expert.name} cannot be told. Train one anew by `{_TRAIN}`."
+            )
+        if made_for != expert.fingerprint:
             raise ModelError(
                 f"the lens was trained for {self.facts.get('expert')} in {self.facts.get('dtype')}, and not for "
                 f"{expert.name} in {expert.dtype_name} with these weights: train one by `{_TRAIN}` and the same "

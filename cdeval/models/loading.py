@@ -3,7 +3,6 @@
 Only safetensors are read: pickled weights run code when opened. Code that a model folder carries is never run.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,13 +25,15 @@ from cdeval import assets
 from cdeval.choices import Dtype, Weights
 from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
+from cdeval.hashing import Remembered
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import Parts, anatomy_of, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
+from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
-from cdeval.models.vocabulary import Vocabulary, check_rows
+from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
@@ -46,7 +47,7 @@ class LanguageModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     parts: Parts
-    fingerprint: str  # SHA-256 over names, shapes and sampled values of all weights
+    fingerprint: str  # what it is (`cdeval.models.identity`); empty where there are no weights
 
     @property
     def device(self) -> torch.device:
@@ -85,6 +86,7 @@ class OpenedModel:
     dtype: torch.dtype
     device: torch.device
     weights: Weights = Weights.stored
+    folder: Path | None = None  # where its files lie
     on_paper: bool = False  # loaded without any weights, on the meta device, for whoever counts and multiplies nothing
 
     def load(self, *, packed: bool = True) -> LanguageModel:
@@ -95,10 +97,11 @@ class OpenedModel:
         if self.on_paper:
             return self._shape()
         if self.weights is Weights.random:
-            model = with_random_weights(self.config, self.dtype, self.device, self.name)
+            model, weights = with_random_weights(self.config, self.dtype, self.device, self.name), "random"
         else:
-            model = self._stored()
-        loaded = language_model(model, self.tokenizer, self.name, getattr(self.config, "_commit_hash", None))
+            model, weights = self._stored()
+        revision = getattr(self.config, "_commit_hash", None)
+        loaded = language_model(model, self.tokenizer, self.name, revision, weights)
         check_rows(loaded.vocabulary)
         if packed and can_pack(model):
             pack(model)
@@ -108,7 +111,12 @@ class OpenedModel:
         model = without_weights(self.config, self.dtype)
         return LanguageModel(self.name, None, model, self.tokenizer, dissect(model, self.name), fingerprint="")
 
-    def _stored(self) -> PreTrainedModel:
+    def _stored(self) -> tuple[PreTrainedModel, str]:
+        """The model, and the digest of its weights."""
+        files = list(self.folder.glob("*.safetensors")) if self.folder else []
+        facts = ["weights", str(self.dtype), transformers.__version__, settings_digest(self.config)]
+        with _reporting(self.name):
+            known = Remembered(files, facts) if files else None
         with _reporting(self.name), quiet_transformers():
             model, report = AutoModelForCausalLM.from_pretrained(
                 self.path,
@@ -122,23 +130,31 @@ class OpenedModel:
                 output_loading_info=True,
             )
         check_complete(report, self.name)
-        return model.to(self.device).eval().requires_grad_(requires_grad=False)
+        with _reporting(self.name):
+            weights = known.digest(lambda: weights_digest(model)) if known else weights_digest(model)
+        return model.to(self.device).eval().requires_grad_(requires_grad=False), weights
 
 
 def language_model(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, revision: str | None = None
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    name: str,
+    revision: str | None = None,
+    weights: str | None = None,
 ) -> LanguageModel:
-    """Wrap a model that is already in memory.
+    """Wrap a model that is already in memory. Args: weights: their digest, where it is known.
 
-    Raises: ModelError: unknown architecture.
+    Raises: ModelError: unknown architecture, or weights that are not in memory.
     """
+    parts, ends = dissect(model, name), end_tokens(model, tokenizer)
+    weights = weights_digest(model, name) if weights is None else weights
     return LanguageModel(
         name=name,
         revision=revision,
         model=model,
         tokenizer=tokenizer,
-        parts=dissect(model, name),
-        fingerprint=fingerprint(model),
+        parts=parts,
+        fingerprint=fingerprint_of(weights, model.config, tokenizer, ends),
     )
 
 
@@ -159,7 +175,8 @@ def open_model(config: ExpertConfig) -> OpenedModel:
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         anatomy_of(model_config, config.name)
-        check_files(local_folder(path, revision), config.name, model_config)
+        folder = local_folder(path, revision)
+        check_files(folder, config.name, model_config)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     return OpenedModel(
         name=config.name,
@@ -170,6 +187,7 @@ def open_model(config: ExpertConfig) -> OpenedModel:
         dtype=choose_dtype(config.dtype, device),
         device=device,
         weights=config.weights,
+        folder=folder,
     )
 
 
@@ -206,19 +224,6 @@ def choose_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
         if any(getattr(torch.cpu, probe, lambda: False)() for probe in probes):
             return torch.bfloat16
     return torch.float32
-
-
-def fingerprint(model: PreTrainedModel, samples: int = 64) -> str:
-    """SHA-256 over the names and shapes of all weights and `samples` evenly spaced values of each.
-
-    Cheap enough for every run, and different after any further training of the same folder.
-    """
-    digest = hashlib.sha256()
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(weight.shape)}{weight.dtype}".encode())
-        flat = weight.detach().reshape(-1)
-        digest.update(flat[:: max(1, flat.numel() // samples)].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _locate(name: str, revision: str | None) -> str:

@@ -8,12 +8,19 @@ from typing import Any
 import yaml
 
 from cdeval.choices import Ban
+from cdeval.hashing import is_whole
 from cdeval.models.loading import LanguageModel
 
 
 def fingerprint_beside(path: Path) -> str | None:
     """The fingerprint of the model whose tokens a run folder's file holds; None where nothing says it."""
     return _said(path.parent / "provenance.json", json.loads, "models", "fingerprint")
+
+
+def is_by_sample(path: Path) -> bool:
+    """Whether a run folder's file is of an older release, which knew the model by a sample of its weights alone."""
+    found = fingerprint_beside(path)
+    return found is not None and not is_whole(found)
 
 
 def ban_beside(path: Path, model: LanguageModel) -> Ban | None:
