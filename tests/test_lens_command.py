@@ -175,13 +175,13 @@ def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
 def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
     arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    short = [*arguments, *STUDY, "search.beams=2"]
+    short = [*arguments, *STUDY, "search.beams=2", "expert.dtype=float32"]
     typed([*short, "study=plain", "amateur=none"], "run")
     typed([*short, "study=exits", "amateur.layer=4"], "run")
     said = [
         ("study=plain", "none of its 1 settings subtracts one exit layer"),
         ("study=nothing", "there is no such folder"),
-        ("study=exits expert.dtype=float32", "was made by another expert, or in another number format"),
+        ("study=exits expert.dtype=bfloat16", "was made by another expert, or in another number format"),
     ]
     for words, expected in said:
         study, *more = words.split()
