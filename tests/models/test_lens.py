@@ -35,6 +35,26 @@ def test_a_lens_survives_its_file(tmp_path: Path) -> None:
     assert back.digest == written.digest
 
 
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """Its numbers would be another lens, whose texts nobody could make again."""
+    content = bytearray(to_bytes(lens()))
+    content[-3] ^= 1  # of layer 3, the last tensor
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"is damaged: the translators of layer 3 .*Copy the file anew"):
+        read_lens(tmp_path / "a.safetensors", None, WIDTH)
+    assert read_lens(tmp_path / "a.safetensors", [2], WIDTH).facts.keys() == {
+        "fingerprint",
+        "expert",
+        "dtype",
+        "format",
+    }
+
+
+def test_a_lens_of_an_older_release_is_told_so(tiny: Callable[[str], LanguageModel]) -> None:
+    with pytest.raises(ModelError, match=r"by an older cdeval, which knew a model by a sample"):
+        lens("0" * 64).on(tiny("llama"))
+
+
 def test_the_digest_is_that_of_the_translators_in_use(tmp_path: Path) -> None:
     """Other facts make no other texts; other numbers, or other layers, do."""
     same = replace(lens(), facts={"expert": "renamed"})
