@@ -17,6 +17,7 @@ from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import Vocabulary, check_prompts, check_same_vocabulary
 from cdeval.points import amateur_of
 from cdeval.prompts import PromptSet, load_prompts, other_texts
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Amateur
 
 
@@ -96,10 +97,8 @@ class OpenedCast:
 
     def _ngrams(self, prompts: PromptSet, order: int) -> Ngrams:
         texts = other_texts(self.config.prompts, [prompt.id for prompt in prompts.prompts])
-        tokens: Sequence[list[int]] = [
-            self.expert.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in texts
-        ]
-        return Ngrams(tokens, order, self.expert.config.vocab_size)
+        codec = TextCodec(self.expert.tokenizer)
+        return Ngrams([codec.continuation_ids(text) for text in texts], order, self.expert.config.vocab_size)
 
 
 def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> tuple[Cast, dict[int, CdevalError]]:

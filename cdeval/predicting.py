@@ -25,7 +25,7 @@ from cdeval.lenses.study import held_out_texts
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, open_model
-from cdeval.prompts.cut import Cutter
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Foretelling, Predicted
 from cdeval.reporting.studyfiles import Arm, read_study
 from cdeval.store import replace_file
@@ -68,8 +68,8 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     texts = held_out_texts(config)
     expert = open_model(config.expert).load(packed=False)
     _check_expert(arms, expert, config)
-    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
-    passages = [cutter.tokens(text.text)[: config.text_tokens] for text in texts]
+    codec = TextCodec(expert.tokenizer)
+    passages = [codec.prompt_ids(text.text)[: config.text_tokens] for text in texts]
     exits = [arm for arm in arms if _subtracts(arm)]
     say(f"margins of {len(exits)} settings of {study.name} on texts of the split {config.prompts.split.other.value}")
     read = passage_readings(expert, passages, _cases(exits, expert))

@@ -22,6 +22,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.naming import slug
 from cdeval.points import setting_of
 from cdeval.prompts import PromptSet, one_prompt
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Amateur, KeptBeam, Prompt, Setting, Trace, TraceStep, Weighed
 from cdeval.traceconfig import TraceRun, as_run
 
@@ -113,7 +114,7 @@ def trace_text(
         label=label_of(setting),
         expert=expert.name,
         prompt=prompt.text,
-        continuation=expert.tokenizer.decode(found.token_ids, skip_special_tokens=True),
+        continuation=TextCodec(expert.tokenizer).continuation_text(found.token_ids, prompt.token_ids),
         score=found.score,
         logprob_expert=found.logprob_expert,
         steps=steps,
@@ -124,7 +125,7 @@ class _Reading:
     """From numbers to what a reader sees."""
 
     def __init__(self, expert: LanguageModel, setting: Setting) -> None:
-        self._tokenizer = expert.tokenizer
+        self._text = TextCodec(expert.tokenizer).token_text
         self._contrasts = setting.amateur.contrasts
         # The watch sees log softmax(z / inner); the form of the paper's code divides by T afterwards.
         self._outer = 1.0 if setting.temperature_form is TemperatureForm.softmax else 1.0 / setting.temperature
@@ -159,10 +160,6 @@ class _Reading:
             log_amateur=_finite(log_amateur * self._outer) if self._contrasts else None,
             score=_finite(score),
         )
-
-    def _text(self, token: int) -> str:
-        text: str = self._tokenizer.decode([token])
-        return text
 
 
 def _finite(value: float) -> float | None:

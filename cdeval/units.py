@@ -13,8 +13,8 @@ from cdeval.cast import Cast
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.models.loading import LanguageModel
 from cdeval.points import Point
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Generation, Prompt, Setting
 from cdeval.store import Key
 
@@ -129,7 +129,8 @@ def decode_unit(
     ):
         answers.update(zip(batch.lanes, batch.continuations, strict=True))
         most = max(most, len(batch.lanes))
-    found = [_generation(text, answers[place], cast.expert) for place, text in enumerate(unit.texts)]
+    codec = TextCodec(cast.expert.tokenizer)
+    found = [_generation(text, answers[place], codec) for place, text in enumerate(unit.texts)]
     faults = {
         place: str(not_finite(fault, cast.expert, text.prompt.id, text.setting))
         for place, text in enumerate(unit.texts)
@@ -138,14 +139,14 @@ def decode_unit(
     return Decoded(found, most, faults)
 
 
-def _generation(wanted: Wanted, answer: Continuation, expert: LanguageModel) -> Generation:
+def _generation(wanted: Wanted, answer: Continuation, codec: TextCodec) -> Generation:
     prompt = wanted.prompt
     return Generation(
         id=prompt.id,
         prompt=prompt.text,
         prompt_token_ids=prompt.token_ids,
         reference=prompt.reference,
-        continuation=expert.tokenizer.decode(answer.token_ids, skip_special_tokens=True),
+        continuation=codec.continuation_text(answer.token_ids, prompt.token_ids),
         token_ids=answer.token_ids,
         logprob_expert=answer.logprob_expert,
         score=answer.score,

@@ -14,7 +14,8 @@ from cdeval.config import ExpertConfig
 from cdeval.exitconfig import Lens
 from cdeval.lens import lens
 from cdeval.lensconfig import LensRun, validate_lens
-from cdeval.prompts.cut import Cutter, in_split
+from cdeval.prompts.cut import in_split
+from cdeval.prompts.tokens import TextCodec
 from cdeval.run import run
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
@@ -139,10 +140,10 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
         if label != "human":
             assert rows[label]["diversity"] == json.loads(folder.read_text())["diversity"]
     expert = open_model(ExpertConfig(arguments[0].removeprefix("expert.name="))).load(packed=False)
-    cutter = Cutter(expert.tokenizer, 0)
+    codec = TextCodec(expert.tokenizer)
     held_out = [TEXT.format(i) for i in range(24) if in_split(f"text-{i}", Split.test)]
     view = View(6, Lens.tuned, read_lens(lens, None, expert.parts.head_weight.shape[-1]).translators[6])
-    read = passage_readings(expert, [cutter.tokens(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
+    read = passage_readings(expert, [codec.prompt_ids(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
     (label,) = (label for label in rows if "k=6 tuned" in label and "T=1" in label)
     assert rows[label]["margin"]["value"] == pytest.approx(read.margins[:, 0].mean(), abs=1e-6)
     assert rows[label]["kl"] == pytest.approx(read.divergences.mean(), abs=1e-6)

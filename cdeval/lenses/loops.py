@@ -3,11 +3,13 @@
     margin = (β NLL_a − NLL_e on a passage) − (β NLL_a − NLL_e on the same passage, read directly after it)   [nats]
 
 NLL_a is the layer's, at the amateur's temperature, NLL_e the expert's; means over the passage's tokens but the first,
-which has nothing before it. Contrast rewards a token by log p_e − β log p_a: with a margin above 0 it rewards new text
-more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to copy, and as every
-expert does by itself (β = 0). A diagnostic of our own, for choosing a setting before paying for generation, and worth
-no more than the temperature and β it is taken at. `cdeval.lenses.rule` holds it against a study's texts, beside what
-it has to beat, a number that everyone has: the divergence KL(p_e || p_a) on the first copy, which knows no β.
+which has nothing before it. Where a text begins with BOS, that first token is BOS, and the copy follows
+without one: it goes on in the same text. Contrast rewards a token by log p_e − β log p_a: with a margin above 0 it
+rewards new text more than repetition; with one below 0 the other way round, as layers do that have not yet learnt to
+copy, and as every expert does by itself (β = 0). A diagnostic of our own, for choosing a setting before paying for
+generation, and worth no more than the temperature and β it is taken at. `cdeval.lenses.rule` holds it against a study's
+texts, beside what it has to beat, a number that everyone has: the divergence KL(p_e || p_a) on the first copy, which
+knows no β.
 """
 
 import itertools
@@ -23,6 +25,7 @@ from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View
 from cdeval.metrics.stats import interval
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Estimate
 
 PASSAGES = 32
@@ -71,8 +74,10 @@ def passage_readings(expert: LanguageModel, texts: Sequence[Sequence[int]], case
         texts: token ids; the first `TOKENS` of each of the first `PASSAGES` of two tokens or more are a passage.
         cases: what is subtracted.
     """
-    long = itertools.islice((list(text[:TOKENS]) for text in texts if len(text) > 1), PASSAGES)
-    read = [_read(expert, passage, cases) for passage in long]
+    codec = TextCodec(expert.tokenizer)
+    cut = ((list(text[:TOKENS]), codec.marks(text)) for text in texts)
+    long = itertools.islice(((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1)), PASSAGES)
+    read = [_read(expert, passage, marks, cases) for passage, marks in long]
     margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
     return Readings(margins.reshape(len(read), len(cases) + 1), divergences.reshape(len(read), len(cases)))
 
@@ -83,14 +88,16 @@ def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
 
 
 @torch.inference_mode()
-def _read(expert: LanguageModel, passage: list[int], cases: Cases) -> tuple[list[float], list[float]]:
-    ids = torch.tensor([passage + passage], device=expert.device)
+def _read(expert: LanguageModel, passage: list[int], marks: int, cases: Cases) -> tuple[list[float], list[float]]:
+    """The margins and divergences of one passage, which begins with so many `marks`: BOS, where there is one."""
+    ids = torch.tensor([passage + passage[marks:]], device=expert.device)
     with tap(expert.parts, {view.layer for view, _ in cases}) as tapped:
         finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
         hidden = {layer: out[0] for layer, out in tapped.items()}
-    # Predicted from the place before: tokens 1 … n−1 of the first copy, then the same tokens of the second.
-    first = len(passage) - 1
-    places = [*range(first), *range(first + 1, 2 * first + 1)]
+    # Predicted from the place before: the tokens of the first copy from `start` on, then the same ones of the second.
+    start = max(marks, 1)
+    first = len(passage) - start
+    places = [*range(start - 1, len(passage) - 1), *range(ids.shape[1] - 1 - first, ids.shape[1] - 1)]
     targets = ids[0, [place + 1 for place in places]][:, None]
     log_expert = torch.log_softmax(expert.parts.logits(finished[places]).float(), dim=-1)
     own = -log_expert.gather(1, targets)[:, 0]

@@ -13,7 +13,7 @@ from cdeval.exitconfig import Lens
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, seen_through
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts.cut import Cutter
+from cdeval.prompts.tokens import TextCodec
 
 # Positions whose vocabulary-wide tensors are worked on together: tens of megabytes, which allocators keep.
 ROWS_AT_ONCE = 128
@@ -55,11 +55,14 @@ class Passage(NamedTuple):
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
     """All texts one after the other, cut into windows of equal length; a rest that fills none is left out.
 
+    EOS stands between two texts, once where it is the BOS of the next one, too (OPT).
+
     Raises: PromptError: together they do not fill one.
     """
-    cutter = Cutter(tokenizer, max_new_tokens=0)
-    between = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    stream = [token for text in texts for token in (*cutter.tokens(text), *between)]
+    codec = TextCodec(tokenizer)
+    end = tokenizer.eos_token_id
+    between = [] if end is None or codec.leading[:1] == (end,) else [end]
+    stream = [token for text in texts for token in (*codec.prompt_ids(text), *between)]
     count = len(stream) // tokens
     if not count:
         raise PromptError(

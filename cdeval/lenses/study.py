@@ -23,8 +23,8 @@ from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.naming import slug
 from cdeval.prompts import whole_texts
-from cdeval.prompts.cut import Cutter
 from cdeval.prompts.texts import Text
+from cdeval.prompts.tokens import TextCodec
 from cdeval.provenance import provenance
 from cdeval.records import LensScore, Trajectory
 from cdeval.store import replace_file
@@ -69,8 +69,8 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     elif lens is not None:
         lens = lens.on(expert)
     say(f"measuring on {len(held_out)} texts of the split {config.prompts.split.other.value}")
-    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
-    tokens = [cutter.tokens(text.text)[: config.text_tokens] for text in held_out]
+    codec = TextCodec(expert.tokenizer)
+    tokens = [codec.prompt_ids(text.text)[: config.text_tokens] for text in held_out]
     contrast = Contrast(config.alpha, config.beta, config.temperature)
     scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast)
     scores_file = _scores_file(config, lens_file)

@@ -24,7 +24,8 @@ from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.points import amateur_of
 from cdeval.prompts import other_texts
-from cdeval.prompts.cut import Cutter, shuffled
+from cdeval.prompts.cut import shuffled
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Amateur
 
 POSITIONS, PER_TEXT, TEXT_TOKENS = 1024, 64, 256
@@ -71,9 +72,9 @@ def with_temperature(
     if isinstance(lens, TunedLens):  # on texts that it was trained on it looks surer than it is elsewhere
         translator, seen = lens.translators[layer], seen | lens.trained_on
     texts = other_texts(config.prompts, seen, Split.tune)
-    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
+    codec = TextCodec(expert.tokenizer)
     order = shuffled(texts, config.seed)[: math.ceil(POSITIONS / PER_TEXT)]
-    tokens = [cutter.tokens(texts[place])[:TEXT_TOKENS] for place in order]
+    tokens = [codec.prompt_ids(texts[place])[:TEXT_TOKENS] for place in order]
     found = calibrate(expert, View(layer, amateur.lens, translator), tokens, config.seed)
     say(found.describe())
     return replace(config, contrast=replace(config.contrast, temperature=found.temperature)), found

@@ -13,7 +13,7 @@ from cdeval.errors import PromptError
 from cdeval.lenses.reading import View
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts.cut import Cutter
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import EXPERT, Trajectory
 
 CANDIDATES = 6  # next tokens whose probability is followed through the layers
@@ -25,9 +25,9 @@ def trajectory(expert: LanguageModel, prompt: str, views: Sequence[View]) -> Tra
 
     Raises: PromptError: the prompt yields no tokens.
     """
-    cutter = Cutter(expert.tokenizer, max_new_tokens=0)
-    ids = list(cutter.tokens(prompt))
-    if len(ids) <= cutter.leading:
+    codec = TextCodec(expert.tokenizer)
+    ids = codec.prompt_ids(prompt)
+    if not ids:
         raise PromptError(f"prompt={prompt!r} yields no tokens: give some text.")
     with tap(expert.parts, {view.layer for view in views}) as tapped:
         inputs = torch.tensor([ids], device=expert.device)
@@ -36,16 +36,16 @@ def trajectory(expert: LanguageModel, prompt: str, views: Sequence[View]) -> Tra
     log_expert = torch.log_softmax(expert.parts.logits(finished).float(), dim=-1)
     followed = log_expert[-1].topk(CANDIDATES).indices
     rows = [torch.log_softmax(view.logits(expert, hidden[view.layer]).float(), dim=-1) for view in views]
-    read = [_row(log_exit, log_expert, followed, expert) for log_exit in (*rows, log_expert)]
+    read = [_row(log_exit, log_expert, followed, codec) for log_exit in (*rows, log_expert)]
     return Trajectory(
-        tokens=tuple(expert.tokenizer.decode([token]) for token in ids),
+        tokens=tuple(codec.token_text(token) for token in ids),
         layers=(*(view.layer for view in views), expert.parts.depth),
         lens=views[0].lens.value if views else EXPERT,
         top=tuple(row[0] for row in read),
         probability=tuple(row[1] for row in read),
         entropy=tuple(row[2] for row in read),
         kl=tuple(row[3] for row in read),
-        candidates=tuple(expert.tokenizer.decode([int(token)]) for token in followed),
+        candidates=tuple(codec.token_text(int(token)) for token in followed),
         followed=tuple(row[4] for row in read),
     )
 
@@ -57,13 +57,13 @@ def _row(
     log_exit: Float[Tensor, "position vocab"],
     log_expert: Float[Tensor, "position vocab"],
     followed: Tensor,
-    expert: LanguageModel,
+    codec: TextCodec,
 ) -> _Row:
     best = log_exit.max(dim=-1)
     entropy = -(log_exit.exp() * log_exit).sum(dim=-1)
     kl = (log_expert.exp() * (log_expert - log_exit)).sum(dim=-1)
     return (
-        tuple(expert.tokenizer.decode([int(token)]) for token in best.indices),
+        tuple(codec.token_text(int(token)) for token in best.indices),
         tuple(best.values.exp().tolist()),
         tuple(entropy.tolist()),
         tuple(kl.clamp_min(0).tolist()),

@@ -13,6 +13,7 @@ from cdeval.prompts import texts
 from cdeval.prompts.cut import Cutter, in_split, shuffled
 from cdeval.prompts.items import Pair, read_items
 from cdeval.prompts.texts import Text
+from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
 
 
@@ -92,10 +93,9 @@ def one_prompt(text: str, tokenizer: PreTrainedTokenizerBase) -> PromptSet:
 
     Raises: PromptError: it yields no tokens.
     """
-    cutter = Cutter(tokenizer, max_new_tokens=0)
-    if len(cutter.tokens(text)) <= cutter.leading:
+    if not TextCodec(tokenizer).prompt_ids(text):
         raise PromptError(f"prompt={text!r} yields no tokens: give some text.")
-    prompts = (cutter.whole(Pair("prompt", text, None)),)
+    prompts = (Cutter(tokenizer, max_new_tokens=0).whole(Pair("prompt", text, None)),)
     return PromptSet(prompts, "the command line", 1, 0, 1, 1, None, 1, 0)
 
 

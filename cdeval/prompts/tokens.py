@@ -1,43 +1,167 @@
-"""Texts that have no tokens of a model, or another model's: its tokenizer gives them some."""
+"""Text to token ids and back: the one place where cdeval asks a tokenizer for either.
+
+A prompt begins as the tokenizer begins a text, with BOS where it adds one, and lacks what it would append (EOS),
+because it is to be continued. A continuation stands in the middle of a text, on both ways: it is decoded together with
+its prompt, since decoders may treat the first token otherwise (Llama 2's strips its space), and is read without the
+space that such tokenizers put before a text. The tokenizer's clean-up of spaces is never applied.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import cast
+from typing import NamedTuple, cast
 
 from transformers import PreTrainedTokenizerBase
 
-from cdeval.prompts.cut import Cutter
 from cdeval.records import Generation
+
+_PROBES = ("a", "0", ".", "的")  # texts of one word, one of which every tokenizer knows
+_ANCHORS = ("\n", ".", "a", "0")  # texts to stand before a continuation
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a part of a character decodes to
+
+
+class TextCodec:
+    """Texts to token ids and back, by one tokenizer."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        self._leading, self._trailing = _added_tokens(tokenizer)
+        mark = "".join(tokenizer.convert_ids_to_tokens(list(self._leading)))
+        # A tokenizer may take its special tokens for text where they stand in one (`split_special_tokens`).
+        self._mark = mark if tuple(self._plain(mark)) == self._leading else ""
+        probe = next(filter(None, map(self._plain, _PROBES)), [])
+        self._anchor = probe[-1:]
+        # Read twice and decoded together, the probe shows whether a text gets a space before it.
+        self._adds_space = " " in self._decode([*probe, *probe])
+
+    @property
+    def leading(self) -> tuple[int, ...]:
+        """What the tokenizer puts before every text: BOS, or nothing."""
+        return self._leading
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """The tokens of a text that the model reads from its beginning; none where the text itself yields none.
+
+        A text that begins with BOS already, as one from a chat template does, gets no second one.
+        """
+        rest = text
+        while self._mark and rest.lstrip().startswith(self._mark):
+            rest = rest.lstrip()[len(self._mark) :]
+        if rest != text:
+            return [*self._leading, *self._after_mark(rest)]
+        own = self._own(text)
+        return [*self._leading, *own] if own else []
+
+    def marks(self, ids: Sequence[int]) -> int:
+        """How many of the first tokens of a text are marks of its beginning: BOS, added or written."""
+        lead = len(self._leading)
+        if lead and tuple(ids[:lead]) == self._leading:
+            return lead
+        return int(len(ids) > 0 and ids[0] == self._tokenizer.bos_token_id)
+
+    def prompt_text(self, ids: Sequence[int]) -> str:
+        """The text of a prompt, without special tokens."""
+        return self._decode(ids)
+
+    def continuation_ids(self, text: str, prompt: Sequence[int] = ()) -> list[int]:
+        """The tokens of a text that goes on after the tokens of a prompt.
+
+        It is read on its own, so a word that the seam cuts in two stays cut, and as it stands: without a space that it
+        does not begin with. After a prompt without text (none, or BOS alone) it is read as the beginning of a text.
+        """
+        if not self._adds_space or not self._decode(prompt):
+            return self._plain(text)
+        for anchor in _ANCHORS:
+            before, both = self._plain(anchor), self._plain(anchor + text)
+            # Where a token ends between the two, what follows is what the text is anywhere but at the beginning.
+            if before and both[: len(before)] == before:
+                return both[len(before) :]
+        return self._plain(text)
+
+    def continuation_text(self, ids: Sequence[int], prompt: Sequence[int]) -> str:
+        """What the tokens add to the text of a prompt, without special tokens.
+
+        Decoded alone where the seam cuts a character in two, or where the text of both does not begin with the
+        prompt's: the parts of a character then are U+FFFD on both sides.
+        """
+        alone, head, both = self._decode(ids), self._decode(prompt), self._decode([*prompt, *ids])
+        if not both.startswith(head):
+            return alone
+        added = both[len(head) :]
+        whole = not head.endswith(_BROKEN) or (added.endswith(alone) and not added.removesuffix(alone).strip())
+        return added if whole else alone
+
+    def token_text(self, token: int) -> str:
+        """What one token adds in the middle of a text; a special token is shown by its name."""
+        head, both = (self._decode([*self._anchor, *more], special=True) for more in ([], [token]))
+        return both.removeprefix(head) if both.startswith(head) else self._decode([token], special=True)
+
+    def _own(self, text: str) -> list[int]:
+        """The text's tokens between those that the tokenizer adds, whatever stands in the text."""
+        # verbose=False: a text longer than the model's context is no news, it is about to be cut.
+        tokens: list[int] = self._tokenizer(text, verbose=False)["input_ids"]
+        return tokens[len(self._leading) : len(tokens) - self._trailing]
+
+    def _plain(self, text: str) -> list[int]:
+        return cast("list[int]", self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+    def _after_mark(self, rest: str) -> list[int]:
+        """The tokens of a text after the BOS that it begins with: those of the text without it.
+
+        A space between the two is one that the tokenizer writes there itself (Llama 2 decodes to "<s> The"), or it is
+        the text's own.
+        """
+        for candidate in (rest, rest.removeprefix(" ")):
+            found = self._own(candidate)
+            if self._decode([*self._leading, *found], special=True) == self._mark + rest:
+                return found
+        return self._own(rest)
+
+    def _decode(self, ids: Sequence[int], *, special: bool = False) -> str:
+        text: str = self._tokenizer.decode(
+            list(ids), skip_special_tokens=not special, clean_up_tokenization_spaces=False
+        )
+        return text
 
 
 def with_tokens(generations: Sequence[Generation], tokenizer: PreTrainedTokenizerBase) -> list[Generation]:
     """The generations with this tokenizer's tokens of prompt and continuation, and so without a log-probability.
 
     Each side is read on its own, as in the field's protocols: a word that the seam cuts in two stays cut. A prompt
-    begins as the tokenizer begins texts, without what it would append (EOS): it goes on. One without tokens is a
-    beginning of text alone, so that the first word of the continuation has a distribution to come from.
+    without tokens is a beginning of text alone, so that the first word of the continuation has a distribution to come
+    from.
     """
-    cutter = Cutter(tokenizer, max_new_tokens=0)
-    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, 0)
+    codec = TextCodec(tokenizer)
+    marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, *codec.leading, 0)
     beginning = next(mark for mark in marks if mark is not None)
     prompts: dict[str, tuple[int, ...]] = {}
 
     def of_prompt(text: str) -> tuple[int, ...]:
         if text not in prompts:
-            ids = tuple(cutter.tokens(text))
-            prompts[text] = ids if len(ids) > cutter.leading else (beginning,)
+            prompts[text] = tuple(codec.prompt_ids(text)) or (beginning,)
         return prompts[text]
-
-    def of_continuation(text: str) -> tuple[int, ...]:
-        ids = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        return tuple(cast("list[int]", ids))
 
     return [
         replace(
             generation,
-            prompt_token_ids=of_prompt(generation.prompt),
-            token_ids=of_continuation(generation.continuation),
+            prompt_token_ids=(prompt := of_prompt(generation.prompt)),
+            token_ids=tuple(codec.continuation_ids(generation.continuation, prompt)),
             logprob_expert=None,
         )
         for generation in generations
     ]
+
+
+class _Added(NamedTuple):
+    leading: tuple[int, ...]
+    trailing: int
+
+
+def _added_tokens(tokenizer: PreTrainedTokenizerBase) -> _Added:
+    """What the tokenizer puts before any text, and how many tokens after it, found by asking it."""
+    for probe in _PROBES:
+        plain = tokenizer(probe, add_special_tokens=False)["input_ids"]
+        full = tokenizer(probe)["input_ids"]
+        for leading in range(len(full) - len(plain) + 1) if plain else ():
+            if full[leading : leading + len(plain)] == plain:
+                return _Added(tuple(full[:leading]), len(full) - len(plain) - leading)
+    return _Added((), 0)

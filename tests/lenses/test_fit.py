@@ -15,6 +15,7 @@ from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View, windows
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, seen_through
 from cdeval.models.loading import LanguageModel
+from tests.small_tokenizers import byte_level
 
 TEXTS = torch.randint(2, 120, (12, 24), generator=torch.Generator().manual_seed(3))
 SMALL = FitConfig(steps=40, windows=2, window_tokens=24, positions=40, learning_rate=0.02)
@@ -110,3 +111,12 @@ def test_windows_hold_every_token_once(tokenizer: PreTrainedTokenizerFast) -> No
     assert found.flatten().tolist() == stream[: len(stream) // 4 * 4]
     with pytest.raises(PromptError, match=r"fewer than one window \(fit.window_tokens=1000\)"):
         windows(texts, tokenizer, 1000)
+
+
+def test_one_mark_stands_between_two_texts_where_bos_is_eos() -> None:
+    """Kills: </s></s> between the texts of OPT and of other models that begin as they end."""
+    found = windows(["The river"] * 3, byte_level("</s> $A"), 3).flatten().tolist()
+    plain = byte_level()("The river")["input_ids"]
+    assert found == [2, *plain, 2, *plain, 2, *plain][: len(found)]
+    both = windows(["The river"] * 3, byte_level("<s> $A"), 4).flatten().tolist()
+    assert both == [1, *plain, 2, 1, *plain, 2, 1, *plain, 2][: len(both)]

@@ -12,8 +12,11 @@ from cdeval.lenses.loops import margins, mean_margin, passage_readings
 from cdeval.lenses.measure import measure
 from cdeval.lenses.reading import Contrast, View, passages
 from cdeval.lenses.temperature import calibrate, nll
-from cdeval.models.loading import LanguageModel
+from cdeval.models.loading import LanguageModel, language_model
+from cdeval.prompts.tokens import TextCodec
+from tests.conftest import build_model
 from tests.decode.oracles import blocks_and_logits, exit_logits
+from tests.small_tokenizers import byte_level
 
 CONTRAST = Contrast(alpha=0.5, beta=1.5, temperature=2.0)
 TEXTS = [[5, 17, 40, 8, 77, 12], [90], [90, 3, 3, 61, 20, 33, 34, 35]]
@@ -125,3 +128,23 @@ def test_the_margin_is_what_is_paid_for_the_passage_less_what_is_paid_for_its_co
     assert math.isnan(found.low), "two passages have no interval"
     many = mean_margin(np.repeat(expected, 10), seed=0)
     assert min(expected) - 1e-4 <= many.low <= many.value <= many.high <= max(expected) + 1e-4
+
+
+@pytest.mark.parametrize(("template", "marks"), [("<s> $A", [1]), ("<s> </s> $A </s>", [1, 2]), ("$A", [1])])
+def test_the_copy_of_a_passage_has_no_beginning_of_text(template: str, marks: list[int]) -> None:
+    """It goes on in the same text: a BOS in the middle is what no model was trained on, and moves every margin."""
+    tokenizer = byte_level(template)
+    expert = language_model(build_model("llama", vocab_size=420, bos_token_id=1, eos_token_id=2), tokenizer, "marked")
+    written = "<s>" if template == "$A" else ""
+    passage = TextCodec(tokenizer).prompt_ids(f"{written}The river had been rising")
+    assert passage[: len(marks)] == marks
+    own = passage[len(marks) :]
+    nll = []
+    for before in (marks, [*marks, *own]):
+        for place in range(len(own)):
+            _, logits = blocks_and_logits(expert, (*before, *own[:place]))
+            nll.append(-float(logits.log_softmax(-1)[own[place]]))
+    expected = -sum(nll[: len(own)]) / len(own) + sum(nll[len(own) :]) / len(own)
+    (alone,) = margins(expert, [passage, marks], [], seed=0)
+    assert alone.value == pytest.approx(expected, abs=1e-4)
+    assert alone.n == 1, "marks alone say nothing"
