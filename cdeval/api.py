@@ -64,7 +64,7 @@ from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary
 from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
-from cdeval.prompts.tokens import with_tokens
+from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
 from cdeval.tracing import trace_text
 from cdeval.units import decode_unit, plan_units
@@ -387,8 +387,8 @@ def _metrics(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
 
 def _in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:
     """The texts in the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
-    tokenizer = scorer.tokenizer
-    decoded = tokenizer.batch_decode([list(one.token_ids) for one in texts], skip_special_tokens=True)
+    tokenizer, codec = scorer.tokenizer, TextCodec(scorer.tokenizer)
+    decoded = [codec.continuation_text(text.token_ids, text.prompt_token_ids) for text in texts]
     own = [
         bool(text.prompt_token_ids) and "".join(read.split()) == "".join(text.continuation.split())
         for read, text in zip(decoded, texts, strict=True)
