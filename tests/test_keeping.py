@@ -2,11 +2,13 @@
 
 import json
 import math
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from transformers import AutoTokenizer
 
 from cdeval import generating
@@ -209,3 +211,65 @@ def test_an_amateur_that_is_no_number_for_one_prompt_costs_its_point_alone(
     arm = next(found for name, found in ids.items() if name != "human")
     assert "text-1" not in arm
     assert arm, "what was generated stays on disk"
+
+
+def described(root: Path) -> list[tuple[str, str, str, str]]:
+    """Folder, the model that config.yaml names, the one that provenance.json names, and its fingerprint."""
+    found = []
+    for path in sorted(root.glob("*/provenance.json")):
+        record, settings = (
+            json.loads(path.read_text())["models"],
+            yaml.safe_load((path.parent / "config.yaml").read_text()),
+        )
+        found.append((path.parent.name, settings["expert"]["name"], record["expert"], record["fingerprint"]))
+    return found
+
+
+def test_another_model_under_the_same_path_is_decoded_beside_the_first(
+    command: Command, tmp_path: Path, tiny_gpt2_folder: Path
+) -> None:
+    """The weights are the same, the configuration is not: no text of the first is the second's."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_gpt2_folder, model)
+    one = [f"expert.name={model}", "amateur.layer=4"]
+    code, said = command(*one)
+    assert code == 0, said
+    first = described(tmp_path / "runs" / "s")
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "layer_norm_epsilon": 0.1}))
+    code, said = command(*one)
+    assert code == 0, said
+    assert "already stored" not in said
+    both = described(tmp_path / "runs" / "s")
+    assert set(first) < set(both)
+    assert len(both) == len(first) + 2  # the arm and its control; the human texts are nobody's
+    assert len({fingerprint for *_, fingerprint in both}) == 2
+
+
+def test_the_same_model_at_another_path_is_the_same_and_keeps_its_first_name(
+    command: Command, tmp_path: Path, tiny_gpt2_folder: Path
+) -> None:
+    code, said = command("amateur.layer=4")
+    assert code == 0, said
+    shutil.copytree(tiny_gpt2_folder, tmp_path / "copy")
+    code, said = command("amateur.layer=4", f"expert.name={tmp_path / 'copy'}")
+    assert code == 0, said
+    assert "6 continuations are already stored and are reused" in said
+    found = described(tmp_path / "runs" / "s")
+    assert len(found) == 3
+    assert all(settings == record for _, settings, record, _ in found)
+
+
+def test_run_folders_whose_model_is_known_by_a_sample_are_said_once(command: Command, tmp_path: Path) -> None:
+    """As an older release stored them: nobody can tell whether it was this model."""
+    code, said = command("amateur.layer=4")
+    assert code == 0, said
+    assert "older cdeval" not in said
+    for path in (tmp_path / "runs" / "s").glob("*/provenance.json"):
+        record = json.loads(path.read_text())
+        record["models"]["fingerprint"] = record["models"]["fingerprint"].removeprefix("2:")
+        path.write_text(json.dumps(record))
+    code, said = command("amateur.layer=5")
+    assert code == 0, said
+    assert said.count("older cdeval") == 1
+    assert "2 run folders in runs/s are of an older cdeval" in said
