@@ -89,7 +89,7 @@ class Pool(Enum):
     """Which (beam, token) pairs a step of beam search chooses from.
 
     all: every pair. local: from the second step on, the 2 * beams pairs that the expert finds most probable at this
-    step, whatever their beams have collected (the code of Li et al. 2022).
+    step, whatever their beams have collected (the code of Li et al. 2022); as many where texts may end by themselves.
     """
 
     all = "all"

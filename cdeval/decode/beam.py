@@ -103,8 +103,12 @@ def best_of_pool(
 
 
 def survivors(choice: Choice, ends: Bool[Tensor, "lane choice"], beams: int) -> tuple[Choice, Int[Tensor, "lane beam"]]:
-    """The best `beams` extensions that do not end their text, and their places among all."""
-    total, order = choice.total.masked_fill(ends, -torch.inf).topk(beams, dim=-1)
+    """The best `beams` extensions that do not end their text, and their places among all, which come best first.
+
+    Where fewer go on, ended ones fill the row, at -inf.
+    """
+    order = ends.to(torch.uint8).argsort(dim=-1, stable=True)[:, :beams]
+    total = choice.total.masked_fill(ends, -torch.inf).gather(1, order)
     return Choice(choice.parent.gather(1, order), choice.token.gather(1, order), total), order
 
 

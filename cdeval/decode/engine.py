@@ -112,12 +112,12 @@ class _Run:
         self._parts = [(part, amateurs.part(part)) for part in slices]
         self._totals: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
         self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
+        self._ended = torch.zeros(count, setting.beams, dtype=torch.bool, device=device)  # beams that only fill a row
         banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
         self._banned = torch.tensor(banned, dtype=torch.long, device=device)
         # Otherwise lengths are fixed, and there are no endings to watch for.
         ends = end_tokens(expert.model, expert.tokenizer) if setting.ban is Ban.none else ()
         self._ends = torch.tensor(ends, dtype=torch.long, device=device)
-        # Scores of the expert alone can only fall.
         falls = torch.tensor([not lane.setting.amateur.contrasts for lane in lanes], device=device)
         self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)
         self._faults = Faults(count, device)
@@ -211,7 +211,7 @@ class _Run:
             ends = torch.isin(choice.token, self._ends)
             self._endings.note(choice, ends, logprobs, len(self.tokens), self._beams)
             choice, order = survivors(choice, ends, self._beams)
-            logprobs = logprobs.gather(1, order)
+            logprobs, self._ended = logprobs.gather(1, order), ends.gather(1, order)
         self._totals, self._logprobs = choice.total, logprobs
         self.tokens.append(choice.token)
         self._parents.append(choice.parent)
@@ -258,12 +258,12 @@ class _Run:
             scores = amateur.scores(log_expert, amateur_rows)
             if self.watch is not None:
                 self.watch.scored(log_expert, amateur.log_probs(log_expert, amateur_rows), scores)
-            choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert))
+            choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, self._ended[part]))
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
         log_expert, tokens = self._candidates(log_expert, amateur)
         amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
         scores = amateur.scores(log_expert, amateur_logits)
-        choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, tokens))
+        choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, self._ended[part], tokens))
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)

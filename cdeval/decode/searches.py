@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.choices import Pool, SearchKind
@@ -24,6 +24,7 @@ class NextTokens(NamedTuple):
     scores: Float[Tensor, "lane beam token"]  # the objective's
     totals: Float[Tensor, "lane beam"]  # of the texts so far
     local: Float[Tensor, "lane beam token"]  # the expert's log-probabilities
+    ended: Bool[Tensor, "lane beam"]  # beams that are none: of texts that ended, for want of others
     tokens: Int[Tensor, "lane beam token"] | None = None  # ids of the tokens; None: the whole vocabulary
 
 
@@ -68,13 +69,20 @@ class BestExtensions:
 
 
 class PooledExtensions(BestExtensions):
-    """Beam search as the code of Li et al. (2022) does it, see `Pool.local`."""
+    """Beam search as the code of Li et al. (2022) does it, see `Pool.local`: two pairs a beam, whatever may end."""
+
+    def __init__(self, beams: int, ends: int) -> None:
+        super().__init__(beams, ends)
+        self._pool, self._ends = 2 * beams, ends
+        self._chosen = self._pool if ends else beams  # those that end a text leave room for the others
 
     def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """By the accumulated score, among the pairs that are most probable at this step."""
         if step == 0:
             return best_extensions(found.scores, found.totals, self.count)
-        return best_of_pool(found.scores, found.totals, found.local, 2 * self.count, self.count)
+        # Of 2 * beams pairs, one end token can take half and leaves enough; several may leave beams that are none.
+        local = found.local.masked_fill(found.ended[..., None], -torch.inf) if self._ends > 1 else found.local
+        return best_of_pool(found.scores, found.totals, local, self._pool, self._chosen)
 
 
 class Proposals:

@@ -17,7 +17,7 @@ from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import end_tokens
 from cdeval.records import Amateur, Setting
 from tests.conftest import build_model
-from tests.decode.oracles import early_exit, setting
+from tests.decode.oracles import early_exit, next_scores, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 EXPERT = torch.tensor([[[0.5, 0.3, 0.15, 0.05]]]).log()
@@ -177,3 +177,61 @@ def test_free_ends_are_tokens_like_others(tokenizer: PreTrainedTokenizerFast) ->
     found, _ = decode_batch(lm, [Lane(prompt, how) for prompt in PROMPTS], 4)
     assert all(len(text.token_ids) == 12 and not text.ended for text in found)
     assert any(0 in text.token_ids for text in found), "no end came up: the test saw nothing"
+
+
+@torch.inference_mode()
+def pooled(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[tuple[int, ...], float, bool]:
+    """Beam search with natural endings over a pool of 2 · beams pairs by its definition, with lists."""
+    ends = set(end_tokens(lm.model, lm.tokenizer))
+    beams: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    ended: tuple[tuple[int, ...], float] = ((), -math.inf)
+    for step in range(how.max_new_tokens):
+        pairs = []
+        for text, total in beams:
+            scores, log_expert = next_scores(lm, prompt + text, how, step)
+            pairs += [
+                (local, total + score, (*text, token))
+                for token, (local, score) in enumerate(zip(log_expert.tolist(), scores.tolist(), strict=True))
+            ]
+        if step > 0:
+            pairs = sorted(pairs, key=lambda pair: -pair[0])[: 2 * how.beams]
+        best = sorted(pairs, key=lambda pair: -pair[1])
+        for _, total, text in best[: how.beams]:
+            if text[-1] in ends and total > ended[1]:
+                ended = text[:-1], total
+        beams = [(text, total) for _, total, text in best if text[-1] not in ends][: how.beams]
+        if not beams:
+            return *ended, True
+    living = max(beams, key=lambda beam: beam[1])
+    return (*ended, True) if ended[1] >= living[1] else (*living, False)
+
+
+@pytest.mark.parametrize("compact_every", [0, 2])
+@pytest.mark.parametrize("ends", [[0], [0, 5, 9], list(range(0, 120, 2))], ids=["one end", "three", "half of all"])
+def test_the_pool_is_two_pairs_a_beam_where_texts_may_end(
+    ends: list[int], compact_every: int, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """It was 2 · (1 + ends) pairs a beam and more, which is another search."""
+    written, differs = set(), 0
+    for seed in range(4):
+        model = build_model("phi", seed=seed)
+        model.lm_head.bias[ends[:3]] = 1.5
+        model.generation_config.eos_token_id = ends
+        lm = language_model(model, tokenizer, "ending")
+        # Small α: which impossible beams fill the first row where few tokens are plausible is nobody's definition.
+        for how in (early_exit(2, alpha=1e-6), early_exit(3, alpha=0.01, temperature=1.0)):
+            pool = replace(how, ban=Ban.none, pool=Pool.local, beams=3, max_new_tokens=8)
+            lanes = [Lane(prompt, one) for prompt in PROMPTS[:2] for one in (pool, replace(pool, pool=Pool.all))]
+            found, _ = zip(*(decode_batch(lm, [lane], compact_every) for lane in lanes), strict=True)
+            for lane, (answer,) in zip(lanes, found, strict=True):
+                if lane.setting.pool is Pool.all:
+                    continue
+                tokens, score, ended = pooled(lm, lane.prompt, lane.setting)
+                assert (answer.token_ids, answer.ended) == (tokens, ended)
+                assert answer.score == pytest.approx(score, abs=1e-3)
+                written.add(len(tokens))
+            differs += sum(
+                one[0].token_ids != other[0].token_ids for one, other in zip(found[::2], found[1::2], strict=True)
+            )
+    assert len(written) > 1, "no text ended: the test saw nothing"
+    assert differs, "the pool makes no difference here"
