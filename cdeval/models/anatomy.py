@@ -199,7 +199,7 @@ def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, 
 
 def _rope_parameters(config: PretrainedConfig) -> list[Mapping[str, object]]:
     """How positions are rotated: once, or for each type of layer (Gemma 3)."""
-    found = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None)
+    found = getattr(config, "rope_parameters", None)
     if not isinstance(found, Mapping):
         return []
     nested = [value for value in found.values() if isinstance(value, Mapping)]
@@ -212,13 +212,12 @@ def _switches_after(config: PretrainedConfig) -> int | None:
     Other scalings (linear, yarn, llama3, proportional) rotate a position alike in texts of any length; dynamic does up
     to `max_position_embeddings`, which no text may exceed here.
     """
-    for rope in _rope_parameters(config):
-        if rope.get("rope_type", rope.get("type")) == "longrope":
-            limit = rope.get("original_max_position_embeddings") or getattr(
-                config, "original_max_position_embeddings", None
-            )
-            return limit if isinstance(limit, int) else None
-    return None
+    limits = (
+        rope.get("original_max_position_embeddings")
+        for rope in _rope_parameters(config)
+        if rope.get("rope_type") == "longrope"
+    )
+    return next((limit for limit in limits if isinstance(limit, int)), None)
 
 
 def _sliding_window(config: PretrainedConfig) -> int | None:
