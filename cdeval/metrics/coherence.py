@@ -23,7 +23,7 @@ from cdeval import assets
 from cdeval.choices import Pooling
 from cdeval.metrics.embedder import Embedder, load_embedder
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.features import NO_CACHE, FeatureCache, key
+from cdeval.metrics.features import NO_CACHE, FeatureCache, key, require_finite
 from cdeval.models.loading import choose_device
 from cdeval.records import Generation
 
@@ -35,16 +35,19 @@ def coherence_rows(
 
     Arms share prompts, and often continuations: each distinct text is embedded once.
 
-    Raises: ValueError: the embedder returns another number of vectors than it got texts.
+    Raises: ValueError: the embedder returns another number of vectors than it got texts. ModelError: one of them holds
+        NaN or infinity.
     """
-    texts = dict.fromkeys(
-        text
+    texts = {
+        text: generation.id
         for generations in arms
         for generation in generations
         for text in (generation.prompt, generation.continuation)
         if text.strip()
-    )
-    vectors = dict(zip(texts, _unit(_embedded(list(texts), embedder, cache)), strict=True)) if texts else {}
+    }
+    embedded = _embedded(list(texts), embedder, cache) if texts else np.empty((0, 1))
+    require_finite(embedded, list(texts.values()), "coherence", embedder.model or embedder.note, "an embedding")
+    vectors = dict(zip(texts, _unit(embedded), strict=True))
 
     def cosine(generation: Generation) -> float:
         prompt, continuation = vectors.get(generation.prompt), vectors.get(generation.continuation)

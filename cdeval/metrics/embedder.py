@@ -7,7 +7,7 @@ known by its name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ class Embedder:
 
     embed: Embed
     note: str
+    model: str = field(default="", kw_only=True)  # its name and number format, for messages
     fingerprint: str = ""  # of weights, tokenizer, pooling, truncation and number format; empty: never cached
 
 
@@ -123,6 +124,7 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
         embed,
         f"cosine of {Path(name).name}, texts cut at {model.max_seq_length} of its tokens",
         _identity(model, model.tokenizer, [*facts, f"{model.max_seq_length}", *modules]),
+        model=_named(name, model),
     )
 
 
@@ -156,7 +158,12 @@ def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None)
         embed,
         f"cosine of {Path(name).name} ({what}), texts cut at {limit} of its tokens",
         _identity(model, tokenizer, [settings_digest(model.config), device, f"{limit}", what]),
+        model=_named(name, model),
     )
+
+
+def _named(name: str, model: torch.nn.Module) -> str:
+    return f"{Path(name).name} in {str(next(model.parameters()).dtype).removeprefix('torch.')}"
 
 
 def _check_weights(kind: type[PreTrainedModel], folder: Path, name: str) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cdeval.errors import ModelError
 from cdeval.metrics.scorer import Scorer
 
 _LAYOUT = "1"  # changes whenever rows of an older release mean something else
@@ -68,10 +69,12 @@ class FeatureCache:
             row: NDArray[np.generic] = np.load(BytesIO(content), allow_pickle=False)
         except (OSError, ValueError):
             return None
-        return row
+        return row if np.isfinite(row).all() else None  # an older release kept what is no number
 
     def _write(self, key: str, row: NDArray[np.generic]) -> None:
-        if self.folder is None:
+        if (
+            self.folder is None or not np.isfinite(row).all()
+        ):  # no answer: another try, or another machine, may have one
             return
         content = BytesIO()
         np.save(content, row, allow_pickle=False)
@@ -87,6 +90,28 @@ class FeatureCache:
 
 
 NO_CACHE = FeatureCache(None)
+
+
+def require_finite(rows: NDArray[np.generic], ids: Sequence[str], metric: str, model: str, what: str) -> None:
+    """Refuse what a model says of a text where that is no number: means, clusters and tests would be none either.
+
+    Args:
+        rows: one a text.
+        ids: of the texts, in the same order.
+        metric: what the rows are for.
+        model: its name and number format.
+        what: the rows are, in the words of the message.
+
+    Raises: ModelError: NaN or infinite; names the first such text.
+    """
+    bad = [index for index, row in enumerate(np.asarray(rows)) if not np.isfinite(row).all()]
+    if bad:
+        raise ModelError(
+            f"{metric}: {model} gives {what} that is NaN or infinite for text {ids[bad[0]]!r} "
+            f"({len(bad)} of {len(ids)} texts). Numbers too large for a format come out so: try float32 or bfloat16 "
+            "(expert.dtype), another model for this metric, or look for NaN in the weights. The texts are stored: "
+            "score them again afterwards."
+        )
 
 
 def key(kind: str, model: str, *parts: Sequence[int] | str) -> str:

@@ -123,8 +123,9 @@ def _codes(
     if not scored:
         return {}, {}
     # The human texts are in every arm's pairs: each distinct text is read once.
-    texts = dict.fromkeys(text for pairs in scored.values() for pair in pairs for text in (pair.generated, pair.human))
-    features = dict(zip(texts, last_hidden_features(reader.scorer, list(texts), cache), strict=True))
+    texts = {text: pair.id for pairs in scored.values() for pair in pairs for text in (pair.generated, pair.human)}
+    states = last_hidden_features(reader.scorer, list(texts), cache, list(texts.values()))
+    features = dict(zip(texts, states, strict=True))
     seeds = range(seed, seed + config.mauve_seeds)
     if config.mauve_codebook is Codebook.shared:
         return _shared_codes(scored, features, seeds), {}

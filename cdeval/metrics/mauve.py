@@ -32,9 +32,9 @@ from cdeval.config import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.codebook import MEASURES, silence
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
+from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite
 from cdeval.metrics.frontier import SCALING
-from cdeval.metrics.scorer import Reader, Scorer, equal_batches
+from cdeval.metrics.scorer import Reader, Scorer, described, equal_batches
 from cdeval.models.loading import open_model
 
 TRUSTED = 1000  # texts a side; the authors ask for a few thousand
@@ -66,19 +66,21 @@ def bucket_count(texts: int) -> int:
 
 
 def last_hidden_features(
-    scorer: Scorer, texts: Sequence[Sequence[int]], cache: FeatureCache = NO_CACHE
+    scorer: Scorer, texts: Sequence[Sequence[int]], cache: FeatureCache = NO_CACHE, ids: Sequence[str] = ()
 ) -> Float32[np.ndarray, "text width"]:
     """The model's last hidden state, after its final norm, at the last token of each text.
 
-    The model reads the tokens as they are: no prompt, no BOS, no padding.
+    The model reads the tokens as they are: no prompt, no BOS, no padding. `ids` name the texts in messages.
 
-    Raises: ValueError: no text, or one without tokens.
+    Raises: ValueError: no text, or one without tokens. ModelError: a state that is no finite number.
     """
     if not texts or any(len(tokens) == 0 for tokens in texts):
         raise ValueError("a text without tokens has no features: leave it out and count it")
     model = identity(scorer)
     keys = [key("last hidden state", model, tokens) for tokens in texts]
     rows = cache.rows(keys, lambda missing: _last_hidden(scorer, [texts[index] for index in missing]))
+    names = list(ids) or [f"{place}" for place in range(len(texts))]
+    require_finite(rows, names, "MAUVE", described(scorer), "a last hidden state")
     return rows.astype(np.float32)
 
 

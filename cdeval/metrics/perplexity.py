@@ -28,8 +28,8 @@ from cdeval.choices import Ban, Dtype
 from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key
-from cdeval.metrics.scorer import Reader, Scorer, context_length, equal_batches
+from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite
+from cdeval.metrics.scorer import Reader, Scorer, context_length, described, equal_batches
 from cdeval.metrics.stats import ratio_of_sums
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
@@ -46,7 +46,7 @@ def nll_rows(
 
     Raises:
         ValueError: a prompt without tokens, which leaves the first token without a distribution.
-        ModelError: a text longer than the model's context.
+        ModelError: a text longer than the model's context, or one whose log-probability is no finite number.
     """
     _check(scorer, generations)
     rows = np.full((len(generations), 2), math.nan)
@@ -63,6 +63,7 @@ def nll_rows(
         model = identity(scorer)
         keys = [key("nll", model, text.prompt_token_ids, text.token_ids) for text in texts]
         nll = cache.rows(keys, lambda missing: _nll(scorer, [texts[index] for index in missing]))
+        require_finite(nll, [text.id for text in texts], "perplexity", described(scorer), "a log-probability")
         rows[scored, 0] = nll[:, 0]
         rows[scored, 1] = [len(text.token_ids) for text in texts]
     return rows

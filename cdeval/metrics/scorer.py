@@ -42,6 +42,11 @@ class Reader(NamedTuple):
         return with_tokens(generations, self.scorer.tokenizer) if self.retokenise else list(generations)
 
 
+def described(scorer: Scorer) -> str:
+    """Its name and number format, for messages."""
+    return f"{scorer.name} in {str(scorer.model.dtype).removeprefix('torch.')}"
+
+
 def context_length(scorer: Scorer) -> int | None:
     """How many tokens the model reads at once; None where its configuration sets no limit."""
     limit: int | None = getattr(scorer.model.config, "max_position_embeddings", None)

@@ -63,10 +63,10 @@ def test_batches_respect_the_memory_bound(tiny: Callable[[str], LanguageModel], 
     assert max(sizes) <= bound
 
 
-def test_bfloat16_logits_are_normalised_in_float32():
+def test_bfloat16_logits_are_normalised_in_float32(tokenizer):
     """In bfloat16, log-probabilities near 5 are a multiple of 1/32: the sum over 40 tokens would show it."""
     model = build_model("llama").to(torch.bfloat16)
-    judge = language_model(model, None, "bf16")
+    judge = language_model(model, tokenizer, "bf16")
     text = generation(1, 2, 40)
     ids = torch.tensor([[*text.prompt_token_ids, *text.token_ids]])
     log_p = model(ids).logits[0].float().log_softmax(-1)
