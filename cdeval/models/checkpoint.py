@@ -56,8 +56,8 @@ def check_files(folder: Path, name: str, config: PretrainedConfig | None = None)
             f"{name} names its weights in config.json (transformers_weights: {own!r}): cdeval reads model.safetensors "
             f"or {_INDEX} alone. Rename the file, and delete that entry."
         )
-    for index in sorted(folder.glob("*.safetensors.index.json")):
-        _check_index(folder, index, name)
+    if (folder / _INDEX).exists() and not (folder / "model.safetensors").is_file():  # which is read in its place
+        _check_index(folder, folder / _INDEX, name)
 
 
 def check_modules(folder: Path, name: str) -> list[str]:
@@ -88,13 +88,19 @@ def check_modules(folder: Path, name: str) -> list[str]:
                 f"{name}: {path or 'its folder'} holds pickled weights alone (pytorch_model.bin), and only safetensors "
                 "are read: load it where you trust it, and save it again with safetensors."
             )
-    settings = folder / paths[0] / "sentence_bert_config.json" if paths else folder
-    if settings.is_file() and "tokenizer_name_or_path" in settings.read_text("utf-8", "replace"):
+    if any(_tokenizer_elsewhere(folder / path / "sentence_bert_config.json") for path in paths):
         raise ModelError(
             f"{name}: sentence_bert_config.json names a tokenizer elsewhere (tokenizer_name_or_path), and nothing "
             "outside the model's folder is read: copy the tokenizer's files into it, and delete that entry."
         )
     return paths
+
+
+def _tokenizer_elsewhere(settings: Path) -> bool:
+    try:
+        return json.loads(settings.read_bytes()).get("tokenizer_name_or_path") is not None
+    except (OSError, ValueError, AttributeError, RecursionError):  # none, or broken, which the loading says
+        return False
 
 
 def _check_index(folder: Path, index: Path, name: str) -> None:

@@ -191,6 +191,18 @@ def test_a_sentence_transformer_reads_nothing_outside_its_folder(encoder: Path) 
         load_embedder(str(saved))
 
 
+def test_a_sentence_transformer_whose_tokenizer_is_elsewhere_is_refused(encoder: Path) -> None:
+    saved = as_sentence_transformer(encoder)
+    change = json.loads((saved / "sentence_bert_config.json").read_text())
+    for name in (None, str(encoder)):
+        (saved / "sentence_bert_config.json").write_text(json.dumps({**change, "tokenizer_name_or_path": name}))
+        if name is None:
+            load_embedder(str(saved))
+        else:
+            with pytest.raises(ModelError, match="names a tokenizer elsewhere"):
+                load_embedder(str(saved))
+
+
 # ---- where weights may come from
 
 
@@ -238,6 +250,13 @@ def test_a_shard_outside_the_folder_is_refused(sharded: Path, tmp_path: Path, ho
     rename_second_shard(sharded, how.format(name, str(tmp_path).strip("/")))
     with pytest.raises(ModelError, match="inside the model's own folder"):
         opened(sharded)
+
+
+def test_an_index_that_nobody_reads_is_let_be(sharded: Path) -> None:
+    """Left over beside the whole model, as where shards were joined."""
+    build_model("llama", tie_word_embeddings=False).save_pretrained(sharded)
+    (sharded / "model.safetensors.index.json").write_text('{"metadata": {}, "weight_map": {"a": "../b.bin"}}')
+    assert opened(sharded).parts.depth == 4
 
 
 def test_a_shard_that_is_not_there_is_named(sharded: Path) -> None:
