@@ -22,12 +22,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.lensconfig import FitConfig
-from cdeval.lenses.reading import ROWS_AT_ONCE
+from cdeval.lenses.reading import ROWS_AT_ONCE, require_finite
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 
 REPORTS = 10  # lines of progress
+_LOWEST = torch.finfo(torch.float32).min  # for log 0: times a probability of 0 it is 0, where -inf would be NaN
 
 
 class _Step(NamedTuple):
@@ -75,6 +76,8 @@ def fit(
         config: how long, on how much at a time.
         seed: of the windows and positions.
         say: told how far it is, ten times.
+
+    Raises: ModelError: a divergence is no number.
     """
     trainees: dict[int, _Trainee] = {}
     optimizer: torch.optim.Optimizer | None = None
@@ -88,6 +91,7 @@ def fit(
             group["lr"] = learning_rate(config, step)
         optimizer.zero_grad()
         divergence = _backward(expert, trainees, read)
+        require_finite(expert, divergence.values(), f"at step {step + 1} of {config.steps} the divergence of a layer")
         optimizer.step()
         if (step + 1) * REPORTS // config.steps > step * REPORTS // config.steps:
             left = (time.perf_counter() - started) / (step + 1) * (config.steps - step - 1)
@@ -144,6 +148,7 @@ def _backward(expert: LanguageModel, trainees: Mapping[int, _Trainee], read: _St
         with torch.no_grad():
             log_expert = torch.log_softmax(expert.parts.logits(read.finished[rows]).float(), dim=-1)
             p_expert = log_expert.exp()
+            log_expert.clamp_(min=_LOWEST)
             certainty = torch.dot(p_expert.flatten(), log_expert.flatten())  # sum over p log p, the same for all layers
         for layer, trainee in trainees.items():
             finished = expert.parts.finish(trainee.translated(read.hidden[layer][rows]))
@@ -159,7 +164,7 @@ def _gradient(
 ) -> tuple[Float[Tensor, "row head_width"], Float[Tensor, ""]]:
     """The gradient of each row's KL with respect to what the head reads, and the sum of cross-entropies [nats]."""
     logits = expert.parts.logits(finished).float()
-    log_exit = torch.log_softmax(logits, dim=-1)
+    log_exit = torch.log_softmax(logits, dim=-1).clamp_(min=_LOWEST)
     cross_entropy = -torch.dot(p_expert.flatten(), log_exit.flatten())
     error = log_exit.exp_().sub_(p_expert)
     if expert.parts.softcap is not None:

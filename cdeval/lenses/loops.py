@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View
+from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View, require_finite
 from cdeval.metrics.stats import interval
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
@@ -79,6 +79,7 @@ def passage_readings(expert: LanguageModel, texts: Sequence[Sequence[int]], case
     long = itertools.islice(((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1)), PASSAGES)
     read = [_read(expert, passage, marks, cases) for passage, marks in long]
     margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
+    require_finite(expert, [*margins.flat, *divergences.flat], "an anti-loop margin or divergence of a layer")
     return Readings(margins.reshape(len(read), len(cases) + 1), divergences.reshape(len(read), len(cases)))
 
 
@@ -108,7 +109,9 @@ def _read(expert: LanguageModel, passage: list[int], marks: int, cases: Cases) -
             rows = hidden[view.layer][places]
             parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
             log_exit = torch.log_softmax(torch.cat(parts).float() / contrast.temperature, dim=-1)
-            apart = (log_expert[:first].exp() * (log_expert[:first] - log_exit[:first])).sum(dim=-1)
+            ours = log_expert[:first]
+            gains = (ours.exp() * (ours - log_exit[:first])).masked_fill_(ours == -torch.inf, 0.0)  # 0 · inf is NaN
+            apart = gains.sum(dim=-1)
             read[key] = -log_exit.gather(1, targets)[:, 0], float(apart.mean())
     found = [(contrast.beta, *read[id(view), contrast.temperature]) for view, contrast in cases]
     paid = [*(beta * nll - own for beta, nll, _ in found), -own]

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cdeval.lenses.loops import margins
-from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, Passage, View, passages
+from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, Passage, View, passages, require_finite
 from cdeval.models.loading import LanguageModel
 from cdeval.records import EXPERT, LensScore
 
@@ -41,6 +41,7 @@ def measure(
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
         nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()
+        require_finite(expert, [nll, kl, entropy], f"what layer {layer} says, read by {lens},")
         scores.append(LensScore(layer, lens, nll, kl, agreement, entropy, changed, plausible, taken, margin))
     return scores
 
@@ -66,8 +67,9 @@ def _add(
             score = (log_expert - contrast.beta * amateur).masked_fill(~plausible, -math.inf)
             changed = score.argmax(dim=-1) != best
         nll = -log_exit.gather(1, targets).sum()
-        kl = (p_expert * (log_expert - log_exit)).sum()
+        # An impossible token adds nothing to either, where 0 · inf would be NaN.
+        kl = (p_expert * (log_expert - log_exit)).masked_fill_(log_expert == -math.inf, 0.0).sum()
         agreement = (log_exit.argmax(dim=-1) == best).sum()
-        entropy = -(log_exit.exp() * log_exit).sum()
+        entropy = -(log_exit.exp() * log_exit).masked_fill_(log_exit == -math.inf, 0.0).sum()
         counts = [agreement.float(), entropy, changed.sum().float(), plausible.sum().float()]
         sums[index] += torch.stack([nll, kl, *counts]).double().cpu()

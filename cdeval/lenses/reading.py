@@ -1,6 +1,7 @@
 """Texts read by the expert, and its layers' distributions at some positions: what fitting and measuring share."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from cdeval.errors import PromptError
+from cdeval.errors import ModelError, PromptError
 from cdeval.exitconfig import Lens
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, seen_through
@@ -90,3 +91,15 @@ def passages(
             places = torch.randperm(len(text) - 1, generator=draw)[:per_text].sort().values.to(expert.device)
             hidden = {layer: out[0, places] for layer, out in tapped.items()}
         yield Passage(hidden, finished[places], ids[0, 1:][places])
+
+
+def require_finite(expert: LanguageModel, numbers: Iterable[float], what: str) -> None:
+    """Refuse NaN and infinity: means over positions, fits and ranks would be of nothing.
+
+    Raises: ModelError: one of the numbers is none.
+    """
+    if not all(map(math.isfinite, numbers)):
+        raise ModelError(
+            f"{expert.name} in {expert.dtype_name}: {what} is NaN or infinite. Numbers too large for a format come out "
+            "so: try expert.dtype=float32 or bfloat16, or look for NaN in the weights or in the lens."
+        )

@@ -19,7 +19,7 @@ from torch import Tensor
 from cdeval.choices import AmateurKind, Split
 from cdeval.config import CALIBRATED, RunConfig
 from cdeval.decode.sources import Second
-from cdeval.lenses.reading import ROWS_AT_ONCE, View, passages
+from cdeval.lenses.reading import ROWS_AT_ONCE, View, passages, require_finite
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.points import amateur_of
@@ -84,7 +84,7 @@ def with_temperature(
 def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: int) -> Calibration:
     """The temperature that fits the texts best.
 
-    Raises: ValueError: no text has two tokens.
+    Raises: ValueError: no text has two tokens. ModelError: the likelihood is no number, so nothing fits best.
     """
     kept: list[Float[Tensor, "row vocab"]] = []
     targets: list[Int[Tensor, " row"]] = []
@@ -94,6 +94,8 @@ def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: i
     if not kept:
         raise ValueError("no text has two tokens: there is nothing to predict")
     logits, target = torch.cat(kept), torch.cat(targets)
+    plain = nll(logits, target, 1.0)
+    require_finite(expert, [plain], f"the likelihood of texts under layer {view.layer}, lens {view.lens.name},")
     low, high = (math.log(end) for end in RANGE)
     best = minimize_scalar(lambda t: nll(logits, target, math.exp(t)), bounds=(low, high), method="bounded")
     temperature = float(f"{math.exp(best.x):.3g}")
@@ -101,7 +103,7 @@ def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: i
         temperature=temperature,
         layer=view.layer,
         nll=nll(logits, target, temperature),
-        nll_uncalibrated=nll(logits, target, 1.0),
+        nll_uncalibrated=plain,
         positions=len(target),
         texts=len(kept),
     )
