@@ -18,6 +18,7 @@ from pathlib import Path
 import platformdirs
 
 WHOLE = "2:"  # how the fingerprints of models begin that count everything (`cdeval.models.identity`)
+SMALL = 16 << 20  # bytes of files that are hashed anew in every process: it takes milliseconds
 _BLOCK = 1 << 22
 _known: dict[str, str] = {}  # of this process, where the cache cannot be written
 
@@ -70,7 +71,8 @@ class Remembered:
             found = compute()
             if self._current_key() != self._key:
                 return found
-            _write(self._key, found)
+            if sum(path.stat().st_size for path in self._files) > SMALL:
+                _write(self._key, found)
         _known[self._key] = found
         return found
 

@@ -57,9 +57,7 @@ def test_only_the_listed_members_reach_the_cache(tmp_path: Path, capsys: pytest.
     folder = Path(resolve("embedded:fake"))
     assert folder == tmp_path / "cache" / "fake-1.0"
     assert listing(folder) == CONTENT
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"], (
-        "work folder or wheel left behind"
-    )
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0"], "work folder or wheel left behind"
     assert str(tmp_path / "cache") in capsys.readouterr().err
 
 
@@ -133,7 +131,7 @@ def test_a_damaged_cache_is_built_again(damage: str, *, converted: bool, capsys:
     assert listing(assets.asset_folder(asset)) == CONTENT
     said = capsys.readouterr().err
     assert f"{folder} is damaged (inner/weights.bin: not as stored), and is made again" in said
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0"]
     assert assets.asset_folder(asset) == folder
     assert capsys.readouterr().err == ""
 
@@ -208,7 +206,7 @@ def test_a_killed_fetch_is_never_believed_and_swept_by_the_next(tmp_path: Path) 
     living.mkdir()
     foreign.mkdir()
     assert listing(Path(resolve("embedded:fake"))) == CONTENT
-    assert sorted(path.name for path in cache.iterdir()) == sorted(["fake-1.0", "hashes", living.name, foreign.name])
+    assert sorted(path.name for path in cache.iterdir()) == sorted(["fake-1.0", living.name, foreign.name])
 
 
 def test_losing_a_race_keeps_the_winner_and_leaves_nothing() -> None:
@@ -220,7 +218,7 @@ def test_losing_a_race_keeps_the_winner_and_leaves_nothing() -> None:
 
     folder = assets.asset_folder(fake_asset(convert=slower))
     assert listing(folder) == CONTENT
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0", "hashes"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["fake-1.0"]
 
 
 def test_a_full_disk_is_one_clear_message_and_leaves_nothing(tmp_path: Path) -> None:

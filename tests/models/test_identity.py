@@ -25,6 +25,7 @@ from tests.conftest import build_model
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CDEVAL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(hashing, "_known", {})
+    monkeypatch.setattr(hashing, "SMALL", 0)
     return tmp_path / "cache"
 
 
@@ -138,12 +139,19 @@ def test_weights_are_hashed_once_and_then_remembered(
     assert of(folder) == before
     monkeypatch.undo()
     monkeypatch.setenv("CDEVAL_CACHE", str(cache))
+    assert len([file for file in (cache / "hashes").rglob("*") if file.is_file()]) == 1
     for file in (cache / "hashes").rglob("*"):  # bits of the memory itself may rot
         if file.is_file():
             text = file.read_text()
             file.write_text(("0" if text[0] != "0" else "1") + text[1:])
     monkeypatch.setattr(hashing, "_known", {})
     assert of(folder) == before
+
+
+def test_small_files_leave_nothing_in_the_cache(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashing, "SMALL", 1 << 30)
+    assert of(folder) == of(folder)
+    assert not cache.exists()
 
 
 def test_weights_overwritten_in_place_are_seen_though_their_time_is_put_back(folder: Path) -> None:
