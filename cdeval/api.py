@@ -68,6 +68,7 @@ from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
 from cdeval.tracing import trace_text
 from cdeval.units import decode_unit, plan_units
+from cdeval.unread import changed, check_read
 from cdeval.validation import validate
 
 __all__ = [
@@ -319,6 +320,7 @@ def _asked(
     if config.search.adaptive_exit.threshold is not None:
         raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
     validate(config)
+    check_read([(config, changed(config))])
     chosen = amateur_of(config.amateur)
     if isinstance(amateur, LanguageModel):
         check_same_vocabulary(expert.vocabulary, amateur.vocabulary)

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field, replace
 
 from cdeval.choices import AmateurKind, Executor, Split
 from cdeval.config import (
+    CONTRASTED,
+    MOST_SEED,
     AmateurConfig,
     ContrastConfig,
     ExecutionConfig,
@@ -13,6 +15,7 @@ from cdeval.config import (
     SearchConfig,
 )
 from cdeval.errors import ConfigError
+from cdeval.schema import check_values, number, read_when, shown
 from cdeval.validation import require_stored, validate
 
 
@@ -20,18 +23,21 @@ from cdeval.validation import require_stored, validate
 class CalibrateRun:
     """The root of `conf/calibrate.yaml`."""
 
-    thresholds: list[float] = field(default_factory=lambda: [1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5])  # λ, tested in turn
-    tolerance: float = 0.25  # δ, in (0, 1): the mean risk that is promised at most
-    level: float = 0.05  # ε, in (0, 1): the probability that the promise is broken, at most
+    # λ, tested in turn.
+    thresholds: list[float] = number(factory=lambda: [1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5], least=0, most=1)
+    # δ: the mean risk that is promised at most.
+    tolerance: float = number(0.25, least=0, open_least=True, most=1, open_most=True)
+    # ε: the probability that the promise is broken, at most.
+    level: float = number(0.05, least=0, open_least=True, most=1, open_most=True)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind=AmateurKind.none))
-    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)  # its exits but for their threshold
     prompts: PromptsConfig = field(default_factory=PromptsConfig)  # calibrated on its split, tested on the other one
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     runs: str = "runs"  # results go to <runs>/calm/calibration.json
     out: str | None = None  # the JSON file to be written instead
-    seed: int = 0  # chooses the prompts, and what sampling draws
+    seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
 
 
 def as_run(config: CalibrateRun) -> RunConfig:
@@ -54,19 +60,16 @@ def validate_calibration(config: CalibrateRun) -> CalibrateRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    check_values(config)
     require_stored(config.expert, "cdeval.calibrate")
     grid = config.thresholds
-    shown = f"[{','.join(f'{value:g}' for value in grid)}]"
-    if not grid or not all(0 <= value <= 1 for value in grid):
-        raise ConfigError(f"thresholds={shown} is out of range: expected at least one number, each in [0, 1].")
+    if not grid:
+        raise ConfigError("thresholds=[] tests nothing: expected at least one number, each in [0, 1].")
     if grid != sorted(set(grid), reverse=True):
         raise ConfigError(
-            f"thresholds={shown}: they are tested in turn from the most cautious one down, until one fails. "
+            f"thresholds={shown(grid)}: they are tested in turn from the most cautious one down, until one fails. "
             "Give them in falling order, each once."
         )
-    for name, value in (("tolerance", config.tolerance), ("level", config.level)):
-        if not 0 < value < 1:
-            raise ConfigError(f"{name}={value} is out of range: expected a number in (0, 1).")
     given = config.search.adaptive_exit.threshold
     if given is not None:
         raise ConfigError(f"search.adaptive_exit.threshold={given} is what is looked for: use thresholds=[...].")

@@ -1,7 +1,6 @@
 """What the commands share: Hydra composes the configuration, mistakes get one clear message and exit code 2."""
 
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -20,15 +20,16 @@ from omegaconf.errors import OmegaConfBaseException
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
 from cdeval.files import FULL, refused_reading
+from cdeval.given import BUNDLES, given_by
+from cdeval.letters import as_meant
 from cdeval.paths import CONF
+from cdeval.schema import leaves
 from cdeval.screen import complain
 from cdeval.stopping import Stopped, terminable
+from cdeval.unread import Given, check_read
 from cdeval.validation import validate
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
-
-# Config groups that are not fields of a root: bundles of settings, added with `+`.
-BUNDLES = ("preset", "sweep", "arm")
 
 T = TypeVar("T")
 
@@ -56,21 +57,28 @@ class Job(Generic[T]):
 
         Raises: CdevalError: it failed in a process of its own, from which Hydra carries nothing else home.
         """
-        self.together([composed])
+        self.together([composed], [cast("DictConfig", HydraConfig.get())])
         if self.failures and os.getpid() != self._process:
             for failure in self.failures:  # Hydra carries only the first failing point's
                 complain(f"error: {failure}")
             raise self.failures[0] if len(self.failures) == 1 else ConfigError("\n  ".join(map(str, self.failures)))
 
-    def together(self, points: Sequence[DictConfig]) -> None:
-        """Several points: those that are right are run, whatever is wrong with the others."""
+    def together(self, points: Sequence[DictConfig], hydra: Sequence[DictConfig]) -> None:
+        """Several points: those that are right are run, whatever is wrong with the others.
+
+        Args: points: their settings. hydra: of each, Hydra's own part of its configuration.
+        """
         ready: list[T] = []
-        for composed in points:
+        given: list[tuple[object, Mapping[str, Given]]] = []
+        for composed, its_hydra in zip(points, hydra, strict=True):
             try:
-                ready.append(typed(composed, self._schema))
+                config = typed(composed, self._schema)
+                given.append((config, given_by(its_hydra, config)))
+                ready.append(config)
             except CdevalError as error:
                 self.failures.append(error)
         try:
+            check_read(given)
             self.failures.extend(self._task(ready) if ready else [])
         except CdevalError as error:
             self.failures.append(error)
@@ -100,6 +108,8 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
     ConfigStore.instance().store(name="schema", node=schema.root)
     failures = job.failures
     try:
+        settings = leaves(schema.root)
+        sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
         check_overrides(sys.argv[1:], schema.root)
         with terminable(), _hydra_raises():
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
@@ -174,33 +184,33 @@ def check_overrides(arguments: Sequence[str], root: type) -> None:
 
     Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
 
-    Raises: ConfigError: an unknown key, with the closest known one; or an argument that cannot be read.
+    Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
+        group of them that would be taken out.
     """
     for argument in arguments:
+        if argument.startswith("~") and not argument.startswith("~hydra"):
+            raise ConfigError(f"{argument!r} would take settings out that the command needs: give them other values.")
         if argument.startswith("-") or "=" not in argument:
             continue
+        name = argument.lstrip("+").split("=")[0].split("@")[0]
+        group = is_dataclass(_field_types(root).get(name))
         try:
             override = OverridesParser.create().parse_override(argument)
+            if group and override.value() is None:
+                raise ConfigError(f"{argument!r} leaves {name} without values: {_choices(name)}.")
         except HydraException as error:
+            if group:
+                raise ConfigError(f"{argument!r} names no file of settings: {_choices(name)}.") from error
             raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
         key = override.key_or_group.split("@")[0]
         if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
             _check_key(key, root)
 
 
-def literal(argument: str, key: str) -> str:
-    r"""The argument `key=text` as Hydra reads it to the letter, commas and quotes included; all others as they are.
-
-    >>> literal("prompt=Born in Honolulu, Hawaii", "prompt")
-    "prompt='Born in Honolulu, Hawaii'"
-    """
-    name, equals, text = argument.partition("=")
-    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
-    if name != key or not equals or quoted or text in ("", "null"):
-        return argument
-    escaped = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text)  # before a quote backslashes are escapes
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return f"{name}='{escaped}{trailing * chr(92)}'"
+def _choices(group: str) -> str:
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    known = f"{group}= takes one of {', '.join(names)}" if names else f"{group} has settings, as {group}.<name>=…"
+    return f"{known}; a model by folder or hub id is {group}.name=…" if group in ("expert", "amateur") else known
 
 
 def _check_key(key: str, root: type) -> None:

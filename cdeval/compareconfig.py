@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdeval.errors import ConfigError
+from cdeval.schema import Text, check_values, text
 
 PAIR = 2
 
@@ -12,7 +13,8 @@ PAIR = 2
 class CompareRun:
     """The root of `conf/compare.yaml`."""
 
-    studies: Any = None  # two of them: folders as runs/<study>, or records; one is enough with record=
+    # Two of them: folders as runs/<study>, or records; one is enough with record=.
+    studies: Any = text(None, Text.lines)
     record: str | None = None  # a file for the record of the first study: digests of its texts, its numbers
 
 
@@ -21,6 +23,7 @@ def validate_compare(config: CompareRun) -> CompareRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    check_values(config)
     given = config.studies if isinstance(config.studies, list) else [config.studies]
     if not given or not all(isinstance(path, str) and path for path in given):
         raise ConfigError(

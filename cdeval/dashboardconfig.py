@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cdeval.errors import ConfigError
+from cdeval.schema import check_values
 
 
 @dataclass
@@ -17,6 +18,7 @@ class DashboardRun:
 
 def validate_dashboard(config: DashboardRun) -> DashboardRun:
     """Raises: ConfigError: no folder is named."""
+    check_values(config)
     if not config.study:
         raise ConfigError("study= has no value: give a study's folder, as study=runs/embedded.")
     return config

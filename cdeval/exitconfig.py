@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from cdeval.choices import AmateurKind
 from cdeval.errors import ConfigError
+from cdeval.schema import When, number, only, read_when, shown
 
 DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
 
@@ -48,25 +50,39 @@ class Measure(Enum):
     saturation = "saturation"
 
 
+_EXITS = only("amateur.kind", AmateurKind.early_exit)
+_TUNED = only("amateur.lens", Lens.tuned)
+_CONFIDENT = only("amateur.selection", Selection.confidence)
+_ADAPTIVE = When(
+    "search.adaptive_exit.threshold",
+    lambda threshold: threshold is not None,
+    "search.adaptive_exit.threshold=0.9, or another number in [0, 1]",
+)
+
+
 @dataclass(kw_only=True)
 class ExitConfig:
     """What only amateur=early_exit reads, beside the layer."""
 
-    lens: Lens = Lens.norm
-    lens_file: str | None = None  # of lens=tuned, as `python -m cdeval.lens train=true` writes it
-    selection: Selection = Selection.fixed
-    measure: Measure = Measure.softmax  # of selection=confidence
-    threshold: float = 0.5  # of selection=confidence: lambda, in [0, 1]; decays along the text as published
+    lens: Lens = read_when(_EXITS, default=Lens.norm)
+    lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
+    selection: Selection = read_when(_EXITS, default=Selection.fixed)
+    measure: Measure = read_when(_EXITS, _CONFIDENT, default=Measure.softmax)
+    # Lambda; it decays along the text as published.
+    threshold: float = number(0.5, least=0, most=1, when=(_EXITS, _CONFIDENT))
 
 
 @dataclass(kw_only=True)
 class AdaptiveExitConfig:
     """Where the expert itself may stop (CALM, Schuster et al. 2022, see `cdeval.decode.adaptive`)."""
 
-    threshold: float | None = None  # λ, in [0, 1]; null: every token goes through all blocks
-    measure: Measure = Measure.softmax
-    decay: float = DECAY  # τ, >= 0; 0: the threshold stays at 0.9 λ + 0.1
-    layers: Any = None  # with an exit: a list, or one number, it and all layers after it; null: all
+    # λ; null: every token goes through all blocks.
+    threshold: float | None = number(None, least=0, most=1, hint="null is no early exits")
+    measure: Measure = read_when(_ADAPTIVE, default=Measure.softmax)
+    # τ; 0: the threshold stays at 0.9 λ + 0.1.
+    decay: float = number(DECAY, least=0, most=10_000, hint="4 is published, 0 is no decay", when=(_ADAPTIVE,))
+    # With an exit: a list, or one number, it and all layers after it; null: all.
+    layers: Any = read_when(_ADAPTIVE, default=None)
 
 
 _LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"
@@ -83,7 +99,7 @@ def validate_layers(setting: str, given: object) -> list[int | float]:
     for layer in layers:
         whole = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
         if not whole and not (isinstance(layer, float) and 0 < layer < 1):
-            raise ConfigError(f"{setting}={_shown(given)} is out of range: expected {_LAYER}.")
+            raise ConfigError(f"{setting}={shown(given)} is out of range: expected {_LAYER}.")
     return layers
 
 
@@ -106,63 +122,15 @@ def validate_exit(config: ExitConfig, layer: object) -> None:
     if config.selection is Selection.fixed and isinstance(layer, list):
         each = ",".join(map(str, layers))
         raise ConfigError(
-            f"amateur.layer={_shown(layer)} with amateur.selection=fixed: one study has one fixed exit. For a study a "
+            f"amateur.layer={shown(layer)} with amateur.selection=fixed: one study has one fixed exit. For a study a "
             f"layer: --multirun amateur.layer={each}; for a choice at every token: amateur.selection=jsd or confidence."
         )
     if config.selection is not Selection.fixed and len(layers) < 2:
         raise ConfigError(
-            f"amateur.selection={config.selection.name} chooses among layers, and amateur.layer={_shown(layer)} leaves "
+            f"amateur.selection={config.selection.name} chooses among layers, and amateur.layer={shown(layer)} leaves "
             "no choice: give at least two, as amateur.layer=[20,24,28]."
         )
-    if not 0 <= config.threshold <= 1:
-        raise ConfigError(f"amateur.threshold={config.threshold} is out of range: expected a number in [0, 1].")
     if config.lens is Lens.tuned and config.lens_file is None:
         raise ConfigError(
             "amateur.lens=tuned needs amateur.lens_file: the file that `python -m cdeval.lens train=true` writes."
         )
-    if config.lens is not Lens.tuned and config.lens_file is not None:
-        raise ConfigError(
-            f"amateur.lens_file={config.lens_file} is not read with amateur.lens={config.lens.name}: add "
-            "amateur.lens=tuned, or leave the file out."
-        )
-
-
-def validate_adaptive(config: AdaptiveExitConfig) -> None:
-    """Check the settings of the expert's own exits; the ranges of numbers are checked with all others.
-
-    Raises: ConfigError: one is set that would not be read, or a layer is no layer.
-    """
-    if config.layers is not None:
-        validate_layers("search.adaptive_exit.layers", config.layers)
-    if config.threshold is not None:
-        return
-    plain = AdaptiveExitConfig()
-    for name in ("measure", "decay", "layers"):
-        given = getattr(config, name)
-        if given != getattr(plain, name):
-            shown = given.name if isinstance(given, Enum) else _shown(given)
-            raise ConfigError(
-                f"search.adaptive_exit.{name}={shown} is not read without a threshold: add "
-                "search.adaptive_exit.threshold=0.9, or another number in [0, 1], or leave it out."
-            )
-
-
-def validate_no_exit(config: ExitConfig, kind: str) -> None:
-    """An amateur of another kind reads none of these settings.
-
-    Raises: ConfigError: one of them is set all the same.
-    """
-    plain = ExitConfig()
-    for name in ("lens", "lens_file", "selection"):
-        given = getattr(config, name)
-        if given != getattr(plain, name):
-            shown = given.name if isinstance(given, Enum) else given
-            raise ConfigError(
-                f"amateur.{name}={shown} is a setting of amateur=early_exit; amateur={kind} has its own way from its "
-                "last block to logits. Leave it out."
-            )
-
-
-def _shown(layer: object) -> str:
-    """As it is typed."""
-    return f"[{','.join(map(str, layer))}]" if isinstance(layer, list | tuple) else str(layer)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from cdeval.cli import Schema, literal, plain_dict, run_schema
+from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.lensconfig import LensRun, validate_lens
 from cdeval.reporting.lens import contrast_table, lens_table
 from cdeval.screen import Screen
@@ -53,5 +53,4 @@ def _picture(config: LensRun, say: Callable[[str], None]) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = [literal(argument, "prompt") for argument in sys.argv[1:]]
     run_schema(lens, Schema(LensRun, validate_lens), config_name="lens")

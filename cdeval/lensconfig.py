@@ -4,22 +4,33 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdeval.choices import Split
-from cdeval.config import ExpertConfig, PromptsConfig
+from cdeval.config import MOST_SEED, ExpertConfig, PromptsConfig
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, validate_layers
-from cdeval.validation import check_ranges, require_stored
+from cdeval.schema import Text, When, check_values, number, read_when, text
+from cdeval.validation import require_stored
+
+_MOST_TOKENS = 1_000_000
+_TRAINING = When("train", bool, "train=true")
+_NO_PICTURE = When("prompt", lambda prompt: prompt is None, "no prompt=")
+_NO_STUDY = When("study", lambda study: study is None, "no study=")
+_MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 
 @dataclass
 class FitConfig:
     """How the translators are trained: Adam on windows of the training texts."""
 
-    steps: int = 200
-    windows: int = 8  # read by the expert in one pass; the steps that follow share their positions
-    window_tokens: int = 256
-    positions: int = 128  # of a step: each costs a row of the head, twice a layer
-    learning_rate: float = 1e-3  # at its highest
-    warm_up: float = 0.1  # share of the steps in which it rises from 0; then it falls to 0, both linearly
+    steps: int = number(200, least=1, most=1_000_000)
+    # Read by the expert in one pass; the steps that follow share their positions.
+    windows: int = number(8, least=1, most=10_000)
+    window_tokens: int = number(256, least=2, most=_MOST_TOKENS)
+    # Of a step: each costs a row of the head, twice a layer.
+    positions: int = number(128, least=1, most=1_000_000)
+    # At its highest.
+    learning_rate: float = number(1e-3, least=0, open_least=True, most=1, open_most=True)
+    # In this share of the steps the rate rises from 0; then it falls to 0, both linearly.
+    warm_up: float = number(0.1, least=0, most=1, hint="a share of the steps")
 
 
 @dataclass
@@ -27,25 +38,29 @@ class LensRun:
     """The root of `conf/lens.yaml`."""
 
     train: bool = False  # fit a tuned lens before measuring it
-    prompt: str | None = None  # draw what each layer would say after each token of it, and measure nothing else
+    # Draw what each layer would say after each token of it, and measure nothing else.
+    prompt: str | None = text(None, Text.prose)
     study: str | None = None  # a study's folder: hold its exits' margins against its texts, and measure nothing else
-    layers: Any = None  # one or a list, in blocks or fractions of the depth; null: all that can be exits
-    lenses: list[Lens] = field(default_factory=lambda: [Lens.norm, Lens.raw])  # measured beside the tuned one
-    lens_file: str | None = None  # a tuned lens to be measured
-    positions: int = 4096  # of held-out text that are measured
-    text_tokens: int = 256  # of each held-out text, from its beginning
-    alpha: float = 0.3  # of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study
-    beta: float = 1.0
-    temperature: float = 2.0
+    # One or a list, in blocks or fractions of the depth; null: all that can be exits.
+    layers: Any = read_when(_NO_STUDY, default=None)
+    # Measured beside the tuned one; a picture is drawn through the first.
+    lenses: list[Lens] = read_when(_NO_STUDY, factory=lambda: [Lens.norm, Lens.raw])
+    lens_file: str | None = read_when(_NO_STUDY, default=None)  # a tuned lens to be measured
+    # Of held-out text that are measured.
+    positions: int = number(4096, least=1, most=100_000_000, when=_MEASURING)
+    # Of each held-out text, from its beginning.
+    text_tokens: int = number(256, least=2, most=_MOST_TOKENS, when=(_NO_PICTURE,))
+    # Of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study.
+    alpha: float = number(0.3, least=0, open_least=True, most=1, when=_MEASURING)
+    beta: float = number(1.0, least=0, most=1000, when=_MEASURING)
+    temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)  # source; training texts are those of its split
-    fit: FitConfig = field(default_factory=FitConfig)
+    # Source; training texts are those of its split.
+    prompts: PromptsConfig = read_when(_NO_PICTURE, factory=PromptsConfig)
+    fit: FitConfig = read_when(_TRAINING, factory=FitConfig)
     runs: str = "runs"  # results go to <runs>/lens/
     out: str | None = None  # the file to be written instead: a lens with train=true, otherwise its scores
-    seed: int = 0  # of windows and positions
-
-
-_COUNTS = ("fit.steps", "fit.windows", "fit.window_tokens", "fit.positions", "positions", "text_tokens")
+    seed: int = number(0, least=0, most=MOST_SEED)  # of windows and positions
 
 
 def validate_lens(config: LensRun) -> LensRun:
@@ -53,21 +68,10 @@ def validate_lens(config: LensRun) -> LensRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
-    check_ranges(config, ("seed",))
+    check_values(config)
     require_stored(config.expert, "cdeval.lens")
     if config.layers is not None:
         validate_layers("layers", config.layers)
-    for name in _COUNTS:
-        group, _, key = name.rpartition(".")
-        value = getattr(getattr(config, group) if group else config, key)
-        least = 2 if key.endswith("_tokens") else 1
-        if value < least:
-            raise ConfigError(f"{name}={value} is out of range: expected at least {least}.")
-    if not (0 < config.alpha <= 1 and config.beta >= 0 and config.temperature > 0):
-        raise ConfigError(
-            f"alpha={config.alpha} beta={config.beta} temperature={config.temperature}: expected alpha in (0, 1], beta "
-            ">= 0 and temperature > 0, as in a study's contrast."
-        )
     if config.prompt is not None and config.train:
         raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
     if config.study is not None and (config.train or config.prompt is not None):
@@ -87,10 +91,6 @@ def _validate_fit(fit: FitConfig) -> None:
             f"fit.positions={fit.positions} is more than is read at a time: fit.windows={fit.windows} windows of "
             f"fit.window_tokens={fit.window_tokens} tokens. Lower it, or read more."
         )
-    if not 0 < fit.learning_rate < 1:
-        raise ConfigError(f"fit.learning_rate={fit.learning_rate} is out of range: expected a number in (0, 1).")
-    if not 0 <= fit.warm_up <= 1:
-        raise ConfigError(f"fit.warm_up={fit.warm_up} is out of range: expected a share of the steps in [0, 1].")
 
 
 def _validate_files(config: LensRun) -> None:

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdeval.errors import ConfigError
+from cdeval.schema import Text, check_values, text
 
 
 @dataclass
 class MergeConfig:
     """The root of `conf/merge.yaml`."""
 
-    studies: Any = None  # folders of one study each, as runs/<study>, from several machines
+    studies: Any = text(None, Text.lines)  # folders of one study each, as runs/<study>, from several machines
     into: str | None = None  # a study's folder, new or with some of their points; the sources are never changed
 
 
@@ -19,6 +20,7 @@ def validate_merge(config: MergeConfig) -> MergeConfig:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    check_values(config)
     given = config.studies if isinstance(config.studies, list) else [config.studies]
     if not given or not all(isinstance(path, str) and path for path in given):
         raise ConfigError(f"studies={config.studies}: expected folders of studies, as studies=[a/runs/x,b/runs/x].")

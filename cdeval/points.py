@@ -11,11 +11,12 @@ from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchK
 from cdeval.config import AmateurConfig, RunConfig
 from cdeval.exitconfig import AdaptiveExitConfig, Lens, Selection
 from cdeval.labels import label_of
-from cdeval.naming import slug
+from cdeval.naming import shortened, slug
 from cdeval.records import AdaptiveExit, Amateur, Prompt, Sampling, Setting
 
 # How a label's signs are spelt in the name of a folder.
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
+_READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 
 
 class Role(Enum):
@@ -41,7 +42,7 @@ class Point:
         readable = self.label
         for sign, plain in _IN_FOLDERS.items():
             readable = readable.replace(sign, plain)
-        return f"{slug(readable)}-{self.digest[:8]}"
+        return f"{shortened(slug(readable), _READABLE_BYTES)}-{self.digest[:8]}"
 
     @property
     def samples(self) -> int:

@@ -25,6 +25,7 @@ from cdeval.lenses.study import held_out_texts
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, open_model
+from cdeval.naming import shortened
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Foretelling, Predicted
 from cdeval.reporting.studyfiles import Arm, read_study
@@ -62,7 +63,8 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
             f"study={config.study}: none of its {len(study.decoded)} settings subtracts one exit layer at every token "
             "from whole contexts under beam or greedy search. Name one made by, for example, +sweep=layers."
         )
-    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / f"{study.name}.json"
+    name = f"{shortened(study.name, 250)}.json"
+    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / name
     require_writable(file)
     counts = _counts(arms)
     texts = held_out_texts(config)

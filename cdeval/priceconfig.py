@@ -1,11 +1,12 @@
 """The schema of `conf/price.yaml`: which architectures are priced on paper, and for which texts."""
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cdeval.choices import Dtype
 from cdeval.errors import ConfigError
+from cdeval.schema import check_values, number
+
+_TOKENS = 1_000_000
 
 
 @dataclass
@@ -23,29 +24,21 @@ class PriceRun:
         ]
     )
     dtype: Dtype = Dtype.bfloat16
-    prompt_tokens: int = 32
-    new_tokens: int = 256
-    beams: int = 5
-    truncated: float = 0.25  # blocks of the truncated expert, as a share of all
+    prompt_tokens: int = number(32, least=1, most=_TOKENS)
+    new_tokens: int = number(256, least=1, most=_TOKENS)
+    beams: int = number(5, least=1, most=1000)
+    # Blocks of the truncated expert, as a share of all.
+    truncated: float = number(0.25, least=0, open_least=True, most=1, open_most=True, hint="a share of the blocks")
     device: str = "A100 80GB"  # whose the next two numbers are, for the table's note
-    bandwidth: float = 2.0e12  # of its memory [bytes/s]
-    peak_flops: float = 312e12  # of its matrix products in this number format [FLOP/s]
+    bandwidth: float = number(2.0e12, least=1, most=1e30)  # of its memory [bytes/s]
+    peak_flops: float = number(312e12, least=1, most=1e30)  # of its matrix products in this number format [FLOP/s]
     runs: str = "runs"  # results go to <runs>/price.json
     out: str | None = None  # the file to be written instead
 
 
-_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    ("prompt_tokens", lambda v: v >= 1, "at least 1"),
-    ("new_tokens", lambda v: v >= 1, "at least 1"),
-    ("beams", lambda v: v >= 1, "at least 1"),
-    ("truncated", lambda v: 0 < v < 1, "a share of the blocks in (0, 1)"),
-    ("bandwidth", lambda v: math.isfinite(v) and v > 0, "a number > 0"),
-    ("peak_flops", lambda v: math.isfinite(v) and v > 0, "a number > 0"),
-)
-
-
 def validate_price(config: PriceRun) -> PriceRun:
     """Check every range; returns the same object. Raises: ConfigError: names the setting and what was expected."""
+    check_values(config)
     if not config.pairs:
         raise ConfigError("pairs=[] prices nothing: give experts, such as pairs=[gpt2-xl+gpt2,llama-2-7b-hf].")
     for pair in config.pairs:
@@ -53,10 +46,6 @@ def validate_price(config: PriceRun) -> PriceRun:
             raise ConfigError(f"pairs: {pair!r} is no pair: expected an expert, or an expert+amateur as gpt2-xl+gpt2.")
     if config.dtype is Dtype.auto:
         raise ConfigError("dtype=auto depends on a machine: expected float32, bfloat16 or float16.")
-    for name, holds, expected in _RULES:
-        value = getattr(config, name)
-        if not holds(value):
-            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
     if config.out is not None and not config.out.endswith(".json"):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with .json.")
     return config

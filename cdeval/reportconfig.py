@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdeval.errors import ConfigError
+from cdeval.schema import Text, check_values, text
 
 
 @dataclass
 class ReportRun:
     """The root of `conf/report.yaml`."""
 
-    study: Any = None  # folder of a study, or a list of them: each gets a report of its own
+    study: Any = text(None, Text.lines)  # folder of a study, or a list of them: each gets a report of its own
 
 
 def validate_report(config: ReportRun) -> ReportRun:
@@ -18,6 +19,7 @@ def validate_report(config: ReportRun) -> ReportRun:
 
     Raises: ConfigError: no folder is named, or something that is no path.
     """
+    check_values(config)
     given = config.study if isinstance(config.study, list) else [] if config.study is None else [config.study]
     if not given:
         raise ConfigError(

@@ -1,12 +1,13 @@
 """The schema of `conf/score.yaml`: which texts are scored, and how; checked once, at the door."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config import ExpertConfig, MetricsConfig, ProtocolConfig
+from cdeval.config import MOST_SEED, ExpertConfig, MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError
-from cdeval.validation import check_ranges, require_stored, validate_study_name
+from cdeval.schema import Text, When, check_values, number, only, read_when, text
+from cdeval.validation import require_stored, validate_study_name
 
 
 @dataclass
@@ -27,33 +28,42 @@ class Export(Enum):
     pairs = "pairs"
 
 
+_VOTES = When("votes", bool, "votes=<what people said>")
+_NO_VOTES = When("votes", lambda votes: not votes, "no votes=")
+_NO_EXPORT = When("export", lambda export: export is Export.none, "no export=")
+
+
 @dataclass
 class PairsConfig:
     """Which pairs people judge, for `export=pairs`, and how their votes are read."""
 
-    limit: int | None = 100  # prompts, drawn by the seed; null: all that both arms continue
-    question: str = "Which continuation is better: more coherent, and more like a person wrote it?"
+    # Prompts, drawn by the seed; null: all that both arms continue.
+    limit: int | None = number(100, least=1, most=100_000_000, hint="null is all of them")
+    question: str = text("Which continuation is better: more coherent, and more like a person wrote it?", Text.prose)
 
 
 @dataclass
 class ScoreConfig:
     """What is scored and how: the root of `conf/score.yaml`."""
 
-    generations: Any = None  # a file, a run folder or a folder of them, or a list of these: each file is an arm
-    labels: list[str] = field(default_factory=list)  # one an arm; empty: what tells the paths apart
-    against: str | None = None  # label of the arm that the others are compared with; null: the first
-    fields: FieldsConfig = field(default_factory=FieldsConfig)
-    expert: ExpertConfig = field(default_factory=ExpertConfig)  # the model that reads the texts
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    # A file, a run folder or a folder of them, or a list of these: each file is an arm.
+    generations: Any = text(None, Text.lines)
+    labels: list[str] = read_when(_NO_VOTES, factory=list)  # one an arm; empty: what tells the paths apart
+    # Label of the arm that the others are compared with; null: the first.
+    against: str | None = read_when(_NO_VOTES, _NO_EXPORT, default=None)
+    fields: FieldsConfig = read_when(_NO_VOTES, factory=FieldsConfig)
+    # The model that reads the texts.
+    expert: ExpertConfig = read_when(_NO_VOTES, _NO_EXPORT, factory=ExpertConfig)
+    metrics: MetricsConfig = read_when(_NO_EXPORT, factory=MetricsConfig)
+    protocol: ProtocolConfig = read_when(_NO_VOTES, _NO_EXPORT, factory=ProtocolConfig)
     export: Export = Export.none
-    pairs: PairsConfig = field(default_factory=PairsConfig)
-    votes: Any = None  # a file of votes, or a list of them: what people said of exported pairs
-    key: str | None = None  # of the exported pairs, for the votes
+    pairs: PairsConfig = read_when(only("export", Export.pairs), factory=PairsConfig)
+    votes: Any = text(None, Text.lines)  # a file of votes, or a list of them: what people said of exported pairs
+    key: str | None = read_when(_VOTES, default=None)  # of the exported pairs, for the votes
     study: str = "scores"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
     out: str | None = None  # results go there instead
-    seed: int = 0  # of resamples, k-means and the pairs' order
+    seed: int = number(0, least=0, most=MOST_SEED)  # of resamples, k-means and the pairs' order
 
 
 def validate_score(config: ScoreConfig) -> ScoreConfig:
@@ -61,10 +71,8 @@ def validate_score(config: ScoreConfig) -> ScoreConfig:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
-    check_ranges(config, ("metrics", "seed"))
+    check_values(config)
     require_stored(config.expert, "cdeval.score")
-    if config.pairs.limit is not None and config.pairs.limit < 1:
-        raise ConfigError(f"pairs.limit={config.pairs.limit} is out of range: expected at least 1, or null for all.")
     config.generations = _paths("generations", config.generations)
     config.votes = _paths("votes", config.votes)
     if config.votes:

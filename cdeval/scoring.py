@@ -16,7 +16,7 @@ from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
-from cdeval.naming import slug
+from cdeval.naming import shortened, slug
 from cdeval.prompts.tokens import with_tokens
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation
@@ -171,7 +171,7 @@ def folder_names(labels: Sequence[str]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for label in labels:
-        plain = slug(label).strip(".-")[:80] or "arm"
+        plain = shortened(slug(label).strip(".-")[:80], 240) or "arm"
         taken = set(found.values())
         numbered = (plain if number == 1 else f"{plain}-{number}" for number in range(1, len(labels) + 1))
         found[label] = next(name for name in numbered if name not in taken)

@@ -2,7 +2,7 @@
 
 import sys
 
-from cdeval.cli import Schema, literal, run_schema
+from cdeval.cli import Schema, run_schema
 from cdeval.reporting.trace import summary, trace_table, write_trace
 from cdeval.screen import Screen
 from cdeval.traceconfig import TraceRun, validate_trace
@@ -21,5 +21,4 @@ def trace(config: TraceRun) -> None:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = [literal(argument, "prompt") for argument in sys.argv[1:]]
     run_schema(trace, Schema(TraceRun, validate_trace), config_name="trace")

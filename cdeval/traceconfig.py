@@ -2,26 +2,39 @@
 
 from dataclasses import dataclass, field
 
-from cdeval.config import AmateurConfig, ContrastConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
+from cdeval.config import (
+    CONTRASTED,
+    MOST_SEED,
+    AmateurConfig,
+    ContrastConfig,
+    ExpertConfig,
+    PromptsConfig,
+    RunConfig,
+    SearchConfig,
+)
 from cdeval.errors import ConfigError
+from cdeval.schema import Text, When, check_values, number, read_when, text
 from cdeval.validation import require_stored, validate
+
+_LISTED = When("id", lambda name: name is not None, "id= of one of the prompts instead of prompt=")
 
 
 @dataclass
 class TraceRun:
     """The root of `conf/trace.yaml`."""
 
-    prompt: str | None = None  # to be continued; or
+    prompt: str | None = text(None, Text.prose)  # to be continued; or
     id: str | None = None  # of one of `prompts`, as generations.jsonl has it
-    candidates: int = 8  # of the expert's likeliest tokens that are kept at each step
+    # Of the expert's likeliest tokens that are kept at each step.
+    candidates: int = number(8, least=1, most=100)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=AmateurConfig)
-    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    prompts: PromptsConfig = read_when(_LISTED, factory=PromptsConfig)
     runs: str = "runs"  # results go to <runs>/trace/
     out: str | None = None  # the page to be written instead; its JSON beside it
-    seed: int = 0  # of what sampling draws
+    seed: int = number(0, least=0, most=MOST_SEED)  # of what sampling draws
 
 
 def validate_trace(config: TraceRun) -> TraceRun:
@@ -29,10 +42,9 @@ def validate_trace(config: TraceRun) -> TraceRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    check_values(config)
     if (config.prompt is None) == (config.id is None):
         raise ConfigError('give either prompt="…", or id= of a prompt of prompts=, such as id=news-0012.')
-    if not 1 <= config.candidates <= 100:
-        raise ConfigError(f"candidates={config.candidates} is out of range: expected 1 to 100.")
     if config.out is not None and not config.out.endswith(".html"):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with .html.")
     require_stored(config.expert, "cdeval.trace")

@@ -4,70 +4,19 @@ What depends on the model (the exit layer against its depth, the length against 
 `cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
 """
 
-import math
-from collections.abc import Callable, Sequence
-
 from cdeval.choices import (
     AmateurKind,
     Context,
-    Executor,
     Normalizer,
     PromptSource,
     SearchKind,
     TemperatureForm,
     Weights,
 )
-from cdeval.config import AUTO, CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.errors import ConfigError
-from cdeval.exitconfig import Lens, Selection, validate_adaptive, validate_exit, validate_layers, validate_no_exit
-
-
-def _finite(value: float) -> bool:
-    return math.isfinite(value)
-
-
-# (setting, holds, what was expected): one row a rule, so that every message has the same shape.
-_RULES: tuple[tuple[str, Callable[[float], bool], str], ...] = (
-    ("contrast.alpha", lambda v: 0 < v <= 1, "a number in (0, 1]; 0.1 is the published value"),
-    ("contrast.beta", lambda v: _finite(v) and v >= 0, "a number >= 0; 0 is the expert alone"),
-    ("contrast.temperature", lambda v: _finite(v) and v > 0, "a number > 0, or calibrated; 1 changes nothing"),
-    ("contrast.expert_top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
-    ("contrast.min_tokens", lambda v: v >= 1, "at least 1"),
-    ("search.beams", lambda v: v >= 1, "at least 1"),
-    ("search.max_new_tokens", lambda v: v >= 1, "at least 1"),
-    ("search.samples", lambda v: v >= 1, "at least 1"),
-    ("search.temperature", lambda v: _finite(v) and v > 0, "a number > 0; 1 draws from the model as it is"),
-    ("search.top_k", lambda v: v >= 1, "at least 1, or null for all tokens"),
-    ("search.top_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
-    ("search.min_p", lambda v: 0 < v <= 1, "a number in (0, 1], or null for all tokens; 0.1 is usual"),
-    ("search.typical_p", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.95 is usual"),
-    ("search.eta", lambda v: 0 < v < 1, "a number in (0, 1), or null for all tokens; 0.0003 to 0.004 are usual"),
-    ("search.penalty", lambda v: 0 <= v <= 1, "a number in [0, 1]; 0.6 is usual"),
-    ("search.adaptive_exit.threshold", lambda v: 0 <= v <= 1, "a number in [0, 1], or null for no early exits"),
-    ("search.adaptive_exit.decay", lambda v: _finite(v) and v >= 0, "a number >= 0; 4 is published, 0 no decay"),
-    ("prompts.prompt_tokens", lambda v: v >= 1, "at least 1"),
-    ("prompts.limit", lambda v: v >= 1, "at least 1, or null for all"),
-    ("amateur.order", lambda v: 1 <= v <= 8, "1 to 8 tokens"),
-    ("metrics.embedder_tokens", lambda v: v >= 3, "at least 3 (two are special tokens), or null for the model's own"),
-    ("metrics.mauve_seeds", lambda v: v >= 1, "at least 1"),
-    ("metrics.confidence", lambda v: 0 < v < 1, "a number in (0, 1); 0.95 is usual"),
-    ("metrics.bootstrap_draws", lambda v: v >= 100, "at least 100"),
-    ("cost.latency_repeats", lambda v: v >= 0, "at least 0; 0 measures no latency"),
-    ("execution.max_lanes", lambda v: v >= 1, "at least 1, or auto"),
-    ("execution.compact_every", lambda v: v >= 0, "at least 0; 0 never compacts"),
-    ("execution.workers", lambda v: v >= 1, "at least 1"),
-    ("execution.threads", lambda v: v >= 1, "at least 1, or auto"),
-    ("execution.gpus", lambda v: _finite(v) and v >= 0, "a number >= 0, such as 1 or 0.5, or auto; 0 is the CPU"),
-    ("execution.tries", lambda v: 1 <= v <= 10, "1 to 10"),
-    ("seed", lambda v: v >= 0, "at least 0"),
-)
-
-_WORDS = {  # what may stand for a number
-    "execution.max_lanes": AUTO,
-    "execution.threads": AUTO,
-    "execution.gpus": AUTO,
-    "contrast.temperature": CALIBRATED,
-}
+from cdeval.exitconfig import Lens, Selection, validate_exit, validate_layers
+from cdeval.schema import check_values
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -75,7 +24,7 @@ def validate(config: RunConfig) -> RunConfig:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
-    check_ranges(config, [rule[0] for rule in _RULES])
+    check_values(config)
     _validate_search(config.search, config.amateur)
     _validate_amateur(config.amateur, config.expert)
     _validate_temperature(config)
@@ -91,47 +40,14 @@ def validate(config: RunConfig) -> RunConfig:
 
 
 def _validate_execution(execution: ExecutionConfig) -> None:
-    """What only Ray reads is a mistake elsewhere: a user who gives 8 workers expects 8."""
-    usual = ExecutionConfig()
-    for name in ("workers", "threads", "gpus", "address", "tries"):
-        value = getattr(execution, name)
-        if execution.kind is not Executor.ray and value != getattr(usual, name):
-            raise ConfigError(f"execution.{name}={value} with execution={execution.kind.name}: add execution=ray.")
+    """GPUs are whole, or a part of one."""
     gpus = execution.gpus
     if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
         raise ConfigError(f"execution.gpus={gpus}: expected whole GPUs, or a fraction below 1 to share one.")
 
 
-def check_ranges(config: object, settings: Sequence[str]) -> None:
-    """Check the settings that a command shares with others, such as `("metrics", "seed")`: whole groups or single ones.
-
-    Raises: ConfigError: as `validate`.
-    """
-    for name, holds, expected in _RULES:
-        if name not in settings and name.partition(".")[0] not in settings:
-            continue
-        value: object = config
-        for part in name.split("."):
-            value = getattr(value, part)
-        if name in _WORDS and value == _WORDS[name]:
-            continue
-        if value is not None and not (isinstance(value, int | float) and holds(value)):
-            raise ConfigError(f"{name}={value} is out of range: expected {expected}.")
-
-
-# Settings that one search alone reads, and what to do about it elsewhere.
-_READ_BY: tuple[tuple[SearchKind, tuple[str, ...], str], ...] = (
-    (
-        SearchKind.sample,
-        ("samples", "temperature", "top_k", "top_p", "min_p", "typical_p", "eta"),
-        "only random draws read it; use search=sample, top_k, nucleus, typical, min_p or eta",
-    ),
-    (SearchKind.contrastive_search, ("penalty",), "only contrastive search reads it; use search=contrastive_search"),
-)
-
-
 def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
-    kind, usual = search.kind, SearchConfig()
+    kind = search.kind
     if kind is SearchKind.greedy and search.beams != 1:
         raise ConfigError(f"search.beams={search.beams} with search=greedy: greedy search has 1 beam; use search=beam.")
     if kind is SearchKind.sample and search.beams != 1:
@@ -139,17 +55,13 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
             f"search.beams={search.beams} with search=sample: a draw goes on with 1 text. "
             f"For several texts a prompt use search.samples={search.beams}; for beams, search=beam."
         )
-    for reader, names, remedy in _READ_BY:
-        for name in names:
-            value = getattr(search, name)
-            if kind is not reader and value != getattr(usual, name):
-                raise ConfigError(f"search.{name}={value} with search={kind.name}: {remedy}.")
     if kind is SearchKind.contrastive_search and amateur.kind is not AmateurKind.none:
         raise ConfigError(
             f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
             "the expert's candidates with the text so far and has no amateur; add amateur=none."
         )
-    validate_adaptive(search.adaptive_exit)
+    if search.adaptive_exit.layers is not None:
+        validate_layers("search.adaptive_exit.layers", search.adaptive_exit.layers)
     if kind is SearchKind.contrastive_search and search.adaptive_exit.threshold is not None:
         raise ConfigError(
             f"search.adaptive_exit.threshold={search.adaptive_exit.threshold} with search=contrastive_search: that "
@@ -166,8 +78,6 @@ def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
         )
     if kind is AmateurKind.early_exit:
         validate_exit(amateur, amateur.layer)
-    elif kind is not AmateurKind.none:
-        validate_no_exit(amateur, kind.name)
     if kind is AmateurKind.truncated:
         validate_layers("amateur.layer", amateur.layer)
         if isinstance(amateur.layer, list):

@@ -47,7 +47,7 @@ class FusedLauncher(Launcher):
             for point in points:
                 self._task(point)
         else:
-            together(points)
+            together(points, [found.hydra_cfg.hydra for found in returns])
         for found in returns:
             found.return_value, found.status = None, JobStatus.COMPLETED
         return returns

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdeval.calibrateconfig import CalibrateRun, validate_calibration
-from cdeval.cli import Schema, literal, run_command, run_schema
+from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compareconfig import CompareRun, validate_compare
 from cdeval.dashboardconfig import DashboardRun, validate_dashboard
 from cdeval.lensconfig import LensRun, validate_lens
@@ -79,7 +79,7 @@ def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, 
 
     def compose(command: str, arguments: list[str]) -> int:
         points: list[object] = []
-        arguments = ["dry=true" if one == "--dry" else literal(one, "prompt") for one in arguments]
+        arguments = ["dry=true" if one == "--dry" else one for one in arguments]
         monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
         monkeypatch.chdir(tmp_path)
         if command == "run":

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cdeval.choices import Split
-from cdeval.cli import Schema, literal, run_command, run_schema
+from cdeval.cli import Schema, run_command, run_schema
 from cdeval.config import ExpertConfig
 from cdeval.exitconfig import Lens
 from cdeval.lens import lens
@@ -254,21 +253,7 @@ def test_a_mistake_gets_one_clear_message(
 
 def test_a_prompt_with_commas_and_quotes_is_drawn(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     out = tmp_path / "picture.html"
-    printed = typed([*arguments, f"out={out}", "layers=[4,8]", literal("prompt=It's a fox, a 'dog'", "prompt")])
+    printed = typed([*arguments, f"out={out}", "layers=[4,8]", "prompt=It's a fox, a 'dog'"])
     assert str(out) in printed.replace("\n", "")
     assert "s a fox, a dog" in out.read_text(encoding="utf-8")  # the tiny tokenizer knows no quotes
     assert out.with_suffix(".png").is_file()
-
-
-@pytest.mark.parametrize(
-    "text", ["a, b", "it's", r"back\slash", "ends\\", r"\'", "a=b", "{x: [1]}", "null'", "'", "''", "12"]
-)
-def test_a_literal_argument_is_read_to_the_letter(text: str) -> None:
-    """Hydra would take a comma for a sweep and a brace for a mapping."""
-    override = OverridesParser.create().parse_override(literal(f"prompt={text}", "prompt"))
-    assert str(override.value()) == ("" if text == "''" else text)
-
-
-def test_other_arguments_stay_as_they_are() -> None:
-    for argument in ("layers=[1,2]", "prompt='a, b'", "prompt=null", "prompts.limit=3", "--help"):
-        assert literal(argument, "prompt") == argument

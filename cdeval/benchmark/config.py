@@ -6,6 +6,7 @@ from enum import Enum
 from cdeval.choices import AmateurKind, Executor
 from cdeval.config import (
     CALIBRATED,
+    MOST_SEED,
     AmateurConfig,
     ContrastConfig,
     ExecutionConfig,
@@ -16,6 +17,7 @@ from cdeval.config import (
 )
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, Selection
+from cdeval.schema import check_values, leaves, number
 from cdeval.validation import validate
 
 
@@ -39,26 +41,34 @@ class GroupName(Enum):
     precision = "precision"
 
 
+_TOKENS, _LANES, _PASSES = 1_000_000, 100_000, 10_000  # upper bounds: of a text, of texts at once, of repetitions
+
+
 @dataclass
 class BenchConfig:
     """Sizes of the comparisons."""
 
     groups: list[GroupName] = field(default_factory=lambda: list(GroupName))
-    new_tokens: int = 128  # of every text, but where a group sets its own
-    beams: int = 5
-    repeats: int = 5  # timed passes an arm, after one full-length warm-up, in the groups single, greedy and fused
-    slow_repeats: int = 3  # the same in the other groups, whose passes take minutes
-    batch_sizes: list[int] = field(default_factory=lambda: [1, 8, 32])  # prompts at once, of group batch
-    fused_settings: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16])
-    sweep_settings: int = 8
-    sweep_prompts: int = 16
-    compact_every: list[int] = field(default_factory=lambda: [0, 2, 4, 8, 16, 32])
-    compaction_tokens: int = 256
-    compaction_prompts: list[int] = field(default_factory=lambda: [1, 8])
-    naive_tokens: int = 80
-    growth_tokens: list[int] = field(default_factory=lambda: [64, 128, 256, 512])
-    growth_prompts: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32, 64])
-    precision_prompts: int = 64
+    new_tokens: int = number(128, least=1, most=_TOKENS)  # of every text, but where a group sets its own
+    beams: int = number(5, least=1, most=1000)
+    # Timed passes an arm, after one full-length warm-up, in the groups single, greedy and fused.
+    repeats: int = number(5, least=1, most=_PASSES)
+    # The same in the other groups, whose passes take minutes.
+    slow_repeats: int = number(3, least=1, most=_PASSES)
+    # Prompts at once, of group batch.
+    batch_sizes: list[int] = number(factory=lambda: [1, 8, 32], least=1, most=_LANES)
+    fused_settings: list[int] = number(factory=lambda: [1, 2, 4, 8, 16], least=1, most=_LANES)
+    sweep_settings: int = number(8, least=1, most=_LANES)
+    sweep_prompts: int = number(16, least=1, most=_LANES)
+    compact_every: list[int] = number(
+        factory=lambda: [0, 2, 4, 8, 16, 32], least=0, most=_TOKENS, hint="0 never compacts"
+    )
+    compaction_tokens: int = number(256, least=1, most=_TOKENS)
+    compaction_prompts: list[int] = number(factory=lambda: [1, 8], least=1, most=_LANES)
+    naive_tokens: int = number(80, least=1, most=_TOKENS)
+    growth_tokens: list[int] = number(factory=lambda: [64, 128, 256, 512], least=1, most=_TOKENS)
+    growth_prompts: list[int] = number(factory=lambda: [1, 2, 4, 8, 16, 32, 64], least=1, most=_LANES)
+    precision_prompts: int = number(64, least=1, most=_LANES)
     help_peers: bool = (
         True  # spare Hugging Face's prefill a slow path of torch (peers.contiguous_head); false: as it is
     )
@@ -75,20 +85,7 @@ class BenchRun:
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     bench: BenchConfig = field(default_factory=BenchConfig)
     runs: str = "runs"  # results go to <runs>/bench/
-    seed: int = 0  # chooses the prompts
-
-
-_COUNTS = (
-    "new_tokens",
-    "beams",
-    "repeats",
-    "slow_repeats",
-    "sweep_settings",
-    "sweep_prompts",
-    "compaction_tokens",
-    "naive_tokens",
-)
-_COUNT_LISTS = ("batch_sizes", "fused_settings", "growth_tokens", "growth_prompts", "compaction_prompts")
+    seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts
 
 
 def validate_bench(config: BenchRun) -> BenchRun:
@@ -96,19 +93,11 @@ def validate_bench(config: BenchRun) -> BenchRun:
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
+    check_values(config)
     validate(as_run(config))
-    for name in (*_COUNTS, "precision_prompts"):
-        if getattr(config.bench, name) < 1:
-            raise ConfigError(f"bench.{name}={getattr(config.bench, name)} is out of range: expected at least 1.")
-    for name in _COUNT_LISTS:
-        counts = getattr(config.bench, name)
-        if not counts or min(counts) < 1:
-            raise ConfigError(f"bench.{name}={counts} is out of range: expected at least one number, all at least 1.")
-    if not config.bench.compact_every or min(config.bench.compact_every) < 0:
-        raise ConfigError(
-            f"bench.compact_every={config.bench.compact_every} is out of range: expected at least one number, "
-            "all at least 0; 0 never compacts."
-        )
+    for leaf in leaves(BenchConfig).values():
+        if leaf.rules.range is not None and getattr(config.bench, leaf.name) == []:
+            raise ConfigError(f"bench.{leaf.name}=[] times nothing: expected at least one number.")
     if not config.bench.groups:
         raise ConfigError(
             f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."

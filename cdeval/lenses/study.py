@@ -21,7 +21,7 @@ from cdeval.lenses.trajectory import trajectory
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
-from cdeval.naming import slug
+from cdeval.naming import shortened, slug
 from cdeval.prompts import whole_texts
 from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
@@ -61,7 +61,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     lens_file = Path(config.lens_file) if config.lens_file is not None else None
     if config.train:
         lens = _trained(config, expert, layers, training, say)
-        plain = slug(expert.name.rpartition("/")[2]) or "expert"
+        plain = shortened(slug(expert.name.rpartition("/")[2]), 200) or "expert"
         name = f"{plain}-{lens.digest[:8]}.safetensors"
         lens_file = _place(config, name)
         replace_file(lens_file, to_bytes(lens))
