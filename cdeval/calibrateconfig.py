@@ -1,6 +1,8 @@
 """The schema of `conf/calibrate.yaml`: which thresholds of the expert's early exits are tested, for which promise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from cdeval.choices import AmateurKind, Executor, Split
 from cdeval.config import (
@@ -22,6 +24,9 @@ from cdeval.validation import require_stored, validate
 @dataclass
 class CalibrateRun:
     """The root of `conf/calibrate.yaml`."""
+
+    # Settings whose place another one takes in this command: the exits' threshold is what is looked for.
+    decided_by: ClassVar[Mapping[str, str]] = {"search.adaptive_exit.threshold": "thresholds"}
 
     # λ, tested in turn.
     thresholds: list[float] = number(factory=lambda: [1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5], least=0, most=1)

@@ -34,7 +34,9 @@ CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompt
 _LAYERED = only("amateur.kind", AmateurKind.early_exit, AmateurKind.truncated)
 _NAMED = only("amateur.kind", AmateurKind.model)
 _READS_ALONG = only("amateur.kind", AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
-CONTRASTED = When("amateur.kind", lambda kind: kind is not AmateurKind.none, "amateur=early_exit, or another amateur")
+CONTRASTED = When(
+    "amateur.kind", lambda kind: kind is not AmateurKind.none, "add amateur=early_exit, or another amateur"
+)
 _BEAMS = only("search.kind", SearchKind.beam)
 _DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
 _PENALISED = only("search.kind", SearchKind.contrastive_search)
@@ -45,7 +47,9 @@ _FROM_SPLIT = only(
     remedy="a source that has splits, as prompts=news",
 )
 STORED = only("expert.weights", Weights.stored)
-_TIMED = When("cost.latency_repeats", lambda repeats: repeats > 0, "cost.latency_repeats=3, or another number above 0")
+_TIMED = When(
+    "cost.latency_repeats", lambda repeats: repeats > 0, "give cost.latency_repeats=3, or another number above 0"
+)
 _TRACKED = only("tracking.kind", Tracker.wandb)
 _ON_RAY = only("execution.kind", Executor.ray)
 _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
@@ -56,7 +60,7 @@ MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-mean
 def _scored_by(*names: str) -> When:
     """Read where one of these metrics is computed."""
     return When(
-        "metrics.only", lambda chosen: not chosen or bool(set(chosen) & set(names)), f"metrics.only=[{names[0]}]"
+        "metrics.only", lambda chosen: not chosen or bool(set(chosen) & set(names)), f"add {names[0]} to metrics.only"
     )
 
 

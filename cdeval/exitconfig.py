@@ -56,7 +56,7 @@ _CONFIDENT = only("amateur.selection", Selection.confidence)
 _ADAPTIVE = When(
     "search.adaptive_exit.threshold",
     lambda threshold: threshold is not None,
-    "search.adaptive_exit.threshold=0.9, or another number in [0, 1]",
+    "add search.adaptive_exit.threshold=0.9, or another number in [0, 1]",
 )
 
 

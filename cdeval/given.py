@@ -44,7 +44,7 @@ def given_by(hydra: DictConfig, config: object) -> dict[str, Given]:
     """
     settings = leaves(type(config))
     overrides = list(hydra.overrides.task)
-    chosen = frozenset(override.lstrip("+").split("=")[0].split(".")[0] for override in overrides)
+    chosen = frozenset(override.lstrip("+").split("=")[0] for override in overrides)
     chosen |= {"amateur", "search"} if "arm" in chosen else set()
     # Hydra's own launchers hand over one point of a sweep at a time: what this one does not read, another one may.
     partly = hydra.mode is RunMode.MULTIRUN and hydra.runtime.choices["hydra/launcher"] != FUSED
@@ -62,7 +62,10 @@ def _of_protocol(hydra: DictConfig, config: object, typed: Given) -> dict[str, G
     path = CONF / "protocol" / f"{hydra.runtime.choices.get('protocol')}.yaml"
     if not path.is_file() or value_of(config, "amateur.kind") is AmateurKind.none:
         return {}
-    return {name: Given(path.stem, typed.unless) for name in _written(path, "protocol").values}
+    settings = leaves(type(config))
+    names = [name for name in _written(path, "protocol").values if name in settings]
+    where = Given(f"protocol={path.stem}", typed.unless)
+    return {name: where for name in names if value_of(config, name) != settings[name].default}
 
 
 def _typed(overrides: list[str], settings: Mapping[str, Leaf]) -> Iterator[str]:

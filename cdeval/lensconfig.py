@@ -11,9 +11,9 @@ from cdeval.schema import Text, When, check_values, number, read_when, text
 from cdeval.validation import require_stored
 
 _MOST_TOKENS = 1_000_000
-_TRAINING = When("train", bool, "train=true")
-_NO_PICTURE = When("prompt", lambda prompt: prompt is None, "no prompt=")
-_NO_STUDY = When("study", lambda study: study is None, "no study=")
+_TRAINING = When("train", bool, "add train=true")
+_NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
+_NO_STUDY = When("study", lambda study: study is None, "leave study= out")
 _MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 

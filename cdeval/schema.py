@@ -37,7 +37,7 @@ class When:
 
     setting: str  # as it is typed: amateur.selection
     holds: Callable[[Any], bool]
-    remedy: str  # what to type: amateur.selection=confidence
+    remedy: str  # what to do: add amateur.selection=confidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,9 @@ def read_when(*when: When, default: Any = MISSING, factory: Any = MISSING) -> An
 def only(setting: str, *values: Enum, remedy: str | None = None) -> When:
     """The condition that a setting is one of some choices."""
     named = setting.removesuffix(".kind").removesuffix(".source")
-    return When(setting, lambda value: value in values, remedy or " or ".join(f"{named}={v.name}" for v in values))
+    return When(
+        setting, lambda value: value in values, f"add {remedy or ' or '.join(f'{named}={v.name}' for v in values)}"
+    )
 
 
 def leaves(root: type) -> dict[str, Leaf]:

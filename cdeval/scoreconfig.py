@@ -28,9 +28,9 @@ class Export(Enum):
     pairs = "pairs"
 
 
-_VOTES = When("votes", bool, "votes=<what people said>")
-_NO_VOTES = When("votes", lambda votes: not votes, "no votes=")
-_NO_EXPORT = When("export", lambda export: export is Export.none, "no export=")
+_VOTES = When("votes", bool, "add votes=<what people said>")
+_NO_VOTES = When("votes", lambda votes: not votes, "leave votes= out")
+_NO_EXPORT = When("export", lambda export: export is Export.none, "leave export= out")
 
 
 @dataclass

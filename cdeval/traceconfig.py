@@ -16,7 +16,7 @@ from cdeval.errors import ConfigError
 from cdeval.schema import Text, When, check_values, number, read_when, text
 from cdeval.validation import require_stored, validate
 
-_LISTED = When("id", lambda name: name is not None, "id= of one of the prompts instead of prompt=")
+_LISTED = When("id", lambda name: name is not None, "give id= of one of the prompts instead of prompt=")
 
 
 @dataclass

@@ -11,7 +11,7 @@ class Given(NamedTuple):
     """Where a setting was set."""
 
     where: str = ""  # the file; empty: on the command line
-    unless: frozenset[str] = frozenset()  # groups whose choice the command line changed after this was written
+    unless: frozenset[str] = frozenset()  # groups and settings that the command line chose after this was written
 
 
 def changed(config: object) -> dict[str, Given]:
@@ -38,19 +38,21 @@ def check_read(points: Sequence[tuple[object, Mapping[str, Given]]]) -> None:
 
 
 def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Leaf]) -> str | None:
-    """Why the setting is not read; None where it is, or where null asks for nothing."""
+    """Why the setting is not read; None where it is, or where it is null or none and asks for nothing."""
     value = value_of(config, leaf.name)
+    asks = value not in (None, []) and getattr(value, "name", "") != "none"
     failing = next((when for when in leaf.when if _fails(config, when, settings)), None)
-    if value is None or failing is None or failing.setting.split(".")[0] in given.unless:
+    if not asks or failing is None or {failing.setting, failing.setting.split(".")[0]} & given.unless:
         return None
     named = failing.setting.removesuffix(".kind").removesuffix(".source")
     of_file = f" ({given.where})" if given.where else ""
     return (
         f"{leaf.name}={shown(value)}{of_file} is not read with {named}={shown(value_of(config, failing.setting))}: "
-        f"add {failing.remedy}, or leave {leaf.name} out."
+        f"{failing.remedy}, or leave {leaf.name} out."
     )
 
 
 def _fails(config: object, when: When, settings: Mapping[str, Leaf]) -> bool:
-    value: Any = value_of(config, when.setting)
+    by = getattr(config, "decided_by", {}).get(when.setting, when.setting)
+    value: Any = value_of(config, by)
     return when.setting in settings and not when.holds(value)
