@@ -1,6 +1,5 @@
 """`python -m cdeval.lens`: what each layer of a model already knows, through each lens; trains tuned lenses."""
 
-import sys
 from collections.abc import Callable
 
 from cdeval.cli import Schema, plain_dict, run_schema

@@ -1,7 +1,5 @@
 """`python -m cdeval.trace prompt="…"`: one generation, token by token."""
 
-import sys
-
 from cdeval.cli import Schema, run_schema
 from cdeval.reporting.trace import summary, trace_table, write_trace
 from cdeval.screen import Screen
