@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 SHORT = {
     "run": ["prompts.limit=2", "search.max_new_tokens=6", "metrics.bootstrap_draws=100"],
-    "lens": ["positions=64", "fit.steps=2"],
+    "lens": ["positions=64"],
     "calibrate": ["prompts.limit=3", "search.max_new_tokens=6"],
     "trace": ["search.max_new_tokens=4"],
     "score": ["metrics.bootstrap_draws=100"],
@@ -100,6 +100,9 @@ def shortened(line: str) -> Sequence[str]:
     if any(one.startswith("prompt=") for one in arguments):
         return [module, *arguments]
     more = list(SHORT.get(module.split(".")[1], ()))
+    more += ["fit.steps=2"] if "train=true" in line else []
+    if "study=" in line and module == "cdeval.lens":
+        more = []
     if module == "cdeval.run":
         more += [] if "cost.latency_repeats=0" in line else ["cost.latency_repeats=1"]
         more += [] if "tracking" in line or "layers" in line else ["tracking=none"]
