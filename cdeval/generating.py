@@ -85,14 +85,18 @@ def write_texts(
 
 def read_texts(folders: Mapping[Point, RunFolder], prompts: Sequence[Prompt]) -> Texts:
     """Every point's stored texts of these prompts. Raises: StorageError: a line cannot be read."""
-    return {point: _in_order(folder.generations(), prompts, point.samples) for point, folder in folders.items()}
+    return {point: in_order(folder.generations(), prompts, point.samples) for point, folder in folders.items()}
 
 
 def _lacking(unit: Unit, stored: Stored) -> bool:
     return any(text.key not in stored[text.point] for text in unit.texts)
 
 
-def _in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], samples: int) -> list[Generation]:
+def in_order(found: Mapping[Key, Generation], prompts: Sequence[Prompt], samples: int) -> list[Generation]:
+    """Those of the stored texts that continue these prompts, in the order of the prompts, the samples of each together.
+
+    Args: found: by key. prompts: of the study. samples: of each prompt.
+    """
     keys = [(prompt.id, sample) for prompt in prompts for sample in range(samples)]
     return [found[key] for key in keys if key in found]
 

@@ -3,7 +3,7 @@
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,13 +39,16 @@ def unlock(file: int) -> None:
 
 
 @contextmanager
-def short_lock(path: Path) -> Iterator[None]:
-    """Wait for the lock on a file that exists for nothing else, and hold it: for what takes milliseconds.
+def short_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Wait for the lock on a file that exists for nothing else, and hold it.
 
+    Args: path: the file. waiting: called once before this process has to wait, for locks that are held for long.
     Raises: OSError: the file cannot be made.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
+        if waiting is not None and not try_lock(file):
+            waiting()
         if sys.platform != "win32":
             try:
                 fcntl.flock(file, fcntl.LOCK_EX)

@@ -3,9 +3,10 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
+from typing import Any
 
 from cdeval.choices import AmateurKind, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config import AmateurConfig, RunConfig
@@ -168,34 +169,31 @@ def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
     }
 
 
-def controls_of(points: Iterable[Point]) -> dict[str, str]:
-    """Which row each arm is compared with, by labels: the expert alone under its own search, else under the first.
-
-    Controls are compared with nobody.
-    """
-    rows = list(points)
-    alone = {point.setting: point.label for point in rows if point.role is Role.control}
-    usual = next(iter(alone.values()), None)
-    found = {point.label: alone.get(expert_alone(point.setting), usual) for point in rows if point.setting is not None}
-    return {label: control for label, control in found.items() if control is not None and control != label}
-
-
 def expert_alone(setting: Setting) -> Setting:
     """The same search by all blocks, without a contrast; what only that reads is fixed, so all controls are one."""
-    return replace(
-        setting,
-        adaptive_exit=None,
-        amateur=Amateur(),
-        alpha=1.0,
-        beta=0.0,
-        temperature=1.0,
-        temperature_form=TemperatureForm.softmax,
-        normalizer=Normalizer.full,
-        form=Form.difference,
-        expert_top_k=None,
-        min_tokens=1,
-        pool=Pool.all,
-    )
+    return replace(setting, adaptive_exit=None, **_ALONE)
+
+
+# What the expert alone does not read.
+_ALONE: dict[str, Any] = {
+    "amateur": Amateur(),
+    "alpha": 1.0,
+    "beta": 0.0,
+    "temperature": 1.0,
+    "temperature_form": TemperatureForm.softmax,
+    "normalizer": Normalizer.full,
+    "form": Form.difference,
+    "expert_top_k": None,
+    "min_tokens": 1,
+    "pool": Pool.all,
+}
+
+
+def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
+    """As `expert_alone`, of a setting as `Point.facts` writes it."""
+    fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in _ALONE.items()}
+    kept = {name: value for name, value in setting.items() if name != "adaptive_exit"}
+    return {**kept, **{name: _plain_value(value) for name, value in fixed.items()}}
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
@@ -214,15 +212,16 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], p
 
 
 def _plain(setting: Setting) -> dict[str, object]:
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {name: plain(inner) for name, inner in value.items()}
-        return value.value if isinstance(value, Enum) else value
-
     values = asdict(setting)
     if setting.adaptive_exit is None:  # so that points keep the digests that they had before there were such exits
         del values["adaptive_exit"]
-    return {name: plain(value) for name, value in values.items()}
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain_value(inner) for name, inner in value.items()}
+    return value.value if isinstance(value, Enum) else value
 
 
 def _sha256(value: object) -> str:

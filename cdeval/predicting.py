@@ -56,7 +56,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     Raises: StorageError: no such study, or no exits under beam or greedy search in it. ModelError: another expert made
         it, or a lens is gone or another one. CdevalError: as `lenses.study.run_lens`.
     """
-    study = read_study(Path(config.study or "").expanduser(), every=True)
+    study = read_study(Path(config.study or "").expanduser())
     arms = [arm for arm in study.decoded if _fits(arm.setting)]
     if not any(_subtracts(arm) for arm in arms):
         raise StorageError(

@@ -19,7 +19,7 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     """
     # torch and transformers take seconds; --help must not.
     from cdeval.opening import Asked  # noqa: PLC0415
-    from cdeval.study import run_study, write_tables  # noqa: PLC0415
+    from cdeval.study import run_study  # noqa: PLC0415
     from cdeval.sweeps import merged, studies  # noqa: PLC0415
     from cdeval.weightless import run_weightless  # noqa: PLC0415
 
@@ -35,8 +35,6 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
             failures.append(error)
     console = Screen()
     for outcome in merged(outcomes):
-        if outcome not in outcomes:  # joined of several, each of which wrote its own
-            write_tables(outcome)
         failures += outcome.failures
         console.print(results_table(outcome.rows, title=f"study {outcome.folder.name}"))
         for differences in differences_tables(outcome.comparisons):

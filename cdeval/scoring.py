@@ -21,7 +21,7 @@ from cdeval.prompts.tokens import with_tokens
 from cdeval.provenance import provenance
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.differences import differences_markdown
-from cdeval.reporting.studyfiles import write_shown
+from cdeval.reporting.studyfiles import Shown, write_shown
 from cdeval.reporting.summary import notes_of, summary_of
 from cdeval.reporting.table import (
     DIAGNOSTIC_COLUMNS,
@@ -160,7 +160,7 @@ def _write(
     ]  # the notes are below the last one
     differences = differences_markdown(scored.comparisons)
     replace_file(folder / "table.md", encode("\n".join([*tables, *([differences] if differences else [])])))
-    write_shown(folder, rows, notes, scored.comparisons)
+    write_shown(folder, Shown(rows, notes, scored.comparisons))
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:

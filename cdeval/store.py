@@ -116,6 +116,10 @@ class RunFolder:
         """
         self._replace(name, encode(text))
 
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """As `write_text`, of bytes."""
+        self._replace(name, data)
+
     def write_json(self, name: str, value: object) -> None:
         """Replace a file by `value`, sorted and indented; otherwise as `write_text`.
 

@@ -8,7 +8,7 @@ that differ in amateur, contrast and search alone are one study, with the same m
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from cdeval.choices import Executor, Tracker
@@ -16,41 +16,25 @@ from cdeval.config import AUTO, RunConfig
 from cdeval.cost.room import lanes_at_once
 from cdeval.costing import Costly, costs_of, keep_costs, kept_costs
 from cdeval.decode.sources import Second
-from cdeval.errors import CdevalError
+from cdeval.finished import Group, scoring_turn
 from cdeval.generating import Texts, read_texts
 from cdeval.keeping import Keeper, Study
 from cdeval.ledger import Ledger, Room
-from cdeval.metrics.judges import open_judges
-from cdeval.metrics.perplexity import with_known_logprobs
-from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.opening import Asked, Opened, Ready, open_settings, together
-from cdeval.points import Point, Role, amateur_of, controls_of, plan_points
+from cdeval.points import Point, amateur_of, plan_points, prompts_digest
 from cdeval.prompts import PromptSet
-from cdeval.records import Amateur, Comparison
+from cdeval.records import Amateur
 from cdeval.remote import Remote, remote_of
 from cdeval.reporting.boards import study_run
-from cdeval.reporting.differences import differences_markdown
-from cdeval.reporting.publish import write_report
-from cdeval.reporting.studyfiles import write_shown
-from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, sample_notes, summary_of
+from cdeval.reporting.summary import sample_notes
 from cdeval.reporting.sweep import axes_of
-from cdeval.reporting.table import Row, markdown_table
+from cdeval.results import Decoded, Outcome, write_results
 from cdeval.sessions import by_sample
-from cdeval.store import replace_file
+from cdeval.store import RunFolder
 from cdeval.tracking import point_run, track
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command shows."""
-
-    rows: list[Row]
-    comparisons: list[Comparison]  # of each arm with the expert alone under the same search
-    notes: list[str]  # what a reader of the table must know
-    folder: Path
-    failures: list[CdevalError]  # of settings that could not be decoded; the others went on
 
 
 def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
@@ -86,38 +70,19 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         if all(point.setting is None for point in points):
             raise together(failures)
         texts = read_texts(folders, prompts.prompts)
-        say("scoring")
-        scored = _scored(expert, common, texts, root)
-        scores = scored.scores
         what = Costly(cast, opened.casts, prompts, common)
         costs = kept_costs(folders, common, root) or costs_of(folders, texts, what, say)
-        summaries = {point: summary_of(len(texts[point]), scores[point.label], costs[point]) for point in points}
-        for point, folder in folders.items():
-            folder.write_json("metrics.json", scores[point.label])
-            folder.write_json("divergence.json", scored.curves.get(point.label, []))
-            folder.write_json("costs.json", costs[point])
-            folder.finish(summaries[point])
-        with ledger.locked():
-            keep_costs(points, common, root)
-        keeper.done(points)
-    samples = max(one.config.search.samples for one in settings)
-    made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts), *sample_notes(samples)]
-    by_label = {point.label: costs[point] for point in points}
-    made += [*exit_notes(by_label), *cost_notes(by_label)]
-    notes = [*made, *notes_of(scores)]
-    rows = [Row(point.label, point.role.value, summaries[point], point.folder) for point in points]
-    outcome = Outcome(rows, scored.comparisons, notes, root, failures)
-    write_tables(outcome)
-    return replace(outcome, notes=[*notes, *_tracked(common, plains, root, texts, summaries)])
-
-
-def write_tables(outcome: Outcome) -> None:
-    """What the screen shows, as files of the study, and the report that is made of them."""
-    tables = [markdown_table(outcome.rows, outcome.notes), differences_markdown(outcome.comparisons)]
-    with Ledger(outcome.folder, lambda _line: None).locked():
-        write_shown(outcome.folder, outcome.rows, outcome.notes, outcome.comparisons)
-        replace_file(outcome.folder / "table.md", "\n".join(filter(None, tables)).encode())
-        write_report(outcome.folder)
+        made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts)]
+        made += sample_notes(max(one.config.search.samples for one in settings))
+        with scoring_turn(root, say):
+            say("scoring")
+            group = Group(prompts_digest(prompts.prompts), expert.fingerprint, expert.dtype_name)
+            outcome = write_results(Decoded(folders, texts, costs, group), prompts.prompts, expert, common, made)
+            with ledger.locked():
+                keep_costs(points, common, root)
+            keeper.done(points)
+    shown = replace(outcome, failures=failures)
+    return replace(shown, notes=[*shown.notes, *_tracked(common, plains, root, texts)])
 
 
 def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list[str]:
@@ -172,22 +137,11 @@ def _named(model: LanguageModel) -> dict[str, object]:
     return {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
 
 
-def _scored(expert: LanguageModel, config: RunConfig, texts: Texts, root: Path) -> Scored:
-    human = next((found for point, found in texts.items() if point.role is Role.human), None)
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
-    arms = {
-        point.label: with_known_logprobs(found, None if point.setting is None else point.setting.ban)
-        for point, found in texts.items()
-    }
-    return score_study(arms, human, judges, config.metrics, config.seed, config.protocol, against=controls_of(texts))
-
-
 def _tracked(
     config: RunConfig,
     plains: Mapping[Point, dict[str, object]],
     root: Path,
     texts: Texts,
-    summaries: Mapping[Point, Mapping[str, float]],
 ) -> list[str]:
     """Tell the tracker; returns what went wrong there."""
     if config.tracking.kind is Tracker.none:
@@ -198,7 +152,7 @@ def _tracked(
             point.label,
             root / point.folder,
             config={**plains[point], **axes_of(point.facts()["setting"])},
-            summary=summaries[point],
+            summary=RunFolder(root / point.folder).summary(),
             texts=texts[point],
         )
         for point in texts

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cdeval.config import AmateurConfig, ContrastConfig, ProtocolConfig, RunConfig, SearchConfig
-from cdeval.errors import CdevalError
-from cdeval.study import Outcome
+from cdeval.results import Outcome
 
 
 def studies(configs: Sequence[RunConfig]) -> list[list[int]]:
@@ -35,20 +34,10 @@ def _common(config: RunConfig) -> RunConfig:
 
 
 def merged(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """One outcome a folder: what was decoded apart, for another seed or other prompts, stands in one table."""
+    """One outcome a folder: the last one, which shows all points of the study; the failures are those of all."""
     found: dict[str, Outcome] = {}
     for outcome in outcomes:
         before = found.get(str(outcome.folder))
-        found[str(outcome.folder)] = outcome if before is None else _joined(before, outcome)
+        failures = [*(before.failures if before else []), *outcome.failures]
+        found[str(outcome.folder)] = replace(outcome, failures=failures)
     return list(found.values())
-
-
-def _joined(first: Outcome, second: Outcome) -> Outcome:
-    failures: list[CdevalError] = [*first.failures, *second.failures]
-    return Outcome(
-        [*first.rows, *(row for row in second.rows if row not in first.rows)],
-        [*first.comparisons, *second.comparisons],
-        list(dict.fromkeys([*first.notes, *second.notes])),
-        first.folder,
-        failures,
-    )

@@ -18,6 +18,7 @@ from cdeval.cast import OpenedCast, load_together, open_cast
 from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, Text
 from cdeval.costing import Costly, price_and_time
+from cdeval.finished import all_finished, of_point, scoring_turn
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.models.vocabulary import token_names
 from cdeval.opening import Asked
@@ -25,10 +26,9 @@ from cdeval.points import plan_points
 from cdeval.prompts import PromptSet
 from cdeval.provenance import provenance
 from cdeval.records import Amateur, Prompt
-from cdeval.reporting.summary import cost_notes
-from cdeval.reporting.table import Row
+from cdeval.reporting.studyfiles import read_shown
+from cdeval.results import Outcome, write_tables
 from cdeval.store import RunFolder
-from cdeval.study import Outcome, write_tables
 
 
 def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
@@ -56,10 +56,12 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
             folder.write_json("costs.json", priced[point.label])
             folder.finish(priced[point.label])
     lengths = f"random weights: costs alone, of {tokens} + {length} tokens; no text is stored or scored"
-    rows = [Row(point.label, point.role.value, priced[point.label], point.folder) for point in points]
-    outcome = Outcome(rows, [], [lengths, *cost_notes(priced)], root, [])
-    write_tables(outcome)
-    return outcome
+    with scoring_turn(root, say):
+        every = all_finished(root, [of_point(point, None) for point in points])
+        before = read_shown(root)
+        return write_tables(
+            root, every, before.comparisons if before else [], [lengths], before.digest if before else ""
+        )
 
 
 def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:

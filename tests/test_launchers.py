@@ -1,5 +1,7 @@
 """Hydra's other launchers run a sweep point by point, each in a process of its own: same folders, same texts."""
 
+import csv
+import json
 import os
 from pathlib import Path
 
@@ -34,7 +36,16 @@ def test_points_in_processes_of_their_own_make_the_texts_of_the_fused_sweep(
     """They share the control's folder, too: one makes its texts, the other waits and reuses them."""
     done = cdeval([*on(tiny_gpt2_folder, prompts_file), *SWEEP, *launcher], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert texts(tmp_path / "runs" / "alpha") == fused
+    study = tmp_path / "runs" / "alpha"
+    assert texts(study) == fused
+    # Whichever process wrote last, the study's files show the points of all.
+    labels = [row["label"] for row in json.loads((study / "shown.json").read_text())["rows"]]
+    assert len(labels) == len(fused) == 4
+    assert {one["arm"] for one in json.loads((study / "comparisons.json").read_text())} == {
+        label for label in labels if label.startswith("early_exit")
+    }
+    with (study / "results.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
 
 
 def test_a_point_that_fails_in_its_own_process_fails_the_command(

@@ -7,7 +7,8 @@ import pytest
 from cdeval.choices import AmateurKind, Ban, SearchKind
 from cdeval.config import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.exitconfig import AdaptiveExitConfig, Lens, Measure, Selection
-from cdeval.points import Point, Role, controls_of, plan_points
+from cdeval.finished import Group, controls_among, of_point
+from cdeval.points import Point, Role, plan_points
 from cdeval.records import Prompt
 
 PROMPT = Prompt("a-1", "Once", (5, 6), " upon a time", (7, 8, 9))
@@ -162,13 +163,14 @@ def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
     ]
     labels = [label for _, label, _ in rows]
     full = {short: point.label for short, point in zip(labels, found, strict=True)}
-    assert controls_of(found) == {
+    group = Group("prompts", "weights", "float32")
+    assert controls_among([of_point(point, group) for point in found]) == {
         full["early_exit k=3, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, greedy"]: "expert alone, greedy",
     }
     baseline = [*runs, config(amateur=AmateurConfig(AmateurKind.none), search=SearchConfig(beams=3))]
-    told = controls_of(plan_points(baseline, lambda _amateur: "weights", (PROMPT,)))
+    told = controls_among([of_point(point, group) for point in plan_points(baseline, lambda _amateur: "w", (PROMPT,))])
     assert told["expert alone, beam 3"] == "expert alone, beam 5", "nobody's control is an arm as any other"
 
 

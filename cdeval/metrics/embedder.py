@@ -8,6 +8,7 @@ known by its name.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +21,7 @@ from transformers.utils import cached_file
 
 from cdeval.choices import Pooling
 from cdeval.errors import ModelError
+from cdeval.hashing import sha256_of
 from cdeval.hub import require_hub
 from cdeval.metrics.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
@@ -79,6 +81,32 @@ def load_embedder(
             f"safetensors weights, in a local folder or on a hub that can be reached ({_first_line(error)}). "
             f"Use another, or {_INSTEAD}."
         ) from error
+
+
+def embedder_identity(name: str, device: str, *, pooling: Pooling, tokens: int | None) -> str:
+    """Tells what `load_embedder` would load from any other, without loading it; empty where its files are not here.
+
+    It is the digest of the files, of the device and of the settings: sentence-transformers takes seconds to import.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        try:
+            config = cached_file(
+                name if "/" in name else f"sentence-transformers/{name}", "config.json", local_files_only=True
+            )
+        except (OSError, ValueError):
+            return ""
+        if config is None:
+            return ""
+        folder = Path(config).parent
+    return " ".join([_files_digest(folder), folder.name, device, pooling.name, f"{tokens}"])
+
+
+def _files_digest(folder: Path) -> str:
+    digest = sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(folder)} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _pooling_of(name: str) -> Pooling:

@@ -1,7 +1,7 @@
 """All comparisons of a study's arms with their controls: every metric, every arm, corrected as one family."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -33,6 +33,7 @@ def compare_metrics(
     against: Mapping[str, str],
     settings: Settings,
     measures: Collection[str] = MEASURES,
+    alike: Callable[[str, str, str], bool] = lambda _metric, _arm, _control: True,
 ) -> list[Comparison]:
     """Every metric of every arm against its control.
 
@@ -44,28 +45,37 @@ def compare_metrics(
         settings: confidence, draws, seed. Of metrics that are sums over texts more prompts are drawn where there are so
             many comparisons that the least p-value of so few draws, corrected for all of them, could show nothing.
         measures: which of `MEASURES` are asked for; what is not is no part of the family either.
+        alike: whether a metric scored an arm and its control by the same means; only then they are compared by it.
 
     Returns: metric by metric, control by control; Holm's correction counts all of them that have a p-value, and no
         interval reaches beyond what the metric can differ by.
 
-    Raises: ValueError: a control has no rows, or a statistic is not one of sums.
+    Raises: ValueError: a statistic is not one of sums.
     """
     controls = list(dict.fromkeys(against.values()))
     pairs = (len(metrics) + len(measures)) * len(against)
     enough = settings._replace(draws=max(settings.draws, math.ceil(2 * pairs / (1 - settings.confidence))))
-    families = {control: [*(arm for arm, its in against.items() if its == control), control] for control in controls}
+
+    def families(name: str, known: Collection[str]) -> dict[str, list[str]]:
+        """The arms that a metric compares with each control, the control last."""
+        of = {
+            control: [arm for arm, its in against.items() if its == control and alike(name, arm, control)]
+            for control in controls
+            if control in known
+        }
+        return {control: [*arms, control] for control, arms in of.items()}
+
     found = [
         comparison
         for name, metric in metrics.items()
-        for control, family in families.items()
+        for control, family in families(name, metric.rows).items()
         for comparison in compare_arms(_of(metric.rows, family), metric.statistic, name, control, enough)
     ]
     found += [
         comparison
         for name in MEASURES
         if name in measures
-        for control, family in families.items()
-        if control in codes
+        for control, family in families(name, codes).items()
         for comparison in compare_mauve(_of(codes, family), name, control, settings)
     ]
     return with_holm([_within_bounds(one) for one in found])

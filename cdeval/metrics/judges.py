@@ -12,7 +12,8 @@ from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.scorer import Scorer
 from cdeval.models.loading import open_model
 
-READ_BY_SCORER = frozenset({*MEASURES, "perplexity_expert", "coherence_loglik"})  # metrics that need a language model
+LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
+READ_BY_SCORER = frozenset({*MEASURES, *LIKELIHOOD})  # metrics that need a language model
 COUNTED_IN_TOKENS = READ_BY_SCORER | {"tokens"}  # metrics that need the texts' token ids
 
 
@@ -57,7 +58,7 @@ def open_judges(
         scorer=scorer,
         embedder=assets.resolve(config.embedder) if "coherence" in names else config.embedder,
         featurizer=other(config.mauve_features, MEASURES),
-        likelihood=other(config.scorer, ("perplexity_expert", "coherence_loglik")),
+        likelihood=other(config.scorer, LIKELIHOOD),
         wrote=wrote,
         cache=FeatureCache(folder / ".features" if config.cache else None),
     )

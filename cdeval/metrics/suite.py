@@ -1,10 +1,11 @@
 """All metrics over all arms of a study, the cheap ones first.
 
-What arms share is computed once: the embeddings of the prompts, the features of the human texts.
+What arms share is computed once: the embeddings of the prompts, the features of the human texts. What an earlier
+command found out about the same texts by the same means is not computed again (`cdeval.metrics.scorefile`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -19,16 +20,19 @@ from cdeval.metrics.compare import Settings
 from cdeval.metrics.embedder import load_embedder
 from cdeval.metrics.family import MetricRows, compare_metrics
 from cdeval.metrics.human import MauveOfArms, mauve_of_arms
-from cdeval.metrics.judges import Judges
+from cdeval.metrics.judges import LIKELIHOOD, Judges
 from cdeval.metrics.perplexity import describe, nll_rows, perplexity
+from cdeval.metrics.recall import Before, Means, Recall
 from cdeval.metrics.rows import Rows, mean_rows
+from cdeval.metrics.scorefile import ArmScores, texts_digest
 from cdeval.metrics.scorer import Reader
-from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows
+from cdeval.metrics.stats import Statistic
+from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows, wording_statistic
 from cdeval.models.loading import choose_device
 from cdeval.records import Comparison, Estimate, Generation
 
-LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
 METRICS = (*WORDING[:4], *MEASURES, "coherence", *LIKELIHOOD, "tokens", *WORDING[4:])
+ORDER = (*METRICS, *EXTRAS)  # in which metrics are reported
 
 Arms: TypeAlias = Mapping[str, Sequence[Generation]]
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
@@ -42,6 +46,7 @@ class Scored:
     scores: Scores
     curves: dict[str, list[tuple[float, float]]]  # arm -> points of its MAUVE divergence curve; arms with a value only
     comparisons: list[Comparison]  # every metric of every arm against its control, one family for Holm
+    kept: dict[str, ArmScores] = field(default_factory=dict)  # arm -> what a later command needs not compute again
 
 
 _PROTOCOL = ProtocolConfig()
@@ -70,6 +75,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     protocol: ProtocolConfig = _PROTOCOL,
     *,
     against: Mapping[str, str] = MappingProxyType({}),
+    before: Mapping[str, Before] = MappingProxyType({}),
 ) -> Scored:
     """Score every arm by every metric of `chosen_metrics`, in that order, and compare the arms.
 
@@ -82,6 +88,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         seed: of the resamples, of k-means and of what self-BLEU compares.
         protocol: whose definitions.
         against: which arm each arm is compared with, by their labels.
+        before: what earlier commands found out, by arm; what still holds is not computed again.
 
     Raises:
         ValueError: a prompt has no tokens, or a metric's model is missing.
@@ -90,55 +97,106 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         HubError: the embedder is on the hub, which cannot be reached.
     """
     names = chosen_metrics(config)
-    rows = measure_arms(arms, judges, config, protocol)
-    scores: Scores = {
-        label: {name: found.estimate(config, seed) for name, found in of_arm.items()} for label, of_arm in rows.items()
+    recall = Recall.of(arms, human, Means(names, judges, config, seed, protocol), before)
+    rows = measure_arms(arms, judges, config, protocol, recall.lacking())
+    fresh: Scores = {
+        label: {
+            **{name: found.estimate(config, seed) for name, found in rows[label].items()},
+            **extra_estimates(arms[label], lacking, seed),
+        }
+        for label, lacking in recall.lacking().items()
     }
-    for label, generations in arms.items():
-        scores[label] |= extra_estimates(generations, names, seed)
     mauve = MauveOfArms({})
-    if set(names) & set(MEASURES):
+    if not recall.knows_mauve:
         reader = Reader(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
-        first = {label: _first_samples(generations) for label, generations in arms.items()}
+        first = {label: _first_samples(arms[label]) for label in recall.clustered}
         mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
         for label, estimates in mauve.estimates.items():
-            scores[label] |= estimates
-    comparisons: list[Comparison] = []
-    if against:
-        settings = Settings(config.confidence, config.bootstrap_draws, seed)
-        comparisons = compare_metrics(_by_metric(rows), mauve.codes, against, settings, names)
+            fresh[label] |= {name: estimates[name] for name in recall.names(label) if name in estimates}
+    kept = {label: recall.kept(label, fresh[label], rows[label], mauve) for label in arms}
+    scores = {label: found.marked(texts_digest(arms[label])) for label, found in kept.items()}
+    current = {label: found.current(texts_digest(arms[label])) for label, found in kept.items()}
     return Scored(
-        {label: {name: found[name] for name in names} for label, found in scores.items()}, mauve.curves, comparisons
+        {label: {name: found[name] for name in ORDER if name in found} for label, found in scores.items()},
+        {label: list(found.curve) for label, found in kept.items() if found.curve},
+        compare_kept(current, against, recall.settings, protocol),
+        kept,
     )
 
 
-def _by_metric(rows: RowsOfArms) -> dict[str, MetricRows]:
-    statistics = {name: found.statistic for of_arm in rows.values() for name, found in of_arm.items()}
-    return {
-        name: MetricRows({label: of_arm[name].of_arm() for label, of_arm in rows.items()}, statistic)
-        for name, statistic in statistics.items()
-    }
+def compare_kept(
+    kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, protocol: ProtocolConfig = _PROTOCOL
+) -> list[Comparison]:
+    """Every metric of every arm against its control, from what is kept of them: no model and no text is read.
+
+    Two arms are compared by a metric where both were scored by the same means.
+
+    Args:
+        kept: by arm.
+        against: as of `score_study`.
+        settings: of the intervals.
+        protocol: whose n-gram counts are compared; those of another protocol are not.
+    """
+    if not against:
+        return []
+    metrics: dict[str, MetricRows] = {}
+    for name in ORDER:
+        scores = {label: found.scores[name] for label, found in kept.items() if name in found.scores}
+        ours = {None, protocol.diversity.name}
+        rows = {
+            label: score.rows
+            for label, score in scores.items()
+            if score.rows is not None and score.basis.get("protocol") in ours
+        }
+        if rows:
+            metrics[name] = MetricRows(rows, statistic_of(name, protocol))
+    codes = {label: found.codes for label, found in kept.items() if found.codes is not None}
+
+    def alike(name: str, arm: str, control: str) -> bool:
+        ours, theirs = (kept[label].scores.get(name) for label in (arm, control))
+        return ours is not None and theirs is not None and ours.basis == theirs.basis
+
+    names = {name for found in kept.values() for name in found.scores}
+    return compare_metrics(metrics, codes, against, settings, names, alike)
+
+
+def statistic_of(name: str, protocol: ProtocolConfig) -> Statistic:
+    """How a metric makes a number of its rows."""
+    return perplexity if name == "perplexity_expert" else wording_statistic(name, protocol.diversity)
 
 
 def measure_arms(
-    arms: Arms, judges: Judges, config: MetricsConfig, protocol: ProtocolConfig = _PROTOCOL
+    arms: Arms,
+    judges: Judges,
+    config: MetricsConfig,
+    protocol: ProtocolConfig = _PROTOCOL,
+    wanted: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, dict[str, Rows]]:
-    """The rows of every chosen metric that scores text by text: what intervals and paired differences are made of.
+    """The rows of every metric that scores text by text: what intervals and paired differences are made of.
+
+    Args:
+        arms: as of `score_study`, and so are judges, config and protocol.
+        judges: the models.
+        config: names the metrics that are chosen.
+        protocol: whose definitions.
+        wanted: metrics by arm, where not all that are chosen are wanted of each.
 
     Raises: as `score_study`.
     """
-    names = chosen_metrics(config)
+    names = {label: chosen_metrics(config) for label in arms} if wanted is None else wanted
     rows: dict[str, dict[str, Rows]] = {label: {} for label in arms}
     for label, generations in arms.items():
-        found = {**wording_rows(generations, protocol.diversity), "tokens": _tokens(generations)}
-        rows[label] |= {name: found[name] for name in names if name in found}
-    if "coherence" in names:
-        for label, found_rows in _coherence(arms, judges, config).items():
+        if set(names[label]) & {*WORDING, "tokens"}:
+            found = {**wording_rows(generations, protocol.diversity), "tokens": _tokens(generations)}
+            rows[label] |= {name: found[name] for name in names[label] if name in found}
+    coherent = {label: generations for label, generations in arms.items() if "coherence" in names[label]}
+    if coherent:
+        for label, found_rows in _coherence(coherent, judges, config).items():
             rows[label]["coherence"] = found_rows
-    if set(names) & set(LIKELIHOOD):
-        for label, generations in arms.items():
+    for label, generations in arms.items():
+        if set(names[label]) & set(LIKELIHOOD):
             likelihood = _likelihood(generations, judges)
-            rows[label] |= {name: likelihood[name] for name in names if name in likelihood}
+            rows[label] |= {name: likelihood[name] for name in names[label] if name in likelihood}
     return rows
 
 

@@ -16,6 +16,7 @@ from cdeval.metrics.longest import longest_rows
 from cdeval.metrics.onset import onset_rows
 from cdeval.metrics.rows import Rows, mean_rows, ratio_rows
 from cdeval.metrics.self_bleu import LIMIT, self_bleu, unavailable
+from cdeval.metrics.stats import Statistic, ratio_of_sums
 from cdeval.records import Estimate, Generation
 
 WORDING = ("diversity", "rep_2", "rep_3", "rep_4", "words", "repetition_onset", "longest_repeat", "entity_overlap")
@@ -40,6 +41,15 @@ def wording_rows(generations: Sequence[Generation], protocol: DiversityProtocol)
     }
 
 
+def wording_statistic(name: str, protocol: DiversityProtocol) -> Statistic:
+    """How a metric of `WORDING`, or another mean, makes a number of its rows."""
+    if name == "diversity":
+        return partial(diversity.diversity, protocol=protocol)
+    if name.startswith("rep_"):
+        return partial(_rep, order=int(name.removeprefix("rep_")), protocol=protocol)
+    return ratio_of_sums
+
+
 def extra_estimates(generations: Sequence[Generation], names: Sequence[str], seed: int) -> dict[str, Estimate]:
     """Those metrics of `EXTRAS` that are named; none has an interval."""
     texts = [generation.continuation for generation in generations]
@@ -51,13 +61,11 @@ def _repetition(texts: Sequence[str], prompts: tuple[str, ...], protocol: Divers
     counts = diversity.ngram_counts(texts, protocol)
     note = diversity.NOTES[protocol]
 
-    def rows(order: int, statistic: Any) -> Rows:
-        return Rows(counts, prompts, statistic, diversity.without_ngrams(counts, order), note)
+    def rows(name: str, order: int) -> Rows:
+        return Rows(counts, prompts, wording_statistic(name, protocol), diversity.without_ngrams(counts, order), note)
 
-    of_orders = {
-        f"rep_{order}": rows(order, partial(_rep, order=order, protocol=protocol)) for order in diversity.ORDERS
-    }
-    return {"diversity": rows(max(diversity.ORDERS), partial(diversity.diversity, protocol=protocol)), **of_orders}
+    of_orders = {f"rep_{order}": rows(f"rep_{order}", order) for order in diversity.ORDERS}
+    return {"diversity": rows("diversity", max(diversity.ORDERS)), **of_orders}
 
 
 def _rep(counts: NDArray[Any], order: int, protocol: DiversityProtocol) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ missing, every finished run folder is an arm. Files that an older or a smaller s
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,15 +99,47 @@ class Study:
         return [Row(arm.label, arm.role, arm.summary, arm.folder) for arm in self.arms]
 
 
-def write_shown(folder: Path, rows: Sequence[Row], notes: Sequence[str], comparisons: Sequence[Comparison]) -> None:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a table of the study showed last."""
+
+    rows: Sequence[Row]
+    notes: Sequence[str]  # below the table
+    comparisons: Sequence[Comparison]
+    made: Sequence[str] = ()  # those of the notes that say how texts were made, by whichever command
+    digest: str = ""  # of what the comparisons were made of; empty: that is not known
+
+
+def write_shown(folder: Path, shown: Shown) -> None:
     """What stands on the screen, for whoever reads the study from its files. Raises: StorageError: the disk refuses."""
-    shown = [{"label": row.label, "role": row.role, "folder": row.folder} for row in rows]
-    replace_file(folder / SHOWN, to_page({"rows": shown, "notes": notes}))
-    replace_file(folder / COMPARISONS, to_page(comparisons))
+    rows = [{"label": row.label, "role": row.role, "folder": row.folder} for row in shown.rows]
+    page = {"rows": rows, "notes": shown.notes, "made": shown.made, "digest": shown.digest}
+    replace_file(folder / SHOWN, to_page(page))
+    replace_file(folder / COMPARISONS, to_page(shown.comparisons))
 
 
-def read_study(folder: Path, *, every: bool = False) -> Study:
-    """What the last command showed; with `every` all finished runs, whichever command made them.
+def read_shown(folder: Path) -> Shown | None:
+    """What the study's files say of its last table; None where they are missing or broken: they are made anew then."""
+    with suppress(StorageError):
+        return _shown(folder)
+    return None
+
+
+def _shown(folder: Path) -> Shown | None:
+    page = _json(folder / SHOWN)
+    comparisons = [_comparison(found, folder) for found in _json(folder / COMPARISONS) or []]
+    if page is None:
+        return Shown([], [], comparisons) if comparisons else None
+    try:
+        rows = [Row(str(row["label"]), str(row["role"]), {}, str(row["folder"])) for row in page["rows"]]
+        notes, made = ([str(line) for line in page.get(name) or []] for name in ("notes", "made"))
+        return Shown(rows, notes, comparisons, made, str(page.get("digest", "")))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{folder / SHOWN} is not as a study writes it ({error!r}). Run the study again.") from error
+
+
+def read_study(folder: Path) -> Study:
+    """All finished points of a study: those of its last table in their order, then any that it lacks.
 
     Raises: StorageError: there is no such study, none of its runs is finished, or a file of it is broken.
     """
@@ -114,26 +147,28 @@ def read_study(folder: Path, *, every: bool = False) -> Study:
         raise StorageError(
             f"study={folder}: there is no such folder. Name one that a study wrote, such as runs/embedded."
         )
-    shown = (None if every else _json(folder / SHOWN)) or {"rows": _finished(folder), "notes": None}
-    arms = [_arm(folder / str(row["folder"]), row["label"], row["role"]) for row in shown["rows"]]
+    shown = _shown(folder)
+    known = [] if shown is None else [row for row in shown.rows if (folder / row.folder / SUMMARY).is_file()]
+    rows = [*known, *_finished(folder, {row.folder for row in known})]
+    arms = [_arm(folder / row.folder, row.label, row.role) for row in rows]
+    arms.sort(key=lambda arm: arm.is_human)
     if not arms:
         raise StorageError(
             f"study={folder}: no run in it is finished (a finished one has {SUMMARY}). Run it to its end."
         )
-    notes = shown["notes"] if shown["notes"] is not None else notes_of({arm.label: arm.scores for arm in arms})
-    comparisons = [_comparison(found, folder) for found in _json(folder / COMPARISONS) or []]
-    return Study(folder.resolve().name, folder, arms, comparisons, notes)
+    notes = shown.notes if shown and shown.rows else notes_of({arm.label: arm.scores for arm in arms})
+    return Study(folder.resolve().name, folder, arms, [] if shown is None else shown.comparisons, notes)
 
 
-def _finished(folder: Path) -> list[dict[str, str]]:
-    """Every finished run: arms by their labels, the human reference last."""
+def _finished(folder: Path, known: Collection[str]) -> list[Row]:
+    """Every other finished run: arms by their labels, the human reference last."""
     rows = []
     for path in sorted(file.parent for file in folder.glob(f"*/{SUMMARY}")):
-        point = _yaml(path / "config.yaml").get("point", {})
-        role = HUMAN if path.name == HUMAN else "arm"
-        row = {"label": point.get("label", path.name), "role": point.get("role", role), "folder": path.name}
-        rows.append(row)
-    return sorted(rows, key=lambda row: (row["role"] == HUMAN, row["label"]))
+        if path.name not in known:
+            point = _yaml(path / "config.yaml").get("point", {})
+            role = HUMAN if path.name == HUMAN else "arm"
+            rows.append(Row(point.get("label", path.name), point.get("role", role), {}, path.name))
+    return sorted(rows, key=lambda row: (row.role == HUMAN, row.label))
 
 
 def _arm(path: Path, label: str, role: str) -> Arm:

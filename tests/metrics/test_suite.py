@@ -14,6 +14,8 @@ from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import Embedder
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges import Judges
+from cdeval.metrics.perplexity import nll_rows as real
+from cdeval.metrics.recall import Before
 from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_study
 from cdeval.metrics.wording import EXTRAS
 from cdeval.models.loading import LanguageModel
@@ -254,3 +256,27 @@ def test_a_second_scoring_asks_no_model(judges: Judges, write: Callable[[str, in
         hook.remove()
     assert not calls
     assert again == first
+
+
+def test_arms_that_join_later_are_clustered_with_those_before_and_nothing_else_is_made_again(
+    judges: Judges, write: Callable[[str, int], list[Generation]], monkeypatch: pytest.MonkeyPatch
+):
+    """Two commands on one study: the scores of one command on all arms, to the last digit."""
+    human, one, two = write("varied", 0), write("varied", 1), write("dull", 2)
+    arms = {"one": one, "two": two, "human": human}
+    known = replace(judges, embedder=Embedder(embed, "letters", "letters"))
+    whole = score_study(arms, human, known, CONFIG, against={"one": "two"})
+    first = score_study({"one": one, "human": human}, human, known, CONFIG)
+    read = []
+    monkeypatch.setattr(
+        suite, "nll_rows", lambda scorer, texts, cache: read.append(len(texts)) or real(scorer, texts, cache)
+    )
+    before = {label: Before(kept) for label, kept in first.kept.items()}
+    joined = score_study(arms, human, known, CONFIG, against={"one": "two"}, before=before)
+    assert read == [24], "of the new arm alone"
+    assert repr(joined.scores) == repr(whole.scores)
+    assert repr(joined.comparisons) == repr(whole.comparisons)
+    assert first.scores["one"]["mauve"].note != joined.scores["one"]["mauve"].note
+    again = {label: Before(kept) for label, kept in joined.kept.items()}
+    monkeypatch.setattr(suite, "mauve_of_arms", lambda *_: 1 / 0)
+    assert repr(score_study(arms, human, known, CONFIG, before=again).scores) == repr(whole.scores)

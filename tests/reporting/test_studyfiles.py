@@ -20,13 +20,14 @@ def test_rows_stand_as_they_were_shown(tmp_path: Path) -> None:
     assert [one.difference.value for one in study.comparisons] == [0.1, 0.2]
 
 
-def test_other_runs_in_the_folder_are_not_of_this_table(tmp_path: Path) -> None:
-    """The same study run before on other prompts leaves its folders behind."""
+def test_finished_runs_that_the_last_table_lacks_follow_it(tmp_path: Path) -> None:
+    """Another process finished them since; the human texts stay last."""
     folder = write_study(tmp_path / "s")
-    write_arm(folder, {"label": "older", "role": "arm", "folder": "older"}, ["x"], {"diversity": 1.0}, setting())
-    assert "older" not in {arm.label for arm in read_study(folder).arms}
-    (folder / "shown.json").unlink()
-    assert "older" in {arm.label for arm in read_study(folder).arms}
+    write_arm(folder, {"label": "later", "role": "arm", "folder": "later"}, ["x"], {"diversity": 1.0}, setting())
+    labels = [arm.label for arm in read_study(folder).arms]
+    assert labels[-2:] == ["later", "human"]
+    (folder / "exit-4" / "summary.json").unlink()
+    assert len(read_study(folder).arms) == len(labels) - 1, "a run that is no longer finished has no row"
 
 
 def test_finished_folders_alone_are_a_study_with_the_human_texts_last(tmp_path: Path) -> None:
