@@ -106,7 +106,7 @@ def test_where_every_point_fails_the_command_says_so_and_scores_nothing(
 def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledger(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cdeval.study.score_study", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("cdeval.results.score_study", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         command()
     points = read_ledger(tmp_path / "runs" / "s").points.values()
