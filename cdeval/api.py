@@ -66,6 +66,8 @@ from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
+from cdeval.texts.prompts import check_same_prompts
+from cdeval.texts.read import human_texts
 from cdeval.tracing import trace_text
 from cdeval.units import decode_unit, plan_units
 from cdeval.unread import changed, check_read
@@ -233,6 +235,7 @@ def score(
     config = MetricsConfig(only=_metrics(list_of_names("metrics", metrics), scorer), cache=False)
     names = chosen_metrics(config)
     control = against if against is not None else list(arms)[-1]
+    check_same_prompts(arms)
     human = _human(arms, scorer)
     # Nothing says which settings made the texts, so that a text may have ended by itself: the scorer reads them.
     plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
@@ -402,10 +405,5 @@ def _in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Ge
 
 def _human(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:
     """The references as a row of their own."""
-    texts = {generation.id: generation for generations in arms.values() for generation in generations}
-    found = [
-        replace(one, continuation=one.reference, token_ids=(), logprob_expert=None, score=None, sample=0)
-        for one in texts.values()
-        if one.reference is not None
-    ]
+    found = list(human_texts([text for texts in arms.values() for text in texts]))
     return found if scorer is None else with_tokens(found, scorer.tokenizer)

@@ -9,6 +9,7 @@ import numpy as np
 
 from cdeval.errors import TextsError
 from cdeval.records import Generation
+from cdeval.texts.prompts import check_same_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ def draw_pairs(
     Order and sides come from the seed. Each arm stands left in half of the pairs (one more at most), so that a rater's
     taste for a side favours neither.
 
-    Raises: TextsError: no prompt is continued by both.
+    Raises: TextsError: no prompt is continued by both, or an id stands for different prompts.
     """
+    check_same_prompts({labels[0]: first, labels[1]: second})
     ours, theirs = _first(first), _first(second)
     shared = [identifier for identifier in ours if identifier in theirs]
     unlike = [i for i in shared if ours[i].continuation.strip() != theirs[i].continuation.strip()]

@@ -35,12 +35,13 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
                 named.setdefault(general, {})[name] = None
                 spreads.setdefault(general, []).extend(_SPREAD.findall(estimate.note))
     notes = [f"{', '.join(names)}: {_with_spread(note, spreads[note])}" for note, names in named.items()]
-    return notes + _missing(scores) + _too_few(scores)
+    return notes + _without_value(scores) + _missing(scores) + _too_few(scores)
 
 
 _FEW = re.compile(rf"(; )?{re.escape(FEW)}")
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
 _DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
+HUMAN = "human"  # label of the references' own row, which needs no reason for what only decoded texts have
 _NAMED = 3  # arms without a value that are named; of more the table says how many
 
 
@@ -51,12 +52,26 @@ def _with_spread(note: str, spreads: list[str]) -> str:
     return note.replace("(sd {})", f"(sd {least})" if least == most else f"(sd {least} to {most})")
 
 
+def _without_value(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
+    """Why metrics of decoded or given texts have no value at all, a line a reason."""
+    reasons: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
+    for label, of_arm in scores.items():
+        for name, estimate in of_arm.items():
+            if math.isnan(estimate.value) and estimate.note and label != HUMAN:
+                names, labels = reasons.setdefault(estimate.note, ({}, {}))
+                names[name] = labels[label] = None
+    return [
+        f"{', '.join(names)}: no value for {_arms(list(labels))}: {reason}"
+        for reason, (names, labels) in reasons.items()
+    ]
+
+
 def _missing(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     """A line a metric with missing values."""
     lacking: dict[str, dict[str, int]] = {}
     for label, of_arm in scores.items():
         for name, estimate in of_arm.items():
-            if estimate.missing:
+            if estimate.missing and not (math.isnan(estimate.value) and estimate.note and label != HUMAN):
                 lacking.setdefault(name, {})[label] = estimate.missing
     lines = []
     for name, counts in lacking.items():

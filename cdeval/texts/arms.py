@@ -10,6 +10,7 @@ import yaml
 from cdeval.errors import TextsError
 from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
+from cdeval.texts.prompts import check_same_prompts
 from cdeval.texts.read import ReadFile, read_generations
 
 HUMAN = "human"
@@ -66,6 +67,7 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
     names = _labels(arms, labels)
     read = [Arm(name, read_generations(source.path, fields)) for name, source in zip(names, arms, strict=True)]
     own = [read_generations(source.path, fields) for source in sources if source.human]
+    check_same_prompts({arm.label: arm.generations for arm in read} | {HUMAN: own[0].generations if own else ()})
     human, clashes = _human(read, own[0] if own else None)
     notes = [f"{arm.label}: {note}" for arm in read for note in (f"read as {arm.file.format}", *arm.file.notes)]
     notes += [f"{folder.name}: left out, it holds no texts" for path in given for folder in _without_texts(path)]

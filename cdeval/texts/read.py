@@ -12,6 +12,7 @@ from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
 from cdeval.strictjson import generation_from_json
 from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
+from cdeval.texts.prompts import one_reference_a_prompt, same_prompt
 
 _HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no tokenizer takes
 
@@ -47,11 +48,8 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     form = recognise(shape, fields, f"{path}, {located[0].where}")
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if form.name == "cdeval" and "token_ids" in shape and fields == FieldsConfig():
-        ours = _by_prompt([_ours(item, path) for item in located])
-        first = {generation.id: generation for generation in reversed(ours)}
-        names = dict.fromkeys(generation.id for generation in ours)
-        references = tuple(human_text(first[name]) for name in names if first[name].reference is not None)
-        return ReadFile(path, sha256, form.describe(), ours, references, tokenised=True, notes=tuple(notes))
+        ours = _by_prompt(one_reference_a_prompt([_ours(item, path) for item in located], str(path)))
+        return ReadFile(path, sha256, form.describe(), ours, human_texts(ours), tokenised=True, notes=tuple(notes))
     items = [item_of(item, form, path) for item in located]
     if form.prompt_in_text:
         cuts = [without_prompt(item) for item in items]
@@ -65,10 +63,14 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
             f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}"
         )
     notes += _sample_notes(items)
-    by_item = _generations(items)
-    texts = tuple(generation for generations in by_item for generation in generations)
-    references = tuple(human_text(samples[0]) for samples in by_item if samples[0].reference is not None)
-    return ReadFile(path, sha256, form.describe(), texts, references, tokenised=False, notes=tuple(notes))
+    texts = _by_prompt(one_reference_a_prompt(_generations(items), str(path)))
+    return ReadFile(path, sha256, form.describe(), texts, human_texts(texts), tokenised=False, notes=tuple(notes))
+
+
+def human_texts(texts: Sequence[Generation]) -> tuple[Generation, ...]:
+    """The human text of each prompt that has a reference, once a prompt."""
+    first = {text.id: text for text in reversed(texts) if text.reference is not None}
+    return tuple(human_text(first[name]) for name in dict.fromkeys(text.id for text in texts) if name in first)
 
 
 def human_text(generation: Generation) -> Generation:
@@ -96,29 +98,37 @@ def _by_prompt(generations: Sequence[Generation]) -> tuple[Generation, ...]:
     return tuple(sorted(generations, key=lambda generation: (place[generation.id], generation.sample)))
 
 
-def _generations(items: Sequence[Item]) -> list[list[Generation]]:
-    """The samples of each item."""
-    found: list[list[Generation]] = []
-    known: dict[str, list[str | None]] = {}  # prompt's id: its different references, in order
+def _generations(items: Sequence[Item]) -> list[Generation]:
+    """The samples of all items, under the file's ids or under digests of the prompts.
+
+    Prompts without an id that are equal and have unlike references are told apart by their order; a sample without a
+    reference is of the prompt whose reference was read last, or comes first.
+    """
+    found: list[Generation] = []
+    known: dict[str, list[str]] = {}  # prompt's id: its different references, in order
     prompts: dict[str, Item] = {}
     for item in items:
-        identifier = item.id or f"prompt-{hashlib.sha256(item.prompt.encode()).hexdigest()[:16]}"
-        if item.id is not None and (earlier := prompts.setdefault(item.id, item)).prompt != item.prompt:
+        if item.id is not None and not same_prompt((first := prompts.setdefault(item.id, item)).prompt, item.prompt):
             raise TextsError(
-                f"{item.where}: the id {item.id!r} has another prompt there than in {earlier.where.split(', ')[-1]}: "
+                f"{item.where}: the id {item.id!r} has another prompt there than in {first.where.split(', ')[-1]}: "
                 "expected different ids for different prompts."
             )
-        references = known.setdefault(identifier, [])
-        if item.reference not in references:
-            references.append(item.reference)
-        order = references.index(item.reference)
+        if item.id is None and item.reference is not None:
+            known.setdefault(item.prompt, [])
+            if item.reference not in known[item.prompt]:
+                known[item.prompt].append(item.reference)
+    last: dict[str, int] = {}
+    for item in items:
+        identifier, order = item.id, 0
+        if identifier is None:
+            identifier = f"prompt-{hashlib.sha256(item.prompt.encode()).hexdigest()[:16]}"
+            order = last.get(item.prompt, 0) if item.reference is None else known[item.prompt].index(item.reference)
+            last[item.prompt] = order
         unique = identifier if order == 0 else f"{identifier}-{order + 1}"
-        found.append(
-            [
-                Generation(unique, item.prompt, (), item.reference, text, (), None, None, sample)
-                for sample, text in enumerate(item.continuations)
-            ]
-        )
+        found += [
+            Generation(unique, item.prompt, (), item.reference, text, (), None, None, sample)
+            for sample, text in enumerate(item.continuations)
+        ]
     return found
 
 

@@ -66,20 +66,24 @@ def test_only_prompts_with_two_different_texts_are_judged() -> None:
     "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =cmd|' /C calc'!A0", "\n=1", "＝1"]
 )
 def test_no_cell_is_a_formula(text: str) -> None:
-    rows = list(csv.reader(io.StringIO(to_csv(draw_pairs(("A", "B"), _texts(text), _texts("b"), None, 0)), newline="")))
+    rows = list(
+        csv.reader(
+            io.StringIO(to_csv(draw_pairs(("A", "B"), _texts(text, text), _texts(text, "b"), None, 0)), newline="")
+        )
+    )
     assert len(rows) == 2
     for cell in rows[1]:
         assert not cell.lstrip().startswith(("=", "+", "-", "@", "＝"))
 
 
-def _texts(text: str) -> list[Generation]:
-    return [Generation("1", text, (), None, text, (), None, None)]
+def _texts(prompt: str, text: str) -> list[Generation]:
+    return [Generation("1", prompt, (), None, text, (), None, None)]
 
 
 def test_the_csv_gives_every_text_back() -> None:
     odd = [NASTY, 'a "quoted", comma; and\r\nlines', "中文 👩‍👧"]
     for text in odd:
-        drawn = draw_pairs(("A", "B"), _texts(text), _texts("b"), None, 0)
+        drawn = draw_pairs(("A", "B"), _texts(text, text), _texts(text, "b"), None, 0)
         (row,) = csv.DictReader(io.StringIO(to_csv(drawn), newline=""))
         assert {row["prompt"], row["left"], row["right"]} == {text, "b"}
         assert (row["vote"], row["rater"]) == ("", "")
@@ -108,7 +112,7 @@ class Page(HTMLParser):
 
 
 def test_the_form_takes_no_text_for_html_and_asks_nobody() -> None:
-    drawn = draw_pairs(("A", "B"), _texts(NASTY), _texts("b"), None, 0)
+    drawn = draw_pairs(("A", "B"), _texts(NASTY, NASTY), _texts(NASTY, "b"), None, 0)
     form = to_html(drawn, f"Which? {NASTY}")
     page = Page(form)
     assert [tag for tag, _ in page.tags if tag in {"script", "style", "img", "link", "iframe"}] == [

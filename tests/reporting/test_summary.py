@@ -23,6 +23,7 @@ def test_equal_notes_are_one_line_and_spreads_a_range() -> None:
     assert notes_of(scores) == [
         "mauve, mauve_star: mean of 5 k-means seeds (sd 0.002 to 0.014); interval by resampling",
         "words: mean",
+        "mauve: no value for 'd': no human texts",
     ]
     assert notes_of({"a": {"mauve": scores["a"]["mauve"]}}) == [f"mauve: {note.format('0.002')}"]
 
@@ -42,3 +43,15 @@ def test_missing_values_are_counted_by_metric_and_few_arms_are_named() -> None:
     assert notes_of(few) == ["onset: texts without a value: 3 of 'a', 1 of 'c'"]
     many = {f"arm {i}": {"onset": estimate(missing=i)} for i in range(1, 6)}
     assert notes_of(many) == ["onset: texts without a value: 1 to 5 of 5 arms (metrics.json)"]
+
+
+def test_a_metric_without_any_value_says_why() -> None:
+    """Chinese without spaces, or references scored as an arm: the table showed a dash and nothing said why."""
+    none = Estimate(math.nan, math.nan, math.nan, 0, 4, "no text has a value; over words")
+    human = Estimate(math.nan, math.nan, math.nan, 4, 0, "these are the human texts")
+    scores = {"a": {"diversity": none, "mauve": human}, "human": {"diversity": none, "mauve": human}}
+    assert notes_of(scores) == [
+        "diversity: no value for 'a': no text has a value; over words",
+        "mauve: no value for 'a': these are the human texts",
+        "diversity: texts without a value: 4 of 'human'",
+    ]

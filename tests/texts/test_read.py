@@ -65,7 +65,7 @@ def test_the_cd_authors_prompt_is_cut_off_and_what_lacks_it_is_kept_and_counted(
     found = read(tmp_path, lines([CD], [{**CD, "gen_text": " other"}]))
     assert texts(found) == [" more", " other"]
     assert found.generations[0].prompt == "Once"
-    assert [reference.continuation for reference in found.references] == [" upon", " upon"]
+    assert [reference.continuation for reference in found.references] == [" upon"], "one prompt, one reference"
     assert found.notes == (
         "1 of 2 texts begin with their prompt, which was cut off",
         "1 texts do not begin with their prompt and are read as continuations as they are",
@@ -96,7 +96,8 @@ def test_a_given_name_can_ask_for_the_cut(tmp_path: Path) -> None:
 def test_equal_prompts_meet_across_files_and_unlike_references_keep_them_apart(tmp_path: Path) -> None:
     one = read(tmp_path, [SU_XU, {**SU_XU, "reference_text": " other"}, SU_XU])
     ids = [generation.id for generation in one.generations]
-    assert ids[0] == ids[1] == ids[4] != ids[2] == ids[3]
+    assert ids[0] == ids[1] == ids[2] == ids[3] != ids[4] == ids[5], "the samples of a prompt stand together"
+    assert [generation.sample for generation in one.generations] == [0, 1, 2, 3, 0, 1]
     other = read(tmp_path, lines(CD))
     assert other.generations[0].id == ids[0]
 
@@ -112,7 +113,8 @@ def test_a_torn_last_line_is_left_out_and_said(tmp_path: Path) -> None:
         assert "the last line is torn and was left out" in found.notes
         assert len(found.references) == 1
     whole = read(tmp_path, lines(SU_XU) + json.dumps(SU_XU).encode())  # whole, and only without its newline
-    assert len(whole.references) == 2
+    assert len(whole.generations) == 4
+    assert len(whole.references) == 1
     assert not whole.notes
 
 
