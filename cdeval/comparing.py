@@ -17,7 +17,7 @@ from cdeval.errors import StorageError
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.studyfiles import Arm, Study, read_study
 from cdeval.store import replace_file
-from cdeval.strictjson import to_page
+from cdeval.strictjson import number, parse, to_page
 
 FORMAT = 1
 DIGITS = 16  # of a text's SHA-256: 64 bits tell a study's texts apart
@@ -135,12 +135,12 @@ def _differences(label: str, comparisons: Sequence[Comparison]) -> dict[str, flo
 def _from_file(path: Path) -> Record:
     wrong = f"{path} is neither a study's folder, such as runs/embedded, nor a record that cdeval.compare wrote"
     try:
-        page = json.loads(path.read_bytes())
+        page = parse(path.read_bytes())
     except FileNotFoundError:
         raise StorageError(f"{path}: there is no such file or folder. Name a study, such as runs/embedded.") from None
     except (OSError, ValueError) as error:
         raise StorageError(f"{wrong} ({error}).") from error
-    if not isinstance(page, dict) or page.get("format") != FORMAT or not isinstance(page.get("arms"), dict):
+    if not isinstance(page, dict) or str(page.get("format")) != str(FORMAT) or not isinstance(page.get("arms"), dict):
         raise StorageError(f"{wrong} (format {FORMAT}).")
     try:
         return {str(label): _arm(found) for label, found in page["arms"].items()}
@@ -150,4 +150,4 @@ def _from_file(path: Path) -> Record:
 
 def _arm(found: Mapping[str, Any]) -> ArmRecord:
     texts = {str(key): str(digest) for key, digest in found["texts"].items()}
-    return ArmRecord(texts, {str(name): float(value) for name, value in found["numbers"].items()})
+    return ArmRecord(texts, {str(name): number(found["numbers"], name) for name in found["numbers"]})

@@ -1,6 +1,7 @@
 """What the arms of a study cost: timed in turn, priced, and kept for as long as the same arms are asked for."""
 
-import json
+import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,12 +12,15 @@ from cdeval.cast import Cast, OpenedCast
 from cdeval.config import RunConfig
 from cdeval.cost.latency import Latency
 from cdeval.cost.price import NOT_TIMED, Arm, Text, price_arms
+from cdeval.errors import StorageError
 from cdeval.generating import Texts
+from cdeval.ledger import digest_of
 from cdeval.points import Point
 from cdeval.prompts import PromptSet
 from cdeval.records import Generation
+from cdeval.reporting.reading import below_nothing
 from cdeval.store import RunFolder, replace_file
-from cdeval.strictjson import to_page
+from cdeval.strictjson import plain, to_page
 from cdeval.timing import Timing, time_apart, time_here, time_loaded
 
 TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
@@ -75,23 +79,42 @@ def _text(made: Generation) -> Text:
 
 
 def kept_costs(
-    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path
+    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path, say: Callable[[str], None]
 ) -> dict[Point, dict[str, float]] | None:
-    """What these arms cost when they were last timed; None where they were never timed together, or otherwise."""
-    if not all(folder.done for folder in folders.values()) or not (root / TIMED).is_file():
+    """What these arms cost when they were last timed; None where they were never timed together, or otherwise.
+
+    Costs that are damaged are measured again, like those that are missing, and a line says so.
+    """
+    if not all(folder.done for folder in folders.values()) or not os.path.lexists(root / TIMED):
         return None
     try:
-        timed = json.loads((root / TIMED).read_bytes())
-    except ValueError:
+        timed = RunFolder(root).read_mapping(TIMED)
+        if {name: timed.get(name) for name in ("points", "repeats")} != _timing(folders, config):
+            return None
+        found = {point: folder.numbers("costs.json") for point, folder in folders.items()}
+        for point, costs in found.items():
+            _check(folders[point].path / "costs.json", point, costs, timed.get("costs"))
+    except StorageError as error:
+        say(f"{str(error).partition('. ')[0]}: what the arms cost is measured again")
         return None
-    if timed != _timing(folders, config):
-        return None
-    return {point: folder.numbers("costs.json") for point, folder in folders.items()}
+    return found
 
 
-def keep_costs(points: Iterable[Point], config: RunConfig, root: Path) -> None:
-    """Remember which arms the costs in their folders were measured beside."""
-    replace_file(root / TIMED, to_page(_timing(points, config)))
+def _check(path: Path, point: Point, costs: Mapping[str, float], known: object) -> None:
+    """Raises: StorageError: these are not the costs that were measured, or cannot be an arm's."""
+    if isinstance(known, dict) and known.get(point.digest) not in (None, digest_of(plain(costs))):
+        raise StorageError(f"{path} was changed after it was written")
+    if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
+        raise StorageError(f"{path} has no costs of an arm")
+    wrong = below_nothing(costs)
+    if wrong is not None:
+        raise StorageError(f"{path}: {wrong} is {costs[wrong]:g}, less than nothing")
+
+
+def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, root: Path) -> None:
+    """Remember which arms the costs in their folders were measured beside, and what they were."""
+    digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
+    replace_file(root / TIMED, to_page({**_timing(costs, config), "costs": digests}))
 
 
 def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:

@@ -21,7 +21,7 @@ from cdeval.points import Point, prompts_digest
 from cdeval.provenance import provenance
 from cdeval.records import Prompt
 from cdeval.remote import Remote
-from cdeval.sessions import record_session
+from cdeval.sessions import is_recorded, record_session
 from cdeval.stopping import Stopped, finishing
 from cdeval.store import RunFolder
 from cdeval.units import Wanted
@@ -193,7 +193,7 @@ class Keeper:
         for point, folder in self._held.items():
             settings = self._settings(point, folder, begun=point.digest in begun)
             folder.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-            if point not in lacking:
+            if point not in lacking and is_recorded(folder):
                 continue
             plan = plan_of.get(point.digest)
             lanes = {"max_lanes": plan.lanes[point.setting.beams]} if plan and point.setting else {}
@@ -213,7 +213,9 @@ class Keeper:
         asked = dict(self._plains[point])
         before: object = None
         if begun:
-            with suppress(OSError, ValueError, yaml.YAMLError):  # lost or broken: the same models by another name
+            with suppress(
+                OSError, ValueError, RecursionError, yaml.YAMLError
+            ):  # lost or broken: the same models by another name
                 before = yaml.safe_load((folder.path / "config.yaml").read_bytes())
         kept = before if isinstance(before, dict) else {}
         return asked | {name: kept[name] for name in ("expert", "amateur") if isinstance(kept.get(name), dict)}

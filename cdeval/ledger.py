@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from cdeval.files import writing
 from cdeval.locks import is_locked, short_lock
 from cdeval.store import GENERATIONS, SUMMARY, replace_file
-from cdeval.strictjson import to_page
+from cdeval.strictjson import count, parse, to_page
 
 STUDY = "study.json"
 LOCK = ".study.lock"
@@ -227,9 +227,11 @@ def _load(root: Path) -> tuple[Book, str | None]:
     """The ledger as it was written, or made up from the folders; then, what to say of it."""
     path = root / STUDY
     try:
-        record = json.loads(path.read_bytes().decode())
-        entries = [Entry(**{**values, "state": State[values["state"]]}) for values in record["points"]]
+        record = parse(path.read_bytes())
+        entries = [_entry(values) for values in record["points"]]
         plans = {name: _plan(values) for name, values in record["plans"].items()}
+        if any(plan.digest != name for name, plan in plans.items()):
+            raise ValueError("a plan under another one's name")
         return Book({entry.digest: entry for entry in entries}, plans), None
     except FileNotFoundError:
         return _from_folders(root), None
@@ -238,26 +240,55 @@ def _load(root: Path) -> tuple[Book, str | None]:
         return book, f"{path} cannot be read: it is made again from {len(book.points)} run folders, no text is lost"
 
 
-def _plan(values: Mapping[str, Any]) -> Plan:
-    def by_beams(name: str) -> dict[int, int]:
-        return {int(beams): int(n) for beams, n in values[name].items()}
+def _entry(values: Mapping[str, Any]) -> Entry:
+    """Raises: ValueError, TypeError, KeyError: a field is missing, of another type or impossible."""
+    for name in ("wanted", "stored"):
+        count(values, name)
+    texts = [values[name] for name in ("digest", "label", "role", "changed_utc")]
+    maybe = [values[name] for name in ("folder", "reason", "plan")]
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(text, str | None) for text in maybe):
+        raise ValueError("a field is no text")
+    folder = values["folder"]
+    if folder is not None and Path(folder).name != folder:
+        raise ValueError(f"{folder!r} is no name of a run folder")
+    return Entry(**{**values, "state": State[values["state"]]})
 
-    return Plan(tuple(map(str, values["points"])), by_beams("lanes"), int(values["compact_every"]), by_beams("fits"))
+
+def _plan(values: Mapping[str, Any]) -> Plan:
+    """Raises: as `_entry`."""
+
+    def by_beams(name: str) -> dict[int, int]:
+        found = {int(beams): count(values[name], beams) for beams in values[name]}
+        if any(beams < 1 or lanes < 1 for beams, lanes in found.items()):
+            raise ValueError(f"{name} of less than one")
+        return found
+
+    points = values["points"]
+    if not points or not isinstance(points, list) or not all(isinstance(point, str) for point in points):
+        raise ValueError("a plan without points")
+    return Plan(tuple(points), by_beams("lanes"), count(values, "compact_every"), by_beams("fits"))
+
+
+def _text(record: Mapping[str, Any], name: str) -> str:
+    value = record[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no text")
+    return value
 
 
 def _from_folders(root: Path) -> Book:
     book = Book()
     for path in sorted(root.glob("*/provenance.json")):
         try:
-            record = json.loads(path.read_bytes().decode())
+            record = parse(path.read_bytes())
             point, own = record["point"], record.get("ledger")
             plan = _plan(own["plan"]) if own and own["plan"] else None
             entry = Entry(
-                digest=point["digest"],
-                label=point["label"],
-                role=point["role"],
+                digest=_text(point, "digest"),
+                label=_text(point, "label"),
+                role=_text(point, "role"),
                 folder=path.parent.name,
-                wanted=own["wanted"] if own else stored_texts(path.parent),
+                wanted=count(own, "wanted") if own else stored_texts(path.parent),
                 plan=plan.digest if plan else None,
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):

@@ -40,16 +40,28 @@ def record_session(
 
     Raises: StorageError: the file cannot be written.
     """
-    before: Any = None
-    if begun:
-        with suppress(StorageError):  # a lost or broken record does not make the texts worse
-            before = folder.read_json(PROVENANCE)
     mine = {"started_utc": now["started_utc"], "identity": identity(now), "plan": ledger["plan_digest"]}
-    if not isinstance(before, dict) or "machine" not in before or "libraries" not in before:
+    try:
+        before = folder.read_mapping(PROVENANCE) if begun else None
+        first = before and {"started_utc": before.get("started_utc"), "identity": identity(before), "plan": None}
+        sessions = (before.get("sessions") or [first]) if before else []
+        known = dict(sessions[-1]["identity"]) if before else {}
+    except (StorageError, LookupError, TypeError, ValueError, AttributeError):
+        # A lost or broken record does not make the texts worse, but nothing says any more what made them.
+        lost: dict[str, object] = {"started_utc": None, "identity": {}, "plan": None}
+        folder.write_json(PROVENANCE, {**now, "ledger": ledger, "sessions": [lost, mine]})
+        return [f"{folder.path / PROVENANCE} was lost or broken and is begun anew"]
+    if not before:
         folder.write_json(PROVENANCE, {**now, "ledger": ledger, "sessions": [mine]})
         return []
-    first = {"started_utc": before.get("started_utc"), "identity": identity(before), "plan": None}
-    sessions = before.get("sessions") or [first]
     folder.write_json(PROVENANCE, {**before, "ledger": ledger, "sessions": [*sessions, mine]})
-    known = sessions[-1]["identity"]
     return [] if known.get("dtype") == "float32" else differing(known, identity(now))
+
+
+def is_recorded(folder: RunFolder) -> bool:
+    """Whether what made a folder's texts can be read there, and which point they are of."""
+    try:
+        record = folder.read_mapping(PROVENANCE)
+        return isinstance(record["point"]["digest"], str) and isinstance(identity(record), dict)
+    except (StorageError, LookupError, TypeError, AttributeError):
+        return False

@@ -71,7 +71,7 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
             raise together(failures)
         texts = read_texts(folders, prompts.prompts)
         what = Costly(cast, opened.casts, prompts, common)
-        costs = kept_costs(folders, common, root) or costs_of(folders, texts, what, say)
+        costs = kept_costs(folders, common, root, say) or costs_of(folders, texts, what, say)
         made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts)]
         made += sample_notes(max(one.config.search.samples for one in settings))
         with scoring_turn(root, say):
@@ -79,7 +79,7 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
             group = Group(prompts_digest(prompts.prompts), expert.fingerprint, expert.dtype_name)
             outcome = write_results(Decoded(folders, texts, costs, group), prompts.prompts, expert, common, made)
             with ledger.locked():
-                keep_costs(points, common, root)
+                keep_costs(costs, common, root)
             keeper.done(points)
     shown = replace(outcome, failures=failures)
     return replace(shown, notes=[*shown.notes, *_tracked(common, plains, root, texts)])

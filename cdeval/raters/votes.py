@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cdeval.errors import TextsError
 from cdeval.itemfile import ItemFile
+from cdeval.strictjson import parse
 
 CHOICES = ("left", "right", "tie")
 _JSON = 'expected the JSON that the form saves: {"sheet": …, "rater": …, "votes": {"p001": "left", …}}'
@@ -38,7 +38,7 @@ def read_key(path: Path) -> Key:
     shape = "expected the key.json that export=pairs wrote"
     text = ItemFile(path, "key", shape, TextsError).text()
     try:
-        record = json.loads(text)
+        record = parse(text.encode())
         first, second = record["arms"]
         pairs = record["pairs"]
         if any(pair["left"] not in (first, second) for pair in pairs.values()):
@@ -85,7 +85,7 @@ def _votes(path: Path, key: Key) -> list[tuple[str, str, str]]:
 
 def _from_json(text: str, path: Path, key: Key) -> list[tuple[str, str, str, str]]:
     try:
-        record = json.loads(text)
+        record = parse(text.encode())
         sheet, rater, votes = record["sheet"], str(record["rater"]).strip(), record["votes"].items()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TextsError(f"{path}: {_JSON} ({type(error).__name__}: {error}).") from error
@@ -101,14 +101,24 @@ def _from_csv(text: str, path: Path, key: Key) -> list[tuple[str, str, str, str]
     del key  # a CSV has no digest: its codes are checked
     header = text.partition("\n")[0]
     delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+    limit = csv.field_size_limit(max(len(text), csv.field_size_limit()))  # prompts are as long as they are
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        return _rows(reader, path)
+    except csv.Error as error:
+        raise TextsError(f"{path} is no CSV that can be read ({error}): {_CSV}.") from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _rows(reader: "csv.DictReader[str]", path: Path) -> list[tuple[str, str, str, str]]:
     if not {"pair", "vote"} <= set(reader.fieldnames or ()):
         raise TextsError(f"{path}: {_CSV} (columns found: {', '.join(reader.fieldnames or ()) or 'none'}).")
     return [
         (
             f"{path}, line {reader.line_num}",
             (row.get("rater") or "").strip() or path.stem,
-            row["pair"],
+            row["pair"] or "",
             row["vote"] or "",
         )
         for row in reader

@@ -1,12 +1,12 @@
 """A study as W&B shows it: tables of results and comparisons, all pictures, and the report's files as an artifact."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cdeval.reporting.exports import records
 from cdeval.reporting.studyfiles import REPORT, Study, read_study
+from cdeval.strictjson import parse
 from cdeval.tracking.mirror import Mirrored, Table
 
 _FILES = (REPORT, "report.md", "table.md", "results.csv", "results.parquet", "results.tex")
@@ -61,7 +61,7 @@ def _lenses(folder: Path) -> dict[str, Table]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            scores = json.loads(path.read_text("utf-8"))["scores"]
+            scores = parse(path.read_bytes())["scores"]
             rows = [
                 {name: value for name, value in score.items() if not isinstance(value, Mapping)} for score in scores
             ]

@@ -4,22 +4,31 @@
 missing, every finished run folder is an arm. Files that an older or a smaller study lacks are empty here, not errors.
 """
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cdeval.errors import StorageError
 from cdeval.records import Comparison, Estimate, Generation
+from cdeval.reporting.reading import (
+    Table,
+    below_nothing,
+    comparisons_of,
+    curve_of,
+    optional,
+    provenance_of,
+    required,
+    scores_of,
+    seconds_of,
+    settings_of,
+    table_of,
+)
 from cdeval.reporting.summary import notes_of
 from cdeval.reporting.table import Row
 from cdeval.store import SUMMARY, RunFolder, replace_file
-from cdeval.strictjson import estimate_from_json, number, to_page
+from cdeval.strictjson import to_page
 
 SHOWN = "shown.json"
 COMPARISONS = "comparisons.json"
@@ -120,22 +129,20 @@ def write_shown(folder: Path, shown: Shown) -> None:
 
 def read_shown(folder: Path) -> Shown | None:
     """What the study's files say of its last table; None where they are missing or broken: they are made anew then."""
-    with suppress(StorageError):
-        return _shown(folder)
-    return None
+    problems: list[str] = []
+    shown = _shown(folder, problems)
+    return None if problems else shown
 
 
-def _shown(folder: Path) -> Shown | None:
-    page = _json(folder / SHOWN)
-    comparisons = [_comparison(found, folder) for found in _json(folder / COMPARISONS) or []]
-    if page is None:
+def _shown(folder: Path, problems: list[str]) -> Shown | None:
+    """Adds to `problems` what is damaged and left out."""
+    table: Table | None = optional(folder / SHOWN, table_of, None, problems)
+    nothing: list[Comparison] = []
+    comparisons = optional(folder / COMPARISONS, comparisons_of, nothing, problems)
+    if table is None:
         return Shown([], [], comparisons) if comparisons else None
-    try:
-        rows = [Row(str(row["label"]), str(row["role"]), {}, str(row["folder"])) for row in page["rows"]]
-        notes, made = ([str(line) for line in page.get(name) or []] for name in ("notes", "made"))
-        return Shown(rows, notes, comparisons, made, str(page.get("digest", "")))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StorageError(f"{folder / SHOWN} is not as a study writes it ({error!r}). Run the study again.") from error
+    rows = [Row(row["label"], row["role"], {}, row["folder"]) for row in table.rows]
+    return Shown(rows, table.notes, comparisons, table.made, table.digest)
 
 
 def read_study(folder: Path) -> Study:
@@ -147,17 +154,19 @@ def read_study(folder: Path) -> Study:
         raise StorageError(
             f"study={folder}: there is no such folder. Name one that a study wrote, such as runs/embedded."
         )
-    shown = _shown(folder)
+    problems: list[str] = []
+    shown = _shown(folder, problems)
     known = [] if shown is None else [row for row in shown.rows if (folder / row.folder / SUMMARY).is_file()]
     rows = [*known, *_finished(folder, {row.folder for row in known})]
-    arms = [_arm(folder / row.folder, row.label, row.role) for row in rows]
+    arms = [_arm(folder / row.folder, row.label, row.role, problems) for row in rows]
     arms.sort(key=lambda arm: arm.is_human)
     if not arms:
         raise StorageError(
             f"study={folder}: no run in it is finished (a finished one has {SUMMARY}). Run it to its end."
         )
     notes = shown.notes if shown and shown.rows else notes_of({arm.label: arm.scores for arm in arms})
-    return Study(folder.resolve().name, folder, arms, [] if shown is None else shown.comparisons, notes)
+    comparisons = [] if shown is None else shown.comparisons
+    return Study(folder.resolve().name, folder, arms, comparisons, [*notes, *dict.fromkeys(problems)])
 
 
 def _finished(folder: Path, known: Collection[str]) -> list[Row]:
@@ -165,65 +174,27 @@ def _finished(folder: Path, known: Collection[str]) -> list[Row]:
     rows = []
     for path in sorted(file.parent for file in folder.glob(f"*/{SUMMARY}")):
         if path.name not in known:
-            point = _yaml(path / "config.yaml").get("point", {})
+            point = settings_of(path / "config.yaml").get("point", {})
             role = HUMAN if path.name == HUMAN else "arm"
-            rows.append(Row(point.get("label", path.name), point.get("role", role), {}, path.name))
+            rows.append(Row(str(point.get("label", path.name)), str(point.get("role", role)), {}, path.name))
     return sorted(rows, key=lambda row: (row.role == HUMAN, row.label))
 
 
-def _arm(path: Path, label: str, role: str) -> Arm:
-    folder = RunFolder(path)
-    config, seconds = _yaml(path / "config.yaml"), _json(path / "latency.json") or {}
+def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
+    folder, config, summary = RunFolder(path), settings_of(path / "config.yaml"), RunFolder(path).summary()
+    wrong = below_nothing(summary) if summary else "no number"
+    if wrong is not None:
+        raise StorageError(f"{path / SUMMARY} is damaged ({wrong}). Run the command that made it once more.")
     return Arm(
         label,
         role,
         path.name,
         setting=config.get("point", {}).get("setting") or {},
         config=config,
-        provenance=_json(path / "provenance.json") or {},
-        summary=folder.summary(),
-        scores={name: estimate_from_json(found) for name, found in (_json(path / "metrics.json") or {}).items()},
-        curve=[(float(x), float(y)) for x, y in _json(path / "divergence.json") or []],
+        provenance=optional(path / "provenance.json", provenance_of, {}, problems),
+        summary=summary,
+        scores=required(path / "metrics.json", scores_of, {}),
+        curve=optional(path / "divergence.json", curve_of, [], problems),
         generations=list(folder.generations().values()),
-        token_seconds=[float(value) for value in _flat(seconds.get("token_seconds", []))],
+        token_seconds=optional(path / "latency.json", seconds_of, [], problems),
     )
-
-
-def _flat(values: Sequence[Any]) -> list[float]:
-    """Seconds of tokens, which may lie pass by pass."""
-    return [item for value in values for item in (value if isinstance(value, list) else [value])]
-
-
-def _comparison(record: Mapping[str, Any], folder: Path) -> Comparison:
-    try:
-        return Comparison(
-            metric=str(record["metric"]),
-            arm=str(record["arm"]),
-            against=str(record["against"]),
-            difference=estimate_from_json(record["difference"]),
-            p=number(record, "p"),
-            p_holm=number(record, "p_holm"),
-            detectable=number(record, "detectable"),
-        )
-    except (KeyError, ValueError) as error:
-        raise StorageError(f"{folder / COMPARISONS}: {error}. Run the study again: it writes the file anew.") from error
-
-
-def _json(path: Path) -> Any:
-    """A file's value; None where there is no such file. Raises: StorageError: it is not JSON."""
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read ({error}). Delete it and run the study again.") from error
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise StorageError(f"{path} cannot be read ({error}). Delete it and run the study again.") from error
-    return found if isinstance(found, dict) else {}

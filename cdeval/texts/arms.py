@@ -107,7 +107,7 @@ def _stored(folder: Path) -> Source:
         settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
         point = settings["point"]
         label, role = str(point["label"]), str(point["role"])
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
         pass  # texts without their settings are still texts
     return Source(folder / _GENERATIONS, label, human=role == HUMAN)
 

@@ -40,6 +40,6 @@ def _said(path: Path, parse: Callable[[str], Any], part: str, name: str) -> str 
     """One text of a settings file; None where the file, or that text in it, is not there."""
     try:
         found = parse(path.read_text(encoding="utf-8"))[part][name]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
         return None
     return found if isinstance(found, str) else None
