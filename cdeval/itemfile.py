@@ -1,15 +1,52 @@
-"""A JSON list or JSONL file to its values, read strictly: every mistake is named with its file and line.
+"""A file of JSON values to these values, read strictly: every mistake is named with its file and line.
 
-A byte order mark and CRLF line ends are taken as they come. Lines may hold any JSON, lists too.
+The values may be the items of one list, stand a line each (JSONL), or follow one another over several lines each, as jq
+writes them. A byte order mark, UTF-16 with one, and CRLF line ends are taken as they come, and so are files packed by
+gzip, bzip2 or xz. Another kind of file is named for what it is. Every file is read once, so that a pipe will do.
 """
 
+import bz2
+import gzip
+import io
 import json
-from collections.abc import Iterator
+import lzma
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from cdeval.errors import CdevalError
+
+_LARGEST = 1 << 31  # bytes of a file, packed or not: more of JSON would not fit in memory as values
+_BLOCK = 1 << 20
+
+# How packed files begin, and who unpacks them.
+_PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+# How files begin that are no text, and what they are.
+_KINDS = {
+    b"PK\x03\x04": "a zip archive (inspect_ai's .eval logs are such): unpack it, and give the JSON file in it",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it by zstd -d",
+    b"PAR1": "a Parquet file: write it as JSONL first, for example by pandas: to_json(orient='records', lines=True)",
+    b"ARROW1": "an Arrow file: write it as JSONL first, for example by datasets: to_json",
+    b"\xff\xff\xff\xff": "an Arrow stream: write it as JSONL first, for example by datasets: to_json",
+    b"SQLite format 3\x00": "an SQLite database: write the texts as JSONL first",
+    b"\x89HDF\r\n": "an HDF5 file: write the texts as JSONL first",
+    b"\x93NUMPY": "a numpy array: write the texts as JSONL first",
+    b"%PDF": "a PDF document",
+    b"\x80\x02": "a pickle, which is never opened because it may run code: write the texts as JSONL",
+    b"\x80\x03": "a pickle, which is never opened because it may run code: write the texts as JSONL",
+    b"\x80\x04": "a pickle, which is never opened because it may run code: write the texts as JSONL",
+    b"\x80\x05": "a pickle, which is never opened because it may run code: write the texts as JSONL",
+}
+_WIDE = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 class Located(NamedTuple):
@@ -33,65 +70,117 @@ class ItemFile:
         """The values, in the order of the file. Raises: `error`: on reaching what is not JSON."""
         yield from self._parse(self.text())
 
-    def whole(self) -> tuple[list[Located], bool]:
+    def whole(self, content: bytes | None = None) -> tuple[list[Located], bool]:
         """The values, and whether the last line was torn: cut off in writing, without its newline, and left out.
 
-        Raises: `error`: not a readable UTF-8 file, or not JSON elsewhere than in a torn last line.
+        Args: content: of the file, where it has been read (`content`).
+        Raises: `error`: not a readable file of text, or not JSON elsewhere than in a torn last line.
         """
-        text = self.text()
+        text = self.text(content)
         if not text.endswith("\n") and (not text.lstrip().startswith("[") or _lists_by_line(text)):
             before, newline, last = text.rpartition("\n")
-            try:
-                json.loads(last)
-            except ValueError:
-                if newline and before.strip():
-                    return list(self._parse(before)), True
+            if newline and _is_json(before.strip().partition("\n")[0]) and not _is_json(last):
+                return list(self._parse(before)), True
         return list(self._parse(text)), False
 
-    def text(self) -> str:
-        """The decoded file. Raises: `error`: it is missing, a folder, unreadable, empty, or not UTF-8."""
+    def content(self) -> bytes:
+        """The file's bytes, unpacked. Raises: `error`: it is missing, no file, unreadable, too large, or damaged."""
         given = f"{self.setting}={self.path}"
-        if not self.path.exists():
-            raise self.error(f"{given} does not exist: {self.shape}.")
-        if self.path.is_dir():
-            raise self.error(f"{given} is a folder: give a file in it; {self.shape}.")
         try:
-            content = self.path.read_bytes()
-        except OSError as error:
-            raise self.error(f"{given} cannot be read: {error.strerror}.") from error
+            mode = self.path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise self.error(f"{given} is a folder: give a file in it; {self.shape}.")
+            if stat.S_ISBLK(mode) or (stat.S_ISCHR(mode) and not _is_terminal(self.path)):
+                raise self.error(f"{given} is a device and holds no texts: give a file; {self.shape}.")
+            with self.path.open("rb") as file:
+                found = self._read(file)
+            opener = next((unpack for magic, unpack in _PACKED.items() if found.startswith(magic)), None)
+            if opener is not None:
+                with opener(io.BytesIO(found)) as unpacked:
+                    found = self._read(unpacked)
+        except FileNotFoundError as error:
+            raise self.error(f"{given} does not exist: {self.shape}.") from error
+        except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
+            raise self.error(f"{given} is packed and damaged ({error}): make or copy it again.") from error
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise self.error(f"{given} cannot be read: {reason}.") from error
+        return found
+
+    def text(self, content: bytes | None = None) -> str:
+        """The decoded file. Raises: `error`: as `content`, or it is empty or no text."""
+        found = self.content() if content is None else content
+        kind = next((what for magic, what in _KINDS.items() if found.startswith(magic)), None)
+        if kind is not None:
+            raise self.error(f"{self.path} is {kind}; {self.shape}.")
+        encoding = next((name for mark, name in _WIDE.items() if found.startswith(mark)), "utf-8-sig")
         try:
-            text = content.decode("utf-8-sig")
+            text = found.decode(encoding)
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise self.error(
-                f"{self.path} is not UTF-8: byte 0x{error.object[error.start]:02x} at offset {error.start} "
-                f"(line {line}). Save it as UTF-8, for example with: iconv -f <its encoding> -t utf-8"
+                f"{self.path} is not {'UTF-8' if encoding == 'utf-8-sig' else encoding.upper()}: byte "
+                f"0x{error.object[error.start]:02x} at offset {error.start} (line {line}). Save it as UTF-8, for "
+                "example with: iconv -f <its encoding> -t utf-8"
             ) from error
         if not text.strip():
             raise self.error(f"{self.path} is empty: {self.shape}.")
         return text
 
+    def _read(self, file: BinaryIO) -> bytes:
+        """All of a file, up to a bound. Raises: `error`: it is larger."""
+        blocks, size = [], 0
+        while block := file.read(_BLOCK):
+            blocks.append(block)
+            size += len(block)
+            if size > _LARGEST:
+                raise self.error(
+                    f"{self.setting}={self.path} holds more than {_LARGEST >> 30} GiB: give it in several files."
+                )
+        return b"".join(blocks)
+
     def _parse(self, text: str) -> Iterator[Located]:
-        if text.lstrip().startswith("[") and not _lists_by_line(text):
-            values = self._json(text, first_line=1)
-            for number, value in enumerate(values if isinstance(values, list) else [values], 1):
-                yield Located(f"item {number}", number, value)
+        if not _is_lines(text):
+            values = list(self._following(text))
+            if len(values) == 1 and isinstance(values[0].value, list):
+                values = [Located(f"item {n}", n, value) for n, value in enumerate(values[0].value, 1)]
+            yield from values
             return
         # Not splitlines(): JSON strings may hold U+2028 and its like as they are.
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 yield Located(f"line {number}", number, self._json(line, first_line=number))
 
+    def _following(self, text: str) -> Iterator[Located]:
+        """Values one after the other, whatever lines they take; each is called after the line that it begins in."""
+        decoder, place, line, seen = json.JSONDecoder(), 0, 1, 0
+        while True:
+            while place < len(text) and text[place].isspace():
+                place += 1
+            if place == len(text):
+                return
+            line, seen = line + text.count("\n", seen, place), place
+            try:
+                value, place = decoder.raw_decode(text, place)
+            except json.JSONDecodeError as error:
+                raise self._no_json(error, error.lineno) from error
+            except (ValueError, RecursionError) as error:
+                raise self._unusable(error, line) from error
+            yield Located(f"line {line}", line, value)
+
     def _json(self, text: str, first_line: int) -> object:
         try:
             return json.loads(text)
         except json.JSONDecodeError as error:
-            line = first_line + error.lineno - 1
-            raise self.error(
-                f"{self.path}, line {line}: not JSON ({error.msg} at column {error.colno}); {self.shape}."
-            ) from error
+            raise self._no_json(error, first_line + error.lineno - 1) from error
         except (ValueError, RecursionError) as error:  # a number of 5000 digits, brackets a thousand deep
-            raise self.error(f"{self.path}, line {first_line}: unusable JSON ({error}); {self.shape}.") from error
+            raise self._unusable(error, first_line) from error
+
+    def _no_json(self, error: json.JSONDecodeError, line: int) -> CdevalError:
+        return self.error(f"{self.path}, line {line}: not JSON ({error.msg} at column {error.colno}); {self.shape}.")
+
+    def _unusable(self, error: Exception, line: int) -> CdevalError:
+        return self.error(f"{self.path}, line {line}: unusable JSON ({error}); {self.shape}.")
 
 
 def kind_of(value: object) -> str:
@@ -112,10 +201,26 @@ def kind_of(value: object) -> str:
     return f"{name} ({value!r})"[:80] if isinstance(value, int | float | str) else name
 
 
+def _is_lines(text: str) -> bool:
+    """Whether values stand a line each: the first line is one, and it is not all of one list."""
+    first, _, rest = text.strip().partition("\n")
+    return _is_json(first) and not (first.lstrip().startswith("[") and not rest.strip())
+
+
 def _lists_by_line(text: str) -> bool:
     """Whether the first of several lines is a list of its own: a JSONL file of lists, not one list."""
     first, _, rest = text.strip().partition("\n")
+    return bool(rest) and first.startswith("[") and _is_json(first)
+
+
+def _is_json(text: str) -> bool:
     try:
-        return bool(rest) and isinstance(json.loads(first), list)
+        json.loads(text)
     except (ValueError, RecursionError):
         return False
+    return True
+
+
+def _is_terminal(path: Path) -> bool:
+    with path.open("rb") as file:
+        return os.isatty(file.fileno())

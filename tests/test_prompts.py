@@ -204,7 +204,7 @@ class TestFile:
             (b'{"prompt": "a"}\n{"prompt": "caf\xe9"}', r"not UTF-8: byte 0xe9 at offset 31 \(line 2\).*iconv"),
             ('{"prompt": "a"}\n\n{"prompt": }', r"line 3: not JSON \(Expecting value at column 12\)"),
             ('[{"prompt": "a"},\n {"prompt" "b"}]', r"line 2: not JSON \(Expecting ':' delimiter at column 12\)"),
-            ('{\n "prompt": "a"\n}', r"line 1: not JSON"),
+            ('{\n "prompt": "a"\n}\n{', r"line 4: not JSON"),
             ("[" * 100_000, "line 1: unusable JSON"),
             ('"a"\n', r"line 1: a string \('a'\) instead of an object"),
             ('[{"prompt": "a"}, ["b"]]', "item 2: a list instead of an object"),

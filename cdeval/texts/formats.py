@@ -74,6 +74,12 @@ def recognise(fields: Mapping[str, object], given: FieldsConfig, where: str) -> 
     """
     known = [form for form in FORMATS if form.continuation in fields and form.prompt in fields]
     if given.continuation is None and not known:
+        inside = [name for name, value in fields.items() if isinstance(value, list) and _holds_object(value)]
+        if inside:
+            raise TextsError(
+                f"{where}: one object, whose {inside[0]!r} is a list of objects: give that list alone, for example by "
+                f"jq '.{inside[0]}'; {SHAPE}."
+            )
         raise TextsError(
             f"{where}: unknown fields ({', '.join(map(str, fields)) or 'none'}): {SHAPE}. "
             "For example: fields.prompt=question fields.continuation=answer"
@@ -85,6 +91,10 @@ def recognise(fields: Mapping[str, object], given: FieldsConfig, where: str) -> 
         base = replace(base, prompt=given.prompt or base.prompt, reference=given.reference or base.reference)
     in_text = base.prompt_in_text if given.prompt_in_text is None else given.prompt_in_text
     return replace(base, id=given.id or base.id, prompt_in_text=in_text)
+
+
+def _holds_object(values: Sequence[object]) -> bool:
+    return any(isinstance(one, Mapping) for one in values)
 
 
 def item_of(located: Located, form: Format, path: object) -> Item:

@@ -22,7 +22,7 @@ class ReadFile:
     """What a file holds."""
 
     path: Path
-    sha256: str  # of the file
+    sha256: str  # of the file's content, unpacked
     format: str  # for people
     generations: tuple[Generation, ...]  # samples of one prompt share its id; token ids only where the file has ours
     references: tuple[Generation, ...]  # the human text of each item that has one, as generations without tokens
@@ -38,7 +38,9 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
 
     Raises: TextsError: the file cannot be read, has no known fields, or an item lacks one; names file and line.
     """
-    located, torn = ItemFile(path, "generations", SHAPE, TextsError).whole()
+    file = ItemFile(path, "generations", SHAPE, TextsError)
+    content = file.content()
+    located, torn = file.whole(content)
     notes = ["the last line is torn and was left out"] if torn else []
     if not located:
         raise TextsError(f"{path} holds no items: {SHAPE}.")
@@ -46,7 +48,7 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     if not isinstance(shape, dict):
         raise TextsError(f"{path}, {located[0].where}: expected an object; {SHAPE}.")
     form = recognise(shape, fields, f"{path}, {located[0].where}")
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    sha256 = hashlib.sha256(content).hexdigest()
     if form.name == "cdeval" and "token_ids" in shape and fields == FieldsConfig():
         ours = _by_prompt(one_reference_a_prompt([_ours(item, path) for item in located], str(path)))
         return ReadFile(path, sha256, form.describe(), ours, human_texts(ours), tokenised=True, notes=tuple(notes))

@@ -1,6 +1,12 @@
 """Files of others, as they are found: every one has a clear result or a clear error with its file and line."""
 
+import bz2
+import gzip
+import hashlib
 import json
+import lzma
+import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -134,8 +140,14 @@ MISTAKES: list[tuple[object, FieldsConfig, str]] = [
     (b"  \n", FieldsConfig(), "is empty"),
     (b"[]", FieldsConfig(), "holds no items"),
     ("café".encode("latin-1"), FieldsConfig(), "is not UTF-8: byte 0xe9"),
-    (b"\x1f\x8b\x08\x00 a gzip file", FieldsConfig(), "is not UTF-8: byte 0x8b"),
-    (json.dumps([SU_XU]).encode("utf-16"), FieldsConfig(), "is not UTF-8: byte 0xff"),
+    (b"\x1f\x8b\x08\x00 a gzip file", FieldsConfig(), "is packed and damaged"),
+    (gzip.compress(json.dumps([SU_XU]).encode())[:-12], FieldsConfig(), "is packed and damaged"),
+    (b"PK\x03\x04 an archive", FieldsConfig(), "is a zip archive (inspect_ai's .eval logs are such): unpack it"),
+    (b"PAR1 a table", FieldsConfig(), "is a Parquet file"),
+    (b"\x28\xb5\x2f\xfd packed", FieldsConfig(), "is packed by zstd"),
+    (b"\x80\x04\x95 an object", FieldsConfig(), "is a pickle, which is never opened"),
+    (b"\xff\xfe\x00", FieldsConfig(), "is not UTF-16: byte 0x00"),
+    (b'{"status": "ok", "samples": [{"input": "x"}]}', FieldsConfig(), "whose 'samples' is a list of objects"),
     (b'[{"a": "b\x00"}]', FieldsConfig(), "line 1: not JSON (Invalid control character"),
     (b'{"prompt": "p", "continuation": "c', FieldsConfig(), "line 1: not JSON"),  # torn, and nothing else is there
     (b'{"a": 1}\n{"a"\n{"a": 2}\n', FieldsConfig(continuation="a"), "line 2: not JSON"),
@@ -175,12 +187,12 @@ def test_a_mistake_names_file_and_place(tmp_path: Path, content: object, fields:
 def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The system's refusal is the user's to mend: no traceback, and the file by its name."""
 
-    def refused(path: Path) -> bytes:
+    def refused(path: Path, **_: object) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
     path = tmp_path / "f.json"
     path.write_text("[]")
-    monkeypatch.setattr(Path, "read_bytes", refused)
+    monkeypatch.setattr(Path, "stat", refused)
     with pytest.raises(TextsError, match=r"generations=.*f\.json cannot be read: Permission denied"):
         read_generations(path, FieldsConfig())
 
@@ -188,3 +200,48 @@ def test_a_file_that_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest
 def test_a_missing_reference_is_no_reference_and_not_the_word_nan(tmp_path: Path) -> None:
     found = read(tmp_path, lines({**SU_XU, "reference_text": float("nan")}, {**SU_XU, "reference_text": None}))
     assert not found.references
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        json.dumps(SU_XU, indent=2).encode(),
+        (json.dumps(SU_XU, indent=2) + "\n" + json.dumps(SU_XU, indent=2)).encode(),
+        json.dumps(SU_XU).encode() * 2,
+        json.dumps([SU_XU], indent=2).encode(),
+        json.dumps([SU_XU]).encode("utf-16"),
+        gzip.compress(json.dumps(SU_XU).encode()),
+        bz2.compress(json.dumps(SU_XU).encode()),
+        lzma.compress(json.dumps(SU_XU).encode()),
+    ],
+    ids=["indented", "jq", "one line", "indented list", "utf-16", "gzip", "bzip2", "xz"],
+)
+def test_json_is_read_however_it_is_laid_out_or_packed(tmp_path: Path, content: bytes) -> None:
+    """Indented objects were "not JSON", and packed files were to be made UTF-8 by iconv."""
+    found = read(tmp_path, content)
+    assert {generation.prompt for generation in found.generations} == {"Once"}
+    assert found.references
+
+
+def test_a_mistake_in_values_that_follow_one_another_is_named_by_its_line(tmp_path: Path) -> None:
+    with pytest.raises(TextsError, match="line 6: not JSON"):
+        read(tmp_path, b'{\n "prefix_text": "a",\n "generated_result": "b"\n}\n{\n "prefix_text" "a"\n}\n')
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    """It was read for its texts and again for its digest: the second time there was nothing, or nobody wrote."""
+    pipe = tmp_path / "f.json"
+    os.mkfifo(pipe)
+    content = json.dumps([SU_XU]).encode()
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,), daemon=True)
+    writer.start()
+    found = read_generations(pipe, FieldsConfig())
+    writer.join(5)
+    assert found.sha256 == hashlib.sha256(content).hexdigest()
+    assert found.generations
+
+
+def test_a_device_that_never_ends_is_refused() -> None:
+    with pytest.raises(TextsError, match="is a device and holds no texts"):
+        read_generations(Path("/dev/zero"), FieldsConfig())
