@@ -16,6 +16,7 @@ from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.models.vocabulary import special_names
 from cdeval.naming import shortened, slug
 from cdeval.prompts.tokens import with_tokens
 from cdeval.provenance import provenance
@@ -37,6 +38,7 @@ from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 from cdeval.texts.arms import HUMAN, Collection, collect, digest
 from cdeval.texts.beside import ban_beside, fingerprint_beside, is_by_sample
+from cdeval.texts.marks import marks_note, without_marks
 from cdeval.texts.read import ReadFile
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
@@ -101,7 +103,13 @@ def _tokenised(
         files.append((HUMAN, collection.human, collection.human_file))
     texts: Texts = {}
     again: list[str] = []
-    for label, generations, file in files:
+    marked: list[str] = []
+    for label, given, file in files:
+        generations = given
+        if opened is not None and not (file is not None and file.tokenised):
+            unmarked = without_marks(given, label, special_names(opened.tokenizer))
+            generations = unmarked.texts
+            marked += [f"{label}: {marks_note(unmarked.changed)}"] if unmarked.changed else []
         fit = _tokens_fit(file, scorer)
         ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
         texts[label] = with_known_logprobs(generations, _ban(file, scorer))
@@ -116,7 +124,7 @@ def _tokenised(
         f"of an older cdeval, which knew models by a sample of their weights: whether {name} wrote them cannot be "
         "told, hence re-tokenised by it": old,
     }
-    return texts, [f"{', '.join(labels)}: {note}" for note, labels in notes.items() if labels]
+    return texts, [*marked, *(f"{', '.join(labels)}: {note}" for note, labels in notes.items() if labels)]
 
 
 def _tokens_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:

@@ -103,6 +103,12 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     return added | set(tokenizer.all_special_ids)
 
 
+def special_names(tokenizer: PreTrainedTokenizerBase) -> set[str]:
+    """How the tokenizer's special tokens are written."""
+    names = token_names(tokenizer)
+    return {names[token] for token in special_tokens(tokenizer) if token in names}
+
+
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids that end a text: those of the model's generation settings and the tokenizer's own, sorted."""
     named = getattr(model.generation_config, "eos_token_id", None)

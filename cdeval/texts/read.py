@@ -12,6 +12,7 @@ from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
 from cdeval.strictjson import generation_from_json
 from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
+from cdeval.texts.marks import marks_note, without_marks
 from cdeval.texts.prompts import one_reference_a_prompt, same_prompt
 
 _HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no tokenizer takes
@@ -64,8 +65,11 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
         notes.append(
             f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}"
         )
-    notes += _sample_notes(items)
-    texts = _by_prompt(one_reference_a_prompt(_generations(items), str(path)))
+    unmarked = without_marks(_generations(items), str(path))
+    if unmarked.changed:
+        notes.append(marks_note(unmarked.changed))
+    notes += _sample_notes(items, unmarked.texts)
+    texts = _by_prompt(one_reference_a_prompt(unmarked.texts, str(path)))
     return ReadFile(path, sha256, form.describe(), texts, human_texts(texts), tokenised=False, notes=tuple(notes))
 
 
@@ -165,12 +169,12 @@ def _cut_notes(cut: int, uncut: int, marks: int) -> list[str]:
     return notes
 
 
-def _sample_notes(items: Sequence[Item]) -> list[str]:
+def _sample_notes(items: Sequence[Item], texts: Sequence[Generation]) -> list[str]:
     notes = []
     without = sum(item.reference is None for item in items)
     if 0 < without < len(items):
         notes.append(f"{without} of {len(items)} items have no reference")
-    empty = sum(not text.strip() for item in items for text in item.continuations)
+    empty = sum(not text.continuation.strip() for text in texts)
     if empty:
         notes.append(f"{empty} continuations are empty")
     return notes

@@ -1,0 +1,70 @@
+"""Special tokens that stand as text in foreign texts, as decoders that do not skip them write them.
+
+An end of text twenty times over is no text: scored as one, it makes perplexity and repetition those of the mark. At the
+ends of a text there is no doubt what it is, and it is taken away. Inside, nobody can say whether the text ends there, a
+chat turn begins or a page quotes the token, so nothing is guessed.
+"""
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from cdeval.errors import TextsError
+from cdeval.records import Generation
+
+_WORDS = ("<unk>",)  # WikiText has it as a word
+# How the tokens are written that begin, end, part or fill texts in the vocabularies that are known.
+_KNOWN = (
+    r"<\|[A-Za-z0-9_]+\|>",  # GPT-2, Qwen, SmolLM2, Llama 3, Phi, chat templates
+    r"<｜[^｜<>]{1,40}｜>",  # DeepSeek
+    r"</?s>|<(?:bos|eos|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
+    r"<(?:start|end)_of_turn>",  # Gemma's chats
+    r"\[(?:CLS|SEP|PAD|MASK)\]",  # BERT
+)
+
+
+class Unmarked(NamedTuple):
+    """Texts without special tokens at their ends."""
+
+    texts: tuple[Generation, ...]
+    changed: int  # continuations and references from which some were taken away
+
+
+def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[str] = ()) -> Unmarked:
+    """The texts without special tokens at the ends of continuations and references.
+
+    Args:
+        texts: whose continuations are text as somebody else decoded it.
+        where: they come from, for messages.
+        tokens: more special tokens, of the model that scores.
+
+    Raises: TextsError: one stands inside a text; names the prompt's id and the token.
+    """
+    own = [re.escape(name) for name in sorted(tokens, key=len, reverse=True) if name.strip() and name not in _WORDS]
+    mark = "|".join([*own, *_KNOWN])
+    inside, ends = re.compile(mark), re.compile(rf"^(?:\s*(?:{mark}))+|(?:\s*(?:{mark}))+\s*$")
+    changed = 0
+    found = []
+    for text in texts:
+        parts: dict[str, Any] = {}
+        for name in ("continuation", "reference"):
+            old: str | None = getattr(text, name)
+            if old is None or inside.search(old) is None:
+                continue
+            kept = ends.sub("", old)
+            parts[name] = kept
+            changed += 1
+            if left := inside.search(kept):
+                raise TextsError(
+                    f"{where}: the {name} of prompt {text.id!r} holds the special token {left[0]} inside its text: "
+                    "whether the text ends there cannot be told. Cut the text there or remove the token, and score "
+                    "again (decoders skip such tokens, as skip_special_tokens=True does)."
+                )
+        found.append(replace(text, **parts) if parts else text)
+    return Unmarked(tuple(found), changed)
+
+
+def marks_note(changed: int) -> str:
+    """What a reader must know of texts that were changed."""
+    return f"special tokens were removed from the ends of {changed} texts"

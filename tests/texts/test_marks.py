@@ -1,0 +1,63 @@
+"""Special tokens that stand as text in foreign texts: gone at the ends, counted; inside, nothing is guessed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cdeval.errors import TextsError
+from cdeval.records import Generation
+from cdeval.scoreconfig import FieldsConfig
+from cdeval.texts.marks import without_marks
+from cdeval.texts.read import read_generations
+
+
+def text(continuation: str, reference: str | None = None) -> Generation:
+    return Generation("7", "p", (), reference, continuation, (), None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (" so it was" + "<|im_end|>" * 20, " so it was"),
+        (" so it was<|endoftext|>\n<|endoftext|>\n", " so it was"),
+        ("<s> so it was</s>", " so it was"),
+        ("<bos> so it was<eos><pad><pad>", " so it was"),
+        (" so it was<end_of_turn>\n", " so it was"),
+        (" so it was <|eot_id|>", " so it was"),
+        (" so it was<｜end▁of▁sentence｜>", " so it was"),
+        ("[CLS] so it was [SEP]", " so it was"),
+        ("</s></s>", ""),
+        (" a <unk> in Wikipedia", " a <unk> in Wikipedia"),
+        (" x < y and y > z | w [sic] <b>", " x < y and y > z | w [sic] <b>"),
+    ],
+)
+def test_they_are_taken_from_the_ends(written: str, read: str) -> None:
+    """Scored as text, an end of text twenty times over made perplexity 16 of 26, or 3573."""
+    found = without_marks([text(written, reference=written)], "here")
+    assert (found.texts[0].continuation, found.texts[0].reference) == (read, read)
+    assert found.changed == (2 if written != read else 0)
+
+
+@pytest.mark.parametrize("written", [" so<|im_end|>\n<|im_start|>user it was", " so</s> it was", " a<eos>b<eos>"])
+@pytest.mark.parametrize("reference", [False, True])
+def test_inside_a_text_nothing_is_guessed(written: str, reference: bool) -> None:
+    with pytest.raises(TextsError, match=r"here: the \w+ of prompt '7' holds the special token <") as raised:
+        without_marks([text(" x", written) if reference else text(written)], "here")
+    assert ("reference" in str(raised.value)) == reference
+
+
+def test_the_scoring_models_own_are_known_too() -> None:
+    odd = [text(" so it was<extra_id_0>[gMASK]")]
+    assert without_marks(odd, "here").changed == 0
+    assert without_marks(odd, "here", {"<extra_id_0>", "[gMASK]", "", "<unk>"}).texts[0].continuation == " so it was"
+
+
+def test_a_file_says_how_many_of_its_texts_had_some(tmp_path: Path) -> None:
+    path = tmp_path / "f.jsonl"
+    items = [{"id": n, "prompt": "p", "continuation": end} for n, end in enumerate([" x</s>", " y", "<|endoftext|>"])]
+    path.write_text("\n".join(map(json.dumps, items)))
+    found = read_generations(path, FieldsConfig())
+    assert [one.continuation for one in found.generations] == [" x", " y", ""]
+    assert "special tokens were removed from the ends of 2 texts" in found.notes
+    assert "1 continuations are empty" in found.notes
