@@ -33,7 +33,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import norm
 
-from cdeval.metrics.stats import FEW, FEWEST, Statistic, with_value
+from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, in_groups, with_value
 from cdeval.records import Comparison, Estimate
 
 POWER = 0.8  # of the detectable difference
@@ -171,8 +171,9 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
     if few:
         alone = Estimate(value, math.nan, math.nan, n, pairs.missing, f"paired by prompt; {FEW}")
         return Comparison(*names, alone, math.nan, math.nan, math.nan)
-    error = _standard_errors(difference, rows, np.ones((1, n)))[0]
-    weights = resample_counts(n, settings.draws, settings.seed)
+    rows = in_groups(rows)
+    error = _standard_errors(difference, rows, np.ones((1, len(rows))))[0]
+    weights = resample_counts(len(rows), settings.draws, settings.seed)
     errors = _standard_errors(difference, rows, weights)
     errors[errors < _NOISE * error] = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,7 +181,7 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
         ratios = np.nan_to_num(np.abs(difference(weights @ rows) - value) / errors, nan=0.0, posinf=math.inf)
         ratio = float(np.nan_to_num(np.abs(value) / error, nan=0.0, posinf=math.inf))
     reach = float(np.quantile(ratios, settings.confidence, method="higher")) * error
-    low, high, note = value - reach, value + reach, _METHOD
+    low, high, note = value - reach, value + reach, _METHOD if n <= MANY else f"{_METHOD}; {IN_GROUPS}"
     if not math.isfinite(reach):  # a draw without any of the prompts that differ says nothing of the error
         low, high, note = math.nan, math.nan, f"{_METHOD}; too few prompts differ for an interval"
     return Comparison(

@@ -13,7 +13,7 @@ from jaxtyping import Num
 
 from cdeval.config import MetricsConfig
 from cdeval.metrics.compare import ArmRows
-from cdeval.metrics.stats import FEW, FEWEST, Statistic, interval, ratio_of_sums, with_value
+from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, interval, ratio_of_sums, with_value
 from cdeval.records import Estimate
 
 
@@ -37,7 +37,8 @@ class Rows:
         prompts = [prompt for prompt, has in zip(self.prompts, has_value, strict=True) if has]
         units = by_prompt(self.values[has_value], prompts)
         ends = interval(units, self.statistic, config.confidence, config.bootstrap_draws, seed)
-        note = "; ".join(filter(None, (self.note, FEW if with_value(units) < FEWEST else "")))
+        said = FEW if with_value(units) < FEWEST else IN_GROUPS if len(units) > MANY else ""
+        note = "; ".join(filter(None, (self.note, said)))
         return Estimate(float(self.statistic(units)), ends.low, ends.high, n, self.missing, note)
 
     def of_arm(self) -> ArmRows:

@@ -187,7 +187,7 @@ def measure_arms(
     rows: dict[str, dict[str, Rows]] = {label: {} for label in arms}
     for label, generations in arms.items():
         if set(names[label]) & {*WORDING, "tokens"}:
-            found = {**wording_rows(generations, protocol.diversity), "tokens": _tokens(generations)}
+            found = {**wording_rows(generations, protocol.diversity, names[label]), "tokens": _tokens(generations)}
             rows[label] |= {name: found[name] for name in names[label] if name in found}
     coherent = {label: generations for label, generations in arms.items() if "coherence" in names[label]}
     if coherent:

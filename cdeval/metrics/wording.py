@@ -1,7 +1,7 @@
 """The metrics that read words and need no model: length, repetition, diagnostics, and the extras."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,21 +24,27 @@ EXTRAS = ("distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu")
 _ALONE = "compares at equal amounts only; no interval, as a resample holds texts twice"
 
 
-def wording_rows(generations: Sequence[Generation], protocol: DiversityProtocol) -> dict[str, Rows]:
-    """The rows of every metric of `WORDING`."""
+def wording_rows(
+    generations: Sequence[Generation], protocol: DiversityProtocol, names: Collection[str] = WORDING
+) -> dict[str, Rows]:
+    """The rows of those metrics of `WORDING` that are named."""
     texts = [generation.continuation for generation in generations]
     prompts = tuple(generation.id for generation in generations)
-    words = np.array([len(text.split()) for text in texts], dtype=np.float64).reshape(-1, 1)
-    overlap = overlap_rows([generation.prompt for generation in generations], texts)
-    return {
-        **_repetition(texts, prompts, protocol),
-        "words": mean_rows(words, prompts, "mean, separated by whitespace"),
-        "repetition_onset": mean_rows(
-            onset_rows(texts), prompts, "words before the first repeated 4-gram, mean over the texts that have one"
-        ),
-        "longest_repeat": mean_rows(longest_rows(texts), prompts, "words of the longest span that occurs twice, mean"),
-        "entity_overlap": ratio_rows(overlap, prompts, "share of the capitalised names that the prompt holds, too"),
-    }
+    beginnings = [generation.prompt for generation in generations]
+    found = _repetition(texts, prompts, protocol) if set(names) & {"diversity", "rep_2", "rep_3", "rep_4"} else {}
+    if "words" in names:
+        words = np.array([len(text.split()) for text in texts], dtype=np.float64).reshape(-1, 1)
+        found["words"] = mean_rows(words, prompts, "mean, separated by whitespace")
+    if "repetition_onset" in names:
+        note = "words before the first repeated 4-gram, mean over the texts that have one"
+        found["repetition_onset"] = mean_rows(onset_rows(texts), prompts, note)
+    if "longest_repeat" in names:
+        note = "words of the longest span that occurs twice, mean"
+        found["longest_repeat"] = mean_rows(longest_rows(texts), prompts, note)
+    if "entity_overlap" in names:
+        note = "share of the capitalised names that the prompt holds, too"
+        found["entity_overlap"] = ratio_rows(overlap_rows(beginnings, texts), prompts, note)
+    return {name: rows for name, rows in found.items() if name in names}
 
 
 def wording_statistic(name: str, protocol: DiversityProtocol) -> Statistic:

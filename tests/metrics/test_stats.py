@@ -7,7 +7,7 @@ from scipy.stats import bootstrap
 
 from cdeval.metrics.compare import counted
 from cdeval.metrics.diversity import diversity
-from cdeval.metrics.stats import interval, ratio_of_sums
+from cdeval.metrics.stats import MANY, in_groups, interval, ratio_of_sums
 
 
 def test_a_ratio_of_sums_by_hand():
@@ -93,3 +93,23 @@ def test_fast_enough_for_a_report():
     start = time.perf_counter()
     interval(counts, diversity, 0.95, 2000, 0)
     assert time.perf_counter() - start < 2.0  # 0.1 s alone; a Python loop over draws takes far longer
+
+
+def test_more_prompts_than_many_are_drawn_in_groups_in_time_and_as_wide() -> None:
+    """Leaving out each of 10^5 prompts once, among as many, never ended."""
+    rows = np.random.default_rng(1).normal(5, 2, size=(40_000, 2))
+    rows[:, 1] = 1
+    found = interval(rows, ratio_of_sums, 0.95, 1000, 0)
+    width = 2 * 1.96 * 2 / math.sqrt(len(rows))
+    assert found.high - found.low == pytest.approx(width, rel=0.1)
+    assert found.low < 5 < found.high
+    assert found == interval(rows, ratio_of_sums, 0.95, 1000, 0)
+
+
+def test_groups_hold_every_row_once_and_few_rows_are_left_as_they_are() -> None:
+    rows = np.arange(2 * (MANY + 1), dtype=np.float64).reshape(-1, 2)
+    assert in_groups(rows[:MANY]) is not None
+    np.testing.assert_array_equal(in_groups(rows[:MANY]), rows[:MANY])
+    grouped = in_groups(rows)
+    assert len(grouped) < MANY
+    np.testing.assert_allclose(grouped.sum(axis=0), rows.sum(axis=0))
