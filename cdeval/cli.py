@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -57,7 +58,15 @@ class Job(Generic[T]):
 
         Raises: CdevalError: it failed in a process of its own, from which Hydra carries nothing else home.
         """
-        self.together([composed], [cast("DictConfig", HydraConfig.get())])
+        hydra = HydraConfig.get()
+        if hydra.mode is RunMode.MULTIRUN and hydra.job.num == 0 and "expert" in composed:
+            launcher = hydra.runtime.choices.get("hydra/launcher")
+            complain(
+                f"hydra/launcher={launcher} decodes a sweep's points apart: in bfloat16 and float16 their texts may "
+                "differ from those of hydra/launcher=fused, whose points share batches (last bits of logits depend on "
+                "the batch); in float32 they are the same"
+            )
+        self.together([composed], [cast("DictConfig", hydra)])
         if self.failures and os.getpid() != self._process:
             for failure in self.failures:  # Hydra carries only the first failing point's
                 complain(f"error: {failure}")

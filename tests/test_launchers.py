@@ -36,6 +36,7 @@ def test_points_in_processes_of_their_own_make_the_texts_of_the_fused_sweep(
     """They share the control's folder, too: one makes its texts, the other waits and reuses them."""
     done = cdeval([*on(tiny_gpt2_folder, prompts_file), *SWEEP, *launcher], tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("decodes a sweep's points apart: in bfloat16") == 1
     study = tmp_path / "runs" / "alpha"
     assert texts(study) == fused
     # Whichever process wrote last, the study's files show the points of all.
