@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
@@ -185,7 +187,17 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
 
 def plain_dict(config: object) -> dict[str, Any]:
     """The configuration as JSON-ready values, enums by name."""
-    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.structured(config), enum_to_str=True))
+    return cast("dict[str, Any]", _plain(config))
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def check_overrides(arguments: Sequence[str], root: type) -> None:
@@ -245,6 +257,7 @@ def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:
             _reject_unknown(value, root, full)
 
 
+@cache  # every key of every point of a sweep is looked up
 def _field_types(schema: Any) -> dict[str, Any]:
     if not is_dataclass(schema):
         return {}

@@ -26,6 +26,9 @@ from cdeval.stopping import Stopped, finishing
 from cdeval.store import RunFolder
 from cdeval.units import Wanted
 
+# Those in C are several times as fast; every point's settings are written, and read again by the next command.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FAILURE = "failure.txt"  # of a point: the traceback of what is no user's mistake
 
 
@@ -192,7 +195,8 @@ class Keeper:
         differences: dict[str, None] = {}
         for point, folder in self._held.items():
             settings = self._settings(point, folder, begun=point.digest in begun)
-            folder.write_text("config.yaml", yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+            plain = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+            folder.write_text("config.yaml", plain)
             if point not in lacking and is_recorded(folder):
                 continue
             plan = plan_of.get(point.digest)
@@ -216,7 +220,7 @@ class Keeper:
             with suppress(
                 OSError, ValueError, RecursionError, yaml.YAMLError
             ):  # lost or broken: the same models by another name
-                before = yaml.safe_load((folder.path / "config.yaml").read_bytes())
+                before = yaml.load((folder.path / "config.yaml").read_bytes(), Loader=_Loader)  # noqa: S506 - a safe one
         kept = before if isinstance(before, dict) else {}
         return asked | {name: kept[name] for name in ("expert", "amateur") if isinstance(kept.get(name), dict)}
 

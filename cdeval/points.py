@@ -144,11 +144,12 @@ def plan_points(
         prompts: the same for all of them.
     """
     arms, controls = [], []
+    texts = prompts_digest(prompts)
     for place, config in enumerate(configs):
         setting = setting_of(config)
-        arms.append((_decoded(Role.arm, setting, identity, prompts), place))
+        arms.append((_decoded(Role.arm, setting, identity, texts), place))
         if config.controls and not setting.is_plain:
-            controls.append((_decoded(Role.control, expert_alone(setting), identity, prompts), place))
+            controls.append((_decoded(Role.control, expert_alone(setting), identity, texts), place))
     roles = {point.digest: point.role for point, _ in [*arms, *controls]}
     first = {point.digest: (point, place) for point, place in reversed([*arms, *controls])}
     points = {
@@ -156,7 +157,7 @@ def plan_points(
         for digest in dict.fromkeys(point.digest for point, _ in [*arms, *controls])
     }
     if any(config.controls for config in configs) and any(prompt.reference is not None for prompt in prompts):
-        points[Point(Role.human, None, "human", prompts_digest(prompts))] = 0
+        points[Point(Role.human, None, "human", texts)] = 0
     return _told_apart(points)
 
 
@@ -201,13 +202,13 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
     return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
 
 
-def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], prompts: Sequence[Prompt]) -> Point:
+def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], texts: str) -> Point:
     canonical = setting
     if not setting.amateur.contrasts:
         canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
     nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
-    digest = _sha256([identity(canonical.amateur), _plain(nameless), prompts_digest(prompts)])
+    digest = _sha256([identity(canonical.amateur), _plain(nameless), texts])
     return Point(role, canonical, label_of(canonical), digest)
 
 

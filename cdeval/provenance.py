@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
@@ -47,7 +48,7 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[s
     torch = sys.modules.get("torch")
     record = {
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "cdeval": {"version": __version__, **_checkout(Path(__file__).resolve().parents[1])},
+        "cdeval": {"version": __version__, **_own_checkout()},
         "libraries": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "machine": _machine(),
         "gpu": _gpus(torch) if torch else None,
@@ -82,11 +83,17 @@ def differing(before: Mapping[str, object], now: Mapping[str, object]) -> list[s
     return [f"{name} {before[name]}, now {now[name]}" for name in both if before[name] != now[name]]
 
 
+@cache  # a sweep writes one record a point
 def _version(library: str) -> str | None:
     try:
         return version(library)
     except PackageNotFoundError:
         return None
+
+
+@cache  # what the process has imported stays as it is; git takes milliseconds a point
+def _own_checkout() -> dict[str, object]:
+    return _checkout(Path(__file__).resolve().parents[1])
 
 
 def _checkout(root: Path) -> dict[str, object]:
