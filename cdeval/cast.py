@@ -144,7 +144,7 @@ def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCas
     if amateur.lens_file is not None:
         lens = read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, opened.config.hidden_size)
     if amateur.name is not None:
-        second = open_model(replace(config.expert, name=amateur.name, revision=amateur.revision))
+        second = open_model(replace(config.expert, name=amateur.name, revision=amateur.revision), "amateur.name")
         ours, theirs = (Vocabulary(one.name, one.tokenizer, one.config.vocab_size) for one in (opened, second))
         check_same_vocabulary(ours, theirs)
     return OpenedCast(config, opened, second, lens)

@@ -20,6 +20,7 @@ from cdeval.finished import Group, scoring_turn
 from cdeval.generating import Texts, read_texts
 from cdeval.keeping import Keeper, Study
 from cdeval.ledger import Ledger, Room
+from cdeval.metrics.judges import find_judges
 from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
@@ -48,7 +49,7 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         settings share; whatever was generated before it stays on disk. Stopped: an end was wanted, likewise.
     """
     common = asked[0].config
-    chosen_metrics(common.metrics)  # a misspelt name costs no weights
+    find_judges(chosen_metrics(common.metrics), common.metrics)  # a misspelt name costs no weights
     root = Path(common.runs) / common.study
     ledger = Ledger(root, say)
     opened = open_settings(asked, ledger, say)

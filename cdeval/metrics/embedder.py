@@ -67,8 +67,7 @@ def load_embedder(
     Raises: ModelError: no such folder, not a model that can be read, or a plain encoder whose pooling nobody named.
         HubError: the hub cannot be reached.
     """
-    if not Path(name).is_dir():
-        _check_hub_id(name)
+    find_embedder(name)
     try:
         with quiet_transformers():
             chosen = _pooling_of(name) if pooling is Pooling.auto else pooling
@@ -213,7 +212,12 @@ def _identity(model: nn.Module, tokenizer: PreTrainedTokenizerBase, facts: Seque
     return " ".join([weights_digest(model), tokenizer_digest(tokenizer), *facts])
 
 
-def _check_hub_id(name: str) -> None:
+def find_embedder(name: str) -> None:
+    """Check that there is such a folder, or that the hub can be asked. Raises: ModelError, HubError: neither."""
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file() and not (Path(name) / "modules.json").is_file():
+            raise ModelError(f"metrics.embedder={name} is a folder without a model: use another, or {_INSTEAD}.")
+        return
     if Path(name).exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError(
             f"metrics.embedder={name} is not a folder: give a sentence-transformers model by folder or hub id, "

@@ -7,10 +7,10 @@ from pathlib import Path
 from cdeval import assets
 from cdeval.config import ExpertConfig, MetricsConfig
 from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.embedder import Embedder
+from cdeval.metrics.embedder import Embedder, find_embedder
 from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.scorer import Scorer
-from cdeval.models.loading import open_model
+from cdeval.models.loading import OpenedModel, open_model
 
 LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
 READ_BY_SCORER = frozenset({*MEASURES, *LIKELIHOOD})  # metrics that need a language model
@@ -35,6 +35,26 @@ class Judges:
         return self.scorer
 
 
+def find_judges(names: Collection[str], config: MetricsConfig) -> dict[str, OpenedModel]:
+    """The scorer and the featurizer that the metrics `names` need, by their settings; no weights are read.
+
+    Called before anything is decoded, so that a mistyped name costs seconds.
+
+    Raises: ModelError, HubError, AssetError: one of them, or the embedder, cannot be found.
+    """
+    if "coherence" in names:
+        find_embedder(assets.resolve(config.embedder))
+    wanted = {
+        "metrics.mauve_features": (config.mauve_features, set(MEASURES)),
+        "metrics.scorer": (config.scorer, set(LIKELIHOOD)),
+    }
+    return {
+        setting: open_model(ExpertConfig(name=name), setting)
+        for setting, (name, metrics) in wanted.items()
+        if name != "expert" and metrics & set(names)
+    }
+
+
 def open_judges(
     names: Collection[str], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool | None
 ) -> Judges:
@@ -49,16 +69,16 @@ def open_judges(
 
     Raises: ModelError, HubError, AssetError: a model cannot be found or read.
     """
+    found = find_judges(names, config)
 
-    def other(name: str, metrics: Collection[str]) -> Scorer | None:
-        wanted = name != "expert" and set(metrics) & set(names)
-        return open_model(ExpertConfig(name=name)).load(packed=False) if wanted else None
+    def other(setting: str) -> Scorer | None:
+        return found[setting].load(packed=False) if setting in found else None
 
     return Judges(
         scorer=scorer,
         embedder=assets.resolve(config.embedder) if "coherence" in names else config.embedder,
-        featurizer=other(config.mauve_features, MEASURES),
-        likelihood=other(config.scorer, LIKELIHOOD),
+        featurizer=other("metrics.mauve_features"),
+        likelihood=other("metrics.scorer"),
         wrote=wrote,
         cache=FeatureCache(folder / ".features" if config.cache else None),
     )

@@ -158,7 +158,7 @@ def language_model(
     )
 
 
-def open_model(config: ExpertConfig) -> OpenedModel:
+def open_model(config: ExpertConfig, setting: str = "expert.name") -> OpenedModel:
     """Find the model, read its configuration and tokenizer, choose device and number format.
 
     Raises: ModelError: no such folder, not a model, unreachable, unknown architecture, no such device. AssetError: the
@@ -170,7 +170,7 @@ def open_model(config: ExpertConfig) -> OpenedModel:
         anatomy_of(known, config.name)
         dtype = choose_dtype(config.dtype, device)
         return OpenedModel(config.name, "", None, known, numbers_tokenizer(known), dtype, device, config.weights)
-    path = _locate(config.name, config.revision)
+    path = _locate(config.name, config.revision, setting)
     revision = None if Path(path).is_dir() else config.revision
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -226,7 +226,7 @@ def choose_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def _locate(name: str, revision: str | None) -> str:
+def _locate(name: str, revision: str | None, setting: str) -> str:
     path = Path(assets.resolve(name)).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
@@ -237,11 +237,11 @@ def _locate(name: str, revision: str | None) -> str:
             )
         return str(path)
     if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError(
-            f"expert.name={name} is not a folder: give a hub id such as gpt2, or an existing model folder."
-        )
+        raise ModelError(f"{setting}={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
     require_hub(
-        asked=f"the model {name}" + (f" at {revision}" if revision else ""), instead=_OFFLINE_CHOICES, repo=name
+        asked=f"the model {setting}={name}" + (f" at {revision}" if revision else ""),
+        instead=_OFFLINE_CHOICES,
+        repo=name,
     )
     return name
 
