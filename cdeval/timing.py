@@ -6,11 +6,13 @@ weights itself.
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 
 import torch
 
@@ -84,9 +86,18 @@ def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) ->
 def _answer(sender: Connection, work: Callable[[Timing], Timed], timing: Timing) -> None:
     """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         sender.send(work(timing))
     except CdevalError as error:
         sender.send(error)
     except Exception:
         sender.send(traceback.format_exc())
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: one that was killed cannot end it, and nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -1,8 +1,14 @@
 """Studies of costs alone, and timing in a process of its own."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from cdeval.cost.latency import Latency
@@ -42,6 +48,44 @@ def test_a_process_of_its_own_answers_refuses_breaks_or_dies() -> None:
         time_apart(NOTHING, breaks)
     with pytest.raises(ModelError, match=r"code 9 .*cost\.isolated=false"):
         time_apart(NOTHING, dies)
+
+
+def sleeps(_timing: Timing) -> Timed:
+    """As long passes do; says first who it is."""
+    Path(os.environ["CHILD"]).write_text(str(os.getpid()))
+    time.sleep(600)
+    return answers(_timing)
+
+
+def times_for_ever(child: str) -> None:
+    os.environ["CHILD"] = child
+    time_apart(NOTHING, sleeps)
+
+
+def test_a_timed_process_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
+    """It went on computing for hours, and disturbed what was timed next."""
+    child = tmp_path / "pid"
+    code = (
+        f"from tests.test_weightless import times_for_ever\nif __name__ == '__main__': times_for_ever({str(child)!r})"
+    )
+    script = tmp_path / "command.py"
+    script.write_text(code)
+    root = str(Path(__file__).resolve().parents[1])
+    command = subprocess.Popen([sys.executable, str(script)], env={**os.environ, "PYTHONPATH": root})
+    try:
+        wait_for(lambda: child.is_file() and child.read_text() != "")
+    finally:
+        command.kill()
+        command.wait()
+    found = psutil.Process(int(child.read_text())) if psutil.pid_exists(int(child.read_text())) else None
+    wait_for(lambda: found is None or not found.is_running() or found.status() == psutil.STATUS_ZOMBIE)
+
+
+def wait_for(holds: Callable[[], bool], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.05)
 
 
 ARMS = ["amateur=early_exit", "amateur.layer=2,3", "search.max_new_tokens=5", "prompts.prompt_tokens=6"]
