@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from cdeval.errors import WorkerError
+from cdeval.locks import is_locked, try_lock
 from cdeval.workers import Pool, Report, attempted, reason
 
 W = TypeVar("W")
@@ -32,6 +33,7 @@ R = TypeVar("R")
 OBJECT_STORE_BYTES = 128 << 20
 # A socket's path has at most 107 bytes, of which Ray's names below its folder take up to 70.
 LONGEST_FOLDER = 36
+_LOCK = "lock"  # of the private folder: held while its process lives
 ROOM_SECONDS = 60  # for an actor to find a machine; opening its models is not part of it
 
 
@@ -229,12 +231,24 @@ def _private_folder() -> Path:
     """
     system = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="cd-", dir=system if len(system) <= LONGEST_FOLDER - 12 else "/tmp"))  # noqa: S108
+    _sweep_folders(folder.parent)
+    try_lock(os.open(folder / "new", os.O_RDWR | os.O_CREAT, 0o600))  # held until the process ends, however it ends
+    (folder / "new").rename(folder / _LOCK)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     token = folder / "token"
     token.touch(0o600)
     token.write_text(secrets.token_hex(32))
     os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(token))
     return folder
+
+
+def _sweep_folders(parent: Path) -> None:
+    """Delete the folders of commands that were killed and could not do so: they hold tokens."""
+    for folder in parent.glob("cd-*"):
+        with suppress(OSError):
+            mine = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+            if mine and (folder / _LOCK).is_file() and not is_locked(folder / _LOCK):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check_room(ray: ModuleType, crew: Crew) -> None:

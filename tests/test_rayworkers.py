@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cdeval import rayworkers
 from cdeval.errors import ConfigError, WorkerError
+from cdeval.locks import short_lock
 from cdeval.rayworkers import Crew, ray_cluster, ray_pool
 from cdeval.workers import Done, Lost, Rules, finish
 
@@ -129,3 +131,17 @@ def test_the_embedded_cluster_keeps_its_secrets_to_this_user() -> None:
     assert token.parent.parent == Path(tempfile.gettempdir())
     names = {process.name() for process in psutil.Process().children(recursive=True)}
     assert "raylet" in names, "the cluster is this process's own, and ends with it"
+
+
+def test_folders_of_killed_commands_are_deleted_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    """A driver that was killed left its token in the system's temporary folder for good."""
+    dead, living, foreign = (tmp_path / name for name in ("cd-dead", "cd-living", "cd-foreign"))
+    for folder in (dead, living, foreign):
+        folder.mkdir()
+        (folder / "token").write_text("secret")
+    (dead / "lock").touch()
+    with short_lock(living / "lock"):
+        rayworkers._sweep_folders(tmp_path)
+        assert not dead.exists()
+        assert living.exists()
+        assert foreign.exists(), "a folder without a lock is somebody else's"
