@@ -127,9 +127,10 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
     except CdevalError as error:
         failures.append(error)
     except (HydraException, OmegaConfBaseException, OSError) as error:
-        if os.environ.get(_TRACEBACKS) == "1" or (isinstance(error, OSError) and not _is_of_a_file(error)):
+        hydras = isinstance(error, HydraException | OmegaConfBaseException)  # some of them are OSErrors, too
+        if os.environ.get(_TRACEBACKS) == "1" or not (hydras or _is_of_a_file(error)):
             raise
-        failures.append(_refused(error) if isinstance(error, OSError) else ConfigError(_readable(error)))
+        failures.append(ConfigError(_readable(error)) if hydras else _refused(cast("OSError", error)))
     except KeyboardInterrupt as stopped:
         saved = stopped.saved if isinstance(stopped, Stopped) else ""
         complain(f"stopped; {saved or 'every finished batch is on disk'}, the same command continues after it")
@@ -146,8 +147,10 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
         sys.exit(2)
 
 
-def _is_of_a_file(error: OSError) -> bool:
+def _is_of_a_file(error: Exception) -> bool:
     """Whether a disk or a file is what is wrong: a broken connection, say, is another thing."""
+    if not isinstance(error, OSError):
+        return False
     return error.errno in FULL or (error.errno is not None and error.filename is not None)
 
 

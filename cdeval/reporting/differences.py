@@ -17,6 +17,11 @@ SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
 
+def corrected_for(comparisons: Sequence[Comparison]) -> int:
+    """How many comparisons Holm's correction counted: those that have a p-value (`cdeval.metrics.compare.holm`)."""
+    return sum(math.isfinite(one.p) for one in comparisons)
+
+
 def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
     """For a terminal, one a control; the last one says how to read them. Empty where there is nothing to compare."""
     tables = []
@@ -75,15 +80,15 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
 
 def _legend(comparisons: Sequence[Comparison]) -> str:
     prompts = max(found.difference.n for found in comparisons)
-    tests = sum(math.isfinite(found.p) for found in comparisons)
+    tests = corrected_for(comparisons)
     if not tests:
         return (
             f"Paired by prompt, {prompts} prompts; no interval and no p-value, as no metric has a value in both arms "
             f"for {FEWEST} prompts."
         )
     return (
-        f"Paired by prompt, {prompts} prompts; p corrected for all {tests} comparisons (comparisons.json). "
-        "seen from: the smallest difference that a study of this size finds 4 times of 5."
+        f"Paired by prompt, {prompts} prompts; p corrected for all {tests} comparisons that have a p-value "
+        "(comparisons.json). seen from: the smallest difference that a study of this size finds 4 times of 5."
     )
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 from cdeval.reporting.studyfiles import Arm
 from cdeval.reporting.table import MISSING
 
+_SIGNS = {1: "↑", -1: "↓", 0: "≈ human"}
+
 
 class Measure(NamedTuple):
     """One number of a summary, as people read it."""
@@ -14,7 +16,7 @@ class Measure(NamedTuple):
     name: str  # in summary.json
     title: str
     unit: str  # empty: a pure number
-    better: int  # 1: higher, -1: lower
+    better: int  # 1: higher, -1: lower, 0: nearer to the human row's, so that no order of its own makes one the best
     scale: float = 1.0  # of the stored unit
     digits: int = 3  # decimals of a number below 10; larger ones have as many significant digits
     cost: bool = False
@@ -23,7 +25,7 @@ class Measure(NamedTuple):
     def heading(self) -> str:
         """With its unit and the direction that is better."""
         unit = f" [{self.unit}]" if self.unit else ""
-        return f"{self.title}{unit} {'↑' if self.better > 0 else '↓'}"
+        return f"{self.title}{unit} {_SIGNS[self.better]}"
 
     def of(self, arm: Arm) -> float:
         """In the shown unit; NaN: no value, as decoding costs of the human references."""
@@ -41,7 +43,7 @@ QUALITIES = (
     Measure("diversity", "diversity", "", 1),
     Measure("mauve", "MAUVE", "", 1),
     Measure("coherence", "coherence", "", 1),
-    Measure("perplexity_expert", "perplexity", "", -1, digits=2),
+    Measure("perplexity_expert", "perplexity", "", 0, digits=2),
 )
 COSTS = (
     Measure("flops_per_token", "compute", "GFLOPs/token", -1, 1e9, digits=2, cost=True),

@@ -136,7 +136,7 @@ function mark(front, x, y) {
     const judged = front.size && arm.role !== "human" && arm.values[x.name] && arm.values[y.name];
     row.classList.toggle("front", Boolean(judged && front.has(at)));
     row.classList.toggle("dominated", Boolean(judged && !front.has(at)));
-    row.querySelector(".place").textContent = judged ? (front.has(at) ? "◆ on the front" : "dominated") : "–";
+    row.querySelector(".place").textContent = judged ? (front.has(at) ? "◆ on this front" : "behind it") : "–";
   }
 }
 function sortBy(header) {

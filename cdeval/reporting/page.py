@@ -91,8 +91,9 @@ def _pareto(study: Study) -> str:
     chosen = select("y-axis", "Up", [m for m in measures if not m.cost]) + select("x-axis", "Across", others)
     note = (
         '<p class="note">An arm on the front (outlined) has no other that is at least as good and as cheap, and better '
-        "in one of the two, by the numbers alone: where intervals overlap, the order may be chance. A click shows its "
-        "texts.</p>"
+        "in one of the two numbers that are drawn; the table on the screen calls an arm dominated (†) by diversity, "
+        "MAUVE, coherence and FLOPs together. Where intervals overlap, the order may be chance, and a number that is "
+        "best near the human one (≈ human) has no front. A click shows its texts.</p>"
     )
     legend = sections.kinds_legend(study)
     return f'<div class="controls">{chosen}</div>{legend}<figure><div id="pareto"></div></figure>{note}'

@@ -33,10 +33,16 @@ def write_report(folder: Path) -> Path:
 
 
 def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
-    """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show."""
-    found = {}
+    """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show.
+
+    There is no front where one of the two is neither better high nor better low.
+    """
+    found: dict[tuple[str, str], set[str]] = {}
     for up in present(QUALITIES, study.decoded):
         for across in present(TOTALS, study.decoded):
+            if not up.better or not across.better:
+                found[across.name, up.name] = set()
+                continue
             known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
             objectives = [Objective(one.name, one.better > 0) for one in (across, up)]
             beaten = dominators([arm.summary for arm in known], objectives)

@@ -13,6 +13,7 @@ import yaml
 
 from cdeval.reporting.charts import LEVEL_STYLES, PALE, STYLES, Chart
 from cdeval.reporting.differences import SHOWN as COMPARED
+from cdeval.reporting.differences import corrected_for
 from cdeval.reporting.measures import TOTALS, Measure, present
 from cdeval.reporting.studyfiles import Arm, Study
 from cdeval.reporting.table import MISSING
@@ -84,11 +85,12 @@ def results(study: Study) -> str:
 
 
 def _best(measure: Measure, study: Study) -> set[str]:
-    """Labels with the best value of the decoded texts, where more is better: loops have the least perplexity."""
-    values = {arm.label: measure.of(arm) for arm in study.decoded if math.isfinite(measure.of(arm))}
-    if measure.better < 0 or len(values) < 2:
+    """Labels with the best value of the decoded texts, where more is better; none where all look alike."""
+    shown = {arm.label: measure.shown(measure.of(arm)) for arm in study.decoded if math.isfinite(measure.of(arm))}
+    if measure.better <= 0 or len(set(shown.values())) < 2:
         return set()
-    return {label for label, value in values.items() if value == max(values.values())}
+    highest = measure.shown(max(measure.of(arm) for arm in study.decoded if arm.label in shown))
+    return {label for label, value in shown.items() if value == highest}
 
 
 def differences(study: Study) -> str:
@@ -111,12 +113,18 @@ def differences(study: Study) -> str:
         rows.append(f'<tr><th scope="row">{escape(one.arm)} <small>less {escape(one.against)}</small></th>{shown}</tr>')
     if not rows:
         return ""
+    tests = corrected_for(study.comparisons)
+    says = (
+        f"p is corrected for all {tests} comparisons of the study that have a p-value; “seen from” is the smallest "
+        "difference that a study of this size finds 4 times of 5."
+        if tests
+        else "No comparison has a p-value."
+    )
     names = ("arm less its control", "metric", "difference", "interval", "p (Holm)", "seen from")
     heads = "".join(f'<th scope="col">{name}</th>' for name in names)
     return (
-        f'<details><summary>{len(rows)} differences, paired by prompt</summary><p class="note">p is corrected for all '
-        f"{len(study.comparisons)} comparisons of the study; “seen from” is the smallest difference that a study of "
-        'this size finds 4 times of 5.</p><div class="scroll" tabindex="0" role="region" aria-label="Differences">'
+        f'<details><summary>{len(rows)} differences, paired by prompt</summary><p class="note">{says}</p>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Differences">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
     )
 

@@ -177,7 +177,7 @@ COLUMNS = (
     Column("diversity\n↑", _score("diversity", _fraction, _fraction)),
     Column("MAUVE\n↑", _score("mauve", _fraction, _fraction)),
     Column("coherence\n↑", _score("coherence", _fraction, _fraction)),
-    Column("perplexity\n↓", _score("perplexity_expert", _significant(4), _significant(3))),
+    Column("perplexity\n≈ human", _score("perplexity_expert", _significant(4), _significant(3))),
     Column("GFLOPs\n/token", _pair("flops_per_token", _significant(3, 1e9), "flops_overhead", _percent), cost=True),
     Column(
         "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True

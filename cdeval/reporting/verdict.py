@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 
 from cdeval.records import Comparison
+from cdeval.reporting.differences import corrected_for
 from cdeval.reporting.measures import COSTS, QUALITIES, Measure
 from cdeval.reporting.studyfiles import Arm, Kind, Study
 
@@ -41,7 +42,7 @@ def best_of(study: Study) -> Comparison | None:
 
 def _shown(one: Comparison, measure: Measure) -> int:
     """1: shown to be better than its control, −1: worse, 0: neither."""
-    if math.isnan(one.p_holm) or one.p_holm >= LEVEL:
+    if math.isnan(one.p_holm) or one.p_holm >= LEVEL or not measure.better:
         return 0
     return 1 if measure.better * one.difference.value > 0 else -1
 
@@ -55,7 +56,7 @@ def _spoilt(best: Comparison, shown: Measure, study: Study) -> bool:
 
 
 def _first_compared(study: Study) -> tuple[Measure, list[Comparison]]:
-    by_metric = [(measure, _compared(study, measure)) for measure in QUALITIES]
+    by_metric = [(measure, _compared(study, measure)) for measure in QUALITIES if measure.better]
     return next(((measure, found) for measure, found in by_metric if found), (QUALITIES[0], []))
 
 
@@ -68,7 +69,12 @@ def _compared(study: Study, measure: Measure) -> list[Comparison]:
 
 def _without_comparison(study: Study) -> str:
     texts = max((int(arm.summary.get("texts", 0)) for arm in study.arms), default=0)
-    of = f"of up to {texts} texts; nothing was compared with a control" if texts else "priced alone; no text was scored"
+    nothing = (
+        "what was compared with a control has no better or worse"
+        if study.comparisons
+        else "nothing was compared with a control"
+    )
+    of = f"of up to {texts} texts; {nothing}" if texts else "priced alone; no text was scored"
     return f"{len(study.decoded)} arms {of}."
 
 
@@ -83,7 +89,10 @@ def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[
         if arms == 1:
             return f"{best.arm} is not shown to differ from {best.against} in {measure.title}: {evidence}."
         more = _BETTER.get(measure.name, f"better in {measure.title}")
-        return f"None of {arms} arms is shown to be {more} than its control; {best.arm} is best: {evidence}."
+        none = f"None of {arms} arms is shown to be {more} than its control"
+        if len(set(values.split(" against "))) == 1:
+            return f"{none}; {best.arm}, the nearest to it, is the same as its control: {evidence}."
+        return f"{none}; {best.arm} is best: {evidence}."
     if arms == 1:
         return f"{best.arm} is {words} than {best.against}: {evidence}."
     if better:
@@ -114,7 +123,11 @@ def _elsewhere(of_best: Sequence[Comparison], shown: Measure) -> str:
         one = next((one for one in of_best if one.metric == measure.name), None)
         if measure is shown or one is None or not math.isfinite(one.difference.value):
             continue
-        if shift := _shown(one, measure):
+        if not measure.better and one.p_holm < LEVEL:
+            changed.append(
+                f"{'higher' if one.difference.value > 0 else 'lower'} {measure.title}, {_difference(one, measure)}"
+            )
+        elif shift := _shown(one, measure):
             changed.append(f"{'better' if shift > 0 else 'worse'} {measure.title}, {_difference(one, measure)}")
         else:
             unseen.append(measure.title)
@@ -147,9 +160,11 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
     if len(found) == 1:
         return []
     shifts = [_shown(one, measure) for one in found]
+    tests = corrected_for(study.comparisons)
+    basis = f"corrected for all {tests} comparisons that have a p-value" if tests else "as no comparison has a p-value"
     lines = [
         f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
-        f"{shifts.count(-1)} for the worse, corrected for all {len(study.comparisons)} comparisons made."
+        f"{shifts.count(-1)} for the worse, {basis}."
     ]
     highest = max(study.decoded, key=lambda arm: _ordered(measure, arm))
     cost = next((cost for cost in COSTS if math.isfinite(cost.of(highest))), None)

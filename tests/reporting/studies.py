@@ -35,7 +35,8 @@ def write_arm(
     (folder / "config.yaml").write_text(yaml.safe_dump({"study": study.name, "point": point}))
     provenance = {"models": {"expert": "tiny", "dtype": "float32"}, "cdeval": {"commit": "c0ffee" * 7, "dirty": False}}
     (folder / "provenance.json").write_text(json.dumps(provenance))
-    (folder / "metrics.json").write_text(json.dumps({name: score(value) for name, value in scores.items()}))
+    if scores:  # costs alone have none
+        (folder / "metrics.json").write_text(json.dumps({name: score(value) for name, value in scores.items()}))
     (folder / "divergence.json").write_text(json.dumps([] if own is None else [[1.0, 0.0], [0.8, 0.7], [0.0, 1.0]]))
     lines = [
         {

@@ -78,7 +78,7 @@ def test_an_offline_mirror_can_be_read_back(tmp_path: Path) -> None:
     ]
     records = [json.loads(line) for line in inspect(mirror).splitlines()]
     directions = {item["metric"]["name"]: item["metric"]["summary"] for item in records if item["type"] == "metric"}
-    assert directions == {"mauve": {"max": True}, "perplexity_expert": {"min": True}}
+    assert directions == {"mauve": {"max": True}}, "perplexity is best near the human texts'"
     assert next(item["run"]["run_group"] for item in records if item["type"] == "run") == "first"
 
 
