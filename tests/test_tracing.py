@@ -170,7 +170,8 @@ def test_mistakes_are_named(
     prompts_file: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    more = [f"prompts.path={prompts_file}", "prompts.prompt_tokens=8", "search.max_new_tokens=4"]
+    prompts = [f"prompts.path={prompts_file}", "prompts.prompt_tokens=8"]
+    more = [*([] if "prompt=a" in arguments else prompts), "search.max_new_tokens=4"]  # a given prompt reads none
     with pytest.raises(SystemExit) as ended:
         typed(f"expert.name={tiny_gpt2_folder}", *arguments, *more)
     assert ended.value.code == 2
