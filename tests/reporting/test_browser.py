@@ -136,11 +136,11 @@ def test_the_filter_hides_rows_and_fades_their_points(browser: Any, page: Path) 
 
 def test_the_front_follows_the_axes(browser: Any, page: Path) -> None:
     opened(browser, page)
-    assert column(browser, 7)[:4] == ["◆ on the front"] * 4
+    assert column(browser, 7)[:4] == ["◆ on this front"] * 4
     browser.execute_script(
         "const y = document.getElementById('y-axis'); y.value = 'coherence'; y.dispatchEvent(new Event('change'))"
     )
-    assert column(browser, 7)[:4] == ["dominated"] * 3 + ["◆ on the front"]
+    assert column(browser, 7)[:4] == ["dominated"] * 3 + ["◆ on this front"]
 
 
 def test_a_point_under_the_mouse_points_at_its_row(browser: Any, page: Path) -> None:
