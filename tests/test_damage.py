@@ -20,6 +20,7 @@ from cdeval.points import Point, Role
 from cdeval.raters.votes import Key, read_ballots, read_key
 from cdeval.records import Amateur, Setting
 from cdeval.reporting.publish import write_report
+from cdeval.reporting.reading import below_nothing
 from cdeval.reporting.studyfiles import Study, read_study
 from cdeval.sessions import PROVENANCE, record_session
 from cdeval.store import RunFolder
@@ -390,3 +391,10 @@ def test_files_that_may_not_be_read_are_named(whole: Path, tmp_path: Path) -> No
         with pytest.raises(StorageError, match=r"Set its permissions"):
             read_study(folder)
         path.chmod(0o600)
+
+
+def test_the_end_of_a_wide_interval_may_lie_below_nothing() -> None:
+    """Two passes of milliseconds have an interval that reaches below 0: such a study called itself damaged."""
+    summary = {"decode_seconds_p50": 0.01, "decode_seconds_p50_low": -0.002, "flops_overhead": -0.1, "diversity": -1.0}
+    assert below_nothing(summary) is None
+    assert below_nothing({**summary, "decode_seconds_p50": -0.01}) == "decode_seconds_p50"

@@ -140,7 +140,7 @@ def test_the_front_follows_the_axes(browser: Any, page: Path) -> None:
     browser.execute_script(
         "const y = document.getElementById('y-axis'); y.value = 'coherence'; y.dispatchEvent(new Event('change'))"
     )
-    assert column(browser, 7)[:4] == ["dominated"] * 3 + ["◆ on this front"]
+    assert column(browser, 7)[:4] == ["behind it"] * 3 + ["◆ on this front"]
 
 
 def test_a_point_under_the_mouse_points_at_its_row(browser: Any, page: Path) -> None:
