@@ -119,10 +119,10 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
     ConfigStore.instance().store(name="schema", node=schema.root)
     failures = job.failures
     try:
-        settings = leaves(schema.root)
-        sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
-        check_overrides(sys.argv[1:], schema.root)
         with terminable(), _hydra_raises():
+            settings = leaves(schema.root)
+            sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
+            check_overrides(sys.argv[1:], schema.root)
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:
         failures.append(error)

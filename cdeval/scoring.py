@@ -15,7 +15,7 @@ from cdeval.files import require_writable
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.models.loading import OpenedModel, ReadingModel, open_model
 from cdeval.models.vocabulary import special_names
 from cdeval.naming import shortened, slug
 from cdeval.prompts.tokens import with_tokens
@@ -70,8 +70,8 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
     require_writable(folder / "table.md")
     say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
-    opened = open_model(config.expert) if COUNTED_IN_TOKENS & set(names) else None
-    scorer = opened.load() if opened and READ_BY_SCORER & set(names) else None
+    opened = open_model(config.expert, decodes=False) if COUNTED_IN_TOKENS & set(names) else None
+    scorer = opened.load_reader(packed=True) if opened and READ_BY_SCORER & set(names) else None
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
     ours = scorer is not None and all(
@@ -93,7 +93,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
 
 
 def _tokenised(
-    collection: Collection, opened: OpenedModel | None, scorer: LanguageModel | None
+    collection: Collection, opened: OpenedModel | None, scorer: ReadingModel | None
 ) -> tuple[Texts, list[str]]:
     """Every row's texts with the scoring model's tokens, where a metric needs them; its log-probabilities, or none."""
     files: list[tuple[str, Sequence[Generation], ReadFile | None]] = [
@@ -127,14 +127,14 @@ def _tokenised(
     return texts, [*marked, *(f"{', '.join(labels)}: {note}" for note, labels in notes.items() if labels)]
 
 
-def _tokens_fit(file: ReadFile | None, scorer: LanguageModel | None) -> bool:
+def _tokens_fit(file: ReadFile | None, scorer: ReadingModel | None) -> bool:
     """Whether a file's token ids are the scoring model's own."""
     if file is None or scorer is None:
         return False
     return file.tokenised and fingerprint_beside(file.path) == scorer.fingerprint
 
 
-def _ban(file: ReadFile | None, scorer: LanguageModel | None) -> Ban | None:
+def _ban(file: ReadFile | None, scorer: ReadingModel | None) -> Ban | None:
     """What could not be drawn when the scoring model wrote a file's texts; None where nothing says that it did."""
     if file is None or scorer is None or not file.tokenised:
         return None
@@ -142,7 +142,7 @@ def _ban(file: ReadFile | None, scorer: LanguageModel | None) -> Ban | None:
 
 
 def _scored(
-    texts: Texts, scorer: LanguageModel | None, config: ScoreConfig, folder: Path, *, wrote: bool | None
+    texts: Texts, scorer: ReadingModel | None, config: ScoreConfig, folder: Path, *, wrote: bool | None
 ) -> Scored:
     arms = [label for label in texts if label != HUMAN]
     against = config.against or arms[0]
@@ -191,7 +191,7 @@ def _record(
     plain_config: Mapping[str, object],
     collection: Collection,
     opened: OpenedModel | None,
-    scorer: LanguageModel | None,
+    scorer: ReadingModel | None,
 ) -> dict[str, object]:
     """What was scored, by what: the provenance of the scores."""
     files = {arm.label: arm.file for arm in collection.arms}

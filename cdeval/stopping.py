@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from cdeval import leave_at_once
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -54,6 +56,10 @@ def terminable() -> Iterator[None]:
     def heard(number: int, _frame: FrameType | None) -> None:
         raise Stopped(number)
 
+    # What heard the signals while modules were imported says that nothing was begun, which ends here.
+    for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+        if signal.getsignal(number) is leave_at_once:
+            signal.signal(number, usual)
     with _handled(heard, signal.SIGTERM):
         yield
 

@@ -1,6 +1,10 @@
 """Signals: once to finish, twice to stop, and nothing left behind."""
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,3 +28,32 @@ def test_a_command_hears_sigterm_as_it_hears_ctrl_c() -> None:
     with terminable(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_the_first_second_ends_a_command_like_any_other(
+    number: signal.Signals, code: int, tmp_path: Path
+) -> None:
+    """While modules are imported there is nothing to save, and a traceback would say nothing."""
+    # A module that takes its time stands in for the libraries, so that the signal falls into an import.
+    (tmp_path / "rich").mkdir()
+    (tmp_path / "rich" / "__init__.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(20)\n")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "cdeval.run"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "importing\n"
+    started.send_signal(number)
+    _, said = started.communicate(timeout=60)
+    assert (started.returncode, said) == (code, "stopped; nothing was begun\n")
+
+
+def test_importing_cdeval_leaves_the_signals_alone() -> None:
+    told = "import signal, cdeval; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -45,7 +45,7 @@ def need(config: PretrainedConfig) -> Need:
     """FLOPs of early-exit contrastive beam search, 5 beams, of one text and of the whole study."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
-    lm = LanguageModel("on paper", None, model, None, dissect(model, "on paper"), "")
+    lm = LanguageModel("on paper", None, model, None, "", parts=dissect(model, "on paper"))
     asked = RunConfig(
         expert=ExpertConfig(name="on paper"),
         amateur=AmateurConfig(layer=config.num_hidden_layers // 2),  # any: an exit costs a row of the head

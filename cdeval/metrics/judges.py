@@ -49,7 +49,7 @@ def find_judges(names: Collection[str], config: MetricsConfig) -> dict[str, Open
         "metrics.scorer": (config.scorer, set(LIKELIHOOD)),
     }
     return {
-        setting: open_model(ExpertConfig(name=name), setting)
+        setting: open_model(ExpertConfig(name=name), setting, decodes=False)
         for setting, (name, metrics) in wanted.items()
         if name != "expert" and metrics & set(names)
     }
@@ -72,7 +72,7 @@ def open_judges(
     found = find_judges(names, config)
 
     def other(setting: str) -> Scorer | None:
-        return found[setting].load(packed=False) if setting in found else None
+        return found[setting].load_reader() if setting in found else None
 
     return Judges(
         scorer=scorer,

@@ -12,7 +12,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Scorer(Protocol):
-    """A causal language model in evaluation mode, with its tokenizer; `cdeval.models.LanguageModel` is one."""
+    """A causal language model in evaluation mode, with its tokenizer; `cdeval.models.loading.ReadingModel` is one."""
 
     @property
     def name(self) -> str:

@@ -101,20 +101,27 @@ class Parts:
 def anatomy_of(config: PretrainedConfig, name: str) -> Anatomy:
     """The architecture's row of the table.
 
-    Raises: ModelError: the architecture is not in it (says which are and how to add one), or the configuration makes it
-        something else than a model that reads from left to right, the same in every block.
+    Raises: ModelError: the architecture is not in it (says which are and how to add one), or as `check_causal`.
     """
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(
-            f"{name} is an encoder-decoder model ('{config.model_type}'), which reads a prompt by another network than "
-            f"the one that continues it: give a decoder-only model. Known: {', '.join(sorted(ANATOMIES))}."
-        )
     anatomy = ANATOMIES.get(config.model_type)
-    if anatomy is None:
+    if anatomy is None and not getattr(config, "is_encoder_decoder", False):
         raise ModelError(
             f"{name} has the architecture '{config.model_type}', which cdeval does not know. "
             f"Known: {', '.join(sorted(ANATOMIES))}. To add it, say where its blocks and final norm are "
             "in ANATOMIES (cdeval/models/anatomy.py); it must take 4-D attention masks and position_ids."
+        )
+    check_causal(config, name)
+    if getattr(config, "is_heterogeneous", False):
+        raise ModelError(f"{name} has blocks of different configurations (per_layer_config), which cdeval cannot read.")
+    return ANATOMIES[config.model_type]
+
+
+def check_causal(config: PretrainedConfig, name: str) -> None:
+    """Check that a model reads from left to right, by one network. Raises: ModelError: it does not."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(
+            f"{name} is an encoder-decoder model ('{config.model_type}'), which reads a prompt by another network than "
+            f"the one that continues it: give a decoder-only model. Known: {', '.join(sorted(ANATOMIES))}."
         )
     if not getattr(config, "is_causal", True) or getattr(config, "use_bidirectional_attention", False):
         raise ModelError(
@@ -122,9 +129,6 @@ def anatomy_of(config: PretrainedConfig, name: str) -> Anatomy:
             "configuration), as embedding models do: a text that is being written has no right side. Give a causal "
             "language model."
         )
-    if getattr(config, "is_heterogeneous", False):
-        raise ModelError(f"{name} has blocks of different configurations (per_layer_config), which cdeval cannot read.")
-    return anatomy
 
 
 def dissect(model: PreTrainedModel, name: str) -> Parts:

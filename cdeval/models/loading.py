@@ -27,26 +27,25 @@ from cdeval.config import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.hashing import Remembered
 from cdeval.hub import require_hub
-from cdeval.models.anatomy import Parts, anatomy_of, dissect
+from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
-from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens
+from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens, vocabulary_of
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 
 
 @dataclass(frozen=True, slots=True)
-class LanguageModel:
-    """A loaded model, ready to decode and to score."""
+class ReadingModel:
+    """A loaded model that reads texts, of any causal architecture."""
 
     name: str  # as the user gave it
     revision: str | None  # the hub commit it resolved to; None for folders
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
-    parts: Parts
     fingerprint: str  # what it is (`cdeval.models.identity`); empty where there are no weights
 
     @property
@@ -62,16 +61,21 @@ class LanguageModel:
         return dtype
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """Its tokens, and the rows that it has for them."""
-        head = self.parts.head_weight.shape[0]
-        embedding = getattr(self.model.get_input_embeddings(), "weight", None)
-        return Vocabulary(self.name, self.tokenizer, head if embedding is None else min(head, embedding.shape[0]))
-
-    @property
     def dtype_name(self) -> str:
         """The same without torch's name."""
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Its tokens, and the rows that it has for them."""
+        return vocabulary_of(self.model, self.tokenizer, self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageModel(ReadingModel):
+    """A loaded model whose parts are known, ready to decode and to score."""
+
+    parts: Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,21 @@ class OpenedModel:
             pack(model)
         return loaded
 
+    def load_reader(self, *, packed: bool = False) -> ReadingModel:
+        """As `load`, for a model that only reads texts: its architecture need not be known."""
+        if self.config.model_type in ANATOMIES:
+            return self.load(packed=packed)
+        model, weights = self._stored()
+        fingerprint = fingerprint_of(weights, model.config, self.tokenizer, end_tokens(model, self.tokenizer))
+        revision = getattr(self.config, "_commit_hash", None)
+        loaded = ReadingModel(self.name, revision, model, self.tokenizer, fingerprint)
+        check_rows(loaded.vocabulary)
+        return loaded
+
     def _shape(self) -> LanguageModel:
         model = without_weights(self.config, self.dtype)
-        return LanguageModel(self.name, None, model, self.tokenizer, dissect(model, self.name), fingerprint="")
+        parts = dissect(model, self.name)
+        return LanguageModel(self.name, None, model, self.tokenizer, fingerprint="", parts=parts)
 
     def _stored(self) -> tuple[PreTrainedModel, str]:
         """The model, and the digest of its weights."""
@@ -125,7 +141,8 @@ class OpenedModel:
                 dtype=self.dtype,
                 use_safetensors=True,
                 trust_remote_code=False,
-                attn_implementation=attention_for(self.config),
+                # A model that only reads keeps its own attention where lanes could not be told to it.
+                attn_implementation=attention_for(self.config) if self.config.model_type in ANATOMIES else None,
                 ignore_mismatched_sizes=True,  # so that the report names them, instead of an error that does not
                 output_loading_info=True,
             )
@@ -158,8 +175,11 @@ def language_model(
     )
 
 
-def open_model(config: ExpertConfig, setting: str = "expert.name") -> OpenedModel:
+def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: bool = True) -> OpenedModel:
     """Find the model, read its configuration and tokenizer, choose device and number format.
+
+    Args: setting: that names the model, for messages. decodes: False: it only reads texts, by `load_reader`, and may be
+        of an architecture that is not known.
 
     Raises: ModelError: no such folder, not a model, unreachable, unknown architecture, no such device. AssetError: the
         embedded model cannot be fetched.
@@ -174,7 +194,7 @@ def open_model(config: ExpertConfig, setting: str = "expert.name") -> OpenedMode
     revision = None if Path(path).is_dir() else config.revision
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        anatomy_of(model_config, config.name)
+        (anatomy_of if decodes else check_causal)(model_config, config.name)
         folder = local_folder(path, revision)
         check_files(folder, config.name, model_config)
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)

@@ -26,6 +26,13 @@ class Vocabulary(NamedTuple):
     rows: int  # of the model's embedding and head: ids below it have logits
 
 
+def vocabulary_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> Vocabulary:
+    """A model's tokens, and the rows that both its embedding and its head have."""
+    tables = (model.get_output_embeddings(), model.get_input_embeddings())
+    rows = [table.weight.shape[0] for table in tables if getattr(table, "weight", None) is not None]
+    return Vocabulary(name, tokenizer, min(rows, default=model.config.vocab_size))
+
+
 def token_names(tokenizer: PreTrainedTokenizerBase) -> Mapping[int, str]:
     """Every id that is a token, and the token's name in the vocabulary."""
     count = len(tokenizer)

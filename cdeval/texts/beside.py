@@ -9,7 +9,7 @@ import yaml
 
 from cdeval.choices import Ban
 from cdeval.hashing import is_whole
-from cdeval.models.loading import LanguageModel
+from cdeval.models.loading import ReadingModel
 
 
 def fingerprint_beside(path: Path) -> str | None:
@@ -23,7 +23,7 @@ def is_by_sample(path: Path) -> bool:
     return found is not None and not is_whole(found)
 
 
-def ban_beside(path: Path, model: LanguageModel) -> Ban | None:
+def ban_beside(path: Path, model: ReadingModel) -> Ban | None:
     """What could not be drawn when this model, in this number format, wrote the texts of a run folder's file.
 
     None where another model or format wrote them, or where nothing says so. (Texts of early exits say so themselves.)

@@ -77,7 +77,7 @@ def wrapped(architecture: str, tokenizer: PreTrainedTokenizerFast, device: str) 
     model.config.pad_token_id = None  # as gpt2's: with one, Hugging Face looks for it in the prompt, a read-back
     if device != "cpu":
         model.to(device)
-    return LanguageModel("tiny", None, model, tokenizer, dissect(model, "tiny"), fingerprint="")
+    return LanguageModel("tiny", None, model, tokenizer, fingerprint="", parts=dissect(model, "tiny"))
 
 
 def lens(device: torch.device) -> TunedLens:

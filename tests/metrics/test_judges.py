@@ -3,11 +3,18 @@
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import GPTJConfig, GPTJForCausalLM
 
-from cdeval.config import MetricsConfig
+from cdeval.config import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
-from cdeval.metrics.judges import find_judges
+from cdeval.metrics.judges import find_judges, open_judges
+from cdeval.metrics.perplexity import nll_rows
+from cdeval.metrics.scorer import Reader
 from cdeval.metrics.suite import METRICS
+from cdeval.models.loading import open_model
+from cdeval.records import Generation
+from tests.conftest import build_tokenizer
 
 
 @pytest.mark.parametrize("setting", ["scorer", "mauve_features", "embedder"])
@@ -25,3 +32,27 @@ def test_a_mistyped_model_is_named_by_its_own_setting(setting: str, tmp_path: Pa
             assert f"metrics.{setting}={name}" in str(refused.value)
     assert find_judges(["words"], config) == {}, "what no metric needs is not looked for"
     assert "perplexity_expert" in METRICS
+
+
+def test_a_scorer_needs_no_known_anatomy(tmp_path: Path) -> None:
+    """It reads whole texts: where its blocks and norms are is the engine's business."""
+    tokenizer = build_tokenizer()
+    shape = GPTJConfig(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=2, rotary_dim=8, n_positions=128)
+    GPTJForCausalLM(shape).eval().save_pretrained(tmp_path / "gptj")
+    tokenizer.save_pretrained(tmp_path / "gptj")
+    name = str(tmp_path / "gptj")
+    with pytest.raises(ModelError, match="which cdeval does not know"):
+        open_model(ExpertConfig(name=name))
+    config = MetricsConfig(scorer=name, mauve_features=name, cache=False)
+    judges = open_judges(["perplexity_expert", "mauve"], config, None, tmp_path, wrote=None)
+    text = Generation("a", "The quick brown", (), None, " fox jumps over", (), None, None)
+    assert judges.likelihood is not None
+    read = Reader(judges.likelihood, retokenise=True)
+    rows = nll_rows(read.scorer, read.read([text]), judges.cache)
+    ids = tokenizer(text.prompt + text.continuation, return_tensors="pt")["input_ids"]
+    prompt = len(tokenizer(text.prompt)["input_ids"])
+    with torch.inference_mode():
+        log_p = GPTJForCausalLM.from_pretrained(name).eval()(ids).logits[0].float().log_softmax(-1)
+    expected = -sum(float(log_p[at - 1, ids[0, at]]) for at in range(prompt, ids.shape[1]))
+    assert rows[0, 0] == pytest.approx(expected, rel=1e-2 if judges.likelihood.model.dtype == torch.bfloat16 else 1e-4)
+    assert rows[0, 1] == ids.shape[1] - prompt
