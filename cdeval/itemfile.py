@@ -1,8 +1,9 @@
 """A file of JSON values to these values, read strictly: every mistake is named with its file and line.
 
 The values may be the items of one list, stand a line each (JSONL), or follow one another over several lines each, as jq
-writes them. A byte order mark, UTF-16 with one, and CRLF line ends are taken as they come, and so are files packed by
-gzip, bzip2 or xz. Another kind of file is named for what it is. Every file is read once, so that a pipe will do.
+writes them, in any mixture. A byte order mark, UTF-16, and CRLF line ends are taken as they come, and so are files
+packed by gzip, bzip2 or xz. Another kind of file is named for what it is. Every file is read once, so that a pipe will
+do.
 """
 
 import bz2
@@ -41,11 +42,16 @@ _KINDS = {
     b"\x89HDF\r\n": "an HDF5 file: write the texts as JSONL first",
     b"\x93NUMPY": "a numpy array: write the texts as JSONL first",
     b"%PDF": "a PDF document",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it, and give the JSON file in it",
+    b"Rar!": "a RAR archive: unpack it, and give the JSON file in it",
+    b"version https://git-lfs": "a Git LFS pointer in place of a file: fetch the file itself by git lfs pull",
+    **dict.fromkeys(_PACKED, "packed twice: unpack it first"),
     b"\x80\x02": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x03": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x04": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x05": "a pickle, which is never opened because it may run code: write the texts as JSONL",
 }
+_TAR = (257, b"ustar")  # where a tar archive says what it is
 _WIDE = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
@@ -77,11 +83,13 @@ class ItemFile:
         Raises: `error`: not a readable file of text, or not JSON elsewhere than in a torn last line.
         """
         text = self.text(content)
-        if not text.endswith("\n") and (not text.lstrip().startswith("[") or _lists_by_line(text)):
-            before, newline, last = text.rpartition("\n")
-            if newline and _is_json(before.strip().partition("\n")[0]) and not _is_json(last):
-                return list(self._parse(before)), True
-        return list(self._parse(text)), False
+        try:
+            return list(self._parse(text)), False
+        except self.error:
+            before, _, last = text.rpartition("\n")
+            if not last or not _is_json(before.strip().partition("\n")[0]):  # the mistake is no torn last line
+                raise
+        return list(self._parse(before)), True
 
     def content(self) -> bytes:
         """The file's bytes, unpacked. Raises: `error`: it is missing, no file, unreadable, too large, or damaged."""
@@ -111,9 +119,14 @@ class ItemFile:
         """The decoded file. Raises: `error`: as `content`, or it is empty or no text."""
         found = self.content() if content is None else content
         kind = next((what for magic, what in _KINDS.items() if found.startswith(magic)), None)
+        if found.startswith(_TAR[1], _TAR[0]):
+            kind = "a tar archive: unpack it, and give the JSON file in it"
         if kind is not None:
             raise self.error(f"{self.path} is {kind}; {self.shape}.")
-        encoding = next((name for mark, name in _WIDE.items() if found.startswith(mark)), "utf-8-sig")
+        encoding = next((name for mark, name in _WIDE.items() if found.startswith(mark)), None)
+        if encoding is None:  # JSON begins with a sign of ASCII, which shows UTF-16 without a mark, too
+            detected = json.detect_encoding(found)
+            encoding = detected if detected.startswith("utf-16") else "utf-8-sig"
         try:
             text = found.decode(encoding)
         except UnicodeDecodeError as error:
@@ -149,10 +162,37 @@ class ItemFile:
         # Not splitlines(): JSON strings may hold U+2028 and its like as they are.
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield Located(f"line {number}", number, self._json(line, first_line=number))
+                try:
+                    value = self._json(line.strip(), first_line=number)
+                except self.error:
+                    # Some value takes several lines, or shares one; where nothing can be read so, the line is at fault.
+                    rest = self._after_lines(text, number)
+                    if rest is None:
+                        raise
+                    yield from rest
+                    return
+                yield Located(f"line {number}", number, value)
+
+    def _after_lines(self, text: str, line: int) -> list[Located] | None:
+        """All values from a line on, however they are written; None where that is not JSON."""
+        before = "\n" * (line - 1)
+        try:
+            return list(self._following(before + "\n".join(text.split("\n")[line - 1 :])))
+        except self.error:
+            return None
 
     def _following(self, text: str) -> Iterator[Located]:
-        """Values one after the other, whatever lines they take; each is called after the line that it begins in."""
+        """Values one after the other, whatever lines they take; each is called after the line that it begins in.
+
+        Where two begin in one line, all are numbered in their order: a number is of one value alone.
+        """
+        values = list(self._placed(text))
+        if len({line for line, _ in values}) == len(values):
+            yield from (Located(f"line {line}", line, value) for line, value in values)
+        else:
+            yield from (Located(f"line {line}, value {n}", n, value) for n, (line, value) in enumerate(values, 1))
+
+    def _placed(self, text: str) -> Iterator[tuple[int, object]]:
         decoder, place, line, seen = json.JSONDecoder(), 0, 1, 0
         while True:
             while place < len(text) and text[place].isspace():
@@ -166,7 +206,7 @@ class ItemFile:
                 raise self._no_json(error, error.lineno) from error
             except (ValueError, RecursionError) as error:
                 raise self._unusable(error, line) from error
-            yield Located(f"line {line}", line, value)
+            yield line, value
 
     def _json(self, text: str, first_line: int) -> object:
         try:
@@ -205,12 +245,6 @@ def _is_lines(text: str) -> bool:
     """Whether values stand a line each: the first line is one, and it is not all of one list."""
     first, _, rest = text.strip().partition("\n")
     return _is_json(first) and not (first.lstrip().startswith("[") and not rest.strip())
-
-
-def _lists_by_line(text: str) -> bool:
-    """Whether the first of several lines is a list of its own: a JSONL file of lists, not one list."""
-    first, _, rest = text.strip().partition("\n")
-    return bool(rest) and first.startswith("[") and _is_json(first)
 
 
 def _is_json(text: str) -> bool:

@@ -161,6 +161,7 @@ class Comparison:
     detectable: float  # difference that a study of this size finds with 80 % power; NaN where there is none
 
 
+HUMAN_TEXTS = "these are the human texts"  # why the references have no likeness to themselves
 EXPERT = "expert"  # the lens's name of the expert's own row
 
 

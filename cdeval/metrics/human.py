@@ -23,7 +23,7 @@ from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.mauve import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.metrics.scorer import Reader, context_length
 from cdeval.metrics.stats import FEW, FEWEST
-from cdeval.records import Estimate, Generation
+from cdeval.records import HUMAN_TEXTS, Estimate, Generation
 
 TokenIds = tuple[int, ...]
 Arms = Mapping[str, Sequence[Generation]]
@@ -179,7 +179,7 @@ def _why_not(pairs: Sequence[Pair], texts: int) -> dict[str, Estimate] | None:
     if len(pairs) < 2:
         return _no_value("fewer than two texts have a human partner", texts)
     if all(pair.human == pair.generated for pair in pairs):
-        return _no_value("these are the human texts", texts - len(pairs), n=len(pairs))
+        return _no_value(HUMAN_TEXTS, texts - len(pairs), n=len(pairs))
     return None
 
 

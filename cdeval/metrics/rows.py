@@ -26,13 +26,14 @@ class Rows:
     statistic: Statistic  # of the rows, or of their sums by prompt
     missing: int  # texts without a value; some may be rows of zeros
     note: str = ""
+    lacking: str = ""  # why a text has no value, as a sentence about all texts
 
     def estimate(self, config: MetricsConfig, seed: int) -> Estimate:
         """The statistic of the texts that have a value, and its interval over prompts."""
         has_value = ~np.isnan(self.values).any(axis=1)
         n = len(self.values) - self.missing
         if n == 0:
-            note = "; ".join(filter(None, ("no text has a value", self.note)))
+            note = "; ".join(filter(None, (self.lacking or "no text has a value", self.note)))
             return Estimate(math.nan, math.nan, math.nan, 0, self.missing, note)
         prompts = [prompt for prompt, has in zip(self.prompts, has_value, strict=True) if has]
         units = by_prompt(self.values[has_value], prompts)
@@ -56,12 +57,12 @@ def by_prompt(values: Num[np.ndarray, "text column"], prompts: Sequence[str]) ->
     return sums
 
 
-def mean_rows(values: Num[np.ndarray, "text 1"], prompts: Sequence[str], note: str) -> Rows:
+def mean_rows(values: Num[np.ndarray, "text 1"], prompts: Sequence[str], note: str, lacking: str = "") -> Rows:
     """The mean over texts of one number a text, NaN where it has none: a sum over a count."""
     ones = np.where(np.isnan(values), math.nan, 1.0)
-    return ratio_rows(np.hstack([values, ones]), prompts, note)
+    return ratio_rows(np.hstack([values, ones]), prompts, note, lacking)
 
 
-def ratio_rows(values: Num[np.ndarray, "text 2"], prompts: Sequence[str], note: str) -> Rows:
+def ratio_rows(values: Num[np.ndarray, "text 2"], prompts: Sequence[str], note: str, lacking: str = "") -> Rows:
     """Sum over sum of two columns, NaN where a text has no value."""
-    return Rows(values, tuple(prompts), ratio_of_sums, int(np.isnan(values).any(axis=1).sum()), note)
+    return Rows(values, tuple(prompts), ratio_of_sums, int(np.isnan(values).any(axis=1).sum()), note, lacking)

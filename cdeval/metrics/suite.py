@@ -50,6 +50,7 @@ class Scored:
 
 
 _PROTOCOL = ProtocolConfig()
+_WITHOUT_IDS = "no text has a token of the model"
 
 
 def chosen_metrics(config: MetricsConfig) -> tuple[str, ...]:
@@ -220,7 +221,7 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, R
     if loaded and device.type == "cuda":
         torch.cuda.empty_cache()
     return {
-        label: mean_rows(values, _prompts(generations), note)
+        label: mean_rows(values, _prompts(generations), note, "each text is blank, or its prompt is")
         for (label, generations), values in zip(arms.items(), rows, strict=True)
     }
 
@@ -233,8 +234,10 @@ def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, 
     note = describe(reader.scorer.name, retokenised=reader.retokenise, wrote_the_texts=wrote)
     missing = int(np.isnan(values).any(axis=1).sum())
     return {
-        "perplexity_expert": Rows(values, _prompts(generations), perplexity, missing, note),
-        "coherence_loglik": mean_rows(loglik_rows(values), _prompts(generations), f"mean over texts, {note}"),
+        "perplexity_expert": Rows(values, _prompts(generations), perplexity, missing, note, _WITHOUT_IDS),
+        "coherence_loglik": mean_rows(
+            loglik_rows(values), _prompts(generations), f"mean over texts, {note}", _WITHOUT_IDS
+        ),
     }
 
 

@@ -21,6 +21,7 @@ from cdeval.records import Estimate, Generation
 
 WORDING = ("diversity", "rep_2", "rep_3", "rep_4", "words", "repetition_onset", "longest_repeat", "entity_overlap")
 EXTRAS = ("distinct_1", "distinct_2", "distinct_3", "distinct_4", "self_bleu")
+_NO_NGRAM = "no text has {order} words with spaces between them, as languages written without spaces never have"
 _ALONE = "compares at equal amounts only; no interval, as a resample holds texts twice"
 
 
@@ -37,13 +38,13 @@ def wording_rows(
         found["words"] = mean_rows(words, prompts, "mean, separated by whitespace")
     if "repetition_onset" in names:
         note = "words before the first repeated 4-gram, mean over the texts that have one"
-        found["repetition_onset"] = mean_rows(onset_rows(texts), prompts, note)
+        found["repetition_onset"] = mean_rows(onset_rows(texts), prompts, note, "no text has a 4-gram twice")
     if "longest_repeat" in names:
         note = "words of the longest span that occurs twice, mean"
-        found["longest_repeat"] = mean_rows(longest_rows(texts), prompts, note)
+        found["longest_repeat"] = mean_rows(longest_rows(texts), prompts, note, "no text has a word")
     if "entity_overlap" in names:
         note = "share of the capitalised names that the prompt holds, too"
-        found["entity_overlap"] = ratio_rows(overlap_rows(beginnings, texts), prompts, note)
+        found["entity_overlap"] = ratio_rows(overlap_rows(beginnings, texts), prompts, note, "no text has such a name")
     return {name: rows for name, rows in found.items() if name in names}
 
 
@@ -68,7 +69,8 @@ def _repetition(texts: Sequence[str], prompts: tuple[str, ...], protocol: Divers
     note = diversity.NOTES[protocol]
 
     def rows(name: str, order: int) -> Rows:
-        return Rows(counts, prompts, wording_statistic(name, protocol), diversity.without_ngrams(counts, order), note)
+        missing, lacking = diversity.without_ngrams(counts, order), _NO_NGRAM.format(order=order)
+        return Rows(counts, prompts, wording_statistic(name, protocol), missing, note, lacking)
 
     of_orders = {f"rep_{order}": rows(f"rep_{order}", order) for order in diversity.ORDERS}
     return {"diversity": rows("diversity", max(diversity.ORDERS)), **of_orders}
@@ -82,6 +84,8 @@ def _distinct(texts: Sequence[str], order: int) -> Estimate:
     found = distinct(texts, order)
     # The same words for every order, so that the four values of an arm share one line.
     note = f"over the {sum(len(text.split()) for text in texts)} words of all texts; {_ALONE}"
+    if math.isnan(found.value):
+        note = f"{_NO_NGRAM.format(order=order)}; {note}"
     return Estimate(found.value, math.nan, math.nan, len(texts) - found.missing, found.missing, note)
 
 
@@ -92,4 +96,6 @@ def _self_bleu(texts: Sequence[str], seed: int) -> Estimate:
     found = self_bleu(texts, seed)
     capped = f" (drawn from {found.present}: the cost grows with the square)" if found.present > LIMIT else ""
     note = f"BLEU-4 by sacrebleu of {found.used} texts{capped} against the others; {_ALONE}"
+    if math.isnan(found.value):
+        note = "fewer than two texts are not empty"
     return Estimate(found.value, math.nan, math.nan, found.present, len(texts) - found.present, note)

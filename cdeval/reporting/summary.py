@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from cdeval.metrics.stats import FEW, FEWEST
-from cdeval.records import Estimate
+from cdeval.records import HUMAN_TEXTS, Estimate
 
 
 def summary_of(texts: int, scores: Mapping[str, Estimate], costs: Mapping[str, float]) -> dict[str, float]:
@@ -41,7 +41,7 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
 _FEW = re.compile(rf"(; )?{re.escape(FEW)}")
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
 _DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
-HUMAN = "human"  # label of the references' own row, which needs no reason for what only decoded texts have
+HUMAN = "human"  # label of the references' own row
 _NAMED = 3  # arms without a value that are named; of more the table says how many
 
 
@@ -57,7 +57,7 @@ def _without_value(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     reasons: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for label, of_arm in scores.items():
         for name, estimate in of_arm.items():
-            if math.isnan(estimate.value) and estimate.note and label != HUMAN:
+            if math.isnan(estimate.value) and estimate.note and not _expected(label, estimate):
                 names, labels = reasons.setdefault(estimate.note, ({}, {}))
                 names[name] = labels[label] = None
     return [
@@ -66,12 +66,17 @@ def _without_value(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     ]
 
 
+def _expected(label: str, estimate: Estimate) -> bool:
+    """Whether every reader knows why: the human texts are not compared with themselves."""
+    return label == HUMAN and estimate.note == HUMAN_TEXTS
+
+
 def _missing(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
     """A line a metric with missing values."""
     lacking: dict[str, dict[str, int]] = {}
     for label, of_arm in scores.items():
         for name, estimate in of_arm.items():
-            if estimate.missing and not (math.isnan(estimate.value) and estimate.note and label != HUMAN):
+            if estimate.missing and not (math.isnan(estimate.value) and estimate.note):
                 lacking.setdefault(name, {})[label] = estimate.missing
     lines = []
     for name, counts in lacking.items():

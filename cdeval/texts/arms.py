@@ -171,6 +171,12 @@ def _inequality(arms: Sequence[Arm]) -> list[str]:
         for arm in arms
         if len(arm.generations) > len(prompts[arm.label])
     ]
+    bare = [arm.label for arm in arms if not any(text.prompt for text in arm.generations)]
+    if bare and len(arms) > 1:
+        notes.append(
+            f"{', '.join(bare)}: without prompts, so that nothing shows whether equal ids, or equal places in the "
+            "files, are equal prompts: texts are paired by them"
+        )
     if len({frozenset(ids) for ids in prompts.values()}) > 1:
         shared = set.intersection(*prompts.values())
         counts = ", ".join(f"{label} {len(ids)}" for label, ids in prompts.items())

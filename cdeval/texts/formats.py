@@ -16,6 +16,7 @@ from typing import NamedTuple
 from cdeval.errors import TextsError
 from cdeval.itemfile import Located, kind_of
 from cdeval.scoreconfig import FieldsConfig
+from cdeval.texts.marks import without_front
 
 SHAPE = (
     "expected a JSON list or one JSON object a line, with the fields of cdeval (prompt, continuation), of Su & Xu "
@@ -111,7 +112,7 @@ def item_of(located: Located, form: Format, path: object) -> Item:
 
 def without_prompt(item: Item) -> Cut:
     """The item with its prompt cut off the front of the texts that begin with it."""
-    starts = [text.startswith(item.prompt) for text in item.continuations]
+    starts = [_begins(item.prompt, text) for text in item.continuations]
     continuations = tuple(_after(item.prompt, text) for text in item.continuations)
     reference = None if item.reference is None else _after(item.prompt, item.reference)
     prompt = item.prompt
@@ -121,8 +122,21 @@ def without_prompt(item: Item) -> Cut:
     return Cut(cut, sum(starts), len(starts) - sum(starts), int(prompt != item.prompt))
 
 
+def _begins(prompt: str, text: str) -> bool:
+    """Whether the text begins with its prompt, written with or without a beginning of text in front of either."""
+    return text.startswith(prompt) or _bare(text).startswith(_bare(prompt))
+
+
 def _after(prompt: str, text: str) -> str:
-    return text.removeprefix(prompt)
+    if text.startswith(prompt) or not _begins(prompt, text):
+        return text.removeprefix(prompt)
+    return _bare(text).removeprefix(_bare(prompt))
+
+
+def _bare(text: str) -> str:
+    """Without special tokens in front, and the spaces that decoders write after them."""
+    bare = without_front(text)
+    return text if bare == text else bare.lstrip()
 
 
 def _sample(fields: object, form: Format, where: str) -> Item:

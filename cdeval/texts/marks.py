@@ -18,10 +18,14 @@ _WORDS = ("<unk>",)  # WikiText has it as a word
 _KNOWN = (
     r"<\|[A-Za-z0-9_]+\|>",  # GPT-2, Qwen, SmolLM2, Llama 3, Phi, chat templates
     r"<｜[^｜<>]{1,40}｜>",  # DeepSeek
-    r"</?s>|<(?:bos|eos|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
+    r"</?s>|<(?i:bos|eos|eot|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
     r"<(?:start|end)_of_turn>",  # Gemma's chats
-    r"\[(?:CLS|SEP|PAD|MASK)\]",  # BERT
+    r"\[(?:CLS|SEP|PAD|MASK|BOS|EOS|EOT)\]",  # BERT
+    r"\[/?INST\]",  # Llama 2's and Mistral's chats
 )
+
+_INSIDE = re.compile("|".join(_KNOWN))
+_FRONT = re.compile(rf"^(?:\s*(?:{'|'.join(_KNOWN)}))+")
 
 
 class Unmarked(NamedTuple):
@@ -63,6 +67,21 @@ def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[st
                 )
         found.append(replace(text, **parts) if parts else text)
     return Unmarked(tuple(found), changed)
+
+
+def without_front(text: str) -> str:
+    """The text without the special tokens that it begins with: a beginning of text, or padding.
+
+    >>> without_front("<pad><s>Once <s>")
+    'Once <s>'
+    """
+    return _FRONT.sub("", text)
+
+
+def plain_prompt(prompt: str) -> tuple[str, bool]:
+    """The prompt without special tokens in front; True where others are inside, as in chats: then it stays whole."""
+    bare = without_front(prompt)
+    return (prompt, True) if _INSIDE.search(bare) else (bare, False)
 
 
 def marks_note(changed: int) -> str:

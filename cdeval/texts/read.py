@@ -12,7 +12,7 @@ from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
 from cdeval.strictjson import generation_from_json
 from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
-from cdeval.texts.marks import marks_note, without_marks
+from cdeval.texts.marks import marks_note, plain_prompt, without_marks
 from cdeval.texts.prompts import one_reference_a_prompt, same_prompt
 
 _HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no tokenizer takes
@@ -65,6 +65,8 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
         notes.append(
             f"{halves} texts hold half a character (a lone surrogate), which is read as \N{REPLACEMENT CHARACTER}"
         )
+    items, about_prompts = _plain_prompts(items)
+    notes += about_prompts
     unmarked = without_marks(_generations(items), str(path))
     if unmarked.changed:
         notes.append(marks_note(unmarked.changed))
@@ -136,6 +138,17 @@ def _generations(items: Sequence[Item]) -> list[Generation]:
             for sample, text in enumerate(item.continuations)
         ]
     return found
+
+
+def _plain_prompts(items: Sequence[Item]) -> tuple[list[Item], list[str]]:
+    """The items with prompts that begin with their text, and what a reader must know of special tokens in prompts."""
+    read = [plain_prompt(item.prompt) for item in items]
+    changed = sum(prompt != item.prompt for (prompt, _), item in zip(read, items, strict=True))
+    inside = sum(kept for _, kept in read)
+    notes = [f"special tokens were removed from the front of {changed} prompts"] if changed else []
+    if inside:
+        notes.append(f"{inside} prompts hold special tokens inside, as chats do, and are read as they are")
+    return [item._replace(prompt=prompt) for item, (prompt, _) in zip(items, read, strict=True)], notes
 
 
 def _whole_characters(items: Sequence[Item]) -> tuple[list[Item], int]:

@@ -6,11 +6,15 @@ import random
 import numpy as np
 import pytest
 
+from cdeval.choices import DiversityProtocol
+from cdeval.config import MetricsConfig
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.entities import mentions, overlap_rows
 from cdeval.metrics.longest import longest_repeat, longest_rows
 from cdeval.metrics.onset import onset, onset_rows
 from cdeval.metrics.self_bleu import LIMIT, self_bleu
+from cdeval.metrics.wording import extra_estimates, wording_rows
+from cdeval.records import Generation
 
 
 def naive_longest(words: list[str]) -> int:
@@ -121,3 +125,21 @@ def test_self_bleu_is_sacrebleus_of_each_text_against_the_others() -> None:
         for text in texts
     ]
     assert self_bleu(texts).value == pytest.approx(np.mean(singles) / 100)
+
+
+def test_each_metric_says_why_no_text_has_a_value() -> None:
+    """ "No text has a value" is no reason: languages without spaces have one word a text."""
+    texts = [Generation(f"{i}", "上", (), None, "所以他们把牛赶到山上去了。", (), None, None) for i in range(3)]
+    reasons = {
+        "diversity": "no text has 4 words with spaces between them",
+        "rep_2": "no text has 2 words with spaces between them",
+        "repetition_onset": "no text has a 4-gram twice",
+        "entity_overlap": "no text has such a name",
+    }
+    for name, rows in wording_rows(texts, DiversityProtocol.corrected, list(reasons)).items():
+        found = rows.estimate(MetricsConfig(bootstrap_draws=50), seed=0)
+        assert math.isnan(found.value)
+        assert reasons[name] in found.note
+    extras = extra_estimates(texts[:1], ["distinct_2", "self_bleu"], 0)
+    assert "no text has 2 words" in extras["distinct_2"].note
+    assert extras["self_bleu"].note == "fewer than two texts are not empty"

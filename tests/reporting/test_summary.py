@@ -51,7 +51,6 @@ def test_a_metric_without_any_value_says_why() -> None:
     human = Estimate(math.nan, math.nan, math.nan, 4, 0, "these are the human texts")
     scores = {"a": {"diversity": none, "mauve": human}, "human": {"diversity": none, "mauve": human}}
     assert notes_of(scores) == [
-        "diversity: no value for 'a': no text has a value; over words",
+        "diversity: no value for 'a', 'human': no text has a value; over words",
         "mauve: no value for 'a': these are the human texts",
-        "diversity: texts without a value: 4 of 'human'",
     ]

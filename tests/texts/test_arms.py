@@ -95,3 +95,13 @@ def test_mistakes(tmp_path: Path) -> None:
     ]:
         with pytest.raises(TextsError, match=expected):
             collect(paths, labels, NONE)
+
+
+def test_arms_without_prompts_say_that_nothing_shows_what_they_are_paired_by(tmp_path: Path) -> None:
+    """Their places in the files, or their ids, were taken for equal prompts without a word."""
+    for name in "ab":
+        (tmp_path / f"{name}.json").write_text(json.dumps([{"text": name}, {"text": f"{name} again"}]))
+    fields = FieldsConfig(continuation="text")
+    paths = [str(tmp_path / f"{name}.json") for name in "ab"]
+    assert any(note.startswith("a, b: without prompts") for note in collect(paths, [], fields).notes)
+    assert not any("without prompts" in note for note in collect(paths[:1], [], fields).notes)

@@ -28,6 +28,7 @@ def text(continuation: str, reference: str | None = None) -> Generation:
         (" so it was<｜end▁of▁sentence｜>", " so it was"),
         ("[CLS] so it was [SEP]", " so it was"),
         ("</s></s>", ""),
+        ("[INST] so it was[/INST]<EOS>[EOS]", " so it was"),
         (" a <unk> in Wikipedia", " a <unk> in Wikipedia"),
         (" x < y and y > z | w [sic] <b>", " x < y and y > z | w [sic] <b>"),
     ],

@@ -142,6 +142,10 @@ MISTAKES: list[tuple[object, FieldsConfig, str]] = [
     ("café".encode("latin-1"), FieldsConfig(), "is not UTF-8: byte 0xe9"),
     (b"\x1f\x8b\x08\x00 a gzip file", FieldsConfig(), "is packed and damaged"),
     (gzip.compress(json.dumps([SU_XU]).encode())[:-12], FieldsConfig(), "is packed and damaged"),
+    (b"7z\xbc\xaf\x27\x1c", FieldsConfig(), "is a 7z archive"),
+    (b"x" * 257 + b"ustar\x00", FieldsConfig(), "is a tar archive"),
+    (gzip.compress(gzip.compress(b"[]")), FieldsConfig(), "is packed twice"),
+    (b"version https://git-lfs.github.com/spec/v1\n", FieldsConfig(), "is a Git LFS pointer"),
     (b"PK\x03\x04 an archive", FieldsConfig(), "is a zip archive (inspect_ai's .eval logs are such): unpack it"),
     (b"PAR1 a table", FieldsConfig(), "is a Parquet file"),
     (b"\x28\xb5\x2f\xfd packed", FieldsConfig(), "is packed by zstd"),
@@ -245,3 +249,43 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
 def test_a_device_that_never_ends_is_refused() -> None:
     with pytest.raises(TextsError, match="is a device and holds no texts"):
         read_generations(Path("/dev/zero"), FieldsConfig())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"".join(json.dumps(one).encode() for one in ({"a": "x"}, {"a": "y"}, {"a": "z"})),
+        b'{"a": "x"}{"a": "y"}\n{"a":\n "z"}',
+        b'{"a": "x"}\n{\n "a": "y"\n}\n{"a": "z"}\n',
+        b'{"a": "x"}\r{"a": "y"}\r{"a": "z"}',
+        b'\x1e{"a": "x"}\n\x1e{"a": "y"}\n\x1e{"a": "z"}\n',
+        '[{"a": "x"}, {"a": "y"}, {"a": "z"}]'.encode("utf-16-le"),
+    ],
+    ids=["one line", "mixed", "a value of several lines", "old line ends", "JSON text sequence", "UTF-16, no mark"],
+)
+def test_values_that_share_lines_are_items_of_their_own(tmp_path: Path, content: bytes) -> None:
+    """Two values of one line had one number, and so became samples of one prompt."""
+    found = read(tmp_path, content, FieldsConfig(continuation="a"))
+    assert texts(found) == ["x", "y", "z"]
+    assert len({text.id for text in found.generations}) == 3
+
+
+def test_a_prompt_is_cut_off_behind_a_beginning_of_text(tmp_path: Path) -> None:
+    """Decoders that keep special tokens write one before the text, and not before the prompt."""
+    found = read(tmp_path, [{"prompt": "Once", "gen_text": "<s> Once more</s>", "gold_ref": "<s>Once upon"}])
+    assert texts(found) == [" more"]
+    assert [text.continuation for text in found.references] == [" upon"]
+    assert "1 of 1 texts begin with their prompt, which was cut off" in found.notes
+
+
+def test_special_tokens_in_front_of_prompts_go_and_chats_stay_whole(tmp_path: Path) -> None:
+    """Padding and a beginning of text are no words of the prompt, under another model's tokenizer least of all."""
+    chat = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n"
+    prompts = ["<pad><pad><s>Once", "Twice", chat]
+    found = read(tmp_path, [{"prompt": prompt, "continuation": "c"} for prompt in prompts])
+    assert [text.prompt for text in found.generations] == ["Once", "Twice", chat]
+    assert "special tokens were removed from the front of 1 prompts" in found.notes
+    assert "1 prompts hold special tokens inside, as chats do, and are read as they are" in found.notes
+    plain = read(tmp_path, [{"prompt": "Once", "continuation": "c"}])
+    assert plain.generations[0].id == found.generations[0].id, "equal prompts meet, however they were decoded"
+    assert not plain.notes
