@@ -9,22 +9,22 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
-from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
+from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
 from cdeval.files import FULL, refused_reading
-from cdeval.given import BUNDLES, given_by
+from cdeval.given import given_by
 from cdeval.letters import as_meant
+from cdeval.overrides import check_key, check_overrides
 from cdeval.paths import CONF
 from cdeval.schema import leaves
 from cdeval.screen import complain
@@ -203,71 +203,15 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def check_overrides(arguments: Sequence[str], root: type) -> None:
-    """Check the names in `key=value` arguments against the schema before Hydra sees them.
-
-    Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
-
-    Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
-        group of them that would be taken out.
-    """
-    for argument in arguments:
-        if argument.startswith("~") and not argument.startswith("~hydra"):
-            raise ConfigError(f"{argument!r} would take settings out that the command needs: give them other values.")
-        if argument.startswith("-") or "=" not in argument:
-            continue
-        name = argument.lstrip("+").split("=")[0].split("@")[0]
-        group = is_dataclass(_field_types(root).get(name))
-        try:
-            override = OverridesParser.create().parse_override(argument)
-            if group and override.value() is None:
-                raise ConfigError(f"{argument!r} leaves {name} without values: {_choices(name)}.")
-        except HydraException as error:
-            if group:
-                raise ConfigError(f"{argument!r} names no file of settings: {_choices(name)}.") from error
-            raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
-        key = override.key_or_group.split("@")[0]
-        if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
-            _check_key(key, root)
-
-
-def _choices(group: str) -> str:
-    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-    known = f"{group}= takes one of {', '.join(names)}" if names else f"{group} has settings, as {group}.<name>=…"
-    return f"{known}; a model by folder or hub id is {group}.name=…" if group in ("expert", "amateur") else known
-
-
-def _check_key(key: str, root: type) -> None:
-    schema: Any = root
-    path = ""
-    for part in key.replace("/", ".").split("."):
-        known = _field_types(schema)
-        if part not in known:
-            names = [*known, *BUNDLES] if not path else list(known)
-            where = f" in {path}" if path else ""
-            homes = [group for group, kind in _field_types(root).items() if part in _field_types(kind)]
-            hint = f"Did you mean '{homes[0]}.{part}'?" if homes and not path else did_you_mean(part, names)
-            raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {hint}")
-        schema = known[part]
-        path = f"{path}.{part}" if path else part
-
-
 def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:
     for key, value in values.items():
         full = f"{path}.{key}" if path else key
-        _check_key(full, root)
+        check_key(full, root)
         if isinstance(value, Mapping):
             _reject_unknown(value, root, full)
 
 
 @cache  # every key of every point of a sweep is looked up
-def _field_types(schema: Any) -> dict[str, Any]:
-    if not is_dataclass(schema):
-        return {}
-    hints = get_type_hints(schema)
-    return {entry.name: hints[entry.name] for entry in fields(schema)}
-
-
 def _readable(error: Exception) -> str:
     """Hydra's own message on one line, without what speaks of its internals."""
     lines = [line.strip() for line in str(error).splitlines()]

@@ -196,6 +196,8 @@ def _expected(leaf: Leaf, allowed: Range) -> str:
 
 
 def _check_text(name: str, given: str, kind: Text | None) -> None:
+    if not given:
+        raise ConfigError(f"{name}= is empty: expected text; leave it out for the usual value.")
     try:
         encoded = given.encode()
     except UnicodeEncodeError as error:
