@@ -263,7 +263,7 @@ def test_pairs_go_out_and_votes_come_back(
 
 MISTAKES: list[tuple[list[str], str]] = [
     ([], "generations= has no value"),
-    (["generations="], "generations='': expected a path"),
+    (["generations="], "generations= is empty: expected text"),
     (["generation=a"], "Did you mean 'generations'?"),
     (["generations=nowhere.json"], "generations=nowhere.json does not exist"),
     (["generations=texts.json", "metrics.only=[diversty]"], "Did you mean 'diversity'?"),

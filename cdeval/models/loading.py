@@ -118,9 +118,8 @@ class OpenedModel:
         model, weights = self._stored()
         fingerprint = fingerprint_of(weights, model.config, self.tokenizer, end_tokens(model, self.tokenizer))
         revision = getattr(self.config, "_commit_hash", None)
-        loaded = ReadingModel(self.name, revision, model, self.tokenizer, fingerprint)
-        check_rows(loaded.vocabulary)
-        return loaded
+        check_rows(vocabulary_of(model, self.tokenizer, self.name))
+        return ReadingModel(self.name, revision, model, self.tokenizer, fingerprint)
 
     def _shape(self) -> LanguageModel:
         model = without_weights(self.config, self.dtype)
@@ -191,7 +190,12 @@ def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: b
         dtype = choose_dtype(config.dtype, device)
         return OpenedModel(config.name, "", None, known, numbers_tokenizer(known), dtype, device, config.weights)
     path = _locate(config.name, config.revision, setting)
-    revision = None if Path(path).is_dir() else config.revision
+    revision = config.revision
+    if revision is not None and Path(path).is_dir():
+        revised = setting.replace(".name", ".revision")
+        raise ModelError(
+            f"{revised}={revision} names a commit of the hub, and {config.name} is a folder: leave it out."
+        )
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         (anatomy_of if decodes else check_causal)(model_config, config.name)

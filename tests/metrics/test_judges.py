@@ -56,3 +56,12 @@ def test_a_scorer_needs_no_known_anatomy(tmp_path: Path) -> None:
     expected = -sum(float(log_p[at - 1, ids[0, at]]) for at in range(prompt, ids.shape[1]))
     assert rows[0, 0] == pytest.approx(expected, rel=1e-2 if judges.likelihood.model.dtype == torch.bfloat16 else 1e-4)
     assert rows[0, 1] == ids.shape[1] - prompt
+
+
+def test_a_revision_of_a_folder_is_refused_by_the_setting_that_names_it(tmp_path: Path) -> None:
+    """A folder has one state, and asking for another one was ignored."""
+    build_tokenizer().save_pretrained(tmp_path)
+    GPTJConfig(n_embd=32, n_layer=2, n_head=2, rotary_dim=8).save_pretrained(tmp_path)
+    for setting, revised in (("expert.name", "expert.revision=main"), ("amateur.name", "amateur.revision=main")):
+        with pytest.raises(ModelError, match=revised):
+            open_model(ExpertConfig(name=str(tmp_path), revision="main"), setting, decodes=False)
