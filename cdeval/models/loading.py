@@ -192,10 +192,8 @@ def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: b
     path = _locate(config.name, config.revision, setting)
     revision = config.revision
     if revision is not None and Path(path).is_dir():
-        revised = setting.replace(".name", ".revision")
-        raise ModelError(
-            f"{revised}={revision} names a commit of the hub, and {config.name} is a folder: leave it out."
-        )
+        given = f"{setting.replace('.name', '.revision')}={revision}"
+        raise ModelError(f"{given} names a commit on the hub, and {config.name} is a folder: leave the revision out.")
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
         (anatomy_of if decodes else check_causal)(model_config, config.name)
