@@ -29,30 +29,33 @@ _PACKED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": gzip.open,
     b"BZh": bz2.open,
     b"\xfd7zXZ\x00": lzma.open,
+    b"\x5d\x00\x00": lzma.open,  # without a container
 }
 # How files begin that are no text, and what they are.
 _KINDS = {
     b"PK\x03\x04": "a zip archive (inspect_ai's .eval logs are such): unpack it, and give the JSON file in it",
     b"PK\x05\x06": "an empty zip archive",
     b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it by zstd -d",
+    b"\x04\x22\x4d\x18": "packed by lz4: unpack it by lz4 -d",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it, and give the JSON file in it",
+    b"Rar!": "a RAR archive: unpack it, and give the JSON file in it",
+    **dict.fromkeys(_PACKED, "packed twice: unpack it once"),  # after the one unpacking
     b"PAR1": "a Parquet file: write it as JSONL first, for example by pandas: to_json(orient='records', lines=True)",
     b"ARROW1": "an Arrow file: write it as JSONL first, for example by datasets: to_json",
+    b"FEA1": "a Feather file: write it as JSONL first, for example by pandas: to_json(orient='records', lines=True)",
+    b"Obj\x01": "an Avro file: write it as JSONL first",
     b"\xff\xff\xff\xff": "an Arrow stream: write it as JSONL first, for example by datasets: to_json",
     b"SQLite format 3\x00": "an SQLite database: write the texts as JSONL first",
     b"\x89HDF\r\n": "an HDF5 file: write the texts as JSONL first",
     b"\x93NUMPY": "a numpy array: write the texts as JSONL first",
     b"%PDF": "a PDF document",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it, and give the JSON file in it",
-    b"Rar!": "a RAR archive: unpack it, and give the JSON file in it",
     b"version https://git-lfs": "a Git LFS pointer in place of a file: fetch the file itself by git lfs pull",
-    **dict.fromkeys(_PACKED, "packed twice: unpack it first"),
     b"\x80\x02": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x03": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x04": "a pickle, which is never opened because it may run code: write the texts as JSONL",
     b"\x80\x05": "a pickle, which is never opened because it may run code: write the texts as JSONL",
 }
-_TAR = (257, b"ustar")  # where a tar archive says what it is
-_WIDE = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+_TAR = ((b"ustar\x00", b"ustar  \x00"), 257)  # how and where a tar archive says what it is; no text has the zero byte
 
 
 class Located(NamedTuple):
@@ -119,20 +122,17 @@ class ItemFile:
         """The decoded file. Raises: `error`: as `content`, or it is empty or no text."""
         found = self.content() if content is None else content
         kind = next((what for magic, what in _KINDS.items() if found.startswith(magic)), None)
-        if found.startswith(_TAR[1], _TAR[0]):
+        if found.startswith(*_TAR):
             kind = "a tar archive: unpack it, and give the JSON file in it"
         if kind is not None:
             raise self.error(f"{self.path} is {kind}; {self.shape}.")
-        encoding = next((name for mark, name in _WIDE.items() if found.startswith(mark)), None)
-        if encoding is None:  # JSON begins with a sign of ASCII, which shows UTF-16 without a mark, too
-            detected = json.detect_encoding(found)
-            encoding = detected if detected.startswith("utf-16") else "utf-8-sig"
+        encoding = json.detect_encoding(found)  # JSON begins with a sign of ASCII, which shows it without a mark, too
         try:
             text = found.decode(encoding)
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
             raise self.error(
-                f"{self.path} is not {'UTF-8' if encoding == 'utf-8-sig' else encoding.upper()}: byte "
+                f"{self.path} is not {encoding.removesuffix('-sig').upper()}: byte "
                 f"0x{error.object[error.start]:02x} at offset {error.start} (line {line}). Save it as UTF-8, for "
                 "example with: iconv -f <its encoding> -t utf-8"
             ) from error

@@ -214,11 +214,14 @@ def test_a_missing_reference_is_no_reference_and_not_the_word_nan(tmp_path: Path
         json.dumps(SU_XU).encode() * 2,
         json.dumps([SU_XU], indent=2).encode(),
         json.dumps([SU_XU]).encode("utf-16"),
+        json.dumps([SU_XU]).encode("utf-16-le"),
+        f"\x1e{json.dumps(SU_XU)}\n\x1e{json.dumps(SU_XU)}\n".encode(),
+        lzma.compress(json.dumps(SU_XU).encode(), format=lzma.FORMAT_ALONE),
         gzip.compress(json.dumps(SU_XU).encode()),
         bz2.compress(json.dumps(SU_XU).encode()),
         lzma.compress(json.dumps(SU_XU).encode()),
     ],
-    ids=["indented", "jq", "one line", "indented list", "utf-16", "gzip", "bzip2", "xz"],
+    ids=["indented", "jq", "one line", "indented list", "utf-16", "no mark", "RFC 7464", "lzma", "gzip", "bzip2", "xz"],
 )
 def test_json_is_read_however_it_is_laid_out_or_packed(tmp_path: Path, content: bytes) -> None:
     """Indented objects were "not JSON", and packed files were to be made UTF-8 by iconv."""
@@ -230,6 +233,33 @@ def test_json_is_read_however_it_is_laid_out_or_packed(tmp_path: Path, content: 
 def test_a_mistake_in_values_that_follow_one_another_is_named_by_its_line(tmp_path: Path) -> None:
     with pytest.raises(TextsError, match="line 6: not JSON"):
         read(tmp_path, b'{\n "prefix_text": "a",\n "generated_result": "b"\n}\n{\n "prefix_text" "a"\n}\n')
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\x04\x22\x4d\x18" + b"\xff" * 9, "packed by lz4"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\x00" * 9, "a 7z archive"),
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+        (b"FEA1\x00\x00\x00\x00", "a Feather file"),
+        (b"Obj\x01\x04\x14", "an Avro file"),
+        (gzip.compress(gzip.compress(b"{}")), "packed twice"),
+        (b"f.jsonl".ljust(257, b"\x00") + b"ustar\x0000", "a tar archive"),
+        (gzip.compress(b"f.jsonl".ljust(257, b"\x00") + b"ustar  \x00"), "a tar archive"),
+    ],
+    ids=["lz4", "7z", "RAR", "Feather", "Avro", "gzip twice", "tar", "tar.gz"],
+)
+def test_other_kinds_of_file_are_called_what_they_are(tmp_path: Path, content: bytes, kind: str) -> None:
+    """They were not JSON, or to be made UTF-8 by iconv."""
+    with pytest.raises(TextsError, match=f"is {kind}") as raised:
+        read(tmp_path, content)
+    assert "iconv" not in str(raised.value)
+
+
+def test_a_text_may_speak_of_what_tar_writes(tmp_path: Path) -> None:
+    content = json.dumps({**SU_XU, "prefix_text": "ustar" * 100}).encode()
+    found = [read(tmp_path, b" " * shift + content) for shift in range(5)]
+    assert {one.generations[0].prompt for one in found} == {"ustar" * 100}
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are a Unix thing")
