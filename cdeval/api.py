@@ -17,6 +17,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,11 +62,12 @@ from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model
-from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary
+from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary, special_names
 from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
+from cdeval.texts.marks import marks_note, without_marks
 from cdeval.texts.prompts import check_same_prompts
 from cdeval.texts.read import human_texts
 from cdeval.tracing import trace_text
@@ -224,7 +226,8 @@ def score(
     Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`.
 
     Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
-        sentence embedder is not here.
+        sentence embedder is not here. TextsError: an id stands for different prompts, or a special token stands
+        inside a text without token ids; from the ends of such texts they are taken away, with a warning.
     """
     arms_of(arms)
     if scorer is not None:
@@ -236,6 +239,7 @@ def score(
     names = chosen_metrics(config)
     control = against if against is not None else list(arms)[-1]
     check_same_prompts(arms)
+    arms = {label: _unmarked(label, texts, scorer) for label, texts in arms.items()}
     human = _human(arms, scorer)
     # Nothing says which settings made the texts, so that a text may have ended by itself: the scorer reads them.
     plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
@@ -401,6 +405,17 @@ def _in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Ge
     return [
         text if is_own else other for text, is_own, other in zip(texts, own, with_tokens(texts, tokenizer), strict=True)
     ]
+
+
+def _unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | None) -> list[Generation]:
+    """The texts, those of somebody else, which have no tokens, without special tokens at their ends."""
+    foreign = [text for text in texts if not text.token_ids]
+    names = special_names(scorer.tokenizer) if scorer is not None else set()
+    unmarked = without_marks(foreign, label, names)
+    if unmarked.changed:
+        warnings.warn(f"{label}: {marks_note(unmarked.changed)}", stacklevel=3)
+    rest = iter(unmarked.texts)
+    return [text if text.token_ids else next(rest) for text in texts]
 
 
 def _human(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:

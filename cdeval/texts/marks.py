@@ -16,11 +16,11 @@ from cdeval.records import Generation
 _WORDS = ("<unk>",)  # WikiText has it as a word
 # How the tokens are written that begin, end, part or fill texts in the vocabularies that are known.
 _KNOWN = (
-    r"<\|[A-Za-z0-9_]+\|>",  # GPT-2, Qwen, SmolLM2, Llama 3, Phi, chat templates
+    r"<\|[A-Za-z0-9_-]+\|>",  # GPT-2, Qwen, SmolLM2, Llama 3, Phi, chat templates
     r"<｜[^｜<>]{1,40}｜>",  # DeepSeek
-    r"</?s>|<(?i:bos|eos|eot|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
-    r"<(?:start|end)_of_turn>",  # Gemma's chats
-    r"\[(?:CLS|SEP|PAD|MASK|BOS|EOS|EOT)\]",  # BERT
+    r"</?s>|<(?i:bos|eos|eot|eod|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
+    r"<(?:start|end)_of_(?:turn|utterance)>",  # chats of Gemma and of SmolVLM
+    r"\[(?:CLS|SEP|PAD|MASK|BOS|EOS|EOT)\]",  # BERT and its kin
     r"\[/?INST\]",  # Llama 2's and Mistral's chats
 )
 
@@ -46,20 +46,19 @@ def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[st
     Raises: TextsError: one stands inside a text; names the prompt's id and the token.
     """
     own = [re.escape(name) for name in sorted(tokens, key=len, reverse=True) if name.strip() and name not in _WORDS]
-    mark = "|".join([*own, *_KNOWN])
-    inside, ends = re.compile(mark), re.compile(rf"^(?:\s*(?:{mark}))+|(?:\s*(?:{mark}))+\s*$")
+    mark = re.compile("|".join([*own, *_KNOWN]))
     changed = 0
     found = []
     for text in texts:
         parts: dict[str, Any] = {}
         for name in ("continuation", "reference"):
             old: str | None = getattr(text, name)
-            if old is None or inside.search(old) is None:
+            if old is None or mark.search(old) is None:
                 continue
-            kept = ends.sub("", old)
+            kept = _without_ends(old, mark)
             parts[name] = kept
             changed += 1
-            if left := inside.search(kept):
+            if left := mark.search(kept):
                 raise TextsError(
                     f"{where}: the {name} of prompt {text.id!r} holds the special token {left[0]} inside its text: "
                     "whether the text ends there cannot be told. Cut the text there or remove the token, and score "
@@ -67,6 +66,25 @@ def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[st
                 )
         found.append(replace(text, **parts) if parts else text)
     return Unmarked(tuple(found), changed)
+
+
+def _without_ends(text: str, mark: re.Pattern[str]) -> str:
+    """The text between the marks at its ends; the spaces outside and before the last ones go too.
+
+    One pass over the marks: a pattern of spaces and marks that is tried at every place takes time that grows with the
+    square of the spaces, and a text that degenerates may be all spaces.
+    """
+    spans = [found.span() for found in mark.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in spans:
+        if text[start:first].strip():
+            break
+        start = last
+    for first, last in reversed(spans):
+        if first < start or text[last:end].strip():
+            break
+        end = start + len(text[start:first].rstrip())
+    return text[start:end]
 
 
 def without_front(text: str) -> str:

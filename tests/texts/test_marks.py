@@ -1,10 +1,13 @@
 """Special tokens that stand as text in foreign texts: gone at the ends, counted; inside, nothing is guessed."""
 
 import json
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from cdeval.api import score
 from cdeval.errors import TextsError
 from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
@@ -29,6 +32,12 @@ def text(continuation: str, reference: str | None = None) -> Generation:
         ("[CLS] so it was [SEP]", " so it was"),
         ("</s></s>", ""),
         ("[INST] so it was[/INST]<EOS>[EOS]", " so it was"),
+        (" so it was\n </s> \n</s>\n", " so it was"),
+        ("<s> <s> so it was", " so it was"),
+        (" so it was<EOS>", " so it was"),
+        (" so it was[EOS]", " so it was"),
+        (" so it was<end_of_utterance>", " so it was"),
+        (" so it was<|fim-end|>", " so it was"),
         (" a <unk> in Wikipedia", " a <unk> in Wikipedia"),
         (" x < y and y > z | w [sic] <b>", " x < y and y > z | w [sic] <b>"),
     ],
@@ -62,3 +71,27 @@ def test_a_file_says_how_many_of_its_texts_had_some(tmp_path: Path) -> None:
     assert [one.continuation for one in found.generations] == [" x", " y", ""]
     assert "special tokens were removed from the ends of 2 texts" in found.notes
     assert "1 continuations are empty" in found.notes
+
+
+def test_a_text_that_is_all_spaces_takes_no_longer() -> None:
+    """The time grew with the square of the spaces: 20 000 of them took seconds a text, a million would take hours."""
+    spaces = " " * 1_000_000
+    assert without_marks([text(f" a{spaces}b{spaces}</s>")], "here").texts[0].continuation == f" a{spaces}b"
+
+
+def test_python_is_told_of_them_too() -> None:
+    """Twenty ends of text were scored as text there."""
+    given = [replace(text(" so it was" + "<|im_end|>" * 20, " as it was"), id=str(n)) for n in range(2)]
+    with pytest.warns(UserWarning, match="mine: special tokens were removed from the ends of 2 texts"):
+        scored = score({"mine": given}, metrics=["words"])
+    clean = score({"mine": [replace(one, continuation=" so it was") for one in given]}, metrics=["words"])
+    assert scored.scores["mine"]["words"] == clean.scores["mine"]["words"]
+    with pytest.raises(TextsError, match=r"holds the special token <\|im_\w+\|> inside"):
+        score({"mine": [text(" so<|im_end|>\n<|im_start|>user")]}, metrics=["words"])
+
+
+def test_texts_with_tokens_are_their_models() -> None:
+    """A model may spell in letters what another has as a token; its log-probabilities are of these letters."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        score({"mine": [replace(text(" a </s> b"), token_ids=(1, 2))]}, metrics=["words"])
