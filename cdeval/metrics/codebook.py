@@ -40,18 +40,19 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.sparse import csr_array
 from scipy.stats import norm
 
 from cdeval.metrics import frontier
 from cdeval.metrics.compare import Settings, detectable, no_comparison, resample_counts, with_holm
-from cdeval.metrics.stats import FEWEST, NO_INTERVAL, Interval, Statistic
+from cdeval.metrics.stats import FEWEST, IN_GROUPS, MANY, NO_INTERVAL, Interval, Statistic, units_of
 from cdeval.records import Comparison, Estimate
 
 VARIANCE = 0.9  # kept by the principal components
 STARTS = 5  # of k-means, the best of which counts
 STEPS = 500  # of k-means
 _METHOD = "paired by prompt, counts in the same clusters resampled"
-_AT_ONCE = 256  # draws
+_LARGEST = 1_000_000  # counts at once: 8 MB of float64
 
 
 def _mauve(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
@@ -85,18 +86,28 @@ class Codes:
 
     def counts(self, weights: Float[np.ndarray, "draw text"]) -> Float[np.ndarray, "draw codebook 2 cluster"]:
         """How many texts are in each cluster, when each counts as often as its weight says."""
-        eye = np.eye(self.clusters)
-        return np.stack(
-            [
-                np.stack([weights @ eye[self.human[:, at]], weights @ eye[self.generated[:, at]]], axis=1)
-                for at in range(self.human.shape[1])
-            ],
-            axis=1,
-        )
+        return self.shaped(weights @ self.by_unit(np.arange(len(self.ids))))
 
     def whole(self) -> Float[np.ndarray, "codebook 2 cluster"]:
         """The counts of all texts."""
         return np.asarray(self.counts(np.ones((1, len(self.ids))))[0])
+
+    def by_unit(self, units: Int[np.ndarray, " text"]) -> csr_array:
+        """The counts of each unit's texts [unit, codebook · side · cluster]; texts of the unit -1 are left out.
+
+        It is sparse: there are a tenth as many clusters as texts, and all counts would be as many as the square of the
+        texts.
+        """
+        kept = units >= 0
+        sides = np.stack([self.human[kept], self.generated[kept]], axis=2)
+        width = 2 * self.human.shape[1]
+        columns = sides.reshape(-1, width) + self.clusters * np.arange(width)
+        places = (np.repeat(units[kept], width), columns.ravel())
+        return csr_array((np.ones(columns.size), places), shape=(units.max() + 1, width * self.clusters))
+
+    def shaped(self, counts: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, "draw codebook 2 cluster"]:
+        """Sums over rows of `by_unit` as counts."""
+        return np.ascontiguousarray(counts).reshape(len(counts), self.human.shape[1], 2, self.clusters)
 
 
 def quantise(
@@ -163,9 +174,10 @@ def _compare(arm: Codes, against: Codes, names: tuple[str, str, str], settings: 
     difference = _Resampled(*(mine - other for mine, other in zip(ours, others, strict=True)))
     value, error = float(difference.by_codebook.mean()), difference.standard_error()
     reach = _z(settings) * error
+    method = _METHOD if len(prompts) <= MANY else f"{_METHOD}; {IN_GROUPS}"
     return Comparison(
         *names,
-        Estimate(value, value - reach, value + reach, len(prompts), missing, _METHOD),
+        Estimate(value, value - reach, value + reach, len(prompts), missing, method),
         p=float(2 * norm.sf(abs(value) / error)) if error > 0 else 1.0,
         p_holm=math.nan,
         detectable=detectable(error, settings.confidence),
@@ -190,32 +202,26 @@ class _Resampled(NamedTuple):
 @functools.lru_cache(maxsize=256)  # an arm's own interval and all its comparisons read the same draws
 def _resampled(codes: Codes, prompts: tuple[str, ...], measure: str, settings: Settings) -> _Resampled:
     """The measure on these prompts; arms with the same prompts and seed share the draws."""
-    n, books = len(prompts), codes.human.shape[1]
+    unit = dict(zip(prompts, units_of(len(prompts)).tolist(), strict=True))
+    by_unit = codes.by_unit(np.array([unit.get(prompt, -1) for prompt in codes.ids]))
+    units, books = by_unit.shape[0], codes.human.shape[1]
+    whole = by_unit.sum(axis=0)
 
-    def values(weights: Float[np.ndarray, "draw prompt"]) -> Float[np.ndarray, "draw codebook"]:
-        return MEASURES[measure](codes.counts(_by_text(weights, codes, prompts)))
+    def values(counts: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, "draw codebook"]:
+        return MEASURES[measure](codes.shaped(counts))
 
-    weights = resample_counts(n, settings.draws, settings.seed)
+    weights = resample_counts(units, settings.draws, settings.seed)
     shares = resample_counts(books, settings.draws, settings.seed + 1) / books
-    # In parts: counts of all draws at once would be a hundred times the features.
-    draws = [values(weights[at : at + _AT_ONCE]) for at in range(0, settings.draws, _AT_ONCE)]
-    left_out = [values(1.0 - np.eye(n)[at : at + _AT_ONCE]) for at in range(0, n, _AT_ONCE)]
+    size = max(1, _LARGEST // by_unit.shape[1])
+    draws = [values(weights[at : at + size] @ by_unit) for at in range(0, settings.draws, size)]
+    left_out = [values(whole - by_unit[at : at + size].toarray()) for at in range(0, units, size)]
     return _Resampled(
-        values(np.ones((1, n)))[0], (np.concatenate(draws) * shares).sum(axis=1), np.concatenate(left_out).mean(axis=1)
+        values(whole[None])[0], (np.concatenate(draws) * shares).sum(axis=1), np.concatenate(left_out).mean(axis=1)
     )
 
 
 def _z(settings: Settings) -> float:
     return float(norm.ppf((1 + settings.confidence) / 2))
-
-
-def _by_text(
-    weights: Float[np.ndarray, "draw prompt"], codes: Codes, prompts: Sequence[str]
-) -> Float[np.ndarray, "draw text"]:
-    """A prompt's weight for each of its texts; 0 for texts of other prompts."""
-    column = {prompt: index for index, prompt in enumerate(prompts)}
-    padded = np.hstack([weights, np.zeros((len(weights), 1))])
-    return padded[:, [column.get(prompt, len(prompts)) for prompt in codes.ids]]
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from cdeval.metrics.compare import Settings
 from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.mauve import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.metrics.scorer import Reader, context_length
-from cdeval.metrics.stats import FEW, FEWEST
+from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY
 from cdeval.records import HUMAN_TEXTS, Estimate, Generation
 
 TokenIds = tuple[int, ...]
@@ -110,6 +110,8 @@ def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: Metri
         f"clusters, {book}, mean of {config.mauve_seeds} k-means seeds{spread}",
         FEW if few else "interval by resampling prompts and codebooks",
     ]
+    if len({pair.id for pair in pairs}) > MANY:
+        parts.append(IN_GROUPS)
     if len(pairs) < TRUSTED:
         noise = "differences below 0.1 are noise" if len(pairs) < 300 else "small differences are noise"
         parts.append(f"too few texts for MAUVE, which needs thousands: biased by sample size, {noise}")

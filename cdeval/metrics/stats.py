@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from numpy.typing import NDArray
 from scipy.stats import bootstrap
 
@@ -59,18 +59,22 @@ def with_value(rows: Num[np.ndarray, "text column"]) -> int:
     return int(rows.any(axis=-1).sum())
 
 
-def in_groups(rows: Num[np.ndarray, "text column"]) -> Num[np.ndarray, "unit column"]:
-    """The rows of at most `MANY` prompts as they are; of more, the sums over random groups of them, always the same.
+def units_of(prompts: int) -> Int[np.ndarray, " prompt"]:
+    """Which unit is drawn with each prompt: one of its own for at most `MANY` prompts, else a random group's.
 
-    BCa leaves out every unit once and draws as many as there are, so that its time grows with the square of their
-    number. Sums of rows may be drawn in groups: the spread of sums over random groups is that over prompts, known to
-    1 / sqrt(2 groups) of itself, 1.6 %.
+    A jackknife leaves out every unit once and a draw has as many as there are, so that their time grows with the square
+    of their number. What is read through sums over prompts may be drawn in groups, always the same ones: the spread of
+    sums over random groups is that over prompts, known to 1 / sqrt(2 groups) of itself, 1.6 %.
     """
+    return np.arange(prompts) if prompts <= MANY else np.random.default_rng(0).permutation(prompts) % _GROUPS
+
+
+def in_groups(rows: Num[np.ndarray, "text column"]) -> Num[np.ndarray, "unit column"]:
+    """The rows of at most `MANY` prompts as they are; of more, the sums over the groups of `units_of`."""
     if len(rows) <= MANY:
         return rows
-    groups = np.random.default_rng(0).permutation(len(rows)) % _GROUPS
     sums = np.zeros((_GROUPS, rows.shape[1]), dtype=rows.dtype)
-    np.add.at(sums, groups, rows)
+    np.add.at(sums, units_of(len(rows)), rows)
     return sums
 
 

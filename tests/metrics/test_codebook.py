@@ -1,14 +1,16 @@
 import math
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from cdeval.metrics import codebook as module
+from cdeval.metrics import stats
 from cdeval.metrics.codebook import MEASURES, Codes, compare_mauve, mauve_interval, quantise
-from cdeval.metrics.compare import Settings
+from cdeval.metrics.compare import Settings, resample_counts
 
 SEEDS = range(3)
 SETTINGS = Settings(draws=500)
@@ -155,3 +157,57 @@ def test_stderr_comes_back_after_an_error(capfd: pytest.CaptureFixture[str]):
         _ = 1 / 0
     print("still here", file=sys.stderr)  # noqa: T201
     assert "still here" in capfd.readouterr().err
+
+
+def many(texts: int, samples: int = 1) -> Codes:
+    rng = np.random.default_rng(0)
+    ids = tuple(str(prompt) for prompt in range(texts // samples) for _ in range(samples))
+    human, generated = rng.integers(0, texts // 10, (2, texts, 2))
+    return Codes(ids, human, generated // 2, texts // 10)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_the_resamples_are_those_of_matrices_with_a_row_for_every_text(measure: str) -> None:
+    of_arm = many(60, samples=2)
+    prompts = tuple(dict.fromkeys(of_arm.ids))[5:]
+    found = module._resampled(of_arm, prompts, measure, SETTINGS)
+    column = {prompt: index for index, prompt in enumerate(prompts)}
+    place = [column.get(prompt, len(prompts)) for prompt in of_arm.ids]
+    eye = np.eye(of_arm.clusters)
+
+    def values(weights: np.ndarray) -> np.ndarray:
+        of_texts = np.hstack([weights, np.zeros((len(weights), 1))])[:, place]
+        sides = [[of_texts @ eye[side[:, book]] for side in (of_arm.human, of_arm.generated)] for book in range(2)]
+        return MEASURES[measure](np.array(sides).transpose(2, 0, 1, 3))
+
+    n, draws = len(prompts), resample_counts(25, SETTINGS.draws, SETTINGS.seed)
+    shares = resample_counts(2, SETTINGS.draws, SETTINGS.seed + 1) / 2
+    np.testing.assert_allclose(found.by_codebook, values(np.ones((1, n)))[0], rtol=1e-12)
+    np.testing.assert_allclose(found.draws, (values(draws) * shares).sum(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(found.left_out, values(1 - np.eye(n)).mean(axis=1), rtol=1e-12)
+
+
+def test_many_prompts_take_the_memory_of_their_texts_and_say_that_groups_are_drawn() -> None:
+    """Matrices of prompts by prompts and of texts by clusters were made: 100 000 prompts would have taken 8 GB each."""
+    of_arm = many(12_000)
+    tracemalloc.start()
+    found = module._resampled(of_arm, of_arm.ids, "frontier_integral", Settings(draws=50))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * len(of_arm.ids) * of_arm.clusters
+    assert len(found.left_out) == 2000
+    (compared,) = compare_mauve({"a": of_arm, "b": of_arm}, "frontier_integral", "b", Settings(draws=50))
+    assert "drawn in 2000 groups" in compared.difference.note
+
+
+def test_intervals_of_groups_are_as_wide_as_those_of_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    human, generated = rng.binomial(9, [[0.3], [0.5]], (2, 6000, 2, 2)).sum(axis=3) // 2
+    of_arm = Codes(tuple(map(str, range(6000))), human, generated, 10)
+    errors = {}
+    for most in (5000, 6000):
+        monkeypatch.setattr(stats, "MANY", most)
+        module._resampled.cache_clear()
+        found = module._resampled(of_arm, of_arm.ids, "frontier_integral", SETTINGS)
+        errors[len(found.left_out)] = found.standard_error()
+    assert errors[2000] == pytest.approx(errors[6000], rel=0.1)
