@@ -9,10 +9,10 @@ from cdeval.config import (
     CONTRASTED,
     MOST_SEED,
     AmateurConfig,
+    BothSplits,
     ContrastConfig,
     ExecutionConfig,
     ExpertConfig,
-    PromptsConfig,
     RunConfig,
     SearchConfig,
 )
@@ -38,7 +38,7 @@ class CalibrateRun:
     amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind=AmateurKind.none))
     contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)  # its exits but for their threshold
-    prompts: PromptsConfig = field(default_factory=PromptsConfig)  # calibrated on its split, tested on the other one
+    prompts: BothSplits = field(default_factory=BothSplits)  # calibrated on its split, tested on the other one
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     runs: str = "runs"  # results go to <runs>/calm/calibration.json
     out: str | None = None  # the JSON file to be written instead

@@ -46,6 +46,10 @@ class Schema(NamedTuple, Generic[T]):
 
 RUN = Schema(RunConfig, validate)
 
+_CONTINUED = "the same command continues after it"
+_STORES = f"every finished batch is on disk, {_CONTINUED}"
+_STORES_NOTHING = "nothing is kept of what was not finished, the same command begins anew"
+
 
 class Job(Generic[T]):
     """What Hydra calls, once a point; `cdeval`'s launcher hands over all points of a sweep at once."""
@@ -97,7 +101,7 @@ class Job(Generic[T]):
 
 def run_command(task: Callable[[Sequence[RunConfig]], Sequence[CdevalError]], config_name: str = "run") -> None:
     """As `run_schema`, for a command that runs many of a study's settings together."""
-    _run(Job(task, RUN), RUN, config_name)
+    _run(Job(task, RUN), RUN, config_name, _STORES)
 
 
 def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -> None:
@@ -112,10 +116,10 @@ def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -
             task(config)
         return []
 
-    _run(Job(each, schema), schema, config_name)
+    _run(Job(each, schema), schema, config_name, _STORES_NOTHING)
 
 
-def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
+def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) -> None:
     ConfigStore.instance().store(name="schema", node=schema.root)
     failures = job.failures
     try:
@@ -133,7 +137,7 @@ def _run(job: Job[T], schema: Schema[T], config_name: str) -> None:
         failures.append(ConfigError(_readable(error)) if hydras else _refused(cast("OSError", error)))
     except KeyboardInterrupt as stopped:
         saved = stopped.saved if isinstance(stopped, Stopped) else ""
-        complain(f"stopped; {saved or 'every finished batch is on disk'}, the same command continues after it")
+        complain(f"stopped; {f'{saved}, {_CONTINUED}' if saved else when_stopped}")
         sys.exit(128 + (stopped.number if isinstance(stopped, Stopped) else signal.SIGINT))
     for failure in failures:
         complain(f"error: {failure}")

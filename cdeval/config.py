@@ -161,6 +161,13 @@ class PromptsConfig:
 
 
 @dataclass
+class BothSplits(PromptsConfig):
+    """Of commands that learn on one split and test on the other one, which the items of a file have, too."""
+
+    split: Split = Split.tune
+
+
+@dataclass
 class MetricsConfig:
     """How continuations are scored."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdeval.choices import Split
-from cdeval.config import MOST_SEED, ExpertConfig, PromptsConfig
+from cdeval.config import MOST_SEED, BothSplits, ExpertConfig
 from cdeval.errors import ConfigError
 from cdeval.exitconfig import Lens, validate_layers
 from cdeval.schema import Text, When, check_values, number, read_when, text
@@ -14,6 +14,7 @@ _MOST_TOKENS = 1_000_000
 _TRAINING = When("train", bool, "add train=true")
 _NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
 _NO_STUDY = When("study", lambda study: study is None, "leave study= out")
+_UNCUT = When("text_tokens", lambda _tokens: False, "lenses read whole texts, give text_tokens= for shorter ones")
 _MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 
@@ -31,6 +32,15 @@ class FitConfig:
     learning_rate: float = number(1e-3, least=0, open_least=True, most=1, open_most=True)
     # In this share of the steps the rate rises from 0; then it falls to 0, both linearly.
     warm_up: float = number(0.1, least=0, most=1, hint="a share of the steps")
+
+
+@dataclass
+class LensPrompts(BothSplits):
+    """Whole texts, of which `text_tokens` says how much is measured."""
+
+    prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS, when=(_UNCUT,))
+    # Texts of each split.
+    limit: int | None = number(None, least=1, most=100_000_000, hint="null is all of them")
 
 
 @dataclass
@@ -56,7 +66,7 @@ class LensRun:
     temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     # Source; training texts are those of its split.
-    prompts: PromptsConfig = read_when(_NO_PICTURE, factory=PromptsConfig)
+    prompts: LensPrompts = read_when(_NO_PICTURE, factory=LensPrompts)
     fit: FitConfig = read_when(_TRAINING, factory=FitConfig)
     runs: str = "runs"  # results go to <runs>/lens/
     out: str | None = None  # the file to be written instead: a lens with train=true, otherwise its scores

@@ -74,7 +74,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     passages = [codec.prompt_ids(text.text)[: config.text_tokens] for text in texts]
     exits = [arm for arm in arms if _subtracts(arm)]
     say(f"margins of {len(exits)} settings of {study.name} on texts of the split {config.prompts.split.other.value}")
-    read = passage_readings(expert, passages, _cases(exits, expert))
+    read = passage_readings(expert, passages, _cases(exits, expert), say)
     place_of = {arm.folder: place for place, arm in enumerate(exits)}  # labels of two commands may be equal
     columns = [place_of.get(arm.folder, len(exits)) for arm in arms]
     margins = read.margins[:, columns]

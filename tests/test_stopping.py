@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from cdeval.cli import Schema, run_command, run_schema
+from cdeval.reportconfig import ReportRun, validate_report
 from cdeval.stopping import Stopped, finishing, terminable
 
 
@@ -57,3 +60,26 @@ def test_importing_cdeval_leaves_the_signals_alone() -> None:
     told = "import signal, cdeval; print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("run", "stopped; every finished batch is on disk, the same command continues after it\n"),
+        ("report", "stopped; nothing is kept of what was not finished, the same command begins anew\n"),
+    ],
+)
+def test_only_a_command_that_stores_batches_says_so(
+    command: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kills: cdeval.lens, stopped after an hour of training, which promised what it had not stored."""
+
+    def stopped(_given: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *(["study=runs/x"] if command == "report" else [])])
+    schema = Schema(ReportRun, validate_report)
+    with pytest.raises(SystemExit) as code:
+        run_command(stopped) if command == "run" else run_schema(stopped, schema, command)
+    assert code.value.code == 130
+    assert capsys.readouterr().err == said

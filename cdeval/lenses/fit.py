@@ -13,7 +13,6 @@ larger than others. So the translator is trained on h divided, coordinate by coo
 the first step, and its sum is scaled by the root mean square of all: A = r · M · diag(1 / s), b = r · c.
 """
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -22,12 +21,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.lensconfig import FitConfig
-from cdeval.lenses.reading import ROWS_AT_ONCE, require_finite
+from cdeval.lenses.progress import Tenths
+from cdeval.lenses.reading import chunks, require_finite
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 
-REPORTS = 10  # lines of progress
 _LOWEST = torch.finfo(torch.float32).min  # for log 0: times a probability of 0 it is 0, where -inf would be NaN
 
 
@@ -81,7 +80,7 @@ def fit(
     """
     trainees: dict[int, _Trainee] = {}
     optimizer: torch.optim.Optimizer | None = None
-    started = time.perf_counter()
+    progress = Tenths(say, "step", config.steps, apart=0.0)
     for step, read in zip(range(config.steps), _steps(expert, texts, layers, config, seed), strict=False):
         if optimizer is None:
             trainees = {layer: _Trainee(hidden) for layer, hidden in read.hidden.items()}
@@ -93,10 +92,8 @@ def fit(
         divergence = _backward(expert, trainees, read)
         require_finite(expert, divergence.values(), f"at step {step + 1} of {config.steps} the divergence of a layer")
         optimizer.step()
-        if (step + 1) * REPORTS // config.steps > step * REPORTS // config.steps:
-            left = (time.perf_counter() - started) / (step + 1) * (config.steps - step - 1)
-            shown = ", ".join(f"{value:.2f}" for value in divergence.values())
-            say(f"step {step + 1} of {config.steps}: KL {shown} nats (layers as asked); {left:.0f} s left")
+        shown = ", ".join(f"{value:.2f}" for value in divergence.values())
+        progress.advance(1, f"KL {shown} nats (layers as asked)")
     return {layer: trainee.translator() for layer, trainee in trainees.items()}
 
 
@@ -143,8 +140,7 @@ def _backward(expert: LanguageModel, trainees: Mapping[int, _Trainee], read: _St
     """Add the gradients of all translators; returns each layer's mean divergence [nats]."""
     count = len(read.finished)
     totals = {layer: torch.zeros((), device=expert.device) for layer in trainees}
-    for start in range(0, count, ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
+    for rows in chunks(expert, count):
         with torch.no_grad():
             log_expert = torch.log_softmax(expert.parts.logits(read.finished[rows]).float(), dim=-1)
             p_expert = log_expert.exp()

@@ -13,7 +13,7 @@ knows no β.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, View, require_finite
+from cdeval.lenses.progress import Tenths
+from cdeval.lenses.reading import Contrast, Passage, View, chunks, divergence, require_finite
 from cdeval.metrics.stats import interval
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
@@ -33,6 +34,7 @@ TOKENS = 48  # of a passage: with its copy, within every model's context
 _DRAWS, _CONFIDENCE = 2000, 0.95
 
 Cases = Sequence[tuple[View, Contrast]]  # layers through their lenses, and the β and T they are subtracted at
+_Key = tuple[int, float]  # of a view at a temperature
 
 
 class Readings(NamedTuple):
@@ -42,7 +44,13 @@ class Readings(NamedTuple):
     divergences: Float[np.ndarray, "passage case"]  # KL(expert || amateur); the expert alone has none
 
 
-def margins(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases, seed: int) -> list[Estimate]:
+def margins(
+    expert: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    cases: Cases,
+    seed: int,
+    say: Callable[[str], None] = lambda _line: None,
+) -> list[Estimate]:
     """The margin of each case, then that of the expert alone (β = 0), with intervals over passages.
 
     Args:
@@ -50,10 +58,11 @@ def margins(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases,
         texts: token ids, as of `passage_margins`.
         cases: what is subtracted.
         seed: of the resamples.
+        say: told how far it is.
 
     Returns: NaN where no text is long enough.
     """
-    rows = passage_readings(expert, texts, cases).margins
+    rows = passage_readings(expert, texts, cases, say).margins
     if not len(rows):
         return [Estimate(float("nan"), float("nan"), float("nan"), 0, 0)] * (len(cases) + 1)
     return [mean_margin(column, seed) for column in rows.T]
@@ -66,18 +75,29 @@ def mean_margin(column: Float[np.ndarray, " passage"], seed: int) -> Estimate:
     return Estimate(float(column.mean()), ends.low, ends.high, len(column), 0)
 
 
-def passage_readings(expert: LanguageModel, texts: Sequence[Sequence[int]], cases: Cases) -> Readings:
+def passage_readings(
+    expert: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    cases: Cases,
+    say: Callable[[str], None] = lambda _line: None,
+) -> Readings:
     """The margins and divergences of each passage.
 
     Args:
         expert: any.
         texts: token ids; the first `TOKENS` of each of the first `PASSAGES` of two tokens or more are a passage.
         cases: what is subtracted.
+        say: told how far it is.
     """
     codec = TextCodec(expert.tokenizer)
     cut = ((list(text[:TOKENS]), codec.marks(text)) for text in texts)
-    long = itertools.islice(((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1)), PASSAGES)
-    read = [_read(expert, passage, marks, cases) for passage, marks in long]
+    long = ((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1))
+    chosen = list(itertools.islice(long, PASSAGES))
+    progress = Tenths(say, "margins of passage", len(chosen))
+    read = []
+    for passage, marks in chosen:
+        read.append(_read(expert, passage, marks, cases))
+        progress.advance(1)
     margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
     require_finite(expert, [*margins.flat, *divergences.flat], "an anti-loop margin or divergence of a layer")
     return Readings(margins.reshape(len(read), len(cases) + 1), divergences.reshape(len(read), len(cases)))
@@ -99,20 +119,41 @@ def _read(expert: LanguageModel, passage: list[int], marks: int, cases: Cases) -
     start = max(marks, 1)
     first = len(passage) - start
     places = [*range(start - 1, len(passage) - 1), *range(ids.shape[1] - 1 - first, ids.shape[1] - 1)]
-    targets = ids[0, [place + 1 for place in places]][:, None]
-    log_expert = torch.log_softmax(expert.parts.logits(finished[places]).float(), dim=-1)
-    own = -log_expert.gather(1, targets)[:, 0]
-    read: dict[tuple[int, float], tuple[Float[Tensor, " row"], float]] = {}  # cases may differ in β alone
+    passage_read = Passage(
+        {layer: out[places] for layer, out in hidden.items()}, finished[places], ids[0, [place + 1 for place in places]]
+    )
+    parts = [_paid(expert, passage_read.part(rows), cases) for rows in chunks(expert, len(places))]
+    own = torch.cat([part.own for part in parts])
+    margins, divergences = [], []
     for view, contrast in cases:
-        key = (id(view), contrast.temperature)
-        if key not in read:
-            rows = hidden[view.layer][places]
-            parts = [view.logits(expert, rows[at : at + ROWS_AT_ONCE]) for at in range(0, len(rows), ROWS_AT_ONCE)]
-            log_exit = torch.log_softmax(torch.cat(parts).float() / contrast.temperature, dim=-1)
-            ours = log_expert[:first]
-            gains = (ours.exp() * (ours - log_exit[:first])).masked_fill_(ours == -torch.inf, 0.0)  # 0 · inf is NaN
-            apart = gains.sum(dim=-1)
-            read[key] = -log_exit.gather(1, targets)[:, 0], float(apart.mean())
-    found = [(contrast.beta, *read[id(view), contrast.temperature]) for view, contrast in cases]
-    paid = [*(beta * nll - own for beta, nll, _ in found), -own]
-    return [float(pays[:first].mean() - pays[first:].mean()) for pays in paid], [apart for _, _, apart in found]
+        key = _key(view, contrast)
+        pays = contrast.beta * torch.cat([part.nll[key] for part in parts]) - own
+        margins.append(float(pays[:first].mean() - pays[first:].mean()))
+        divergences.append(float(torch.cat([part.apart[key] for part in parts])[:first].mean()))
+    return [*margins, float(own[first:].mean() - own[:first].mean())], divergences
+
+
+class _Paid(NamedTuple):
+    """What some positions cost [nats]; of the amateurs by `_key`, as cases may differ in β alone."""
+
+    own: Float[Tensor, " row"]  # the expert's NLL
+    nll: dict[_Key, Float[Tensor, " row"]]  # the amateur's, at its temperature
+    apart: dict[_Key, Float[Tensor, " row"]]  # KL(expert || amateur)
+
+
+def _key(view: View, contrast: Contrast) -> _Key:
+    return id(view), contrast.temperature
+
+
+def _paid(expert: LanguageModel, part: Passage, cases: Cases) -> _Paid:
+    targets = part.targets[:, None]
+    log_expert = torch.log_softmax(expert.parts.logits(part.finished).float(), dim=-1)
+    found = _Paid(-log_expert.gather(1, targets)[:, 0], {}, {})
+    for view, contrast in cases:
+        key = _key(view, contrast)
+        if key not in found.nll:
+            logits = view.logits(expert, part.hidden[view.layer]).float()
+            log_exit = torch.log_softmax(logits / contrast.temperature, dim=-1)
+            found.nll[key] = -log_exit.gather(1, targets)[:, 0]
+            found.apart[key] = divergence(log_expert, log_exit)
+    return found

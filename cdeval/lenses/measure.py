@@ -2,14 +2,15 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from cdeval.lenses.loops import margins
-from cdeval.lenses.reading import ROWS_AT_ONCE, Contrast, Passage, View, passages, require_finite
+from cdeval.lenses.progress import Tenths
+from cdeval.lenses.reading import Contrast, Passage, View, chunks, passages, require_finite
 from cdeval.models.loading import LanguageModel
 from cdeval.records import EXPERT, LensScore
 
@@ -17,14 +18,22 @@ _NUMBERS = 6
 
 
 def measure(
-    expert: LanguageModel, texts: Sequence[Sequence[int]], views: Sequence[View], positions: int, contrast: Contrast
+    expert: LanguageModel,
+    texts: Sequence[Sequence[int]],
+    views: Sequence[View],
+    positions: int,
+    contrast: Contrast,
+    say: Callable[[str], None] = lambda _line: None,
 ) -> list[LensScore]:
     """What each view knows, and what contrasting with it would change, in their order; the expert itself last.
 
-    Texts are read from the first on, each whole, until `positions` positions have entered, or all texts.
+    Texts are read from the first on, each whole, until `positions` positions have entered, or all texts. `say` is told
+    how far it is.
 
     Raises: ValueError: no text has two tokens.
     """
+    there = sum(max(0, len(text) - 1) for text in texts)
+    progress = Tenths(say, "measured position", min(positions, there))
     sums: dict[int, Float[Tensor, " 6"]] = defaultdict(lambda: torch.zeros(_NUMBERS, dtype=torch.float64))
     taken = 0
     for text in texts:
@@ -32,12 +41,14 @@ def measure(
             break
         for passage in passages(expert, [text], {view.layer for view in views}, positions - taken, seed=0):
             taken += len(passage.targets)
-            for start in range(0, len(passage.targets), ROWS_AT_ONCE):
-                _add(sums, expert, views, contrast, passage.part(slice(start, start + ROWS_AT_ONCE)))
+            for rows in chunks(expert, len(passage.targets)):
+                part = passage.part(rows)
+                _add(sums, expert, views, contrast, part)
+                progress.advance(len(part.targets))
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
     names = [(view.layer, view.lens.value) for view in views] + [(expert.parts.depth, EXPERT)]
-    found = margins(expert, texts, [(view, contrast) for view in views], seed=0)
+    found = margins(expert, texts, [(view, contrast) for view in views], seed=0, say=say)
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
         nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()

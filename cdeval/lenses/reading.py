@@ -16,8 +16,10 @@ from cdeval.models.lens import Translator, seen_through
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.tokens import TextCodec
 
-# Positions whose vocabulary-wide tensors are worked on together: tens of megabytes, which allocators keep.
+# Positions whose vocabulary-wide tensors are worked on together: tens of megabytes, which allocators keep. Fewer of a
+# large vocabulary, so that no such tensor has more numbers than these.
 ROWS_AT_ONCE = 128
+NUMBERS_AT_ONCE = ROWS_AT_ONCE << 16
 
 
 class Contrast(NamedTuple):
@@ -53,6 +55,22 @@ class Passage(NamedTuple):
         return Passage(hidden, self.finished[rows], self.targets[rows])
 
 
+def chunks(expert: LanguageModel, rows: int) -> list[slice]:
+    """Slices of so many positions, each of as many as have the vocabulary's logits in memory at a time."""
+    size = max(1, min(ROWS_AT_ONCE, NUMBERS_AT_ONCE // expert.parts.head_weight.shape[0]))
+    return [slice(start, start + size) for start in range(0, rows, size)]
+
+
+def divergence(log_p: Float[Tensor, "row vocab"], log_q: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
+    """KL(p || q) [nats]; an impossible token adds nothing, where 0 · inf would be NaN."""
+    return (log_p.exp() * (log_p - log_q)).masked_fill_(log_p == -math.inf, 0.0).sum(dim=-1)
+
+
+def entropy(log_p: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
+    """Of each distribution [nats]; an impossible token adds nothing."""
+    return -(log_p.exp() * log_p).masked_fill_(log_p == -math.inf, 0.0).sum(dim=-1)
+
+
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
     """All texts one after the other, cut into windows of equal length; a rest that fills none is left out.
 
@@ -68,7 +86,7 @@ def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: in
     if not count:
         raise PromptError(
             f"the {len(texts)} training texts have {len(stream)} tokens together, fewer than one window "
-            f"(fit.window_tokens={tokens}): lower it, or choose other prompts."
+            f"(fit.window_tokens={tokens}): lower it, raise prompts.limit, or choose other prompts."
         )
     return torch.tensor(stream[: count * tokens]).view(count, tokens)
 

@@ -23,6 +23,7 @@ from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.naming import shortened, slug
 from cdeval.prompts import whole_texts
+from cdeval.prompts.cut import shuffled
 from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
 from cdeval.provenance import provenance
@@ -72,7 +73,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     codec = TextCodec(expert.tokenizer)
     tokens = [codec.prompt_ids(text.text)[: config.text_tokens] for text in held_out]
     contrast = Contrast(config.alpha, config.beta, config.temperature)
-    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast)
+    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast, say)
     scores_file = _scores_file(config, lens_file)
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
@@ -161,9 +162,13 @@ def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
 
 
 def _texts(config: LensRun, split: Split) -> list[Text]:
-    """Texts of a split. Raises: PromptError: there are none."""
+    """No more than `prompts.limit` texts of a split, chosen by the seed, in their order.
+
+    Raises: PromptError: there are none.
+    """
     tokens = max(config.text_tokens, config.fit.window_tokens)
     found = whole_texts(config.prompts, split, tokens)
+    found = [found[place] for place in sorted(shuffled(found, config.seed)[: config.prompts.limit])]
     if not found:
         raise PromptError(
             f"prompts={config.prompts.source.value} has no texts of the split {split.value}: a lens needs both "

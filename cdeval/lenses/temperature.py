@@ -4,11 +4,12 @@ r"""The temperature at which an exit layer predicts held-out text best.
 
 on texts of the prompts' source that are no prompts of the study, and that a tuned lens was not trained on (Guo et al.
 2017, section 4, "temperature scaling"). Those of the split `tune` where there are any left, otherwise of the other one.
-One number a layer and lens; the vocabulary's logits are kept for a sample of positions and searched over log T.
+One number a layer and lens, searched over log T on a sample of positions. Their logits are kept where they are few
+enough, and otherwise computed again from the layer's outputs for each T that is tried.
 """
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 from cdeval.choices import AmateurKind, Split
 from cdeval.config import CALIBRATED, RunConfig
 from cdeval.decode.sources import Second
-from cdeval.lenses.reading import ROWS_AT_ONCE, View, passages, require_finite
+from cdeval.lenses.reading import Passage, View, chunks, passages, require_finite
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.points import amateur_of
@@ -30,6 +31,9 @@ from cdeval.records import Amateur
 
 POSITIONS, PER_TEXT, TEXT_TOKENS = 1024, 64, 256
 RANGE = (0.02, 50.0)  # of temperatures
+KEPT_BYTES = 256 << 20  # of logits, at most
+
+Rows = tuple[Float[Tensor, "row vocab"], Int[Tensor, " row"]]  # logits and the tokens that follow
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +90,48 @@ def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: i
 
     Raises: ValueError: no text has two tokens. ModelError: the likelihood is no number, so nothing fits best.
     """
-    kept: list[Float[Tensor, "row vocab"]] = []
-    targets: list[Int[Tensor, " row"]] = []
-    for passage in passages(expert, texts, [view.layer], PER_TEXT, seed):
-        kept.append(view.logits(expert, passage.hidden[view.layer]))
-        targets.append(passage.targets)
-    if not kept:
+    read = list(passages(expert, texts, [view.layer], PER_TEXT, seed))
+    if not read:
         raise ValueError("no text has two tokens: there is nothing to predict")
-    logits, target = torch.cat(kept), torch.cat(targets)
-    plain = nll(logits, target, 1.0)
+    logits = _Logits(expert, view, read)
+    plain = nll(logits, 1.0)
     require_finite(expert, [plain], f"the likelihood of texts under layer {view.layer}, lens {view.lens.name},")
     low, high = (math.log(end) for end in RANGE)
-    best = minimize_scalar(lambda t: nll(logits, target, math.exp(t)), bounds=(low, high), method="bounded")
+    best = minimize_scalar(lambda t: nll(logits, math.exp(t)), bounds=(low, high), method="bounded")
     temperature = float(f"{math.exp(best.x):.3g}")
     return Calibration(
         temperature=temperature,
         layer=view.layer,
-        nll=nll(logits, target, temperature),
+        nll=nll(logits, temperature),
         nll_uncalibrated=plain,
-        positions=len(target),
-        texts=len(kept),
+        positions=sum(len(passage.targets) for passage in read),
+        texts=len(read),
     )
 
 
-def nll(logits: Float[Tensor, "row vocab"], targets: Int[Tensor, " row"], temperature: float) -> float:
+class _Logits:
+    """Of all positions, some at a time, as often as they are asked for."""
+
+    def __init__(self, expert: LanguageModel, view: View, read: list[Passage]) -> None:
+        self._expert, self._view = expert, view
+        self._parts = [passage.part(rows) for passage in read for rows in chunks(expert, len(passage.targets))]
+        vocab, item = expert.parts.head_weight.shape[0], expert.model.dtype.itemsize
+        fits = sum(len(part.targets) for part in self._parts) * vocab * item <= KEPT_BYTES
+        self._kept = list(self._computed()) if fits else None
+
+    def __iter__(self) -> Iterator[Rows]:
+        return self._computed() if self._kept is None else iter(self._kept)
+
+    def _computed(self) -> Iterator[Rows]:
+        for part in self._parts:
+            yield self._view.logits(self._expert, part.hidden[self._view.layer]), part.targets
+
+
+def nll(rows: Iterable[Rows], temperature: float) -> float:
     """Mean negative log-likelihood of the targets [nats]."""
-    total = 0.0
-    for start in range(0, len(targets), ROWS_AT_ONCE):
-        rows = slice(start, start + ROWS_AT_ONCE)
-        scaled = logits[rows].float() / temperature
-        total += float(torch.nn.functional.cross_entropy(scaled, targets[rows], reduction="sum"))
-    return total / len(targets)
+    total, count = 0.0, 0
+    for logits, targets in rows:
+        scaled = logits.float() / temperature
+        total += float(torch.nn.functional.cross_entropy(scaled, targets, reduction="sum"))
+        count += len(targets)
+    return total / count

@@ -4,13 +4,14 @@ After nostalgebraist's logit lens (2020) and Belrose et al. (2023), figure 1: ro
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.errors import PromptError
-from cdeval.lenses.reading import View
+from cdeval.lenses.reading import View, chunks, divergence, entropy
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.tokens import TextCodec
@@ -33,39 +34,46 @@ def trajectory(expert: LanguageModel, prompt: str, views: Sequence[View]) -> Tra
         inputs = torch.tensor([ids], device=expert.device)
         finished = expert.parts.base(input_ids=inputs, use_cache=False).last_hidden_state[0]
         hidden = {layer: out[0] for layer, out in tapped.items()}
-    log_expert = torch.log_softmax(expert.parts.logits(finished).float(), dim=-1)
-    followed = log_expert[-1].topk(CANDIDATES).indices
-    rows = [torch.log_softmax(view.logits(expert, hidden[view.layer]).float(), dim=-1) for view in views]
-    read = [_row(log_exit, log_expert, followed, codec) for log_exit in (*rows, log_expert)]
+    followed = expert.parts.logits(finished[-1:]).float()[0].topk(CANDIDATES).indices
+    read = [_Row([], [], [], [], []) for _ in range(len(views) + 1)]
+    for rows in chunks(expert, len(ids)):
+        log_expert = torch.log_softmax(expert.parts.logits(finished[rows]).float(), dim=-1)
+        for view, row in zip(views, read, strict=False):
+            logits = view.logits(expert, hidden[view.layer][rows]).float()
+            _add(row, torch.log_softmax(logits, dim=-1), log_expert, followed)
+        _add(read[-1], log_expert, log_expert, followed)
     return Trajectory(
         tokens=tuple(codec.token_text(token) for token in ids),
         layers=(*(view.layer for view in views), expert.parts.depth),
         lens=views[0].lens.value if views else EXPERT,
-        top=tuple(row[0] for row in read),
-        probability=tuple(row[1] for row in read),
-        entropy=tuple(row[2] for row in read),
-        kl=tuple(row[3] for row in read),
+        top=tuple(tuple(map(codec.token_text, row.top)) for row in read),
+        probability=tuple(tuple(row.probability) for row in read),
+        entropy=tuple(tuple(row.entropy) for row in read),
+        kl=tuple(tuple(row.kl) for row in read),
         candidates=tuple(codec.token_text(int(token)) for token in followed),
-        followed=tuple(row[4] for row in read),
+        followed=tuple(tuple(row.followed) for row in read),
     )
 
 
-_Row = tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+class _Row(NamedTuple):
+    """One view, position by position."""
+
+    top: list[int]  # likeliest tokens
+    probability: list[float]  # theirs
+    entropy: list[float]  # [nats]
+    kl: list[float]  # from the expert [nats]
+    followed: list[float]  # probabilities of the candidates, after the last position that was read
 
 
-def _row(
+def _add(
+    row: _Row,
     log_exit: Float[Tensor, "position vocab"],
     log_expert: Float[Tensor, "position vocab"],
-    followed: Tensor,
-    codec: TextCodec,
-) -> _Row:
+    followed: Int[Tensor, " candidate"],
+) -> None:
     best = log_exit.max(dim=-1)
-    entropy = -(log_exit.exp() * log_exit).sum(dim=-1)
-    kl = (log_expert.exp() * (log_expert - log_exit)).sum(dim=-1)
-    return (
-        tuple(codec.token_text(int(token)) for token in best.indices),
-        tuple(best.values.exp().tolist()),
-        tuple(entropy.tolist()),
-        tuple(kl.clamp_min(0).tolist()),
-        tuple(log_exit[-1, followed].exp().tolist()),
-    )
+    row.top.extend(best.indices.tolist())
+    row.probability.extend(best.values.exp().tolist())
+    row.entropy.extend(entropy(log_exit).tolist())
+    row.kl.extend(divergence(log_expert, log_exit).clamp_min(0).tolist())
+    row.followed[:] = log_exit[-1, followed].exp().tolist()

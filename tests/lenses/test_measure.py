@@ -78,9 +78,9 @@ def test_the_temperature_is_that_of_the_texts(tiny: Callable[[str], LanguageMode
     read = list(passages(lm, texts, [2], 64, 0))
     logits = torch.cat([view.logits(lm, passage.hidden[2]) for passage in read])
     targets = torch.cat([passage.targets for passage in read])
-    assert found.nll == pytest.approx(nll(logits, targets, found.temperature))
+    assert found.nll == pytest.approx(nll([(logits, targets)], found.temperature))
     grid = [found.temperature * factor for factor in (0.5, 0.9, 0.98, 1.02, 1.1, 2.0)]
-    assert all(nll(logits, targets, temperature) > found.nll for temperature in grid)
+    assert all(nll([(logits, targets)], temperature) > found.nll for temperature in grid)
     assert found.temperature == pytest.approx(3.0, rel=0.25)
     assert found.nll < found.nll_uncalibrated
     assert (found.positions, found.texts) == (6 * 30, 6)
@@ -92,7 +92,7 @@ def test_a_calibrated_model_needs_no_temperature() -> None:
     logits = 2 * torch.randn(4000, 20, generator=draw)
     targets = torch.multinomial(logits.softmax(-1), 1, generator=draw)[:, 0]
     for factor in (1.0, 3.0):
-        values = {t: nll(factor * logits, targets, factor * t) for t in (0.8, 0.9, 1.0, 1.1, 1.25)}
+        values = {t: nll([(factor * logits, targets)], factor * t) for t in (0.8, 0.9, 1.0, 1.1, 1.25)}
         assert min(values, key=lambda t: values[t]) == 1.0
 
 
