@@ -1,13 +1,12 @@
-"""The numbers that pictures and pages show: their names, units, and which way is better."""
+"""The numbers that pictures and pages show: their names and units."""
 
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cdeval.directions import BETTER, sign
 from cdeval.reporting.studyfiles import Arm
 from cdeval.reporting.table import MISSING
-
-_SIGNS = {1: "↑", -1: "↓", 0: "≈ human"}
 
 
 class Measure(NamedTuple):
@@ -16,16 +15,20 @@ class Measure(NamedTuple):
     name: str  # in summary.json
     title: str
     unit: str  # empty: a pure number
-    better: int  # 1: higher, -1: lower, 0: nearer to the human row's, so that no order of its own makes one the best
     scale: float = 1.0  # of the stored unit
     digits: int = 3  # decimals of a number below 10; larger ones have as many significant digits
     cost: bool = False
 
     @property
+    def better(self) -> int:
+        """Which way, as `cdeval.directions` says."""
+        return BETTER[self.name]
+
+    @property
     def heading(self) -> str:
         """With its unit and the direction that is better."""
         unit = f" [{self.unit}]" if self.unit else ""
-        return f"{self.title}{unit} {_SIGNS[self.better]}"
+        return f"{self.title}{unit} {sign(self.name)}"
 
     def of(self, arm: Arm) -> float:
         """In the shown unit; NaN: no value, as decoding costs of the human references."""
@@ -40,15 +43,15 @@ class Measure(NamedTuple):
 
 
 QUALITIES = (
-    Measure("diversity", "diversity", "", 1),
-    Measure("mauve", "MAUVE", "", 1),
-    Measure("coherence", "coherence", "", 1),
-    Measure("perplexity_expert", "perplexity", "", 0, digits=2),
+    Measure("diversity", "diversity", ""),
+    Measure("mauve", "MAUVE", ""),
+    Measure("coherence", "coherence", ""),
+    Measure("perplexity_expert", "perplexity", "", digits=2),
 )
 COSTS = (
-    Measure("flops_per_token", "compute", "GFLOPs/token", -1, 1e9, digits=2, cost=True),
-    Measure("decode_seconds_per_token", "latency", "ms/token", -1, 1e-3, digits=1, cost=True),
-    Measure("memory_bytes", "memory", "GiB", -1, 2**30, digits=2, cost=True),
+    Measure("flops_per_token", "compute", "GFLOPs/token", 1e9, digits=2, cost=True),
+    Measure("decode_seconds_per_token", "latency", "ms/token", 1e-3, digits=1, cost=True),
+    Measure("memory_bytes", "memory", "GiB", 2**30, digits=2, cost=True),
 )
 TOTALS = (*QUALITIES, *COSTS)
 

@@ -9,16 +9,22 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from cdeval.directions import BETTER
+
 
 class Objective(NamedTuple):
-    """One number of a summary, and which way is better."""
+    """One number of a summary, which is better higher or lower."""
 
     name: str
-    higher: bool  # is better
+
+    @property
+    def way(self) -> int:
+        """1: higher is better, -1: lower."""
+        return BETTER[self.name]
 
 
-QUALITY = (Objective("diversity", True), Objective("mauve", True), Objective("coherence", True))
-COST = Objective("flops_per_token", False)  # counted, so that a noisy clock makes and unmakes no front
+QUALITY = (Objective("diversity"), Objective("mauve"), Objective("coherence"))
+COST = Objective("flops_per_token")  # counted, so that a noisy clock makes and unmakes no front
 
 
 def objectives_of(summaries: Sequence[Mapping[str, float]]) -> list[Objective]:
@@ -32,7 +38,7 @@ def objectives_of(summaries: Sequence[Mapping[str, float]]) -> list[Objective]:
 
 def dominators(summaries: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> list[int | None]:
     """For each setting the place of one that dominates it, the first one on the front; None where there is none."""
-    points = [[_value(summary, one) * (1 if one.higher else -1) for one in objectives] for summary in summaries]
+    points = [[_value(summary, one) * one.way for one in objectives] for summary in summaries]
     beaten = [[place for place, other in enumerate(points) if _dominates(other, point)] for point in points]
     return [next((place for place in places if not beaten[place]), None) for places in beaten]
 

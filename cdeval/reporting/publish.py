@@ -44,7 +44,7 @@ def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
                 found[across.name, up.name] = set()
                 continue
             known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
-            objectives = [Objective(one.name, one.better > 0) for one in (across, up)]
+            objectives = [Objective(one.name) for one in (across, up)]
             beaten = dominators([arm.summary for arm in known], objectives)
             found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}
     return found

@@ -14,6 +14,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.directions import sign
 from cdeval.escaping import markdown, printable
 from cdeval.reporting.pareto import dominators, objectives_of
 
@@ -174,10 +175,10 @@ def _percent(ratio: float) -> str:
 
 COLUMNS = (
     Column("texts,\ntokens", _pair("texts", _whole, "tokens", _whole)),
-    Column("diversity\n↑", _score("diversity", _fraction, _fraction)),
-    Column("MAUVE\n↑", _score("mauve", _fraction, _fraction)),
-    Column("coherence\n↑", _score("coherence", _fraction, _fraction)),
-    Column("perplexity\n≈ human", _score("perplexity_expert", _significant(4), _significant(3))),
+    Column(f"diversity\n{sign('diversity')}", _score("diversity", _fraction, _fraction)),
+    Column(f"MAUVE\n{sign('mauve')}", _score("mauve", _fraction, _fraction)),
+    Column(f"coherence\n{sign('coherence')}", _score("coherence", _fraction, _fraction)),
+    Column(f"perplexity\n{sign('perplexity_expert')}", _score("perplexity_expert", _significant(4), _significant(3))),
     Column("GFLOPs\n/token", _pair("flops_per_token", _significant(3, 1e9), "flops_overhead", _percent), cost=True),
     Column(
         "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True
@@ -206,17 +207,23 @@ def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
 SCORE_COLUMNS = (
     Column("texts", _score("texts", _whole, _whole)),
     Column("words", _score("words", _decimals(2), _whole)),
-    Column("diversity\n↑", _score("diversity", _fraction_of(4), _fraction_of(4))),
+    Column(f"diversity\n{sign('diversity')}", _score("diversity", _fraction_of(4), _fraction_of(4))),
     *COLUMNS[2:5],
 )
 DIAGNOSTIC_COLUMNS = (
-    *(Column(f"rep-{order}\n↓", _score(f"rep_{order}", _fraction_of(4), _fraction)) for order in (2, 3, 4)),
-    Column("repeats\nafter ↑", _score("repetition_onset", _decimals(1), _whole)),
-    Column("longest\nrepeat ↓", _score("longest_repeat", _decimals(2), _decimals(1))),
+    *(
+        Column(f"rep-{order}\n{sign(f'rep_{order}')}", _score(f"rep_{order}", _fraction_of(4), _fraction))
+        for order in (2, 3, 4)
+    ),
+    Column(f"repeats\nafter {sign('repetition_onset')}", _score("repetition_onset", _decimals(1), _whole)),
+    Column(f"longest\nrepeat {sign('longest_repeat')}", _score("longest_repeat", _decimals(2), _decimals(1))),
     Column("names in\nprompt", _score("entity_overlap", _fraction, _fraction)),
     Column("tokens", _score("tokens", _decimals(2), _whole)),
 )
 EXTRA_COLUMNS = (
-    *(Column(f"distinct-{order}\n↑", _score(f"distinct_{order}", _fraction, _fraction)) for order in (1, 2, 3, 4)),
-    Column("self-BLEU\n↓", _score("self_bleu", _fraction, _fraction)),
+    *(
+        Column(f"distinct-{order}\n{sign(f'distinct_{order}')}", _score(f"distinct_{order}", _fraction, _fraction))
+        for order in (1, 2, 3, 4)
+    ),
+    Column(f"self-BLEU\n{sign('self_bleu')}", _score("self_bleu", _fraction, _fraction)),
 )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.config import TrackingConfig
+from cdeval.directions import BETTER
 from cdeval.strictjson import to_line, to_page
 from cdeval.tracking.confined import wandb_confined
-from cdeval.tracking.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER
 
 # What wandb would add on its own accord, and where it would add it.
 _SETTINGS: dict[str, Any] = {
@@ -99,8 +99,8 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
             settings=wandb.Settings(root_dir=str(what.folder.resolve()), **_SETTINGS),
         )
         try:
-            for name in numbers.keys() & (HIGHER_IS_BETTER | LOWER_IS_BETTER):
-                run.define_metric(name, summary="max" if name in HIGHER_IS_BETTER else "min")
+            for name in numbers.keys() & {name for name, better in BETTER.items() if better}:
+                run.define_metric(name, summary="max" if BETTER[name] > 0 else "min")
             shown: dict[str, Any] = {name: _table(wandb.Table, table) for name, table in what.tables.items()}
             shown |= {name: wandb.Image(str(path), caption=name) for name, path in what.pictures.items()}
             run.log({**numbers, **shown})

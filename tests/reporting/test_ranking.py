@@ -4,13 +4,19 @@ import json
 import math
 from pathlib import Path
 
+import pytest
+
+from cdeval.directions import BETTER, sign
 from cdeval.metrics.compare import holm
-from cdeval.reporting.measures import QUALITIES
+from cdeval.metrics.judges import LIKELIHOOD
+from cdeval.metrics.suite import ORDER
+from cdeval.reporting.measures import QUALITIES, TOTALS
+from cdeval.reporting.pareto import COST, QUALITY
 from cdeval.reporting.publish import fronts_of, write_report
 from cdeval.reporting.sections import _best
 from cdeval.reporting.studyfiles import read_study
+from cdeval.reporting.table import COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, MISSING, SCORE_COLUMNS
 from cdeval.reporting.verdict import verdict
-from cdeval.tracking.directions import HIGHER_IS_BETTER, LOWER_IS_BETTER
 from tests.reporting.studies import comparison, write_study
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
@@ -54,12 +60,41 @@ def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
     fronts = fronts_of(read_study(folder))
     assert all(not front for names, front in fronts.items() if "perplexity_expert" in names)
     assert any(front for names, front in fronts.items() if "perplexity_expert" not in names)
-    assert "perplexity_expert" not in HIGHER_IS_BETTER | LOWER_IS_BETTER
     found = [{**comparison(EXIT, "perplexity_expert"), "p": 0.001, "p_holm": 0.001}]
     (folder / "comparisons.json").write_text(json.dumps(found))
     said = " ".join(verdict(read_study(folder)))
     assert "better in" not in said
     assert "best" not in said
+
+
+@pytest.mark.parametrize("name", LIKELIHOOD)
+def test_what_loops_win_has_no_order(name: str) -> None:
+    """Kills: coherence_loglik, which is perplexity's logarithm text by text, and was the higher the better in W&B."""
+    assert BETTER[name] == 0
+    assert sign(name) == "≈ human"
+    assert name not in [one.name for one in (*QUALITY, COST)]
+
+
+def test_one_place_says_which_way_is_better() -> None:
+    """Headings, the front and pages read it there; a name that it has is a metric's or a cost's."""
+    assert (
+        not set(BETTER)
+        - {*ORDER}
+        - {column for column in BETTER if "_per_token" in column or "_overhead" in column}
+        - {
+            "prefill_seconds",
+            "memory_bytes",
+        }
+    )
+    summary = dict.fromkeys(BETTER, 1.0)
+    for column in (*COLUMNS, *SCORE_COLUMNS, *DIAGNOSTIC_COLUMNS, *EXTRA_COLUMNS):
+        shown = [name for name in summary if column.cell({name: 1.0}).value != MISSING]
+        if column.cost or not shown:
+            continue
+        assert column.header.endswith(sign(shown[0])), column.header
+    for measure in TOTALS:
+        assert measure.heading.endswith(sign(measure.name))
+    assert all(one.way for one in (*QUALITY, COST)), "what has no order makes no front"
 
 
 def test_a_tie_crowns_nobody(tmp_path: Path) -> None:

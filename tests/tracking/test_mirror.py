@@ -46,7 +46,7 @@ def point(folder: Path, label: str = "early_exit k=26 α=0.1") -> Mirrored:
         Generation("a", "Once", (1,), "upon a time", "there <b>was", (2, 3), -1.0, 0.5),
         Generation("b", "Then 東京", (4,), None, "half \ud83d a pair", (5,), -1.0, 0.5),
     ]
-    summary = {"mauve": 0.9, "perplexity_expert": 12.5, "coherence": math.nan, "texts": 2.0}
+    summary = {"mauve": 0.9, "perplexity_expert": 12.5, "coherence_loglik": -2.5, "coherence": math.nan, "texts": 2.0}
     config = {"contrast": {"alpha": 0.1}, "dtype": Dtype.bfloat16}
     return point_run("first", label, folder, config=config, summary=summary, texts=texts)
 
@@ -78,7 +78,7 @@ def test_an_offline_mirror_can_be_read_back(tmp_path: Path) -> None:
     ]
     records = [json.loads(line) for line in inspect(mirror).splitlines()]
     directions = {item["metric"]["name"]: item["metric"]["summary"] for item in records if item["type"] == "metric"}
-    assert directions == {"mauve": {"max": True}}, "perplexity is best near the human texts'"
+    assert directions == {"mauve": {"max": True}}, "likelihoods are best near the human texts'"
     assert next(item["run"]["run_group"] for item in records if item["type"] == "run") == "first"
 
 
