@@ -22,6 +22,7 @@ import psutil
 
 from cdeval.errors import AssetError, did_you_mean
 from cdeval.hashing import cache_folder, sha256_of
+from cdeval.private import expanded
 from cdeval.screen import complain
 from cdeval.wheels import Wheel, find_wheel
 
@@ -104,12 +105,12 @@ TEXTS = Asset(
 
 
 def resolve(name: str) -> str:
-    """A local folder for `embedded:<asset>`, fetched if it is not there yet; any other name unchanged.
+    """A local folder for `embedded:<asset>`, fetched if it is not there yet; any other name with the folder for `~`.
 
     Raises: AssetError: no such asset, or it cannot be fetched, checked or stored.
     """
     if not name.startswith(_PREFIX):
-        return name
+        return expanded(name)
     asset = ASSETS.get(name.removeprefix(_PREFIX))
     if asset is None:
         raise AssetError(f"{name} is not embedded. {did_you_mean(name, [_PREFIX + known for known in ASSETS])}")

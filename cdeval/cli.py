@@ -21,18 +21,21 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
-from cdeval.files import FULL, refused_reading
+from cdeval.files import FULL, refused_reading, replace_file
 from cdeval.given import given_by
 from cdeval.letters import as_meant
 from cdeval.overrides import check_key, check_overrides
 from cdeval.paths import CONF
-from cdeval.schema import leaves
+from cdeval.private import expanded, masked, masked_all
+from cdeval.schema import expand_paths, leaves
 from cdeval.screen import complain
 from cdeval.stopping import Stopped, terminable
 from cdeval.unread import Given, check_read
 from cdeval.validation import validate
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
+
+OmegaConf.register_new_resolver("cdeval.expanded", expanded, replace=True)  # conf/ asks for it
 
 T = TypeVar("T")
 
@@ -83,6 +86,8 @@ class Job(Generic[T]):
 
         Args: points: their settings. hydra: of each, Hydra's own part of its configuration.
         """
+        if hydra[0].mode is RunMode.MULTIRUN and hydra[0].job.num == 0:
+            _mask_record(Path(str(hydra[0].sweep.dir)) / "multirun.yaml")
         ready: list[T] = []
         given: list[tuple[object, Mapping[str, Given]]] = []
         for composed, its_hydra in zip(points, hydra, strict=True):
@@ -151,6 +156,13 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
         sys.exit(2)
 
 
+def _mask_record(path: Path) -> None:
+    """Mask the home folder in Hydra's own record of a sweep, which lies in the study's folder."""
+    if path.is_file() and masked(text := path.read_text("utf-8")) != text:
+        record = masked_all(OmegaConf.to_container(OmegaConf.create(text), resolve=False))
+        replace_file(path, OmegaConf.to_yaml(record).encode())
+
+
 def _is_of_a_file(error: Exception) -> bool:
     """Whether a disk or a file is what is wrong: a broken connection, say, is another thing."""
     if not isinstance(error, OSError):
@@ -189,7 +201,9 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
-    return schema.validate(cast("T", OmegaConf.to_object(composed)))
+    config = cast("T", OmegaConf.to_object(composed))
+    expand_paths(config)
+    return schema.validate(config)
 
 
 def plain_dict(config: object) -> dict[str, Any]:

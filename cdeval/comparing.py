@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.errors import StorageError
+from cdeval.private import masked
 from cdeval.records import Comparison, Generation
 from cdeval.reporting.studyfiles import Arm, Study, read_study
 from cdeval.store import replace_file
@@ -67,7 +68,7 @@ def record_of(study: Study) -> Record:
     """What a study can publish of itself."""
     return {
         arm.label: ArmRecord(
-            {f"{text.id}/{text.sample}": _digest(text) for text in arm.generations},
+            {masked(f"{text.id}/{text.sample}"): _digest(text) for text in arm.generations},
             {**_scores(arm), **_differences(arm.label, study.comparisons)},
         )
         for arm in study.arms

@@ -1,11 +1,14 @@
 """Texts of others on their way out: what they become on a screen, in a spreadsheet, in Markdown and in TeX.
 
 Labels, names of models and files, prompts and continuations are data wherever they are shown. Each function takes what
-its reader would obey (a terminal, a spreadsheet, Markdown, TeX) and leaves the rest of the text as it is.
+its reader would obey (a terminal, a spreadsheet, Markdown, TeX) and leaves the rest of the text as it is; those whose
+texts are files mask the home folder (`cdeval.private`) before they escape it.
 """
 
 import re
 import unicodedata
+
+from cdeval.private import masked
 
 _REPLACED = "\N{REPLACEMENT CHARACTER}"
 _KEPT = frozenset("\n\t")
@@ -55,7 +58,7 @@ def markdown(text: str) -> str:
     >>> markdown("# a|b"), markdown("_a_ b_c"), markdown("1. <b>")
     ('\\# a\\|b', '\\_a\\_ b_c', '1\\. \\<b\\>')
     """
-    escaped = re.sub(r"([\\`*<>\[\]|&~])|(?<!\w)(_)|(_)(?!\w)", r"\\\g<0>", printable(text))
+    escaped = re.sub(r"([\\`*<>\[\]|&~])|(?<!\w)(_)|(_)(?!\w)", r"\\\g<0>", printable(masked(text)))
     return re.sub(r"^(\d*)([#+.)=-])(?=[\s#+=-]|$)", r"\1\\\2", escaped)
 
 
@@ -65,7 +68,7 @@ def spreadsheet(text: str) -> str:
     >>> spreadsheet("=1+1"), spreadsheet("a=b"), spreadsheet("a;=1+1")
     ("'=1+1", 'a=b', "a;'=1+1")
     """
-    harmless = _HIDDEN_FORMULA.sub(r"\1'\2", text)
+    harmless = _HIDDEN_FORMULA.sub(r"\1'\2", masked(text))
     return f"'{harmless}" if _STARTS_FORMULA.match(harmless) else harmless
 
 
@@ -75,4 +78,4 @@ def tex(text: str) -> str:
     >>> tex("50% [a]")
     '50\\% {[}a{]}'
     """
-    return printable(text).translate(_TEX)
+    return printable(masked(text)).translate(_TEX)

@@ -26,8 +26,7 @@ from cdeval.stopping import Stopped, finishing
 from cdeval.store import RunFolder
 from cdeval.units import Wanted
 
-# Those in C are several times as fast; every point's settings are written, and read again by the next command.
-_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+# The one in C is several times as fast, and every point's settings are read again by the next command.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 FAILURE = "failure.txt"  # of a point: the traceback of what is no user's mistake
 
@@ -194,9 +193,7 @@ class Keeper:
         digest = prompts_digest(self._study.prompts)
         differences: dict[str, None] = {}
         for point, folder in self._held.items():
-            settings = self._settings(point, folder, begun=point.digest in begun)
-            plain = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-            folder.write_text("config.yaml", plain)
+            folder.write_settings("config.yaml", self._settings(point, folder, begun=point.digest in begun))
             if point not in lacking and is_recorded(folder):
                 continue
             plan = plan_of.get(point.digest)

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from cdeval.errors import StorageError
 from cdeval.files import writing
 from cdeval.ledger import LOCK, STUDY
 from cdeval.locks import short_lock
+from cdeval.private import masked
 from cdeval.provenance import identity
 from cdeval.records import Generation
 from cdeval.sessions import PROVENANCE
@@ -154,11 +157,23 @@ def _write(paths: Sequence[Path], target: Path) -> Merged:
         if not (target / SETTINGS).is_file():
             settings = next((path / SETTINGS for path in paths if (path / SETTINGS).is_file()), None)
             if settings is not None:
-                with explained(settings):
-                    text = settings.read_text("utf-8")
-                folder.write_text(SETTINGS, text)
+                _copy_settings(settings, folder)
         folder.write_json(PROVENANCE, _provenance([RunFolder(path).read_json(PROVENANCE) for path in paths]))
     return Merged(target.name, len(texts), len(texts) - len(before))
+
+
+def _copy_settings(source: Path, folder: RunFolder) -> None:
+    """As they are, unless they name the home folder, as an older cdeval's do."""
+    with explained(source):
+        text = source.read_text("utf-8")
+    try:
+        settings = yaml.safe_load(text)
+    except (ValueError, RecursionError, yaml.YAMLError):  # broken already, and reported by whoever needs it
+        settings = None
+    if masked(text) != text and isinstance(settings, dict):
+        folder.write_settings(SETTINGS, settings)
+    else:
+        folder.write_text(SETTINGS, text)
 
 
 def _provenance(records: Sequence[Any]) -> Mapping[str, object]:

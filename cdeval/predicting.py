@@ -26,6 +26,7 @@ from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.naming import shortened
+from cdeval.private import expanded
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Foretelling, Predicted
 from cdeval.reporting.studyfiles import Arm, read_study
@@ -176,7 +177,7 @@ def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Cont
 
 def _lens_of(arm: Arm, file: str, made: str | None, expert: LanguageModel) -> TunedLens:
     """The arm's layer of its lens. Raises: ModelError: the file is gone, or was trained anew since."""
-    lens = read_lens(Path(file).expanduser(), [int(arm.setting["amateur"]["layer"])], expert.model.config.hidden_size)
+    lens = read_lens(Path(expanded(file)), [int(arm.setting["amateur"]["layer"])], expert.model.config.hidden_size)
     if made != lens.digest:
         raise ModelError(
             f"{file} is not the lens that '{arm.label}' was decoded with: its layer's digest is {lens.digest[:8]}, not "

@@ -1,7 +1,7 @@
 """What made a result: code, libraries, machine, models, prompts. A latency without them is noise.
 
-Left out on purpose, because run folders get published: host and user names, environment variables, the command line,
-and where the home folder lies.
+Left out on purpose, because run folders get published: host and user names, environment variables and the command
+line. Where the home folder lies is masked when the record is written (`cdeval.private`).
 """
 
 import os
@@ -42,21 +42,20 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[s
     under a second. Call it after the models are loaded: what torch then runs on is known.
 
     Args:
-        model_facts: names, digests, dtype, device, … of the models; the home folder in texts becomes `~`.
+        model_facts: names, digests, dtype, device, … of the models.
         prompts_digest: of the prompts' token ids.
     """
     torch = sys.modules.get("torch")
-    record = {
+    return {
         "started_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "cdeval": {"version": __version__, **_own_checkout()},
         "libraries": {"python": platform.python_version(), **{name: _version(name) for name in LIBRARIES}},
         "machine": _machine(),
         "gpu": _gpus(torch) if torch else None,
         "numerics": _numerics(torch) if torch else None,
-        "models": model_facts,
+        "models": plain(model_facts),
         "prompts_digest": prompts_digest,
     }
-    return {name: _without_home(value, str(Path.home())) for name, value in record.items()}
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, object]:
@@ -175,15 +174,3 @@ def _numerics(torch: ModuleType) -> dict[str, object]:
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
     }
-
-
-def _without_home(value: object, home: str) -> object:
-    match plain(value):
-        case str(text):
-            return re.sub(rf"{re.escape(home)}(?=[/\\]|$)", "~", text) if len(home) > 1 else text
-        case dict(items):
-            return {name: _without_home(item, home) for name, item in items.items()}
-        case list(items):
-            return [_without_home(item, home) for item in items]
-        case other:
-            return other

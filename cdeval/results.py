@@ -26,6 +26,7 @@ from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates,
 from cdeval.metrics.suite import Scored, chosen_metrics, compare_kept, score_study
 from cdeval.models.loading import LanguageModel
 from cdeval.points import Point, Role
+from cdeval.private import masked
 from cdeval.records import Comparison, Estimate, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.publish import write_report
@@ -115,7 +116,7 @@ def write_tables(
     scores = {one.label: _stored_scores(root / one.folder) for one in every}
     costs = {row.label: row.summary for row in rows}
     before = read_shown(root)
-    lines = list(dict.fromkeys([*(before.made if before else ()), *made]))
+    lines = list(dict.fromkeys(map(masked, [*(before.made if before else ()), *made])))
     notes = [*lines, *exit_notes(costs), *cost_notes(costs), *notes_of(scores)]
     tables = [markdown_table(rows, notes), differences_markdown(comparisons)]
     with Ledger(root, lambda _line: None).locked():

@@ -14,6 +14,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from unicodedata import category
 
 from cdeval.errors import ConfigError
+from cdeval.private import expanded
 
 _KEY = "cdeval"  # of the metadata
 _NAME_BYTES = 255  # of one part of a path: what Linux and macOS file systems take
@@ -80,6 +81,7 @@ class Rules:
     range: Range | None = None
     text: Text | None = None
     when: tuple[When, ...] = ()
+    label: bool = False  # a text that names no file, and in which `~` is a letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +122,14 @@ def number(  # noqa: PLR0913 - named arguments, most with a default
     return field(default=default, default_factory=factory, metadata={_KEY: rules})
 
 
-def text(default: Any, kind: Text = Text.line, *, when: tuple[When, ...] = ()) -> Any:
+def text(default: Any, kind: Text = Text.line, *, when: tuple[When, ...] = (), label: bool = False) -> Any:
     """A field that holds text."""
-    return field(default=default, metadata={_KEY: Rules(None, kind, when)})
+    return field(default=default, metadata={_KEY: Rules(None, kind, when, label)})
 
 
-def read_when(*when: When, default: Any = MISSING, factory: Any = MISSING) -> Any:
+def read_when(*when: When, default: Any = MISSING, factory: Any = MISSING, label: bool = False) -> Any:
     """A field, or a whole group of them, that is read under conditions only."""
-    return field(default=default, default_factory=factory, metadata={_KEY: Rules(None, None, when)})
+    return field(default=default, default_factory=factory, metadata={_KEY: Rules(None, None, when, label)})
 
 
 def only(setting: str, *values: Enum, remedy: str | None = None) -> When:
@@ -170,6 +172,20 @@ def value_of(config: object, name: str) -> Any:
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else getattr(value, part, None)
     return value
+
+
+def expand_paths(config: object) -> None:
+    """Put the home folder for `~` in the settings that may be paths; whoever reads them need not know of it."""
+    for leaf in leaves(type(config)).values():
+        if leaf.text is None or leaf.text is Text.prose or leaf.rules.label:
+            continue
+        group, _, name = leaf.name.rpartition(".")
+        owner = value_of(config, group) if group else config
+        value = getattr(owner, name, None)
+        if isinstance(value, str):
+            setattr(owner, name, expanded(value))
+        elif isinstance(value, list):
+            setattr(owner, name, [expanded(one) if isinstance(one, str) else one for one in value])
 
 
 def check_values(config: object) -> None:

@@ -48,9 +48,9 @@ class ScoreConfig:
 
     # A file, a run folder or a folder of them, or a list of these: each file is an arm.
     generations: Any = text(None, Text.lines)
-    labels: list[str] = read_when(_NO_VOTES, factory=list)  # one an arm; empty: what tells the paths apart
+    labels: list[str] = read_when(_NO_VOTES, factory=list, label=True)  # one an arm; empty: what tells the paths apart
     # Label of the arm that the others are compared with; null: the first.
-    against: str | None = read_when(_NO_VOTES, _NO_EXPORT, default=None)
+    against: str | None = read_when(_NO_VOTES, _NO_EXPORT, default=None, label=True)
     fields: FieldsConfig = read_when(_NO_VOTES, factory=FieldsConfig)
     # The model that reads the texts.
     expert: ExpertConfig = read_when(_NO_VOTES, _NO_EXPORT, factory=ExpertConfig)

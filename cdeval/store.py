@@ -18,9 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeAlias
 
+import yaml
+
 from cdeval.errors import StorageError
 from cdeval.files import FULL, NO_LINK, explained, refused_reading, refused_writing, replace_file, writing
 from cdeval.locks import try_lock, unlock
+from cdeval.private import masked, masked_all
 from cdeval.records import Generation
 from cdeval.strictjson import encode, generation_from_json, number, parse, parse_line, to_line, to_page
 
@@ -28,6 +31,9 @@ __all__ = ["FULL", "GENERATIONS", "SUMMARY", "BusyError", "Key", "RunFolder", "e
 
 GENERATIONS = "generations.jsonl"
 SUMMARY = "summary.json"
+
+# The one in C is several times as fast, and every point's settings are written.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Key: TypeAlias = tuple[str, int]  # of a text: its prompt's id, and which sample it is
 
@@ -112,12 +118,18 @@ class RunFolder:
     def write_text(self, name: str, text: str) -> None:
         """Replace a file by `text` in one step: a reader sees the old file or the new one, never a half.
 
+        The home folder in it becomes `~`.
+
         Raises: StorageError: the disk is full or fails; the old file stays.
         """
-        self._replace(name, encode(text))
+        self._replace(name, encode(masked(text)))
+
+    def write_settings(self, name: str, value: Mapping[str, object]) -> None:
+        """Replace a file by `value`, which is in JSON's types, as YAML; otherwise as `write_text`."""
+        self.write_text(name, yaml.dump(masked_all(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """As `write_text`, of bytes."""
+        """As `write_text`, of bytes, which stay as they are."""
         self._replace(name, data)
 
     def write_json(self, name: str, value: object) -> None:

@@ -14,6 +14,7 @@ from enum import Enum
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
+from cdeval.private import masked_all
 from cdeval.records import Estimate, Generation
 
 _T = TypeVar("_T")
@@ -54,12 +55,17 @@ def plain(value: object) -> object:
 
 
 def to_line(value: object) -> bytes:
-    """One line of JSON, in the order of the fields. Raises: TypeError: as `plain`."""
+    """One line of JSON, in the order of the fields, with every text as it is. Raises: TypeError: as `plain`."""
     return encode(json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def to_page(value: object) -> bytes:
-    """JSON for people: sorted and indented. Raises: TypeError: as `plain`."""
+    """JSON for people: sorted, indented, the home folder masked (`cdeval.private`). Raises: TypeError: as `plain`."""
+    return to_exact_page(masked_all(plain(value)))
+
+
+def to_exact_page(value: object) -> bytes:
+    """As `to_page`, with every text as it is: for digests, and for no file. Raises: TypeError: as `plain`."""
     return encode(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, sort_keys=True, indent=2) + "\n")
 
 

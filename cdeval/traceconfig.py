@@ -24,7 +24,7 @@ class TraceRun:
     """The root of `conf/trace.yaml`."""
 
     prompt: str | None = text(None, Text.prose)  # to be continued; or
-    id: str | None = None  # of one of `prompts`, as generations.jsonl has it
+    id: str | None = text(None, label=True)  # of one of `prompts`, as generations.jsonl has it
     # Of the expert's likeliest tokens that are kept at each step.
     candidates: int = number(8, least=1, most=100)
     expert: ExpertConfig = field(default_factory=ExpertConfig)

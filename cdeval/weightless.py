@@ -12,8 +12,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from cdeval.cast import OpenedCast, load_together, open_cast
 from cdeval.config import RunConfig
 from cdeval.cost.price import Arm, Text
@@ -50,7 +48,7 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
     for point, place in points.items():
         plain = {**asked[place].plain, "point": point.facts()}
         with RunFolder(root / point.folder) as folder:
-            folder.write_text("config.yaml", yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+            folder.write_settings("config.yaml", plain)
             folder.write_json("provenance.json", {**provenance(facts, ""), "point": point.facts()})
             folder.write_json("latency.json", latency.get(point.label))
             folder.write_json("costs.json", priced[point.label])

@@ -7,6 +7,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 
 # A module may import from its own rank (packages: only from itself) and from lower ones.
 RANKS = [
+    {"private"},
     {"errors", "paths", "escaping", "directions"},
     {"schema"},
     {"letters", "unread"},

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cdeval.cli import Schema, run_schema
 from cdeval.errors import StorageError
@@ -59,6 +60,17 @@ def test_points_are_united_and_sources_stay_as_they_are(study: Callable[..., Pat
     once = content(into)
     assert [point.added for point in merge_studies([first, second], into)] == [0, 0, 0]
     assert content(into) == once
+
+
+def test_settings_are_taken_over_without_the_home_folder(
+    study: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    first = study("first", a=[text("1")])
+    (first / "a-0" / "config.yaml").write_text(f"runs: {tmp_path}\nexpert:\n  name: {tmp_path}/model\n")
+    merge_studies([first], tmp_path / "all")
+    settings = yaml.safe_load((tmp_path / "all" / "a-0" / "config.yaml").read_text())
+    assert settings == {"runs": "~", "expert": {"name": "~/model"}}
 
 
 def test_a_later_machine_adds_to_what_is_merged(study: Callable[..., Path], tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from cdeval import __version__, provenance
 from cdeval.provenance import _checkout
+from cdeval.strictjson import to_page
 
 IDENTITY = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
 
@@ -76,13 +77,14 @@ def test_no_git_program_and_a_broken_repository_are_no_failure(tmp_path: Path, m
 
 def test_it_gives_nobody_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "planted-user"
+    home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("WANDB_API_KEY", "planted-key")
     monkeypatch.setattr(sys, "argv", ["cdeval", "--token=planted-argument"])
     for module, name in ((socket, "gethostname"), (platform, "node"), (getpass, "getuser")):
         monkeypatch.setattr(module, name, lambda: "planted-name")
     facts = {"expert": {"name": f"{home}/models/gpt2", "note": f"from {home}"}, "also": [f"{home}s/other"]}
-    record = provenance.provenance(facts, "0123")
+    record = json.loads(to_page(provenance.provenance(facts, "0123")))
     assert record["models"] == {
         "expert": {"name": "~/models/gpt2", "note": "from ~"},
         "also": [f"{home}s/other"],  # begins alike, is another folder

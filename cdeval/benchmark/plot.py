@@ -10,6 +10,7 @@ from cdeval.benchmark.arms import OURS
 from cdeval.benchmark.plan import GroupResult
 from cdeval.benchmark.table import series_of
 from cdeval.errors import ConfigError
+from cdeval.private import masked
 from cdeval.store import replace_file
 
 _COLUMNS = 2
@@ -29,7 +30,7 @@ def draw(results: Sequence[GroupResult], title: str, path: Path) -> None:
         ) from error
     rows = -(-len(results) // _COLUMNS)
     figure = figures.Figure(figsize=(7 * _COLUMNS, 3.6 * rows + 0.5), layout="constrained", dpi=110)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(masked(title), fontsize=10)
     panels = figure.subplots(rows, _COLUMNS, squeeze=False).flatten()
     for panel, result in zip(panels, results, strict=False):
         (_lines if result.axis else _bars)(panel, result)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from cdeval import __version__
 from cdeval.metrics.codebook import Codes
 from cdeval.metrics.compare import ArmRows, Settings
+from cdeval.private import masked_all
 from cdeval.records import Estimate, Generation
 from cdeval.strictjson import estimate_from_json, plain
 
@@ -117,7 +118,7 @@ def to_bytes(found: ArmScores) -> bytes:
     header: dict[str, Any] = {"format": _FORMAT, "metrics": {}, "prompts": prompts, "curve": list(found.curve)}
     for name, score in found.scores.items():
         own = header["metrics"][name] = {
-            "estimate": score.estimate,
+            "estimate": masked_all(plain(score.estimate)),  # its note may name a model by its folder
             "texts": score.texts,
             "made_of": score.made_of,
             "basis": score.basis,

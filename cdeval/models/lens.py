@@ -30,6 +30,7 @@ from cdeval.exitconfig import Lens
 from cdeval.hashing import is_whole
 from cdeval.models.anatomy import Parts
 from cdeval.models.loading import LanguageModel
+from cdeval.private import masked
 
 FORMAT = "cdeval tuned lens 1"
 _DIGESTS = "digests"  # of the translators, layer by layer, in a file's metadata
@@ -117,6 +118,7 @@ def to_bytes(lens: TunedLens) -> bytes:
         for name, part in translator._asdict().items()
     }
     facts = {name: value for name, value in lens.facts.items() if name != _DIGESTS}
+    facts |= {"expert": masked(facts["expert"])} if "expert" in facts else {}
     sums = {f"{layer}": _digest({layer: translator}) for layer, translator in lens.translators.items()}
     written: bytes = save(tensors, {**facts, "format": FORMAT, _DIGESTS: json.dumps(sums)})
     return written

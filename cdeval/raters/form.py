@@ -11,6 +11,7 @@ import html
 import json
 from importlib.resources import files
 
+from cdeval.private import masked, masked_all
 from cdeval.raters.pairs import Sheet
 
 
@@ -29,8 +30,8 @@ def to_html(sheet: Sheet, question: str) -> str:
     return _PAGE.format(
         policy=html.escape(policy),
         style=style,
-        question=html.escape(question),
-        data=_harmless(json.dumps(data)),
+        question=html.escape(masked(question)),
+        data=_harmless(json.dumps(masked_all(data))),
         script=script,
     )
 

@@ -1,7 +1,7 @@
 """One HTML file that holds everything it shows, and a policy that forbids every request.
 
 Only plotly's and the page's own script run, by their hashes; the style of single elements is plotly's to set, hence
-`unsafe-inline` for styles alone. Data travel as JSON in which no tag can open or close.
+`unsafe-inline` for styles alone. Data travel as JSON in which no tag can open or close. No page names the home folder.
 """
 
 import base64
@@ -13,6 +13,8 @@ from string import Template
 from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
+
+from cdeval.private import masked, masked_all
 
 
 class Body(NamedTuple):
@@ -41,11 +43,12 @@ def document(body: Body, data: Any = None, script: str | None = None) -> str:
         script: name of its script, beside this module; None: a page that only stands there, and may run nothing.
     """
     here = files("cdeval.reporting")
+    body = Body(*map(masked, body))
     sources, scripts = "'none'", ""
     if script is not None:
         own = (here / script).read_text(encoding="utf-8")
         plotly = get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, before it takes the hash
-        held = _harmless(json.dumps(data, allow_nan=False, separators=(",", ":")))
+        held = _harmless(json.dumps(masked_all(data), allow_nan=False, separators=(",", ":")))
         sources = f"'{_hash(plotly)}' '{_hash(own)}'"
         scripts = (
             f'<script type="application/json" id="data">{held}</script>\n<script>{plotly}</script>\n'

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cdeval.escaping import markdown, spreadsheet, tex
+from cdeval.private import masked_all
 from cdeval.reporting.charts import Chart
 from cdeval.reporting.differences import differences_markdown
 from cdeval.reporting.measures import TOTALS, present
@@ -23,7 +24,7 @@ def records(study: Study) -> list[dict[str, Any]]:
     """A row an arm: what it is, its setting as `setting.<key>`, every number of its summary. Missing is None."""
     rows = [_record(arm) for arm in study.arms]
     names = dict.fromkeys(name for row in rows for name in row)
-    return [{name: row.get(name) for name in names} for row in rows]
+    return [{name: masked_all(row.get(name)) for name in names} for row in rows]
 
 
 def _record(arm: Arm) -> dict[str, Any]:

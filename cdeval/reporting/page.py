@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cdeval.private import masked
 from cdeval.reporting import sections
 from cdeval.reporting.charts import STYLES, Chart
 from cdeval.reporting.document import Body, document
@@ -121,8 +122,9 @@ def side_by_side(study: Study) -> list[dict[str, Any]]:
     for place, arm in sorted(enumerate(study.arms), key=lambda pair: not pair[1].is_human):
         for text in arm.generations:
             mine = prompts.setdefault(text.id, {"id": text.id, "prompt": text.prompt, "texts": []})
-            spans = [_utf16(text.continuation, at) for span in repeated_spans(text.continuation) for at in span]
-            mine["texts"].append([place, text.sample, text.continuation, spans])
+            shown = masked(text.continuation)  # before places in it are counted
+            spans = [_utf16(shown, at) for span in repeated_spans(shown) for at in span]
+            mine["texts"].append([place, text.sample, shown, spans])
     kept: list[dict[str, Any]] = []
     size = 0
     for prompt in prompts.values():

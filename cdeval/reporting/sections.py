@@ -4,13 +4,13 @@ Every text that enters is escaped here; nothing else of the page takes texts.
 """
 
 import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
 
+from cdeval.private import masked_all
 from cdeval.reporting.charts import LEVEL_STYLES, PALE, STYLES, Chart
 from cdeval.reporting.differences import SHOWN as COMPARED
 from cdeval.reporting.differences import corrected_for
@@ -184,7 +184,7 @@ def protocol(study: Study) -> str:
     if arm is not None:
         parts.append(f"<h3>Made on</h3>{_pairs(_facts(arm.provenance))}")
         for title, value in (("Settings", arm.config), ("Provenance", arm.provenance)):
-            text = yaml.safe_dump(json.loads(json.dumps(value)), sort_keys=False, allow_unicode=True)
+            text = yaml.safe_dump(masked_all(value), sort_keys=False, allow_unicode=True)
             parts.append(
                 f"<details><summary>{title} of {escape(arm.label)}</summary><pre>{escape(text)}</pre></details>"
             )

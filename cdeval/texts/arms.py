@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cdeval.errors import TextsError
+from cdeval.private import masked
 from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
 from cdeval.texts.prompts import check_same_prompts
@@ -115,7 +116,7 @@ def _stored(folder: Path) -> Source:
 def _labels(sources: Sequence[Source], given: Sequence[str]) -> list[str]:
     if given and len(given) != len(sources):
         raise TextsError(f"labels={list(given)} names {len(given)} arms, but there are {len(sources)}.")
-    parts = distinguishing([source.path for source in sources])
+    parts = distinguishing([Path(masked(str(source.path))) for source in sources])
     names = list(given) or [source.label or part for source, part in zip(sources, parts, strict=True)]
     if len(set(names)) < len(names) and not given:
         names = [
@@ -143,7 +144,7 @@ def distinguishing(paths: Sequence[Path]) -> list[str]:
     shortest = min(map(len, split))
     start = next((i for i in range(shortest) if len({parts[i] for parts in split}) > 1), shortest)
     end = next((i for i in range(shortest - start) if len({parts[-1 - i] for parts in split}) > 1), shortest - start)
-    shortened = ["/".join(parts[start : len(parts) - end]) or parts[-1] for parts in split]
+    shortened = ["/".join(parts[start : len(parts) - end]).replace("//", "/") or parts[-1] for parts in split]
     choices = (shortened, [path.name for path in paths], [str(path) for path in paths])
     return next((names for names in choices if len(set(names)) == len(paths)), shortened)
 

@@ -1,6 +1,7 @@
 """One offline W&B run, written into a folder of ours: settings, numbers, tables, pictures and files.
 
-Nothing is mirrored that was not asked for: no console output, code, git, command line, host name or system statistics.
+Nothing is mirrored that was not asked for: no console output, code, git, command line, host name or system statistics,
+and no home folder (`cdeval.private`). wandb's own logs of the mirroring, which name it, are deleted.
 While the mirror is written wandb sees none of the user's WANDB_* variables, so no key can reach a file.
 """
 
@@ -14,7 +15,8 @@ from typing import Any, NamedTuple
 
 from cdeval.config import TrackingConfig
 from cdeval.directions import BETTER
-from cdeval.strictjson import to_line, to_page
+from cdeval.private import masked, masked_all
+from cdeval.strictjson import to_exact_page, to_line
 from cdeval.tracking.confined import wandb_confined
 
 # What wandb would add on its own accord, and where it would add it.
@@ -91,11 +93,11 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
         run = wandb.init(
             project=config.project,
             entity=config.entity,
-            group=what.study,
+            group=masked(what.study),
             job_type=what.kind,
-            name=what.name,
-            id=hashlib.sha256(to_page([what.study, what.label, settings])).hexdigest()[:16],
-            config=settings,
+            name=masked(what.name),
+            id=hashlib.sha256(to_exact_page([what.study, what.label, settings])).hexdigest()[:16],
+            config=masked_all(settings),
             settings=wandb.Settings(root_dir=str(what.folder.resolve()), **_SETTINGS),
         )
         try:
@@ -106,12 +108,14 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
             run.log({**numbers, **shown})
             run.summary.update(numbers)  # plain numbers, not the {"max": …} that define_metric makes of them
             if what.files:
-                artifact = wandb.Artifact(f"report-{run.id}", type="report", metadata={"study": what.study})
+                artifact = wandb.Artifact(f"report-{run.id}", type="report", metadata={"study": masked(what.study)})
                 for path in what.files:
                     artifact.add_file(str(path), name=path.relative_to(what.folder).as_posix())
                 run.log_artifact(artifact)
         finally:
             run.finish()
+    for logs in what.mirror.glob("*/logs"):
+        shutil.rmtree(logs)
 
 
 def _table(table: Any, content: Table) -> Any:
@@ -120,5 +124,5 @@ def _table(table: Any, content: Table) -> Any:
 
 def _cell(value: object) -> object:
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
+        return masked(value).encode("utf-8", "replace").decode()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -115,13 +115,17 @@ def test_it_leaks_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: p
         return table(*content)
 
     monkeypatch.setattr(mirror, "_table", talkative)
-    assert track_point(OFFLINE, point(folder)) is None
+    home = str(Path.home())
+    run = point(folder, label=f"of {home}/model")
+    run = run._replace(config={"name": f"{home}/model"}, tables={"t": mirror.Table(["a"], [[f"in {home}"]])})
+    assert track_point(OFFLINE, run) is None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
     for path in files:
         content = path.read_bytes()
         assert KEY.encode() not in content
         assert b"planted" not in content, path
+        assert home.encode() not in content, path
     assert list(elsewhere.iterdir()) == []
     assert list(Path.home().iterdir()) == []
     assert os.listdir(folder) == ["wandb"]
