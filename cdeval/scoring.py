@@ -102,7 +102,7 @@ def _tokenised(
     if collection.human:
         files.append((HUMAN, collection.human, collection.human_file))
     texts: Texts = {}
-    again: list[str] = []
+    lacking: list[tuple[str, int]] = []  # labels and places
     marked: list[str] = []
     for label, given, file in files:
         generations = given
@@ -111,12 +111,14 @@ def _tokenised(
             generations = unmarked.texts
             marked += [f"{label}: {marks_note(unmarked.changed)}"] if unmarked.changed else []
         fit = _tokens_fit(file, scorer)
-        ours = [fit and bool(text.prompt_token_ids) for text in generations]  # a reference from another file has none
         texts[label] = with_known_logprobs(generations, _ban(file, scorer))
-        if opened is not None and not all(ours):
-            read = with_tokens(generations, opened.tokenizer)
-            texts[label] = [old if keep else new for old, new, keep in zip(texts[label], read, ours, strict=True)]
-            again.append(label)
+        # A reference from another file has no tokens.
+        lacking += [(label, n) for n, text in enumerate(generations) if not (fit and text.prompt_token_ids)]
+    if opened is not None:  # all together, because arms have their prompts in common
+        read = with_tokens([texts[label][place] for label, place in lacking], opened.tokenizer)
+        for (label, place), text in zip(lacking, read, strict=True):
+            texts[label][place] = text
+    again = list(dict.fromkeys(label for label, _ in lacking)) if opened is not None else []
     name = opened.name if opened else ""
     old = [label for label, _, file in files if label in again and file is not None and is_by_sample(file.path)]
     notes = {

@@ -82,7 +82,10 @@ def with_known_logprobs(generations: Sequence[Generation], ban: Ban | None) -> l
     """
     if ban not in (None, Ban.none):
         return list(generations)
-    return [replace(generation, logprob_expert=None) for generation in generations]
+    return [
+        generation if generation.logprob_expert is None else replace(generation, logprob_expert=None)
+        for generation in generations
+    ]
 
 
 def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 1"]:

@@ -11,7 +11,7 @@ from cdeval.metrics.human import MauveOfArms
 from cdeval.metrics.judges import Judges
 from cdeval.metrics.recipes import Basis, codebook_basis, recipes
 from cdeval.metrics.rows import Rows
-from cdeval.metrics.scorefile import ArmScores, Score, exact_digest, recipe_digest, texts_digest
+from cdeval.metrics.scorefile import ArmScores, Score, exact_digest, recipe_digest
 from cdeval.records import Estimate, Generation
 
 
@@ -92,10 +92,13 @@ class Recall:
         }
 
     def kept(
-        self, label: str, fresh: Mapping[str, Estimate], rows: Mapping[str, Rows], mauve: MauveOfArms
+        self, label: str, content: str, fresh: Mapping[str, Estimate], rows: Mapping[str, Rows], mauve: MauveOfArms
     ) -> ArmScores:
-        """All that is known of an arm once the fresh estimates are; what nobody asked for now is as it was."""
-        old, content = self.before[label].kept, texts_digest(self.arms[label])
+        """All that is known of an arm, whose `texts_digest` is given, once the fresh estimates are.
+
+        What nobody asked for now is as it was.
+        """
+        old = self.before[label].kept
         found = {
             name: Score(
                 estimate,

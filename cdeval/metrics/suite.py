@@ -114,9 +114,10 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
         for label, estimates in mauve.estimates.items():
             fresh[label] |= {name: estimates[name] for name in recall.names(label) if name in estimates}
-    kept = {label: recall.kept(label, fresh[label], rows[label], mauve) for label in arms}
-    scores = {label: found.marked(texts_digest(arms[label])) for label, found in kept.items()}
-    current = {label: found.current(texts_digest(arms[label])) for label, found in kept.items()}
+    content = {label: texts_digest(texts) for label, texts in arms.items()}
+    kept = {label: recall.kept(label, content[label], fresh[label], rows[label], mauve) for label in arms}
+    scores = {label: found.marked(content[label]) for label, found in kept.items()}
+    current = {label: found.current(content[label]) for label, found in kept.items()}
     return Scored(
         {label: {name: found[name] for name in ORDER if name in found} for label, found in scores.items()},
         {label: list(found.curve) for label, found in kept.items() if found.curve},

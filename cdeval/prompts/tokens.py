@@ -8,7 +8,7 @@ space that such tokenizers put before a text. The tokenizer's clean-up of spaces
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
@@ -16,6 +16,7 @@ from cdeval.records import Generation
 
 _PROBES = ("a", "0", ".", "的")  # texts of one word, one of which every tokenizer knows
 _ANCHORS = ("\n", ".", "a", "0")  # texts to stand before a continuation
+_AT_ONCE = 1000  # texts that are tokenised by one call
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a part of a character decodes to
 
 
@@ -43,13 +44,17 @@ class TextCodec:
 
         A text that begins with BOS already, as one from a chat template does, gets no second one.
         """
-        rest = text
-        while self._mark and rest.lstrip().startswith(self._mark):
-            rest = rest.lstrip()[len(self._mark) :]
-        if rest != text:
-            return [*self._leading, *self._after_mark(rest)]
-        own = self._own(text)
-        return [*self._leading, *own] if own else []
+        return self.all_prompt_ids([text])[0]
+
+    def all_prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """As `prompt_ids`, of many texts, in less than half of the time."""
+        rests = [self._behind_mark(text) for text in texts]
+        own = iter(self._own([text for text, rest in zip(texts, rests, strict=True) if text == rest]))
+        found = []
+        for text, rest in zip(texts, rests, strict=True):
+            ids = next(own) if text == rest else self._after_mark(rest)
+            found.append([*self._leading, *ids] if ids or text != rest else [])
+        return found
 
     def marks(self, ids: Sequence[int]) -> int:
         """How many of the first tokens of a text are marks of its beginning: BOS, added or written."""
@@ -68,14 +73,24 @@ class TextCodec:
         It is read on its own, so a word that the seam cuts in two stays cut, and as it stands: without a space that it
         does not begin with. After a prompt without text (none, or BOS alone) it is read as the beginning of a text.
         """
-        if not self._adds_space or not self._decode(prompt):
-            return self._plain(text)
+        return self.all_continuation_ids([text], [prompt])[0]
+
+    def all_continuation_ids(self, texts: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+        """As `continuation_ids`, of many texts, each after its prompt, in less than half of the time."""
+        found: dict[int, list[int]] = {}
+        left = self._after_text(prompts) if self._adds_space else []
         for anchor in _ANCHORS:
-            before, both = self._plain(anchor), self._plain(anchor + text)
+            before, both = self._plain(anchor), self._all_plain([anchor + texts[place] for place in left])
             # Where a token ends between the two, what follows is what the text is anywhere but at the beginning.
-            if before and both[: len(before)] == before:
-                return both[len(before) :]
-        return self._plain(text)
+            found |= {
+                place: ids[len(before) :]
+                for place, ids in zip(left, both, strict=True)
+                if before and ids[: len(before)] == before
+            }
+            left = [place for place in left if place not in found]
+        rest = [place for place in range(len(texts)) if place not in found]
+        found |= zip(rest, self._all_plain([texts[place] for place in rest]), strict=True)
+        return [found[place] for place in range(len(texts))]
 
     def continuation_text(self, ids: Sequence[int], prompt: Sequence[int]) -> str:
         """What the tokens add to the text of a prompt, without special tokens.
@@ -95,14 +110,37 @@ class TextCodec:
         head, both = (self._decode([*self._anchor, *more], special=True) for more in ([], [token]))
         return both.removeprefix(head) if both.startswith(head) else self._decode([token], special=True)
 
-    def _own(self, text: str) -> list[int]:
-        """The text's tokens between those that the tokenizer adds, whatever stands in the text."""
-        # verbose=False: a text longer than the model's context is no news, it is about to be cut.
-        tokens: list[int] = self._tokenizer(text, verbose=False)["input_ids"]
-        return tokens[len(self._leading) : len(tokens) - self._trailing]
+    def _behind_mark(self, text: str) -> str:
+        """The text behind the BOS, or several, that it begins with."""
+        while self._mark and text.lstrip().startswith(self._mark):
+            text = text.lstrip()[len(self._mark) :]
+        return text
+
+    def _after_text(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+        """The places of the prompts that hold text."""
+        texts = {prompt: self._decode(prompt) for prompt in set(map(tuple, prompts))}
+        return [place for place, prompt in enumerate(prompts) if texts[tuple(prompt)]]
+
+    def _own(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text between those that the tokenizer adds, whatever stands in the text."""
+        found = self._tokens(texts, add_special_tokens=True)
+        return [tokens[len(self._leading) : len(tokens) - self._trailing] for tokens in found]
 
     def _plain(self, text: str) -> list[int]:
-        return cast("list[int]", self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+        return self._all_plain([text])[0]
+
+    def _all_plain(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._tokens(texts, add_special_tokens=False)
+
+    def _tokens(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        """The tokens of each text, asked for in parts: an encoding holds ten times as much as the tokens."""
+        found: list[list[int]] = []
+        for at in range(0, len(texts), _AT_ONCE):
+            # verbose=False: a text longer than the model's context is no news, it is about to be cut.
+            found += self._tokenizer(
+                list(texts[at : at + _AT_ONCE]), add_special_tokens=add_special_tokens, verbose=False
+            )["input_ids"]
+        return found
 
     def _after_mark(self, rest: str) -> list[int]:
         """The tokens of a text after the BOS that it begins with: those of the text without it.
@@ -111,10 +149,10 @@ class TextCodec:
         the text's own.
         """
         for candidate in (rest, rest.removeprefix(" ")):
-            found = self._own(candidate)
+            (found,) = self._own([candidate])
             if self._decode([*self._leading, *found], special=True) == self._mark + rest:
                 return found
-        return self._own(rest)
+        return self._own([rest])[0]
 
     def _decode(self, ids: Sequence[int], *, special: bool = False) -> str:
         text: str = self._tokenizer.decode(
@@ -133,21 +171,14 @@ def with_tokens(generations: Sequence[Generation], tokenizer: PreTrainedTokenize
     codec = TextCodec(tokenizer)
     marks = (tokenizer.bos_token_id, tokenizer.eos_token_id, *codec.leading, 0)
     beginning = next(mark for mark in marks if mark is not None)
-    prompts: dict[str, tuple[int, ...]] = {}
-
-    def of_prompt(text: str) -> tuple[int, ...]:
-        if text not in prompts:
-            prompts[text] = tuple(codec.prompt_ids(text)) or (beginning,)
-        return prompts[text]
-
+    texts = list(dict.fromkeys(generation.prompt for generation in generations))
+    ids = [tuple(found) or (beginning,) for found in codec.all_prompt_ids(texts)]
+    of_text = dict(zip(texts, ids, strict=True))
+    prompts = [of_text[generation.prompt] for generation in generations]
+    continuations = codec.all_continuation_ids([generation.continuation for generation in generations], prompts)
     return [
-        replace(
-            generation,
-            prompt_token_ids=(prompt := of_prompt(generation.prompt)),
-            token_ids=tuple(codec.continuation_ids(generation.continuation, prompt)),
-            logprob_expert=None,
-        )
-        for generation in generations
+        replace(generation, prompt_token_ids=prompt, token_ids=tuple(tokens), logprob_expert=None)
+        for generation, prompt, tokens in zip(generations, prompts, continuations, strict=True)
     ]
 
 
