@@ -13,12 +13,13 @@ from jaxtyping import install_import_hook
 install_import_hook("cdeval.decode", "beartype.beartype")
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
+from _pytest.mark import ParameterSet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -59,6 +60,16 @@ TINY: dict[str, tuple[str, str, dict[str, object]]] = {
     "phi3": ("Phi3Config", "Phi3ForCausalLM", _SIZES | _GROUPED),
 }
 assert {name.removesuffix("_projected") for name in TINY} == set(ANATOMIES), "every architecture needs its tiny model"
+
+# The families that every run of the tests decodes with. Between them they have learned and rotary positions, grouped
+# keys, windows, norms before and after a block, tied and untied heads. The others decode with `pytest -m nightly`.
+EVERY_RUN = ("gemma3_text", "gpt2", "llama", "opt")
+
+
+def each_night(names: Iterable[str] = sorted(TINY)) -> list[str | ParameterSet]:
+    """The architectures as parameters of a test: those that are not in EVERY_RUN are marked `nightly`."""
+    return [name if name in EVERY_RUN else pytest.param(name, marks=pytest.mark.nightly) for name in names]
+
 
 _TEXT = [
     "The quick brown fox jumps over the lazy dog and runs into the forest near the old river.",
@@ -124,9 +135,15 @@ def tiny(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], LanguageModel]:
     return get
 
 
-@pytest.fixture(scope="session", params=sorted(TINY))
+@pytest.fixture(scope="session", params=each_night())
 def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], LanguageModel]) -> LanguageModel:
-    """Each architecture in turn."""
+    """Each architecture in turn; of those that share their mechanisms with another, nightly."""
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session", params=sorted(TINY))
+def every_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], LanguageModel]) -> LanguageModel:
+    """Each architecture in turn, for tests that take some milliseconds."""
     return tiny(request.param)
 
 

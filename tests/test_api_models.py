@@ -14,7 +14,7 @@ from cdeval.choices import Ban
 from cdeval.errors import CdevalError, ConfigError, ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation, Prompt
-from tests.conftest import TINY, build_model, build_tokenizer
+from tests.conftest import build_model, build_tokenizer, each_night
 
 TEXTS = ["The quick brown fox", "Researchers said on Monday that"]
 BEAM = Search(max_new_tokens=6, beams=4)
@@ -58,7 +58,7 @@ def assert_as_before(model: PreTrainedModel, before: dict[str, Any]) -> None:
     }
 
 
-@pytest.mark.parametrize("architecture", sorted(TINY))
+@pytest.mark.parametrize("architecture", each_night())
 def test_every_family_writes_what_it_writes_from_its_folder(
     architecture: str, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:

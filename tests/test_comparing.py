@@ -1,8 +1,6 @@
 """Two studies held against each other: what counts as the same, and what does not."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,21 +98,20 @@ def test_what_is_no_record_is_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_the_command_says_so_and_its_exit_code_does(tmp_path: Path, one: Path, other: Path) -> None:
-    def typed(*arguments: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "cdeval.compare", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    def compare(*arguments: str) -> tuple[int, str]:
+        done = typed("cdeval.compare", arguments, tmp_path)
         return done.returncode, done.stdout + done.stderr
 
-    assert typed("studies=one", "record=published.json")[0] == 0
-    code, said = typed("studies=[elsewhere/other,published.json]")
+    assert compare("studies=one", "record=published.json")[0] == 0
+    code, said = compare("studies=[elsewhere/other,published.json]")
     assert code == 0, said
     assert "the same study: 12 texts" in said
     changed(other / "exit-4" / "summary.json", diversity=0.1)
-    code, said = typed("studies=[elsewhere/other,published.json]")
+    code, said = compare("studies=[elsewhere/other,published.json]")
     assert code == 1, said
     assert "they differ: 12 of 12 texts" in said
     assert "diversity: 80.0%" in said
-    code, said = typed("studies=[one,nothing]")
+    code, said = compare("studies=[one,nothing]")
     assert code == 2
     assert "error: nothing: there is no such file or folder" in said
     assert "Traceback" not in said

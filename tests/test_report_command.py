@@ -36,5 +36,5 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("study", [None, [], "", [3.5]])
 def test_something_that_is_no_folder_is_refused(study: object) -> None:
-    with pytest.raises(ConfigError, match=r"study=.*(expected a folder|give a study's folder)"):
+    with pytest.raises(ConfigError, match=r"study=.*(expected a folder|give a study's folder|is empty: expected text)"):
         validate_report(ReportRun(study))

@@ -2,21 +2,19 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.commands import TEXTS, cdeval, folders, on
+from tests.commands import TEXTS, cdeval, folders, on, typed
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, prompts_file: Path) -> tuple[Path, str]:
     """One finished study and what it printed."""
     cwd = tmp_path_factory.mktemp("study")
-    done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first"), cwd)
+    done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first", "cost.latency_repeats=1"), cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "runs" / "first", done.stdout
 
@@ -87,6 +85,7 @@ def test_several_samples_are_stored_scored_and_resumed(
 ) -> None:
     """Half of the lines are lost, of the rest some prompts lack their first sample: the same texts come back."""
     more = ["study=drawn", "tracking=none", "search=nucleus", "search.samples=3", "metrics.only=[diversity]"]
+    more += ["cost.latency_repeats=1", "cost.isolated=false"]
     done = cdeval(on(tiny_gpt2_folder, prompts_file, *more), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "nucleus p=.95 ×3" in done.stdout
@@ -173,15 +172,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Pa
         "execution.max_lanes=4",
         f"controls={controls}",
     )
-    command = " ".join([sys.executable, "-m", "cdeval.run", *arguments])
-    failed = subprocess.run(
-        ["bash", "-c", f"trap '' XFSZ; ulimit -f 8; {command}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    failed = typed("cdeval.run", arguments, tmp_path, file_size=8192)
     assert failed.returncode == 2, failed.stderr
     assert "error: " in failed.stderr
     assert "the same command, run again, continues" in failed.stderr

@@ -1,8 +1,6 @@
 """The score command, end to end on a tiny checkpoint: as a user types it, and as a user mistypes it."""
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -295,15 +293,7 @@ def test_a_mistake_gets_one_clear_message(
 
 def test_help_and_configuration_need_no_model(tmp_path: Path) -> None:
     for argument, expected in [("--help", "fields.prompt=question"), ("--cfg=job", "diversity: corrected")]:
-        done = subprocess.run(
-            [sys.executable, "-m", "cdeval.score", argument],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = typed("cdeval.score", [argument], tmp_path)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     assert not list(tmp_path.iterdir())

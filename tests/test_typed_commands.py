@@ -6,12 +6,9 @@ elsewhere (a hub, a cluster, W&B's servers) is left out by name.
 
 import csv
 import json
-import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import TEXTS
+from tests.commands import typed as typed_command
 from tests.test_documented_commands import lines
 
 pytestmark = pytest.mark.slow
@@ -120,10 +118,7 @@ def test_a_documented_command_runs(line: str, desk: Path) -> None:
         if sign in line and find_spec(module) is None:
             pytest.skip(f"needs {module}")
     before(line, desk)
-    command = [sys.executable, "-m", *shortened(line)]
-    environment = {**os.environ, "COLUMNS": "100"}
-    done = subprocess.run(
-        command, cwd=desk, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    module, *arguments = shortened(line)
+    done = typed_command(module, arguments, desk)
+    assert done.returncode == 0, f"{shlex.join([module, *arguments])}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
     assert "Traceback" not in done.stderr

@@ -1,10 +1,8 @@
 """The command, end to end on a tiny checkpoint: as a user types it, and as a user mistypes it."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -50,16 +48,7 @@ def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def bench(cwd: Path, folder: Path, prompts: Path, *more: str) -> subprocess.CompletedProcess[str]:
     arguments = [f"expert.name={folder}", "prompts=file", f"prompts.path={prompts}", *SMALL, *more]
-    return subprocess.run(
-        [sys.executable, "-m", "cdeval.bench", *arguments],
-        check=False,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "120"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    return typed("cdeval.bench", arguments, cwd, COLUMNS="120")
 
 
 def test_every_group_runs_and_the_file_holds_every_sample(

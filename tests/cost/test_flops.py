@@ -28,18 +28,18 @@ def count(lm: LanguageModel, ids: torch.Tensor, cache: DynamicCache) -> int:
     return counter.get_total_flops()
 
 
-def test_a_decode_step_costs_what_torch_counts(any_tiny: LanguageModel) -> None:
-    costs = token_flops(any_tiny)
-    cache = DynamicCache(config=any_tiny.model.config)
-    count(any_tiny, torch.arange(20)[None] + 2, cache)
-    counted = count(any_tiny, torch.tensor([[7]]), cache)
+def test_a_decode_step_costs_what_torch_counts(every_tiny: LanguageModel) -> None:
+    costs = token_flops(every_tiny)
+    cache = DynamicCache(config=every_tiny.model.config)
+    count(every_tiny, torch.arange(20)[None] + 2, cache)
+    counted = count(every_tiny, torch.tensor([[7]]), cache)
     # Rotary embeddings multiply positions by frequencies as a matrix product: the counter's only other item.
     assert costs.token(21) + costs.head == pytest.approx(counted, rel=0.01)
 
 
-def test_a_prompt_costs_what_torch_counts_but_for_the_future(any_tiny: LanguageModel) -> None:
-    costs, tokens = token_flops(any_tiny), 16
-    counted = count(any_tiny, torch.arange(tokens)[None] + 2, DynamicCache(config=any_tiny.model.config))
+def test_a_prompt_costs_what_torch_counts_but_for_the_future(every_tiny: LanguageModel) -> None:
+    costs, tokens = token_flops(every_tiny), 16
+    counted = count(every_tiny, torch.arange(tokens)[None] + 2, DynamicCache(config=every_tiny.model.config))
     future = costs.attention * (tokens * (tokens - 1) // 2)  # torch charges every pair, a causal model half of them
     assert costs.prompt(tokens) + future + tokens * costs.head == pytest.approx(counted, rel=0.01)
 
@@ -131,10 +131,10 @@ def test_every_beam_exits_for_itself_and_the_amateur_comes_on_top() -> None:
         lane_flops(costs, how, 3, 3, exit_layers=(2, 4, 4))
 
 
-def test_skipped_blocks_keep_their_projections_of_keys_and_values(any_tiny: LanguageModel) -> None:
+def test_skipped_blocks_keep_their_projections_of_keys_and_values(every_tiny: LanguageModel) -> None:
     """Counted on the modules by their names; fused ones hold the queries, too."""
-    costs = token_flops(any_tiny)
-    block, config = any_tiny.parts.blocks[0], any_tiny.model.config
+    costs = token_flops(every_tiny)
+    block, config = every_tiny.parts.blocks[0], every_tiny.model.config
     named = {name.rpartition(".")[2]: module for name, module in block.named_modules()}
     if "k_proj" in named:
         weights = named["k_proj"].weight.numel() + named["v_proj"].weight.numel()
@@ -142,7 +142,7 @@ def test_skipped_blocks_keep_their_projections_of_keys_and_values(any_tiny: Lang
         fused = next(named[name] for name in ("c_attn", "query_key_value", "qkv_proj") if name in named)
         weights = fused.weight.numel() - config.hidden_size * config.num_attention_heads * head_width(config)
     assert costs.key_value == 2 * weights
-    if getattr(any_tiny.parts.base, "project_in", None) is None:
+    if getattr(every_tiny.parts.base, "project_in", None) is None:
         assert sum(costs.by_block) == costs.blocks
     assert costs.skipped(4, 10) == 0
     assert 0 < costs.skipped(3, 10) < costs.skipped(2, 10) < costs.token(10)

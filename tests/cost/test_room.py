@@ -15,16 +15,16 @@ from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import setting
 
 
-def test_a_lane_takes_what_is_reckoned(any_tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_takes_what_is_reckoned(every_tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Wide of the truth would mean out of memory, or a GPU half empty."""
     kept: list[engine._Run] = []
     monkeypatch.setattr(engine._Run, "continuations", lambda run: kept.append(run) or [])
     how = setting(max_new_tokens=40)
-    engine.decode_batch(any_tiny, [Lane((5, 6, 7), how)] * 4, 8, lambda _n: None)
+    engine.decode_batch(every_tiny, [Lane((5, 6, 7), how)] * 4, 8, lambda _n: None)
     (run,) = kept
     held = sum(buffer.nbytes for layer in run._reader.cache.layers for buffer in (layer.keys, layer.values)) / 4
-    assert run._reader.cache.layers[0].keys.shape[2] * slot_bytes(any_tiny) == held, "slot_bytes is what a slot takes"
-    reckoned = room.lane_bytes(any_tiny, 5, 43, 8)
+    assert run._reader.cache.layers[0].keys.shape[2] * slot_bytes(every_tiny) == held, "slot_bytes is what a slot takes"
+    reckoned = room.lane_bytes(every_tiny, 5, 43, 8)
     assert held / 2 < reckoned < 4 * held
 
 

@@ -28,7 +28,7 @@ from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
 from cdeval.records import AdaptiveExit, Amateur, Setting
-from tests.conftest import TINY, build_model
+from tests.conftest import EVERY_RUN, build_model
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
@@ -67,7 +67,7 @@ KINDS = {
 ALL = [
     pytest.param(name, lanes, id=f"{name}-{kind}")
     for kind, lanes in KINDS.items()
-    for name in (sorted(TINY) if kind == "full" else ["gpt2", "llama", "opt_projected"])
+    for name in (EVERY_RUN if kind == "full" else ["gpt2", "llama", "opt_projected"])
 ]
 
 

@@ -46,15 +46,15 @@ def test_the_shared_codebook_needs_nothing_under_the_gpl(monkeypatch: pytest.Mon
     assert not unavailable(Codebook.shared)
 
 
-def test_features_are_the_normed_state_at_the_last_token(any_tiny: LanguageModel):
+def test_features_are_the_normed_state_at_the_last_token(every_tiny: LanguageModel):
     """The head on top of the features gives the model's own next-token logits: neither the raw block nor a pad."""
     texts = [(5, 6, 7), (8,), (9, 10, 11)]
-    features = torch.from_numpy(last_hidden_features(any_tiny, texts))
+    features = torch.from_numpy(last_hidden_features(every_tiny, texts))
     for row, text in zip(features, texts, strict=True):
         with torch.no_grad():
-            hidden = any_tiny.model.base_model(torch.tensor([text])).last_hidden_state[0, -1]
-            logits = any_tiny.model(torch.tensor([text])).logits[0, -1]
-            from_row = any_tiny.model.get_output_embeddings()(row)
+            hidden = every_tiny.model.base_model(torch.tensor([text])).last_hidden_state[0, -1]
+            logits = every_tiny.model(torch.tensor([text])).logits[0, -1]
+            from_row = every_tiny.model.get_output_embeddings()(row)
         torch.testing.assert_close(row, hidden, rtol=1e-4, atol=1e-5)
         assert from_row.argmax() == logits.argmax()
 

@@ -16,28 +16,28 @@ IDS = torch.tensor([[5, 17, 40, 8]])
 
 
 @torch.inference_mode()
-def test_an_exit_after_the_last_block_is_the_model_itself(any_tiny: LanguageModel) -> None:
+def test_an_exit_after_the_last_block_is_the_model_itself(every_tiny: LanguageModel) -> None:
     """Norm applied exactly once: `hidden_states[-1]` is already normed, so indexing it would norm twice."""
-    parts = any_tiny.parts
+    parts = every_tiny.parts
     with tap(parts, [parts.depth]) as tapped:
-        logits = any_tiny.model(IDS).logits
+        logits = every_tiny.model(IDS).logits
         exit_logits = parts.logits(parts.finish(tapped[parts.depth]))
     torch.testing.assert_close(exit_logits, logits)
 
 
 @torch.inference_mode()
-def test_an_exit_after_k_blocks_is_the_model_cut_there(any_tiny: LanguageModel) -> None:
+def test_an_exit_after_k_blocks_is_the_model_cut_there(every_tiny: LanguageModel) -> None:
     """The first k blocks as a model of their own: the same weights in a shallower model."""
-    architecture = any_tiny.name.removeprefix("tiny ")
-    parts, layer = any_tiny.parts, 2
+    architecture = every_tiny.name.removeprefix("tiny ")
+    parts, layer = every_tiny.parts, 2
     with tap(parts, [layer]) as tapped:
-        any_tiny.model(IDS)
+        every_tiny.model(IDS)
         exit_logits = parts.logits(parts.finish(tapped[layer]))
     depth = {"n_layer": layer} if architecture == "gpt2" else {"num_hidden_layers": layer}
-    if hasattr(any_tiny.model.config, "layer_types"):
-        depth["layer_types"] = any_tiny.model.config.layer_types[:layer]
+    if hasattr(every_tiny.model.config, "layer_types"):
+        depth["layer_types"] = every_tiny.model.config.layer_types[:layer]
     shallow = build_model(architecture, **depth)
-    missing, unexpected = shallow.load_state_dict(any_tiny.model.state_dict(), strict=False)
+    missing, unexpected = shallow.load_state_dict(every_tiny.model.state_dict(), strict=False)
     assert not missing
     assert all(any(f".{block}." in name for block in (2, 3)) for name in unexpected)
     torch.testing.assert_close(exit_logits, shallow(IDS).logits)

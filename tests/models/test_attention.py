@@ -10,9 +10,9 @@ from cdeval.models.loading import LanguageModel
 
 
 @torch.inference_mode()
-def test_any_mask_gives_what_eager_attention_gives(any_tiny: LanguageModel) -> None:
+def test_any_mask_gives_what_eager_attention_gives(every_tiny: LanguageModel) -> None:
     """Two lanes, three beams at one position, each seeing a random part of the slots."""
-    model = any_tiny.model
+    model = every_tiny.model
     torch.manual_seed(0)
     ids = torch.randint(2, 120, (2, 3))
     visible = (torch.rand(2, 1, 3, 3) < 0.5) | torch.eye(3, dtype=torch.bool)

@@ -112,12 +112,12 @@ def test_a_classification_models_folder_is_no_language_model(
 
 
 def test_every_complete_checkpoint_opens(
-    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, any_tiny: LanguageModel
+    tmp_path: Path, tokenizer: PreTrainedTokenizerFast, every_tiny: LanguageModel
 ) -> None:
-    any_tiny.model.save_pretrained(tmp_path)
+    every_tiny.model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     ids = torch.tensor([[3, 4, 5]])
-    assert torch.equal(opened(tmp_path).model(ids).logits, any_tiny.model(ids).logits)
+    assert torch.equal(opened(tmp_path).model(ids).logits, every_tiny.model(ids).logits)
 
 
 def test_old_checkpoints_with_masks_and_positions_beside_the_weights_open(
