@@ -7,6 +7,7 @@ Contexts enter linearly, so a context is counted at both ends of a lane and draw
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -60,6 +61,7 @@ def _over_contexts(model: LanguageModel, rows: int, first: int, last: int) -> in
     return (last - first + 1) * (_token(model, rows, first) + _token(model, rows, last)) // 2
 
 
+@lru_cache(maxsize=256)  # the arms of a pair share the expert, and each reading of 48 blocks takes seconds
 def _token(model: LanguageModel, rows: int, context: int) -> int:
     """One token a row through all blocks, attending to `context` slots, itself included."""
     cache = DynamicCache(config=model.model.config)
