@@ -24,6 +24,8 @@ from cdeval.errors import CdevalError, ModelError
 from cdeval.prompts import PromptSet
 from cdeval.records import Setting
 
+FRESH = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -59,7 +61,7 @@ def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) ->
     Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps.
         RuntimeError: a bug, with the process's own traceback.
     """
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the threads' locks and all memory
+    context = multiprocessing.get_context(FRESH)
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_answer, args=(sender, work or time_loaded, timing), daemon=True)
     process.start()

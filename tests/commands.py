@@ -10,10 +10,12 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -24,44 +26,68 @@ TEXTS = [
 ]
 SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "amateur.layer=6"]
 
-_IMPORTED_ONCE = ["cdeval.study", "cdeval.scoring", "cdeval.comparing", "sentence_transformers", "wandb"]
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(_IMPORTED_ONCE)
+_SERVER.set_forkserver_preload(["cdeval.study", "cdeval.scoring", "cdeval.comparing", "sentence_transformers", "wandb"])
 
 
 def typed(
-    module: str, arguments: Sequence[str], cwd: Path, *, file_size: int | None = None, **environment: str
+    module: str, arguments: Sequence[str], cwd: Path, *, largest_file: int | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m module arguments…` in a folder, with more environment variables; a file may hold `file_size` bytes."""
-    variables = {**os.environ, "COLUMNS": "100", **environment}
+    """`python -m module arguments…` in a folder, with more environment variables, to its end."""
     with TemporaryDirectory() as folder:
-        outputs = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        process = _SERVER.Process(target=_run, args=(module, list(arguments), cwd, variables, outputs, file_size))
-        process.start()
+        log = Path(folder, "log")
+        process = start(arguments, cwd, log, module=module, largest_file=largest_file, **environment)
         process.join(timeout=300)
         if process.exitcode is None:
             process.kill()
             process.join()
-        stdout, stderr = (Path(name).read_text(encoding="utf-8", errors="replace") for name in outputs)
+        stdout, stderr = (log.with_suffix(end).read_text(errors="replace") for end in (".out", ".err"))
     assert process.exitcode is not None
     return subprocess.CompletedProcess([module, *arguments], process.exitcode, stdout, stderr)
 
 
+def start(
+    arguments: Sequence[str],
+    cwd: Path,
+    log: Path,
+    *,
+    module: str = "cdeval.run",
+    largest_file: int | None = None,
+    **environment: str,
+) -> ForkServerProcess:
+    """Begin a command, in a process that can be killed.
+
+    Args:
+        arguments: of the command line.
+        cwd: the working folder.
+        log: what is printed goes to this path with `.out` and `.err` behind it.
+        module: of the command.
+        largest_file: beyond which the kernel refuses to let a file grow, as a full disk does [bytes].
+        environment: variables beside the present ones.
+    """
+    variables = {**os.environ, "COLUMNS": "100", **environment}
+    process = _SERVER.Process(target=_run, args=(module, list(arguments), cwd, variables, log, largest_file))
+    process.start()
+    return process
+
+
 def _run(
-    module: str, arguments: list[str], cwd: Path, variables: dict[str, str], outputs: list[str], file_size: int | None
+    module: str, arguments: list[str], cwd: Path, variables: dict[str, str], log: Path, largest_file: int | None
 ) -> None:
     """The command in its own process, which ends here with the command's exit code."""
-    for descriptor, name in enumerate([os.devnull, *outputs]):
-        opened = os.open(name, os.O_RDWR | os.O_CREAT)
+    for descriptor, name in enumerate([os.devnull, log.with_suffix(".out"), log.with_suffix(".err")]):
+        opened = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.dup2(opened, descriptor)
         os.close(opened)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # the server ignores it
+    if largest_file is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(cwd)
     sys.path[0] = str(cwd)
     sys.argv = [module, *arguments]
-    if file_size is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
     code: object = 0
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

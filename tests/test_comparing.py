@@ -10,6 +10,7 @@ from cdeval.compareconfig import CompareRun, validate_compare
 from cdeval.comparing import MEASURED, compare, read_record, record_of, write_record
 from cdeval.errors import ConfigError, StorageError
 from cdeval.reporting.studyfiles import read_study
+from tests.commands import typed
 from tests.reporting.studies import write_study
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"

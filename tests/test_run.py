@@ -172,7 +172,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path, tiny_gpt2_folder: Pa
         "execution.max_lanes=4",
         f"controls={controls}",
     )
-    failed = typed("cdeval.run", arguments, tmp_path, file_size=8192)
+    failed = typed("cdeval.run", arguments, tmp_path, largest_file=8192)
     assert failed.returncode == 2, failed.stderr
     assert "error: " in failed.stderr
     assert "the same command, run again, continues" in failed.stderr

@@ -11,6 +11,7 @@ from cdeval.cli import Schema, run_schema
 from cdeval.score import score
 from cdeval.scoreconfig import ScoreConfig, validate_score
 from cdeval.scoring import folder_names
+from tests import commands
 
 WORDS = [
     "quick",
@@ -293,7 +294,7 @@ def test_a_mistake_gets_one_clear_message(
 
 def test_help_and_configuration_need_no_model(tmp_path: Path) -> None:
     for argument, expected in [("--help", "fields.prompt=question"), ("--cfg=job", "diversity: corrected")]:
-        done = typed("cdeval.score", [argument], tmp_path)
+        done = commands.typed("cdeval.score", [argument], tmp_path)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
     assert not list(tmp_path.iterdir())

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cdeval.ledger import State, read_ledger
+from tests import commands
 from tests.commands import TEXTS
-from tests.survivors import log, start
 
 BOTH = pytest.mark.parametrize(  # bfloat16 is the harder one: its texts depend on what shares a forward pass
     "undisturbed", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"], indirect=True
@@ -44,6 +44,14 @@ def stored(cwd: Path) -> dict[str, bytes]:
 def results(cwd: Path) -> dict[str, bytes]:
     """What was made of the texts."""
     return {str(path.relative_to(cwd)): path.read_bytes() for path in sorted(cwd.glob("runs/s/*/metrics.json"))}
+
+
+def start(arguments: list[str], cwd: Path, name: str = "log", largest_file: int | None = None) -> ForkServerProcess:
+    return commands.start(arguments, cwd, cwd / name, largest_file=largest_file)
+
+
+def log(cwd: Path, name: str = "log") -> str:
+    return (cwd / f"{name}.err").read_text()
 
 
 def ended(process: ForkServerProcess) -> int | None:

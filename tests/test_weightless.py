@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cdeval import timing
 from cdeval.cost.latency import Latency
 from cdeval.cost.price import Timed
 from cdeval.errors import ModelError
@@ -39,8 +40,9 @@ def answers(timing: Timing) -> Timed:
     return Timed({"a": Latency(prefill_seconds=(0.5,) * timing.repeats)}, 1e9)
 
 
-def test_a_process_of_its_own_answers_refuses_breaks_or_dies() -> None:
+def test_a_process_of_its_own_answers_refuses_breaks_or_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: waiting for ever for a process that was killed for want of memory; a bug that looks like a mistake."""
+    monkeypatch.setattr(timing, "FRESH", "forkserver")  # which has imported torch already
     assert time_apart(NOTHING, answers).latency["a"].prefill_seconds == (0.5,)
     with pytest.raises(ModelError, match="no such model"):
         time_apart(NOTHING, refuses)

@@ -13,6 +13,7 @@ from cdeval.choices import AmateurKind
 from cdeval.cli import CONF, plain_dict
 from cdeval.config import AmateurConfig
 from cdeval.errors import ConfigError
+from tests.commands import typed
 
 EARLY = AmateurConfig(AmateurKind.early_exit, 6)
 
