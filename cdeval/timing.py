@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from typing import Final
 
 import torch
 
@@ -24,7 +25,7 @@ from cdeval.errors import CdevalError, ModelError
 from cdeval.prompts import PromptSet
 from cdeval.records import Setting
 
-FRESH = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
+FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
 
 
 @dataclass(frozen=True, slots=True)
