@@ -244,6 +244,10 @@ class ExecutionConfig:
     address: str | None = read_when(_ON_RAY, default=None)
     # Of each unit of work, before its texts are tried one by one.
     tries: int = number(2, least=1, most=10, when=(_ON_RAY,))
+    # Of a worker that does not answer, before a line says so [seconds]; one that computes answers.
+    silence_s: float = number(60.0, least=1, most=86_400, when=(_ON_RAY,))
+    # The same, before it is replaced and its work is done by others; null: never.
+    replaced_s: float | None = number(600.0, least=1, most=604_800, when=(_ON_RAY,))
 
 
 @dataclass

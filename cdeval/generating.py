@@ -160,7 +160,7 @@ class _Writer:
         rules: Rules[Piece] = Rules(
             remote.tries, lambda piece: piece.parts, lambda: self._stop.number is not None, self._hooks.say
         )
-        with remote.pool() as pool:
+        with remote.pool(self._hooks.say) as pool:
             for found in finish(pool, pieces, rules):
                 advance(found.work.unit.tokens)
                 if isinstance(found, Lost):

@@ -5,9 +5,9 @@ nothing: texts go back to the driver, who alone holds the run folders.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -16,11 +16,13 @@ from cdeval.cast import Cast, load_together, open_cast
 from cdeval.choices import Dtype
 from cdeval.config import AUTO, ExecutionConfig, RunConfig
 from cdeval.errors import ModelError
+from cdeval.heartbeats import Silence
 from cdeval.ledger import Plan
 from cdeval.models.loading import open_model
 from cdeval.points import amateur_of
 from cdeval.prompts import PromptSet
-from cdeval.rayworkers import Crew, ray_pool
+from cdeval.raycluster import Crew
+from cdeval.rayworkers import Telling, ray_pool
 from cdeval.records import Amateur
 from cdeval.units import Decoded, Unit, decode_unit
 from cdeval.workers import Pool
@@ -37,6 +39,12 @@ class Piece(NamedTuple):
     def parts(self) -> list["Piece"]:
         """Text by text, to find the one that cannot be decoded."""
         return [self._replace(unit=Unit(self.unit.place, (text,))) for text in self.unit.texts]
+
+    def describe(self) -> str:
+        """Which texts they are, for people."""
+        first = self.unit.texts[0]
+        more = f" and {len(self.unit.texts) - 1} more texts" if len(self.unit.texts) > 1 else ""
+        return f"prompt {first.prompt.id!r} of {first.point.label}{more}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +91,12 @@ class Remote:
     crew: Crew
     tries: int
     recipe: Recipe
+    silence: Silence = field(default_factory=Silence)  # how long a worker may not answer
 
     @contextmanager
-    def pool(self) -> Iterator[Pool[Piece, Decoded]]:
-        """Start them. Raises: WorkerError: as `rayworkers.ray_pool`."""
-        with ray_pool(self.crew, self.recipe) as pool:
+    def pool(self, say: Callable[[str], None]) -> Iterator[Pool[Piece, Decoded]]:
+        """Start them; `say` is told of those that do not answer. Raises: WorkerError: as `rayworkers.ray_pool`."""
+        with ray_pool(self.crew, self.recipe, Telling(say, Piece.describe, self.silence)) as pool:
             yield pool
 
 
@@ -104,9 +113,9 @@ def remote_of(execution: ExecutionConfig, configs: Sequence[RunConfig], cast: Ca
     pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
     amateurs = {amateur_of(config.amateur) for config in pinned}
     identities = {amateur: cast.identity(amateur) for amateur in amateurs}
-    return Remote(
-        crew_of(execution, cast.expert.device), execution.tries, Recipe(pinned, prompts, identities, os.getcwd())
-    )
+    recipe = Recipe(pinned, prompts, identities, os.getcwd())
+    silence = Silence(execution.silence_s, execution.replaced_s)
+    return Remote(crew_of(execution, cast.expert.device), execution.tries, recipe, silence)
 
 
 def crew_of(execution: ExecutionConfig, device: torch.device) -> Crew:

@@ -1,6 +1,7 @@
 """Ray's actors as a pool: real processes, really killed. One cluster for all: it takes seconds."""
 
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -10,10 +11,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cdeval import rayworkers
+from cdeval import raycluster
 from cdeval.errors import ConfigError, WorkerError
+from cdeval.heartbeats import Silence
 from cdeval.locks import short_lock
-from cdeval.rayworkers import Crew, ray_cluster, ray_pool
+from cdeval.raycluster import Crew, ray_cluster
+from cdeval.rayworkers import Telling, ray_pool
 from cdeval.workers import Done, Lost, Rules, finish
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
@@ -27,9 +30,16 @@ def singles(work: Work) -> list[Work]:
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
+def cluster() -> Iterator[object]:
+    """The second one of this process: Ray remembers the first one's token, and a new one would not open the second.
+
+    Yields what heard SIGTERM before.
+    """
+    before = signal.getsignal(signal.SIGTERM)
     with ray_cluster(TWO):
-        yield
+        pass
+    with ray_cluster(TWO):
+        yield before
 
 
 def squares() -> Callable[[], Callable[[Work], tuple[int, int, str | None]]]:
@@ -61,12 +71,9 @@ def test_an_address_without_a_cluster_is_named() -> None:
         pass
 
 
-def test_a_process_can_have_one_cluster_after_the_other() -> None:
-    """Two studies of a command: Ray remembers the first one's token, and a new one would not open the second."""
-    for _ in range(2):
-        before = signal.getsignal(signal.SIGTERM)
-        with ray_cluster(TWO):
-            assert signal.getsignal(signal.SIGTERM) is before, "Ray's own would exit before what runs is stored"
+def test_sigterm_stays_the_commands_own(cluster: object) -> None:
+    """Ray's handler would exit before what runs is stored."""
+    assert signal.getsignal(signal.SIGTERM) is cluster
 
 
 @pytest.mark.usefixtures("cluster")
@@ -84,18 +91,26 @@ def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_worker_that_is_killed_from_outside_loses_nothing() -> None:
-    killed: list[int] = []
-    answers = {}
-    with ray_pool(TWO, squares()) as pool:
-        for one in finish(pool, [(number,) for number in range(20, 40)], Rules(2, singles)):
+def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
+    """A process that was stopped neither dies nor answers: it was waited for without a word."""
+    killed = stopped = 0
+    answers, lines = {}, []
+    telling = Telling(lines.append, lambda work: f"number {work[0]}", Silence(said_s=0.5, replaced_s=1.5))
+    with ray_pool(TWO, squares(), telling) as pool:
+        for one in finish(pool, [(number,) for number in range(20, 40)], Rules(2, singles, say=lines.append)):
             assert isinstance(one, Done)
-            answers[one.work] = one.answer[0]
+            answers[one.work], process = one.answer[0], one.answer[1]
             if len(answers) == 5:
-                killed.append(one.answer[1])
-                os.kill(killed[0], signal.SIGKILL)
+                killed = process
+                os.kill(killed, signal.SIGKILL)
+            elif killed and not stopped and process != killed:
+                stopped = process
+                os.kill(stopped, signal.SIGSTOP)
     assert answers == {(number,): number * number for number in range(20, 40)}
-    assert killed
+    assert stopped
+    assert any(re.match(r"Ray worker \d.* has not answered for \d s and holds number \d\d: ", line) for line in lines)
+    assert any(re.match(r"trying again: Ray worker \d.* did not answer for \d s", line) for line in lines)
+    assert "trying again: its worker process died" in lines
 
 
 @pytest.mark.usefixtures("cluster")
@@ -133,6 +148,22 @@ def test_the_embedded_cluster_keeps_its_secrets_to_this_user() -> None:
     assert "raylet" in names, "the cluster is this process's own, and ends with it"
 
 
+@pytest.mark.usefixtures("cluster")
+def test_the_embedded_cluster_is_reached_from_this_machine_alone() -> None:
+    """Kills: services that listened on all addresses, although Ray was given the loopback one."""
+    found = raycluster._listening()
+    assert {process for process, _ in found} > {os.getpid()}
+    assert [address for _, address in found if not raycluster._is_loopback(address)] == []
+
+
+@pytest.mark.parametrize(
+    ("address", "alone"),
+    [("127.0.0.1", True), ("::ffff:127.0.0.1", True), ("::1", True), ("::", False), ("0.0.0.0", False)],  # noqa: S104
+)
+def test_an_address_is_the_loopback_however_it_is_written(address: str, alone: bool) -> None:
+    assert raycluster._is_loopback(address) == alone
+
+
 def test_folders_of_killed_commands_are_deleted_and_those_of_living_ones_stay(tmp_path: Path) -> None:
     """A driver that was killed left its token in the system's temporary folder for good."""
     dead, living, foreign = (tmp_path / name for name in ("cd-dead", "cd-living", "cd-foreign"))
@@ -141,7 +172,7 @@ def test_folders_of_killed_commands_are_deleted_and_those_of_living_ones_stay(tm
         (folder / "token").write_text("secret")
     (dead / "lock").touch()
     with short_lock(living / "lock"):
-        rayworkers._sweep_folders(tmp_path)
+        raycluster._sweep_folders(tmp_path)
         assert not dead.exists()
         assert living.exists()
         assert foreign.exists(), "a folder without a lock is somebody else's"

@@ -28,7 +28,7 @@ from cdeval.config import (
 from cdeval.errors import ModelError
 from cdeval.ledger import read_ledger
 from cdeval.opening import Asked
-from cdeval.rayworkers import Crew, ray_cluster
+from cdeval.raycluster import Crew, ray_cluster
 from cdeval.remote import Decoder, Piece, Remote, crew_of, remote_of
 from cdeval.strictjson import plain
 from cdeval.study import Outcome, run_study
@@ -189,7 +189,7 @@ def test_many_bad_prompts_are_a_bad_setting_and_few_are_not(
             return [attempted(self._act, 0, self._held.popleft())]
 
     @contextmanager
-    def here(_crew: Crew, recipe: Callable[[], Decoder]) -> Iterator[Here]:
+    def here(_crew: Crew, recipe: Callable[[], Decoder], _telling: object) -> Iterator[Here]:
         decode = recipe()
 
         def act(piece: Piece) -> Decoded:

@@ -24,7 +24,7 @@ from cdeval.generating import read_texts
 from cdeval.keeping import Keeper, Study
 from cdeval.ledger import Ledger, Room
 from cdeval.points import Point, Role, expert_alone, setting_of
-from cdeval.rayworkers import Crew
+from cdeval.raycluster import Crew
 from cdeval.records import Generation, Prompt
 from cdeval.remote import Piece, Remote
 from cdeval.store import GENERATIONS
@@ -77,7 +77,7 @@ class _Remote(NamedTuple):
     tries: int = 2
 
     @contextmanager
-    def pool(self) -> Iterator[_Pool]:
+    def pool(self, _say: object) -> Iterator[_Pool]:
         yield self.workers
 
 
