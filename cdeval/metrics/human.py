@@ -20,7 +20,7 @@ from cdeval.metrics import frontier
 from cdeval.metrics.codebook import MEASURES, Codes, mauve_interval, quantise
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.features import NO_CACHE, FeatureCache
-from cdeval.metrics.mauve import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
+from cdeval.metrics.mauve_parts import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.metrics.scorer import Reader, context_length
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY
 from cdeval.records import HUMAN_TEXTS, Estimate, Generation

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from cdeval.choices import Codebook
-from cdeval.metrics import mauve as module
-from cdeval.metrics.mauve import bucket_count, last_hidden_features, published_scores, unavailable
+from cdeval.metrics import mauve_parts as module
+from cdeval.metrics.mauve_parts import bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.models.loading import LanguageModel
 from tests.metrics.test_codebook import EVEN, UNEVEN, clusters
 
