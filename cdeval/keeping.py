@@ -12,6 +12,7 @@ from typing import NamedTuple
 import yaml
 
 from cdeval.cast import Cast
+from cdeval.checking import check_stored
 from cdeval.errors import CdevalError, PointError, StorageError
 from cdeval.folders import all_folders, free_folders
 from cdeval.generating import Hooks, Job, Makers, write_texts
@@ -150,6 +151,7 @@ class Keeper:
             for point, reason in self._ledger.change(self._failed_before).items():
                 self.failures[point] = left_alone(point.label, reason)
             self._held = self._whole(folders)
+        self._check_stored()
         stored = {point: len(folder.generations()) for point, folder in self._held.items()}
         lacking = {point for point, found in stored.items() if found < self._wanted(point)}
         jobs = self._jobs(stored, lacking)
@@ -160,6 +162,16 @@ class Keeper:
             )
             if stop.number is not None:
                 raise Stopped(stop.number)
+
+    def _check_stored(self) -> None:
+        """Points whose stored texts are not of this study have failed; the others go on."""
+        vocabulary = self._study.cast.expert.parts.head_weight.shape[0]
+        for point, folder in self._held.items():
+            try:
+                check_stored(point, folder.generations(), self._study.prompts, vocabulary, folder.path)
+            except StorageError as error:
+                self.failed(point, error)
+        self._held = self._whole(self._held)
 
     def _jobs(self, stored: Mapping[Point, int], lacking: set[Point]) -> list[Job]:
         """Plan what is not planned, and enter what it runs on before the first token."""

@@ -47,7 +47,7 @@ RANKS = [
     {"models", "prompts", "points"},
     {"decode", "metrics", "store", "provenance", "tracking", "texts"},
     {"cost", "reporting", "raters", "lenses"},
-    {"ledger", "sessions", "folders", "raycluster"},
+    {"ledger", "sessions", "folders", "raycluster", "checking"},
     {"cast", "rayworkers", "arguments"},
     {"units", "opening"},
     {"remote", "timing", "tracing"},

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -24,7 +23,7 @@ from transformers import (
 from cdeval import assets
 from cdeval.choices import Dtype, Weights
 from cdeval.config import ExpertConfig
-from cdeval.errors import ModelError
+from cdeval.errors import CdevalError, ModelError
 from cdeval.hashing import Remembered
 from cdeval.hub import require_hub
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
@@ -273,7 +272,9 @@ def _reporting(name: str) -> Iterator[None]:
     """Turn what the libraries raise for a wrong name, a broken folder or missing weights into one message."""
     try:
         yield
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except CdevalError:
+        raise
+    except Exception as error:  # tokenizers raises plain ones for a tokenizer.json of an unknown kind
         reason = " ".join(str(error).split())[:400]
         hint = (
             "Only safetensors weights are read; convert pickled ones with save_pretrained first. "
