@@ -15,8 +15,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, Self, TypeAlias
+from weakref import WeakValueDictionary
 
 import yaml
 
@@ -54,6 +56,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._stored: _Stored | None = None  # what was read last
 
     def __enter__(self) -> Self:
         with writing(self.path):
@@ -91,7 +94,7 @@ class RunFolder:
 
         Raises: StorageError: a line other than a torn last one cannot be read, or two lines give one key two texts.
         """
-        return self._read().generations
+        return dict(self._read().generations)
 
     def append(self, generations: Iterable[Generation]) -> None:
         """Store texts in one write and flush them to the disk.
@@ -186,7 +189,11 @@ class RunFolder:
         path = self.path / GENERATIONS
         try:
             with path.open("rb") as file:
-                return _parse(file, path)
+                now = os.fstat(file.fileno())
+                place = now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns
+                stored = _READ.get(place) or _parse(file, path)
+                self._stored = _READ[place] = stored
+                return stored
         except FileNotFoundError:
             return _parse((), path)
         except OSError as error:
@@ -196,7 +203,8 @@ class RunFolder:
         """Cut a torn last line off, or end a whole one that lacks only its newline, so that lines never merge."""
         stored = self._read()
         with writing(self.path / GENERATIONS):
-            os.ftruncate(file, stored.end)
+            if stored.end < os.fstat(file).st_size:
+                os.ftruncate(file, stored.end)
             if stored.lacks_newline:
                 os.write(file, b"\n")
 
@@ -205,10 +213,18 @@ class RunFolder:
         replace_file(self.path / name, data)
 
 
-class _Stored(NamedTuple):
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class _Stored:
+    """What `generations.jsonl` holds."""
+
     generations: dict[Key, Generation]
     end: int  # where the readable part of the file ends [bytes]
     lacks_newline: bool  # the last line is whole, but the next one would continue it
+
+
+# What was read of a file as it is now, for as long as somebody holds a run folder that has read it: a command that has
+# nothing to decode asks for the same texts five times.
+_READ: WeakValueDictionary[tuple[int, int, int, int], _Stored] = WeakValueDictionary()
 
 
 def _parse(lines: Iterable[bytes], path: Path) -> _Stored:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cdeval import store
 from cdeval.choices import Dtype
 from cdeval.errors import StorageError
 from cdeval.records import Estimate, Generation
@@ -55,6 +56,37 @@ def test_texts_come_back_equal_and_in_order(tmp_path: Path) -> None:
     assert list(found) == [("b", 0), ("h", 0), ("a", 0)]
     assert list(found.values()) == [generation("b"), human, generation("a", "naïve 東京 🙂")]
     assert "naïve 東京 🙂" in (tmp_path / "study" / "point" / GENERATIONS).read_text("utf-8")
+
+
+def test_a_file_is_read_once_until_it_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that had nothing to decode read 15 000 texts five times."""
+    path = stored(tmp_path, "a", "b")
+    reads = []
+    read = store._parse
+    monkeypatch.setattr(store, "_parse", lambda *args: reads.append(1) or read(*args))
+    with RunFolder(tmp_path) as folder:
+        folder.generations().clear()
+        assert ids(tmp_path) == [name for name, _ in folder.generations()] == ["a", "b"]
+        assert len(reads) == 1
+        folder.append([generation("c")])
+        assert [name for name, _ in folder.generations()] == ids(tmp_path) == ["a", "b", "c"]
+        before = path.stat()
+        path.write_bytes(path.read_bytes().replace(b'"c"', b'"d"'))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+        assert [name for name, _ in folder.generations()] == ids(tmp_path) == ["a", "b", "d"]
+        assert len(reads) == 3
+        assert not folder.done
+    del folder
+    assert not store._READ, "texts that nobody holds are kept"
+    assert ids(tmp_path) == ["a", "b", "d"]
+
+
+def test_a_folder_without_a_torn_line_is_not_written_to(tmp_path: Path) -> None:
+    path = stored(tmp_path, "a")
+    os.utime(path, ns=(0, 0))
+    with RunFolder(tmp_path):
+        pass
+    assert path.stat().st_mtime_ns == 0
 
 
 def test_half_a_surrogate_pair_is_stored_as_valid_utf8_and_comes_back(tmp_path: Path) -> None:

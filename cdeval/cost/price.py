@@ -1,6 +1,7 @@
 """What each arm of a study costs, as flat numbers with their units in the names (`costs.json`)."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -101,19 +102,19 @@ def _memory(expert: LanguageModel, second: LanguageModel | None, latency: Latenc
 def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dict[str, float]:
     constants = token_flops(expert)
     amateurs = None if second is None else token_flops(second)
-    steps = _steps(arm)
-    lanes = [
-        lane_flops(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
-        for text, taken in zip(arm.texts, steps, strict=True)
-    ]
-    prefill, decode = sum(lane.expert_prefill for lane in lanes), sum(lane.expert_decode for lane in lanes)
-    amateur, saved = sum(lane.amateur for lane in lanes), sum(lane.saved for lane in lanes)
+    prefill = decode = amateur = saved = 0
+    for (text, taken), times in _shapes(arm).items():
+        lane = lane_flops(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
+        prefill += times * lane.expert_prefill
+        decode += times * lane.expert_decode
+        amateur += times * lane.amateur
+        saved += times * lane.saved
     return {
         "expert_prefill_flops": prefill,
         "expert_decode_flops": decode,
         "amateur_flops": amateur,
         "total_flops": prefill + decode + amateur,
-        "flops_per_token": (prefill + decode + amateur) / sum(steps),
+        "flops_per_token": (prefill + decode + amateur) / _steps(arm),
         "flops_overhead": (amateur - saved) / (prefill + decode + saved),
     }
 
@@ -122,13 +123,13 @@ def _traffic(expert: LanguageModel, arm: Arm, second: LanguageModel | None, band
     """Bytes that must be moved, and how long that alone takes at the device's bandwidth."""
     constants = token_bytes(expert)
     amateurs = None if second is None else token_bytes(second)
-    moved, whole, steps = 0, 0, _steps(arm)
-    for text, taken in zip(arm.texts, steps, strict=True):
+    moved = whole = 0
+    for (text, taken), times in _shapes(arm).items():
         lane = lane_bytes(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
-        moved += lane.prefill + lane.decode + lane.amateur
+        moved += times * (lane.prefill + lane.decode + lane.amateur)
         plain = lane_bytes(constants, expert_alone(arm.setting), text.prompt_tokens, taken)
-        whole += plain.prefill + plain.decode
-    per_token = moved / sum(steps)
+        whole += times * (plain.prefill + plain.decode)
+    per_token = moved / _steps(arm)
     return {
         "bytes_per_token": per_token,
         "bytes_overhead": moved / whole - 1,
@@ -136,9 +137,17 @@ def _traffic(expert: LanguageModel, arm: Arm, second: LanguageModel | None, band
     }
 
 
-def _steps(arm: Arm) -> list[int]:
-    """Steps of each text: one that ended by itself took one more than it has tokens, an empty one exactly one."""
-    return [min(arm.setting.max_new_tokens, text.tokens + 1) for text in arm.texts]
+def _shapes(arm: Arm) -> Counter[tuple[Text, int]]:
+    """The different texts by what their costs depend on, each with its steps, and how many there are of each.
+
+    A text that ended by itself took one step more than it has tokens, an empty one exactly one.
+    """
+    return Counter((text, min(arm.setting.max_new_tokens, text.tokens + 1)) for text in arm.texts)
+
+
+def _steps(arm: Arm) -> int:
+    """Of all texts together."""
+    return sum(times * taken for (_, taken), times in _shapes(arm).items())
 
 
 def _exits(expert: LanguageModel, arm: Arm) -> dict[str, float]:

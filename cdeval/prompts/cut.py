@@ -50,15 +50,26 @@ class Cutter:
 
         Raises: PromptError: the prompt yields no tokens.
         """
-        tokens = self._codec.prompt_ids(pair.prompt)
-        if not tokens:
-            raise PromptError(
-                f"prompts.path: the prompt {pair.id!r} ({pair.prompt!r}) yields no tokens; delete the item."
+        return self.all_whole([pair])[0]
+
+    def all_whole(self, pairs: Sequence[Pair]) -> list[Prompt]:
+        """As `whole`, of many, in less than half of the time."""
+        prompts = self._codec.all_prompt_ids([pair.prompt for pair in pairs])
+        for pair, tokens in zip(pairs, prompts, strict=True):
+            if not tokens:
+                raise PromptError(
+                    f"prompts.path: the prompt {pair.id!r} ({pair.prompt!r}) yields no tokens; delete the item."
+                )
+        references = iter(
+            self._codec.all_continuation_ids(
+                [pair.reference for pair in pairs if pair.reference is not None],
+                [tokens for pair, tokens in zip(pairs, prompts, strict=True) if pair.reference is not None],
             )
-        reference = None
-        if pair.reference is not None:
-            reference = self._codec.continuation_ids(pair.reference, tokens)[: self.max_new_tokens]
-        return self._prompt(pair.id, tokens, reference)
+        )
+        return [
+            self._prompt(pair.id, tokens, None if pair.reference is None else next(references)[: self.max_new_tokens])
+            for pair, tokens in zip(pairs, prompts, strict=True)
+        ]
 
     def _prompt(self, identifier: str, tokens: Sequence[int], reference: Sequence[int] | None) -> Prompt:
         return Prompt(

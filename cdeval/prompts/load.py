@@ -134,11 +134,11 @@ def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Spl
 
 def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig, needed: int) -> dict[int, Prompt]:
     """Prompts by position of their item; texts that are too short have none."""
-    usable: dict[int, Prompt] = {}
+    pairs = {position: item for position, item in enumerate(items) if isinstance(item, Pair)}
+    usable = dict(zip(pairs, cutter.all_whole(list(pairs.values())), strict=True))
     longest = 0
     for position, item in enumerate(items):
         if isinstance(item, Pair):
-            usable[position] = cutter.whole(item)
             continue
         cut = cutter.cut(item, config.prompt_tokens, at_least=needed)
         longest = max(longest, cut.tokens)

@@ -79,7 +79,7 @@ class TextCodec:
         """As `continuation_ids`, of many texts, each after its prompt, in less than half of the time."""
         found: dict[int, list[int]] = {}
         left = self._after_text(prompts) if self._adds_space else []
-        for anchor in _ANCHORS:
+        for anchor in _ANCHORS if left else ():
             before, both = self._plain(anchor), self._all_plain([anchor + texts[place] for place in left])
             # Where a token ends between the two, what follows is what the text is anywhere but at the beginning.
             found |= {

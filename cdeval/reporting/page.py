@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdeval.private import masked
+from cdeval.records import Generation
 from cdeval.reporting import sections
 from cdeval.reporting.charts import STYLES, Chart
 from cdeval.reporting.document import Body, document
@@ -118,21 +119,24 @@ def side_by_side(study: Study) -> list[dict[str, Any]]:
 
     A text is [arm, sample, text, places], places in JavaScript's count of signs, which takes some for two.
     """
-    prompts: dict[str, dict[str, Any]] = {}
+    prompts: dict[str, tuple[str, list[tuple[int, Generation]]]] = {}
     for place, arm in sorted(enumerate(study.arms), key=lambda pair: not pair[1].is_human):
         for text in arm.generations:
-            mine = prompts.setdefault(text.id, {"id": text.id, "prompt": text.prompt, "texts": []})
-            shown = masked(text.continuation)  # before places in it are counted
-            spans = [_utf16(shown, at) for span in repeated_spans(shown) for at in span]
-            mine["texts"].append([place, text.sample, shown, spans])
+            prompts.setdefault(text.id, (text.prompt, []))[1].append((place, text))
     kept: list[dict[str, Any]] = []
     size = 0
-    for prompt in prompts.values():
-        size += len(json.dumps(prompt))
+    for name, (prompt, texts) in prompts.items():
+        shown = {"id": name, "prompt": prompt, "texts": [_shown(place, text) for place, text in texts]}
+        size += len(json.dumps(shown))
         if kept and size > MOST_TEXT_BYTES:
             break
-        kept.append(prompt)
+        kept.append(shown)
     return kept
+
+
+def _shown(place: int, text: Generation) -> list[Any]:
+    shown = masked(text.continuation)  # before places in it are counted
+    return [place, text.sample, shown, [_utf16(shown, at) for span in repeated_spans(shown) for at in span]]
 
 
 def _utf16(text: str, place: int) -> int:

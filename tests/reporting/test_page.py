@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cdeval.reporting import page
 from cdeval.reporting.charts import charts_of
 from cdeval.reporting.page import side_by_side
 from cdeval.reporting.publish import fronts_of, write_report
@@ -79,11 +80,14 @@ def test_twelve_arms_of_64_long_texts_fit_in_8_megabytes(tmp_path: Path) -> None
     assert write_report(folder).stat().st_size <= 8e6
 
 
-def test_more_texts_than_fit_are_left_out_by_whole_prompts(tmp_path: Path) -> None:
+def test_more_texts_than_fit_are_left_out_by_whole_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+    monkeypatch.setattr(page, "repeated_spans", lambda shown: read.append(1) or repeated_spans(shown))
     folder = write_study(tmp_path / "s", texts=["word " * 40_000] * 8)
     kept = side_by_side(read_study(folder))
     assert 0 < len(kept) < 8
     assert all(len(prompt["texts"]) == 4 for prompt in kept)
+    assert len(read) == 4 * len(kept) + 4, "repetitions were looked for in all texts of a study"
     assert f"the first {len(kept)} of 8 prompts" in page_of(folder)
 
 
