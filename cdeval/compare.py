@@ -18,9 +18,9 @@ from cdeval.screen import Screen
 def compare_studies(config: CompareRun) -> None:
     """Print how alike they are to the standard output; exit with 1 where anything differs."""
     console = Screen()
-    records = [read_record(Path(path).expanduser()) for path in config.studies]
+    records = [read_record(Path(path)) for path in config.studies]
     if config.record is not None:
-        write_record(records[0], Path(config.record).expanduser())
+        write_record(records[0], Path(config.record))
         console.say(f"  record: {config.record}")
     if len(records) < PAIR:
         return

@@ -13,7 +13,7 @@ def dashboard(config: DashboardRun) -> None:
     from cdeval.reporting.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
 
     console = Screen()
-    folder = Path(config.study or "").expanduser()
+    folder = Path(config.study or "")
     lines = write_views(folder, config.entity, config.project)
     if not config.dry:
         lines += publish_views(folder, config.entity, config.project)

@@ -10,8 +10,8 @@ from cdeval.screen import Screen
 
 def merge(config: MergeConfig) -> None:
     """Merge, and say what came of it on the standard output."""
-    into = Path(str(config.into)).expanduser()
-    merged = merge_studies([Path(path).expanduser() for path in config.studies], into)
+    into = Path(str(config.into))
+    merged = merge_studies([Path(path) for path in config.studies], into)
     console = Screen()
     for point in merged:
         line = f"  {point.folder}: {point.texts} texts, {point.added} of them new"

@@ -57,7 +57,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     Raises: StorageError: no such study, or no exits under beam or greedy search in it. ModelError: another expert made
         it, or a lens is gone or another one. CdevalError: as `lenses.study.run_lens`.
     """
-    study = read_study(Path(config.study or "").expanduser())
+    study = read_study(Path(config.study or ""))
     arms = [arm for arm in study.decoded if _fits(arm.setting)]
     if not any(_subtracts(arm) for arm in arms):
         raise StorageError(
@@ -65,7 +65,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
             "from whole contexts under beam or greedy search. Name one made by, for example, +sweep=layers."
         )
     name = f"{shortened(study.name, 250)}.json"
-    file = Path(config.out).expanduser() if config.out else Path(config.runs) / "lens" / name
+    file = Path(config.out) if config.out else Path(config.runs) / "lens" / name
     require_writable(file)
     counts = _counts(arms)
     texts = held_out_texts(config)

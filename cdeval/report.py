@@ -13,7 +13,7 @@ def report(config: ReportRun) -> None:
 
     console = Screen()
     for folder in config.study:
-        page = write_report(Path(folder).expanduser())
+        page = write_report(Path(folder))
         console.say(str(page))
 
 

@@ -67,7 +67,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     """
     names = chosen_metrics(config.metrics)
     collection = collect(config.generations, config.labels, config.fields)
-    folder = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
+    folder = Path(config.out) if config.out is not None else Path(config.runs) / config.study
     require_writable(folder / "table.md")
     say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
     opened = open_model(config.expert, decodes=False) if COUNTED_IN_TOKENS & set(names) else None

@@ -36,7 +36,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     """
     run = as_run(config)
     _traceable(run.search.kind)
-    require_writable(Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "trace" / "page")
+    require_writable(Path(config.out) if config.out is not None else Path(config.runs) / "trace" / "page")
     opened = open_cast(run)
     if config.prompt is not None:
         prompts = one_prompt(config.prompt, opened.expert.tokenizer)
@@ -57,7 +57,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
         compact_every=run.execution.compact_every,
     )
     name = f"{slug(config.id or prompt.text)[:60].strip('.-') or 'prompt'}.html"
-    return trace, Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "trace" / name
+    return trace, Path(config.out) if config.out is not None else Path(config.runs) / "trace" / name
 
 
 def _named(found: PromptSet, name: str) -> PromptSet:

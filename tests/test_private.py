@@ -15,18 +15,27 @@ import torch
 import yaml
 
 from cdeval import private
+from cdeval.benchmark.config import BenchRun
+from cdeval.calibrateconfig import CalibrateRun
 from cdeval.cli import Schema, run_command, run_schema
+from cdeval.compareconfig import CompareRun
+from cdeval.config import RunConfig
+from cdeval.dashboardconfig import DashboardRun
+from cdeval.lensconfig import LensRun
+from cdeval.mergeconfig import MergeConfig
 from cdeval.metrics.scorefile import SCORES
 from cdeval.models.lens import Translator, read_lens, to_bytes, tuned_lens
+from cdeval.priceconfig import PriceRun
 from cdeval.private import expanded, masked, masked_all
 from cdeval.report import report
 from cdeval.reportconfig import ReportRun, validate_report
 from cdeval.reporting import publish
 from cdeval.run import run
-from cdeval.schema import expand_paths
+from cdeval.schema import Text, expand_paths, leaves, value_of
 from cdeval.scoreconfig import ScoreConfig
 from cdeval.store import RunFolder
 from cdeval.texts.arms import collect
+from cdeval.traceconfig import TraceRun
 
 NAME = "jane.doe"
 
@@ -168,6 +177,33 @@ def test_paths_that_are_typed_are_those_of_the_home_folder_and_labels_are_letter
     )
     assert (config.expert.name, config.metrics.embedder) == (f"{home}/m", f"{home}/e")
     assert (config.labels, config.pairs.question, config.study) == (["~/x"], "~/q", "scores")
+
+
+PATHS = {
+    RunConfig: "runs expert.name amateur.name amateur.lens_file prompts.path metrics.scorer metrics.embedder",
+    ScoreConfig: "generations votes key out runs metrics.mauve_features",
+    LensRun: "study lens_file out",
+    TraceRun: "out amateur.lens_file",
+    CalibrateRun: "out",
+    PriceRun: "out runs",
+    CompareRun: "studies record",
+    MergeConfig: "studies into",
+    ReportRun: "study",
+    DashboardRun: "study",
+    BenchRun: "runs expert.name",
+}
+
+
+@pytest.mark.parametrize("root", PATHS, ids=lambda root: str(root.__name__))
+def test_every_command_knows_its_paths(at: At, root: type) -> None:
+    home, config = at(), root()
+    for name in PATHS[root].split():
+        group, _, last = name.rpartition(".")
+        owner = value_of(config, group) if group else config
+        several = leaves(root)[name].text is Text.lines
+        setattr(owner, last, ["~/x"] if several else "~/x")
+        expand_paths(config)
+        assert value_of(config, name) == ([f"{home}/x"] if several else f"{home}/x"), name
 
 
 def test_a_trained_lens_does_not_say_where_its_expert_lay(at: At, tmp_path: Path) -> None:

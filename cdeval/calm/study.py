@@ -67,7 +67,7 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
 
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
-    file = Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
+    file = Path(config.out) if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
     require_writable(file)
     opened = open_cast(as_run(config))
     split = config.prompts.split

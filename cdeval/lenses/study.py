@@ -105,7 +105,7 @@ def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory
 
 def _place(config: LensRun, name: str) -> Path:
     """The file that is written: the one that was named, or one of this name."""
-    return Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / name
+    return Path(config.out) if config.out is not None else Path(config.runs) / "lens" / name
 
 
 def held_out_texts(config: LensRun) -> list[Text]:
@@ -118,7 +118,7 @@ def _asked(config: LensRun, opened: OpenedModel) -> tuple[TunedLens | None, list
     if config.lens_file is None:
         return None, _layers(config, opened)
     asked = None if config.layers is None else _layers(config, opened)
-    lens = read_lens(Path(config.lens_file).expanduser(), asked, opened.config.hidden_size)
+    lens = read_lens(Path(config.lens_file), asked, opened.config.hidden_size)
     return lens, sorted(lens.translators) if asked is None else asked
 
 
@@ -187,7 +187,7 @@ def _scores_file(config: LensRun, lens_file: Path | None) -> Path:
     """Beside a lens that was trained; otherwise where it was asked for, or under a name of its own."""
     if config.train and lens_file is not None:
         return lens_file.with_suffix(".json")
-    return Path(config.out).expanduser() if config.out is not None else Path(config.runs) / "lens" / "scores.json"
+    return Path(config.out) if config.out is not None else Path(config.runs) / "lens" / "scores.json"
 
 
 def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None) -> list[str]:

@@ -248,7 +248,7 @@ def choose_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
 
 
 def _locate(name: str, revision: str | None, setting: str) -> str:
-    path = Path(assets.resolve(name)).expanduser()
+    path = Path(assets.resolve(name))
     if path.is_dir():
         if not (path / "config.json").is_file():
             check_files(path, name)  # an adapter's folder has none

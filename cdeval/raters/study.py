@@ -61,8 +61,8 @@ def read_votes(config: ScoreConfig) -> list[str]:
 
     Raises: TextsError: key or votes cannot be read or do not fit together.
     """
-    key = read_key(Path(config.key or "").expanduser())
-    ballots = read_ballots([Path(path).expanduser() for path in config.votes], key)
+    key = read_key(Path(config.key or ""))
+    ballots = read_ballots([Path(path) for path in config.votes], key)
     metrics = config.metrics
     found = preference(ballots, key, metrics.confidence, metrics.bootstrap_draws, config.seed)
     folder = _folder(config)
@@ -92,4 +92,4 @@ def _percent(estimate: Estimate) -> str:
 
 
 def _folder(config: ScoreConfig) -> Path:
-    return Path(config.out).expanduser() if config.out is not None else Path(config.runs) / config.study
+    return Path(config.out) if config.out is not None else Path(config.runs) / config.study

@@ -60,7 +60,7 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
 
     Raises: TextsError: nothing to read there, a file that cannot be read, or as many labels as arms are needed.
     """
-    given = [Path(path).expanduser() for path in paths]
+    given = [Path(path) for path in paths]
     sources = [source for path in given for source in _sources(path)]
     arms = [source for source in sources if not source.human]
     if not arms:
