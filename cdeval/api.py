@@ -67,7 +67,7 @@ from cdeval.points import amateur_of, plan_points, setting_of
 from cdeval.prompts import load_prompts, one_prompt
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
-from cdeval.texts.marks import marks_note, without_marks
+from cdeval.texts.marks import without_marks
 from cdeval.texts.prompts import check_same_prompts
 from cdeval.texts.read import human_texts
 from cdeval.tracing import trace_text
@@ -412,8 +412,8 @@ def _unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | N
     foreign = [text for text in texts if not text.token_ids]
     names = special_names(scorer.tokenizer) if scorer is not None else set()
     unmarked = without_marks(foreign, label, names)
-    if unmarked.changed:
-        warnings.warn(f"{label}: {marks_note(unmarked.changed)}", stacklevel=3)
+    for note in unmarked.notes():
+        warnings.warn(f"{label}: {note}", stacklevel=3)
     rest = iter(unmarked.texts)
     return [text if text.token_ids else next(rest) for text in texts]
 

@@ -38,7 +38,7 @@ from cdeval.store import replace_file
 from cdeval.strictjson import encode, to_page
 from cdeval.texts.arms import HUMAN, Collection, collect, digest
 from cdeval.texts.beside import ban_beside, fingerprint_beside, is_by_sample
-from cdeval.texts.marks import marks_note, without_marks
+from cdeval.texts.marks import without_marks
 from cdeval.texts.read import ReadFile
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
@@ -109,7 +109,8 @@ def _tokenised(
         if opened is not None and not (file is not None and file.tokenised):
             unmarked = without_marks(given, label, special_names(opened.tokenizer))
             generations = unmarked.texts
-            marked += [f"{label}: {marks_note(unmarked.changed)}"] if unmarked.changed else []
+            # The file's own notes have told of those that are no tokens of the scoring model.
+            marked += [f"{label}: {note}" for note in unmarked._replace(kept=0).notes()]
         fit = _tokens_fit(file, scorer)
         texts[label] = with_known_logprobs(generations, _ban(file, scorer))
         # A reference from another file has no tokens.

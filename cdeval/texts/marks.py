@@ -2,7 +2,8 @@
 
 An end of text twenty times over is no text: scored as one, it makes perplexity and repetition those of the mark. At the
 ends of a text there is no doubt what it is, and it is taken away. Inside, nobody can say whether the text ends there, a
-chat turn begins or a page quotes the token, so nothing is guessed.
+chat turn begins or a page quotes the token, so nothing is guessed: the text is refused. But `<s>` strikes words out in
+HTML, and `[MASK]` is a word in brackets: those of the scoring model count inside, and others are read as text, counted.
 """
 
 import re
@@ -15,13 +16,18 @@ from cdeval.records import Generation
 
 _WORDS = ("<unk>",)  # WikiText has it as a word
 # How the tokens are written that begin, end, part or fill texts in the vocabularies that are known.
-_KNOWN = (
+_CLEAR = (
     r"<\|[A-Za-z0-9_-]+\|>",  # GPT-2, Qwen, SmolLM2, Llama 3, Phi, chat templates
     r"<｜[^｜<>]{1,40}｜>",  # DeepSeek
-    r"</?s>|<(?i:bos|eos|eot|eod|pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, Gemma, T5
+    r"<(?i:bos|eos|eot|eod)>",  # Gemma, Falcon
     r"<(?:start|end)_of_(?:turn|utterance)>",  # chats of Gemma and of SmolVLM
-    r"\[(?:CLS|SEP|PAD|MASK|BOS|EOS|EOT)\]",  # BERT and its kin
-    r"\[/?INST\]",  # Llama 2's and Mistral's chats
+    r"\[(?:BOS|EOS|EOT|/?INST)\]",  # Llama 2's and Mistral's chats
+)
+# Those that are written in other texts, too: as HTML, or in brackets.
+_KNOWN = (
+    *_CLEAR,
+    r"</?s>|<(?i:pad|mask|sep|cls)>",  # Llama 2, Mistral, OPT, T5
+    r"\[(?:CLS|SEP|PAD|MASK)\]",  # BERT and its kin
 )
 
 _INSIDE = re.compile("|".join(_KNOWN))
@@ -33,6 +39,17 @@ class Unmarked(NamedTuple):
 
     texts: tuple[Generation, ...]
     changed: int  # continuations and references from which some were taken away
+    kept: int  # continuations and references with marks inside that are read as text
+
+    def notes(self) -> list[str]:
+        """What a reader must know of the texts."""
+        found = [f"special tokens were removed from the ends of {self.changed} texts"] if self.changed else []
+        if self.kept:
+            found.append(
+                f"{self.kept} texts hold inside what is a special token of some models, such as <s> or [MASK], and are "
+                "read as they are"
+            )
+        return found
 
 
 def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[str] = ()) -> Unmarked:
@@ -43,11 +60,12 @@ def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[st
         where: they come from, for messages.
         tokens: more special tokens, of the model that scores.
 
-    Raises: TextsError: one stands inside a text; names the prompt's id and the token.
+    Raises: TextsError: one stands inside a text, and it is the scoring model's or can be nothing else; names the
+        prompt's id and the token.
     """
     own = [re.escape(name) for name in sorted(tokens, key=len, reverse=True) if name.strip() and name not in _WORDS]
-    mark = re.compile("|".join([*own, *_KNOWN]))
-    changed = 0
+    mark, clear = (re.compile("|".join([*own, *names])) for names in (_KNOWN, _CLEAR))
+    changed = unclear = 0
     found = []
     for text in texts:
         parts: dict[str, Any] = {}
@@ -56,16 +74,19 @@ def without_marks(texts: Sequence[Generation], where: str, tokens: Collection[st
             if old is None or mark.search(old) is None:
                 continue
             kept = _without_ends(old, mark)
+            if mark.search(kept):  # where one is inside that may be HTML, those at the ends may be so, too
+                kept = _without_ends(old, clear)
+                unclear += 1
             parts[name] = kept
-            changed += 1
-            if left := mark.search(kept):
+            changed += kept != old
+            if left := clear.search(kept):
                 raise TextsError(
                     f"{where}: the {name} of prompt {text.id!r} holds the special token {left[0]} inside its text: "
                     "whether the text ends there cannot be told. Cut the text there or remove the token, and score "
                     "again (decoders skip such tokens, as skip_special_tokens=True does)."
                 )
         found.append(replace(text, **parts) if parts else text)
-    return Unmarked(tuple(found), changed)
+    return Unmarked(tuple(found), changed, unclear)
 
 
 def _without_ends(text: str, mark: re.Pattern[str]) -> str:
@@ -100,8 +121,3 @@ def plain_prompt(prompt: str) -> tuple[str, bool]:
     """The prompt without special tokens in front; True where others are inside, as in chats: then it stays whole."""
     bare = without_front(prompt)
     return (prompt, True) if _INSIDE.search(bare) else (bare, False)
-
-
-def marks_note(changed: int) -> str:
-    """What a reader must know of texts that were changed."""
-    return f"special tokens were removed from the ends of {changed} texts"

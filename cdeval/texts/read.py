@@ -12,7 +12,7 @@ from cdeval.records import Generation
 from cdeval.scoreconfig import FieldsConfig
 from cdeval.strictjson import generation_from_json
 from cdeval.texts.formats import SHAPE, Item, item_of, recognise, without_prompt
-from cdeval.texts.marks import marks_note, plain_prompt, without_marks
+from cdeval.texts.marks import plain_prompt, without_marks
 from cdeval.texts.prompts import one_reference_a_prompt, same_prompt
 
 _HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no tokenizer takes
@@ -68,8 +68,7 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     items, about_prompts = _plain_prompts(items)
     notes += about_prompts
     unmarked = without_marks(_generations(items), str(path))
-    if unmarked.changed:
-        notes.append(marks_note(unmarked.changed))
+    notes += unmarked.notes()
     notes += _sample_notes(items, unmarked.texts)
     texts = _by_prompt(one_reference_a_prompt(unmarked.texts, str(path)))
     return ReadFile(path, sha256, form.describe(), texts, human_texts(texts), tokenised=False, notes=tuple(notes))

@@ -49,12 +49,34 @@ def test_they_are_taken_from_the_ends(written: str, read: str) -> None:
     assert found.changed == (2 if written != read else 0)
 
 
-@pytest.mark.parametrize("written", [" so<|im_end|>\n<|im_start|>user it was", " so</s> it was", " a<eos>b<eos>"])
+@pytest.mark.parametrize("written", [" so<|im_end|>\n<|im_start|>user it was", "<s> a<eos>b<eos></s>", " a[INST]b"])
 @pytest.mark.parametrize("reference", [False, True])
 def test_inside_a_text_nothing_is_guessed(written: str, reference: bool) -> None:
-    with pytest.raises(TextsError, match=r"here: the \w+ of prompt '7' holds the special token <") as raised:
+    with pytest.raises(TextsError, match=r"here: the \w+ of prompt '7' holds the special token [<\[]") as raised:
         without_marks([text(" x", written) if reference else text(written)], "here")
     assert ("reference" in str(raised.value)) == reference
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("it costs <s>10</s> 5", "it costs <s>10</s> 5"),
+        ("it costs <s>10</s>", "it costs <s>10</s>"),
+        ("<s>10</s> 5<|im_end|>", "<s>10</s> 5"),
+        ("a [MASK] in BERT", "a [MASK] in BERT"),
+        ("[SEP] of 2020, in [PAD]s", "[SEP] of 2020, in [PAD]s"),
+        ("an SVG <mask> and a <sep>", "an SVG <mask> and a <sep>"),
+    ],
+)
+def test_html_and_words_in_brackets_are_text_unless_they_are_the_scoring_models(written: str, read: str) -> None:
+    """A file with a struck-out price, or an article on BERT, was refused whoever scored it."""
+    found = without_marks([text(written, written)], "here", {"<|im_end|>", "<|endoftext|>"})
+    assert (found.texts[0].continuation, found.texts[0].reference) == (read, read)
+    assert found.changed == (2 if read != written else 0)
+    assert found.notes()[-1].startswith("2 texts hold inside what is a special token of some models")
+    own = {"<s>", "</s>", "[MASK]", "[SEP]", "[PAD]", "<mask>"}
+    with pytest.raises(TextsError, match="holds the special token"):
+        without_marks([text(f"so {written} so")], "here", own)
 
 
 def test_the_scoring_models_own_are_known_too() -> None:
