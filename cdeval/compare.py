@@ -11,14 +11,27 @@ from rich.text import Text
 from cdeval.cli import Schema, run_schema
 from cdeval.compareconfig import PAIR, CompareRun, validate_compare
 from cdeval.comparing import Likeness, compare, read_record, write_record
+from cdeval.errors import StorageError
 from cdeval.escaping import printable
 from cdeval.screen import Screen
 
 
 def compare_studies(config: CompareRun) -> None:
-    """Print how alike they are to the standard output; exit with 1 where anything differs."""
+    """Print how alike they are to the standard output; exit with 1 where anything differs.
+
+    A study whose texts are other ones than when they were scored is the same as none, and makes no record.
+
+    Raises: StorageError: a study or a record cannot be read or written.
+    """
     console = Screen()
-    records = [read_record(Path(path)) for path in config.studies]
+    changed: list[str] = []
+    records = [read_record(Path(path), changed.append) for path in config.studies]
+    for line in changed:
+        console.say(f"  {line}")
+    if changed and config.record is not None:
+        raise StorageError(
+            f"record={config.record}: not written, because scores in it would be of other texts: {changed[0]}."
+        )
     if config.record is not None:
         write_record(records[0], Path(config.record))
         console.say(f"  record: {config.record}")
@@ -26,8 +39,12 @@ def compare_studies(config: CompareRun) -> None:
         return
     found = compare(*records)
     console.print(_table(found))
-    console.say(f"  {_verdict(found)}")
-    if not all(arm.same for arm in found):
+    same = all(arm.same for arm in found)
+    if changed and same:
+        console.say("  they may differ: what is left of them is the same, but some scores are of texts that are gone")
+    else:
+        console.say(f"  {_verdict(found)}")
+    if changed or not same:
         sys.exit(1)
 
 

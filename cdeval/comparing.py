@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,12 +56,21 @@ class Likeness(NamedTuple):
         return (self.same_texts, self.same_numbers) == (self.texts, self.numbers)
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path, say: Callable[[str], None] = lambda _line: None) -> Record:
     """Of a study's folder, or of a record's file.
+
+    Args:
+        path: of either.
+        say: takes a line an arm whose texts are other ones than when it was scored.
 
     Raises: StorageError: it is neither, or broken.
     """
-    return record_of(read_study(path)) if path.is_dir() else _from_file(path)
+    if not path.is_dir():
+        return _from_file(path)
+    study = read_study(path)
+    for line in study.changed:
+        say(f"{path}: {line}")
+    return record_of(study)
 
 
 def record_of(study: Study) -> Record:

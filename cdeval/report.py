@@ -13,7 +13,7 @@ def report(config: ReportRun) -> None:
 
     console = Screen()
     for folder in config.study:
-        page = write_report(Path(folder))
+        page = write_report(Path(folder), Screen(errors=True).say)
         console.say(str(page))
 
 

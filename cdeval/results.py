@@ -17,7 +17,6 @@ from cdeval.config import RunConfig
 from cdeval.errors import CdevalError, StorageError
 from cdeval.finished import Finished, Group, all_finished, controls_among, of_point
 from cdeval.generating import in_order
-from cdeval.ledger import Ledger
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.judges import open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
@@ -29,8 +28,8 @@ from cdeval.points import Point, Role
 from cdeval.private import masked
 from cdeval.records import Comparison, Estimate, Generation, Prompt
 from cdeval.reporting.differences import differences_markdown
-from cdeval.reporting.publish import write_report
-from cdeval.reporting.studyfiles import Shown, read_shown, write_shown
+from cdeval.reporting.publish import publish
+from cdeval.reporting.studyfiles import Shown, read_shown, read_study, write_shown
 from cdeval.reporting.summary import cost_notes, exit_notes, notes_of, summary_of
 from cdeval.reporting.table import Row, markdown_table
 from cdeval.store import RunFolder, replace_file
@@ -103,6 +102,9 @@ def write_tables(
 ) -> Outcome:
     """What the screen shows of all finished points, as files of the study, and the report that is made of them.
 
+    To be called within `finished.scoring_turn`, which keeps other processes from writing the same files. The ledger is
+    not locked meanwhile: drawing takes seconds, and others enter their points there.
+
     Args:
         root: the study's folder.
         every: its finished points, as `finished.all_finished` orders them.
@@ -118,12 +120,12 @@ def write_tables(
     before = read_shown(root)
     lines = list(dict.fromkeys(map(masked, [*(before.made if before else ()), *made])))
     notes = [*lines, *exit_notes(costs), *cost_notes(costs), *notes_of(scores)]
-    tables = [markdown_table(rows, notes), differences_markdown(comparisons)]
-    with Ledger(root, lambda _line: None).locked():
-        write_shown(root, Shown(rows, notes, comparisons, lines, digest))
-        replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
-        write_report(root)
-    return Outcome(rows, list(comparisons), notes, root)
+    write_shown(root, Shown(rows, notes, comparisons, lines, digest))
+    study = read_study(root)
+    tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons)]
+    replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
+    publish(study)
+    return Outcome(study.rows, list(study.comparisons), list(study.notes), root)
 
 
 def _mine(decoded: Decoded, every: Sequence[Finished]) -> list[_Arm]:

@@ -29,7 +29,15 @@ def records(study: Study) -> list[dict[str, Any]]:
 
 def _record(arm: Arm) -> dict[str, Any]:
     numbers = {name: value if math.isfinite(value) else None for name, value in arm.summary.items()}
-    return {"label": arm.label, "role": arm.role, "folder": arm.folder, **_flat("setting", arm.setting), **numbers}
+    former = {"of_former_texts": " ".join(sorted(arm.former.metrics))} if arm.former.metrics else {}
+    return {
+        "label": arm.label,
+        "role": arm.role,
+        "folder": arm.folder,
+        **former,
+        **_flat("setting", arm.setting),
+        **numbers,
+    }
 
 
 def _flat(path: str, value: object) -> dict[str, Any]:
@@ -70,9 +78,9 @@ def to_latex(study: Study) -> bytes:
     """A tabular with booktabs' rules; intervals and overheads in brackets."""
     measures = present(TOTALS, study.arms)
     lines = [["", *(measure.heading for measure in measures)]]
-    for arm in study.arms:
+    for arm, row in zip(study.arms, study.rows, strict=True):
         shown = [cell(measure, arm) for measure in measures]
-        lines.append([arm.label, *(f"{value} ({detail})" if detail else value for value, detail in shown)])
+        lines.append([row.label + row.mark, *(f"{value} ({detail})" if detail else value for value, detail in shown)])
     head, *body = [" & ".join(tex(text) for text in line) + r" \\" for line in lines]
     start = rf"\begin{{tabular}}{{l{'r' * len(measures)}}}"
     whole = ["% needs booktabs", start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]

@@ -1,6 +1,7 @@
 """Everything that people look at of one study, written from its files alone."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 from cdeval.reporting.charts import charts_of
@@ -14,13 +15,24 @@ from cdeval.store import replace_file
 from cdeval.strictjson import encode
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
     """Write report.html, report.md, results.csv, .parquet and .tex and figures/ into a study's folder.
+
+    Args:
+        folder: of the study.
+        say: takes a line an arm whose texts are other ones than when it was scored.
 
     Returns: the page. Raises: StorageError: there is no finished run, a file is broken, or the disk refuses.
     """
     study = read_study(folder)
-    charts = charts_of(study)
+    for line in study.changed:
+        say(line)
+    return publish(study)
+
+
+def publish(study: Study) -> Path:
+    """As `write_report`, of a study that has been read."""
+    folder, charts = study.folder, charts_of(study)
     for chart in charts:
         for suffix, data in still(chart).items():
             replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)

@@ -60,7 +60,7 @@ def results(study: Study) -> str:
         for one in measures
     )
     rows = []
-    for place, arm in enumerate(study.arms):
+    for place, (arm, row) in enumerate(zip(study.arms, study.rows, strict=True)):
         cells = []
         for measure in measures:
             value, detail = cell(measure, arm)
@@ -69,10 +69,10 @@ def results(study: Study) -> str:
             mark = ' class="best" title="best of the decoded texts"' if arm.label in best[measure.name] else ""
             small = f"<small>{escape(detail)}</small>" if detail else ""
             cells.append(f'<td data-value="{sort}"{mark}>{escape(value)}{small}</td>')
-        sign = "" if arm.is_human else _sign(*STYLES[arm.kind])
+        sign, shown = "" if arm.is_human else _sign(*STYLES[arm.kind]), escape(row.label + row.mark)
         rows.append(
             f'<tr data-arm="{place}" class="{"human" if arm.is_human else "arm"}">'
-            f'<th scope="row" data-value="{escape(arm.label)}">{sign}{escape(arm.label)}</th>{"".join(cells)}'
+            f'<th scope="row" data-value="{escape(arm.label)}">{sign}{shown}</th>{"".join(cells)}'
             f'<td class="place">{MISSING}</td></tr>'
         )
     name = '<th scope="col" aria-sort="none" data-first="ascending"><button type="button">arm</button></th>'

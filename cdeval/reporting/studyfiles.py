@@ -6,12 +6,13 @@ missing, every finished run folder is an arm. Files that an older or a smaller s
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cdeval.errors import StorageError
 from cdeval.records import Comparison, Estimate, Generation
+from cdeval.reporting.former import MARK, NOTHING, Former, former_line, former_scores
 from cdeval.reporting.reading import (
     Table,
     below_nothing,
@@ -60,6 +61,7 @@ class Arm:
     curve: Sequence[tuple[float, float]]  # MAUVE's divergence curve
     generations: Sequence[Generation]
     token_seconds: Sequence[float]  # of timed passes, a number a token
+    former: Former = NOTHING  # what of its scores is of other texts than `generations`
 
     @property
     def is_human(self) -> bool:
@@ -105,7 +107,15 @@ class Study:
     @property
     def rows(self) -> list[Row]:
         """As the tables show them."""
-        return [Row(arm.label, arm.role, arm.summary, arm.folder) for arm in self.arms]
+        marks = [f" {MARK}" if arm.former.metrics else "" for arm in self.arms]
+        return [
+            Row(arm.label, arm.role, arm.summary, arm.folder, mark) for arm, mark in zip(self.arms, marks, strict=True)
+        ]
+
+    @property
+    def changed(self) -> list[str]:
+        """A line an arm whose texts are other ones than when it was scored."""
+        return [former_line(arm.label, arm.former) for arm in self.arms if arm.former.metrics]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +175,14 @@ def read_study(folder: Path) -> Study:
             f"study={folder}: no run in it is finished (a finished one has {SUMMARY}). Run it to its end."
         )
     notes = shown.notes if shown and shown.rows else notes_of({arm.label: arm.scores for arm in arms})
-    comparisons = [] if shown is None else shown.comparisons
-    return Study(folder.resolve().name, folder, arms, comparisons, [*notes, *dict.fromkeys(problems)])
+    former = {arm.label: arm.former.metrics for arm in arms}
+    comparisons = [
+        one
+        for one in ([] if shown is None else shown.comparisons)
+        if not any(one.metric in former.get(label, ()) for label in (one.arm, one.against))
+    ]
+    study = Study(folder.resolve().name, folder, arms, comparisons, [])
+    return replace(study, notes=[*notes, *study.changed, *dict.fromkeys(problems)])
 
 
 def _finished(folder: Path, known: Collection[str]) -> list[Row]:
@@ -185,6 +201,11 @@ def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
     wrong = below_nothing(summary) if summary else "no number"
     if wrong is not None:
         raise StorageError(f"{path / SUMMARY} is damaged ({wrong}). Run the command that made it once more.")
+    nothing: dict[str, Estimate] = {}
+    scores, texts = required(path / "metrics.json", scores_of, nothing), list(folder.generations().values())
+    former = NOTHING  # a folder of scores alone, as of texts that lie elsewhere, is held against none
+    if "point" in config:
+        former = former_scores(path, scores, texts, summary.get("texts", math.nan))
     return Arm(
         label,
         role,
@@ -193,8 +214,9 @@ def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
         config=config,
         provenance=optional(path / "provenance.json", provenance_of, {}, problems),
         summary=summary,
-        scores=required(path / "metrics.json", scores_of, {}),
+        scores=scores,
         curve=optional(path / "divergence.json", curve_of, [], problems),
-        generations=list(folder.generations().values()),
+        generations=texts,
         token_seconds=optional(path / "latency.json", seconds_of, [], problems),
+        former=former,
     )

@@ -29,6 +29,7 @@ class Row:
     role: str  # "human" for the references, which cost nothing to decode; any other role is an arm
     summary: Mapping[str, float]  # the run's summary.json; NaN and absent are shown alike
     folder: str = ""  # name of its run folder
+    mark: str = ""  # follows the label where a note says why
 
 
 class Cell(NamedTuple):
@@ -98,14 +99,15 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
 
 def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """What follows each label: a dagger where another setting dominates it; and the line that says so, if any does."""
+    changed = [row.mark for row in rows]
     decoded = [row.summary if row.role != "human" else {} for row in rows]
     objectives = objectives_of(decoded)
     better = dominators(decoded, objectives) if objectives else [None] * len(rows)
     if not any(place is not None for place in better):
-        return [""] * len(rows), []
+        return changed, []
     names = ", ".join(one.name for one in objectives)
     meaning = f"† dominated: another row is as good in {names}, and better in one."
-    return ["" if place is None else " †" for place in better], [meaning]
+    return [("" if place is None else " †") + mark for place, mark in zip(better, changed, strict=True)], [meaning]
 
 
 def _legend(columns: Sequence[Column]) -> str:

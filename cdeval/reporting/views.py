@@ -132,7 +132,7 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
             kind="study",
         ),
     ]
-    return Views(study.name, tuple(verdict(study)), tuple(one for one in sections if one.panels))
+    return Views(study.name, (*verdict(study), *study.changed), tuple(one for one in sections if one.panels))
 
 
 def outline(views: Views) -> list[str]:
