@@ -14,7 +14,7 @@ _MOST_TOKENS = 1_000_000
 _TRAINING = When("train", bool, "add train=true")
 _NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
 _NO_STUDY = When("study", lambda study: study is None, "leave study= out")
-_UNCUT = When("text_tokens", lambda _tokens: False, "lenses read whole texts, give text_tokens= for shorter ones")
+_UNCUT = When("text_tokens", lambda _tokens: False, "give text_tokens= instead, as lenses cut no prompts")
 _MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 
