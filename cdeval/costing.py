@@ -2,9 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -23,7 +24,8 @@ from cdeval.store import RunFolder, replace_file
 from cdeval.strictjson import plain, to_page
 from cdeval.timing import Timing, time_apart, time_here, time_loaded
 
-TIMED = "timed.json"  # of a study: its last timing, whose costs are kept while the same arms are asked for
+TIMED = "timed.json"  # of a study: its timings, the last one first; the same arms are not timed again
+_EARLIER = "earlier"
 
 
 class Costly(NamedTuple):
@@ -89,20 +91,23 @@ def kept_costs(
         return None
     try:
         timed = RunFolder(root).read_mapping(TIMED)
-        if {name: timed.get(name) for name in ("points", "repeats")} != _timing(folders, config):
+        timings = _timings(timed)
+        if _timing(folders, config) not in [_arms_of(timing) for timing in timings]:
             return None
         found = {point: folder.numbers("costs.json") for point, folder in folders.items()}
         for point, costs in found.items():
-            _check(folders[point].path / "costs.json", point, costs, timed.get("costs"))
+            # An arm that several commands asked for, as the expert alone, has the costs of whichever timed it last.
+            known = [_measured(timing, point) for timing in timings]
+            _check(folders[point].path / "costs.json", point, costs, [one for one in known if one is not None])
     except StorageError as error:
         say(f"{str(error).partition('. ')[0]}: what the arms cost is measured again")
         return None
     return found
 
 
-def _check(path: Path, point: Point, costs: Mapping[str, float], known: object) -> None:
+def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collection[object]) -> None:
     """Raises: StorageError: these are not the costs that were measured, or cannot be an arm's."""
-    if isinstance(known, dict) and known.get(point.digest) not in (None, digest_of(plain(costs))):
+    if known and digest_of(plain(costs)) not in known:
         raise StorageError(f"{path} was changed after it was written")
     if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
         raise StorageError(f"{path} has no costs of an arm")
@@ -112,9 +117,33 @@ def _check(path: Path, point: Point, costs: Mapping[str, float], known: object) 
 
 
 def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, root: Path) -> None:
-    """Remember which arms the costs in their folders were measured beside, and what they were."""
+    """Remember which arms the costs in their folders were measured beside, and what they were.
+
+    Timings of other arms stay, so that their commands need not time them again. The caller holds the study's ledger.
+    """
     digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
-    replace_file(root / TIMED, to_page({**_timing(costs, config), "costs": digests}))
+    timing = _timing(costs, config)
+    earlier: list[Mapping[str, Any]] = []
+    with suppress(StorageError):  # missing or broken: the others are measured again
+        earlier = [one for one in _timings(RunFolder(root).read_mapping(TIMED)) if _arms_of(one) != timing]
+    replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
+
+
+def _timings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All timings of a study, the last one first."""
+    earlier = record.get(_EARLIER)
+    found = [record, *(earlier if isinstance(earlier, list) else [])]
+    return [{name: one[name] for name in one if name != _EARLIER} for one in found if isinstance(one, dict)]
+
+
+def _measured(timing: Mapping[str, Any], point: Point) -> object:
+    """Digest of the point's costs in a timing; None where it has none."""
+    digests = timing.get("costs")
+    return digests.get(point.digest) if isinstance(digests, dict) else None
+
+
+def _arms_of(timing: Mapping[str, Any]) -> dict[str, object]:
+    return {name: timing.get(name) for name in ("points", "repeats")}
 
 
 def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:

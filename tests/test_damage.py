@@ -220,6 +220,43 @@ def test_costs_are_kept(priced: tuple[dict[Point, RunFolder], Path]) -> None:
     assert said == []
 
 
+def test_timings_of_earlier_commands_are_kept(priced: tuple[dict[Point, RunFolder], Path]) -> None:
+    """A second command with another arm made the first one time its arms again; both share the expert alone."""
+    folders, root = priced
+    alone, human = folders
+    other = Point(Role.arm, SETTING, "early exit", "c" * 64)
+    second: dict[Point, dict[str, float]] = {other: {"flops_per_token": 2e9}, alone: {"flops_per_token": 1.1e9}}
+    for point, costs in second.items():
+        with RunFolder(root / point.folder) as folder:
+            folder.write_json("costs.json", costs)
+            folder.finish({"texts": 3})
+    keep_costs(second, RunConfig(), root)
+    keep_costs(second, RunConfig(), root)
+    said: list[str] = []
+    kept = kept_costs(folders, RunConfig(), root, said.append)
+    assert kept == {alone: second[alone], human: {}}, "the expert alone as it was timed last"
+    assert kept_costs({point: RunFolder(root / point.folder) for point in second}, RunConfig(), root, said.append)
+    assert kept_costs({other: RunFolder(root / other.folder)}, RunConfig(), root, said.append) is None
+    assert said == []
+    assert len(json.loads((root / "timed.json").read_text())["earlier"]) == 1
+    with RunFolder(root / alone.folder) as folder:
+        folder.write_json("costs.json", {"flops_per_token": 3.0})
+    assert kept_costs(folders, RunConfig(), root, said.append) is None
+    assert "was changed after it was written" in said[0]
+
+
+@pytest.mark.parametrize(
+    "earlier", [None, 3, [3], {"a": 1}, [[]], [{}], [{"points": 1}], [{"costs": []}], [{"costs": {"a" * 64: []}}]]
+)
+def test_damaged_earlier_timings_are_no_timings(priced: tuple[dict[Point, RunFolder], Path], earlier: object) -> None:
+    folders, root = priced
+    path = root / "timed.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "earlier": earlier}))
+    assert kept_costs(folders, RunConfig(), root, print) is not None
+    keep_costs({point: {} for point in [*folders][:1]}, RunConfig(), root)
+    assert kept_costs(folders, RunConfig(), root, print) is not None
+
+
 @ANYHOW
 @pytest.mark.parametrize("old", [False, True])
 @pytest.mark.parametrize("name", ["costs.json", "timed.json"])
