@@ -119,13 +119,19 @@ def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collecti
 def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, root: Path) -> None:
     """Remember which arms the costs in their folders were measured beside, and what they were.
 
-    Timings of other arms stay, so that their commands need not time them again. The caller holds the study's ledger.
+    Timings of other arms stay, so that their commands need not time them again; those by another number of passes stay
+    only where they share no arm with this one, whose costs it replaced. The caller holds the study's ledger.
     """
     digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
     timing = _timing(costs, config)
     earlier: list[Mapping[str, Any]] = []
     with suppress(StorageError):  # missing or broken: the others are measured again
-        earlier = [one for one in _timings(RunFolder(root).read_mapping(TIMED)) if _arms_of(one) != timing]
+        mine = {point.digest for point in costs if point.setting is not None}
+        for one in _timings(RunFolder(root).read_mapping(TIMED)):
+            points = one.get("points")
+            apart = isinstance(points, list) and mine.isdisjoint(map(str, points))
+            if _arms_of(one) != timing and (apart or one.get("repeats") == timing["repeats"]):
+                earlier.append(one)
     replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from cdeval.choices import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.comparing import read_record, record_of, write_record
-from cdeval.config import RunConfig
+from cdeval.config import CostConfig, RunConfig
 from cdeval.costing import keep_costs, kept_costs
 from cdeval.errors import StorageError, TextsError
 from cdeval.ledger import STUDY, Book, Entry, Ledger, Plan, State, read_ledger
@@ -243,6 +243,19 @@ def test_timings_of_earlier_commands_are_kept(priced: tuple[dict[Point, RunFolde
         folder.write_json("costs.json", {"flops_per_token": 3.0})
     assert kept_costs(folders, RunConfig(), root, said.append) is None
     assert "was changed after it was written" in said[0]
+
+
+def test_costs_of_another_number_of_passes_are_not_taken_for_these(
+    priced: tuple[dict[Point, RunFolder], Path],
+) -> None:
+    """Costs without seconds replace those with them, and are none of a timing that was asked for."""
+    folders, root = priced
+    untimed = RunConfig(cost=CostConfig(latency_repeats=0))
+    keep_costs({point: folder.numbers("costs.json") for point, folder in folders.items()}, untimed, root)
+    said: list[str] = []
+    assert kept_costs(folders, untimed, root, said.append) is not None
+    assert kept_costs(folders, RunConfig(), root, said.append) is None
+    assert said == []
 
 
 @pytest.mark.parametrize(
