@@ -33,6 +33,7 @@ from cdeval.workers import Report
 
 LANES = 64  # texts a unit
 TOKENS = 256  # new ones, of a large vocabulary
+VOCABULARY = 262_144
 CREW = Crew(workers=64, threads=1, gpus=1)
 _WORDS = "and so it went on, " * 55  # about as many characters as 256 tokens of English
 
@@ -93,7 +94,8 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     asked = [Prompt(f"article-{number}", text, ids, _WORDS, ids) for number in range(prompts)]
     setting = expert_alone(setting_of(RunConfig(expert=ExpertConfig(name="imaginary"))))
     rows = [Point(Role.arm, setting, "imaginary", f"{number:08}" * 8) for number in range(points)]
-    expert = SimpleNamespace(expert=SimpleNamespace(dtype_name="bfloat16"))
+    parts = SimpleNamespace(head_weight=SimpleNamespace(shape=(VOCABULARY, 1)))
+    expert = SimpleNamespace(expert=SimpleNamespace(dtype_name="bfloat16", parts=parts))
     pool = _Pool()
     remote = cast("Remote", _Remote(pool))
     study = Study(cast("Any", expert), remote, asked, Room({setting.beams: LANES}, 8, True), root, True, lambda _: None)
