@@ -57,8 +57,9 @@ from cdeval.exitconfig import Lens, in_blocks, validate_layers
 from cdeval.lenses.reading import View
 from cdeval.lenses.trajectory import trajectory
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.perplexity import with_known_logprobs
-from cdeval.metrics.suite import METRICS, Scored, chosen_metrics, score_study
+from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model

@@ -9,11 +9,14 @@ from cdeval.screen import Screen
 
 def report(config: ReportRun) -> None:
     """Write each study's report; the pages' places to the standard output."""
-    from cdeval.reporting.publish import write_report  # noqa: PLC0415 - plotting takes a second; --help must not
+    # Plotting takes a second; --help must not.
+    from cdeval.renewing import renew_comparisons  # noqa: PLC0415
+    from cdeval.reporting.publish import write_report  # noqa: PLC0415
 
-    console = Screen()
-    for folder in config.study:
-        page = write_report(Path(folder), Screen(errors=True).say)
+    console, errors = Screen(), Screen(errors=True)
+    for folder in map(Path, config.study):
+        renew_comparisons(folder, errors.say)
+        page = write_report(folder, errors.say)
         console.say(str(page))
 
 

@@ -19,10 +19,11 @@ from cdeval.finished import Finished, Group, all_finished, controls_among, of_po
 from cdeval.generating import in_order
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.judges import open_judges
+from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.recall import Before
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
-from cdeval.metrics.suite import Scored, chosen_metrics, compare_kept, score_study
+from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import LanguageModel
 from cdeval.points import Point, Role
 from cdeval.private import masked

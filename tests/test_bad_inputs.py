@@ -15,7 +15,7 @@ from cdeval.cli import run_command, run_schema
 from cdeval.config import AmateurConfig, ContrastConfig, MetricsConfig, RunConfig
 from cdeval.errors import ConfigError
 from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.judges import LIKELIHOOD
+from cdeval.metrics.pairing import LIKELIHOOD
 from cdeval.schema import Leaf, Text, check_values, leaves, value_of
 from cdeval.unread import changed, check_read
 from tests.test_documented_commands import SCHEMAS

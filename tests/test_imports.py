@@ -54,7 +54,7 @@ RANKS = [
     {"generating"},
     {"costing"},
     {"keeping", "merging", "comparing", "predicting", "finished"},
-    {"results"},
+    {"results", "renewing"},
     {"study", "benchmark", "scoring", "calm", "pricing", "api"},
     {"weightless"},
     {"sweeps"},

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from cdeval.cli import run_command
-from cdeval.metrics import suite
+from cdeval.metrics import pairing, suite
 from cdeval.metrics.scorefile import SCORES
+from cdeval.renewing import renew_comparisons
 from cdeval.run import run
 
 Command = Callable[..., tuple[int, str]]
@@ -74,6 +75,14 @@ def test_a_second_command_keeps_the_points_of_the_first(command: Command, tmp_pa
         text = (study / name).read_text()
         assert "k=4" in text, name
         assert "k=5" in text, name
+    for lost in (lambda path: path.unlink(), lambda path: path.write_text("[{")):
+        lost(study / "comparisons.json")
+        said: list[str] = []
+        renew_comparisons(study, said.append)
+        assert json.loads((study / "comparisons.json").read_text()) == both
+        assert len(said) == 1
+        renew_comparisons(study, said.append)
+        assert len(said) == 1
 
 
 def test_a_narrower_command_adds_to_the_scores_and_takes_none_away(command: Command, tmp_path: Path) -> None:
@@ -92,8 +101,8 @@ def test_what_is_known_is_not_made_again(command: Command, tmp_path: Path, monke
     assert command(*asked)[0] == 0
     files = {path: path.read_bytes() for path in (tmp_path / "runs" / "s").glob("*/metrics.json")}
     made = []
-    for name in ("wording_rows", "nll_rows", "compare_metrics"):
-        monkeypatch.setattr(suite, name, lambda *_, name=name, **__: made.append(name))
+    for module, name in ((suite, "wording_rows"), (suite, "nll_rows"), (pairing, "compare_metrics")):
+        monkeypatch.setattr(module, name, lambda *_, name=name, **__: made.append(name))
     code, printed = command(*asked)
     assert code == 0, printed
     assert made == []

@@ -9,10 +9,10 @@ from cdeval.config import ExpertConfig, MetricsConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import Embedder, find_embedder
 from cdeval.metrics.features import NO_CACHE, FeatureCache
+from cdeval.metrics.pairing import LIKELIHOOD
 from cdeval.metrics.scorer import Scorer
 from cdeval.models.loading import OpenedModel, open_model
 
-LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
 READ_BY_SCORER = frozenset({*MEASURES, *LIKELIHOOD})  # metrics that need a language model
 COUNTED_IN_TOKENS = READ_BY_SCORER | {"tokens"}  # metrics that need the texts' token ids
 

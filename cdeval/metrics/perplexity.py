@@ -30,7 +30,7 @@ from cdeval.errors import ModelError
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite
 from cdeval.metrics.scorer import Reader, Scorer, context_length, described, equal_batches
-from cdeval.metrics.stats import ratio_of_sums
+from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
 
@@ -96,11 +96,6 @@ def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray,
     for batch in equal_batches(shapes, lambda shape: _LOGIT_BYTES // (token_bytes * shape[1])):
         rows[batch, 0] = _batch_nll(scorer, [generations[index] for index in batch], shapes[batch[0]][1])
     return rows
-
-
-def perplexity(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
-    """The perplexity of the texts together, from the rows of `nll_rows` without missing ones; NaN for no text."""
-    return np.asarray(np.exp(ratio_of_sums(rows)))
 
 
 def describe(judge: str, *, retokenised: bool, wrote_the_texts: bool | None) -> str:

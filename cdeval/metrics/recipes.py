@@ -7,8 +7,9 @@ from cdeval.config import MetricsConfig, ProtocolConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import embedder_identity
 from cdeval.metrics.features import identity
-from cdeval.metrics.judges import LIKELIHOOD, Judges
+from cdeval.metrics.judges import Judges
 from cdeval.metrics.mauve_parts import unavailable
+from cdeval.metrics.pairing import LIKELIHOOD
 from cdeval.metrics.scorefile import digest_of
 from cdeval.models.loading import choose_device
 from cdeval.records import Generation

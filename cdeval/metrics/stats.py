@@ -121,3 +121,8 @@ def interval(
             result = bootstrap(**shared, n_resamples=0, method="percentile", bootstrap_result=result)
     low, high = result.confidence_interval
     return Interval(float(low), float(high))
+
+
+def perplexity(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
+    """The perplexity of the texts together, from rows of `nll_rows` without missing ones; NaN for no text."""
+    return np.asarray(np.exp(ratio_of_sums(rows)))

@@ -14,25 +14,20 @@ import torch
 
 from cdeval.config import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, did_you_mean
-from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.coherence import coherence_rows, loglik_rows
-from cdeval.metrics.compare import Settings
 from cdeval.metrics.embedder import load_embedder
-from cdeval.metrics.family import MetricRows, compare_metrics
 from cdeval.metrics.human import MauveOfArms, mauve_of_arms
-from cdeval.metrics.judges import LIKELIHOOD, Judges
-from cdeval.metrics.perplexity import describe, nll_rows, perplexity
+from cdeval.metrics.judges import Judges
+from cdeval.metrics.pairing import LIKELIHOOD, METRICS, ORDER, compare_kept
+from cdeval.metrics.perplexity import describe, nll_rows
 from cdeval.metrics.recall import Before, Means, Recall
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.metrics.scorefile import ArmScores, texts_digest
 from cdeval.metrics.scorer import Reader
-from cdeval.metrics.stats import Statistic
-from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows, wording_statistic
+from cdeval.metrics.stats import perplexity
+from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows
 from cdeval.models.loading import choose_device
 from cdeval.records import Comparison, Estimate, Generation
-
-METRICS = (*WORDING[:4], *MEASURES, "coherence", *LIKELIHOOD, "tokens", *WORDING[4:])
-ORDER = (*METRICS, *EXTRAS)  # in which metrics are reported
 
 Arms: TypeAlias = Mapping[str, Sequence[Generation]]
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
@@ -124,47 +119,6 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         compare_kept(current, against, recall.settings, protocol),
         kept,
     )
-
-
-def compare_kept(
-    kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, protocol: ProtocolConfig = _PROTOCOL
-) -> list[Comparison]:
-    """Every metric of every arm against its control, from what is kept of them: no model and no text is read.
-
-    Two arms are compared by a metric where both were scored by the same means.
-
-    Args:
-        kept: by arm.
-        against: as of `score_study`.
-        settings: of the intervals.
-        protocol: whose n-gram counts are compared; those of another protocol are not.
-    """
-    if not against:
-        return []
-    metrics: dict[str, MetricRows] = {}
-    for name in ORDER:
-        scores = {label: found.scores[name] for label, found in kept.items() if name in found.scores}
-        ours = {None, protocol.diversity.name}
-        rows = {
-            label: score.rows
-            for label, score in scores.items()
-            if score.rows is not None and score.basis.get("protocol") in ours
-        }
-        if rows:
-            metrics[name] = MetricRows(rows, statistic_of(name, protocol))
-    codes = {label: found.codes for label, found in kept.items() if found.codes is not None}
-
-    def alike(name: str, arm: str, control: str) -> bool:
-        ours, theirs = (kept[label].scores.get(name) for label in (arm, control))
-        return ours is not None and theirs is not None and ours.basis == theirs.basis
-
-    names = {name for found in kept.values() for name in found.scores}
-    return compare_metrics(metrics, codes, against, settings, names, alike)
-
-
-def statistic_of(name: str, protocol: ProtocolConfig) -> Statistic:
-    """How a metric makes a number of its rows."""
-    return perplexity if name == "perplexity_expert" else wording_statistic(name, protocol.diversity)
 
 
 def measure_arms(

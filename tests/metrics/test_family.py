@@ -11,9 +11,9 @@ from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, hol
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.family import MetricRows, compare_metrics
 from cdeval.metrics.human import mauve_of_arms
-from cdeval.metrics.perplexity import nll_rows, perplexity
+from cdeval.metrics.perplexity import nll_rows
 from cdeval.metrics.scorer import Reader
-from cdeval.metrics.stats import ratio_of_sums
+from cdeval.metrics.stats import perplexity, ratio_of_sums
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 

@@ -9,9 +9,9 @@ from transformers import GPTJConfig, GPTJForCausalLM
 from cdeval.config import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.judges import find_judges, open_judges
+from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.perplexity import nll_rows
 from cdeval.metrics.scorer import Reader
-from cdeval.metrics.suite import METRICS
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
 from tests.conftest import build_tokenizer

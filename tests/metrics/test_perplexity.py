@@ -13,7 +13,8 @@ from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError
 from cdeval.metrics import perplexity as module
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.perplexity import describe, nll_rows, perplexity, with_known_logprobs
+from cdeval.metrics.perplexity import describe, nll_rows, with_known_logprobs
+from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation
 from tests.conftest import VOCAB, build_model

@@ -14,9 +14,10 @@ from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import Embedder
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges import Judges
+from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.perplexity import nll_rows as real
 from cdeval.metrics.recall import Before
-from cdeval.metrics.suite import METRICS, chosen_metrics, measure_arms, score_study
+from cdeval.metrics.suite import chosen_metrics, measure_arms, score_study
 from cdeval.metrics.wording import EXTRAS
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation

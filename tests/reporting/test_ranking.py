@@ -8,8 +8,7 @@ import pytest
 
 from cdeval.directions import BETTER, sign
 from cdeval.metrics.compare import holm
-from cdeval.metrics.judges import LIKELIHOOD
-from cdeval.metrics.suite import ORDER
+from cdeval.metrics.pairing import LIKELIHOOD, ORDER
 from cdeval.reporting.measures import QUALITIES, TOTALS
 from cdeval.reporting.pareto import COST, QUALITY
 from cdeval.reporting.publish import fronts_of, write_report
