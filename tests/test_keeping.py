@@ -132,12 +132,23 @@ def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: 
 
 def test_a_broken_run_folder_costs_its_point_alone(command: Command, tmp_path: Path) -> None:
     assert command()[0] == 0
-    (texts,) = (tmp_path / "runs" / "s").glob("early_exit-k5*/generations.jsonl")
-    texts.write_bytes(b"garbage\n" + texts.read_bytes())
+    study = tmp_path / "runs" / "s"
+    (texts,), (others,) = study.glob("early_exit-k5*/generations.jsonl"), study.glob("early_exit-k4*/generations.jsonl")
+    whole, before = texts.read_bytes(), others.read_bytes()
+    texts.write_bytes(b"garbage\n" + whole)
+    others.unlink()
+    assert states(tmp_path)["early_exit k=4"] is State.planned, "its summary alone does not make it done"
     code, said = command()
     assert code == 2
     assert "line 1 is not a stored text" in said
     assert states(tmp_path)["early_exit k=4"] is State.done
+    assert others.read_bytes() == before, "texts that vanished are decoded again"
+    first = json.loads(whole.splitlines()[0])
+    texts.write_bytes(whole.replace(first["prompt"][:9].encode(), b"Otherwise"))
+    code, said = command()
+    assert code == 2
+    assert "is not of this study: it continues another prompt under the same id" in said
+    assert states(tmp_path)["early_exit k=5"] is State.failed
 
 
 @pytest.mark.parametrize(("dtype", "warned"), [("bfloat16", True), ("float32", False)])
