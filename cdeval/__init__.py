@@ -1,7 +1,7 @@
 """cdeval: a benchmark and evaluation harness for contrastive decoding.
 
 The question: can an early-exit layer of the expert be its own amateur, for less compute and equal quality?
-`cdeval.study` tells the whole story on one page; `cdeval.decode.engine` is the part that makes it fast.
+`cdeval.study.pipeline` tells the whole story on one page; `cdeval.decode.engine` is the part that makes it fast.
 """
 
 import os

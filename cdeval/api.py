@@ -24,8 +24,45 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval import records
-from cdeval.arguments import (
+from cdeval.config import setting
+from cdeval.config.enums import AmateurKind, Ban, Dtype, PromptSource, SearchKind, Split
+from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.points import plan_points
+from cdeval.config.schema import (
+    AUTO,
+    CALIBRATED,
+    AmateurConfig,
+    ExecutionConfig,
+    ExpertConfig,
+    MetricsConfig,
+    PromptsConfig,
+    RunConfig,
+)
+from cdeval.config.schema import ContrastConfig as Contrast
+from cdeval.config.schema import SearchConfig as Search
+from cdeval.config.setting import Setting, amateur_of, setting_of
+from cdeval.config.unread import changed, check_read
+from cdeval.config.validation import validate
+from cdeval.cost.room import lanes_at_once
+from cdeval.decode.sources import Second
+from cdeval.errors import ConfigError, ModelError
+from cdeval.lens.reading import View
+from cdeval.lens.trajectory import trajectory
+from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
+from cdeval.metrics.pairing import METRICS
+from cdeval.metrics.perplexity import with_known_logprobs
+from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.lens import read_lens
+from cdeval.models.loading import LanguageModel, language_model, open_model
+from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary, special_names
+from cdeval.prompts import load_prompts, one_prompt
+from cdeval.prompts.tokens import TextCodec, with_tokens
+from cdeval.records import Generation, Prompt, Trace, Trajectory
+from cdeval.score.marks import without_marks
+from cdeval.score.prompts import check_same_prompts
+from cdeval.score.read import human_texts
+from cdeval.study.arguments import (
     arms_of,
     language_model_of,
     list_of_names,
@@ -36,45 +73,9 @@ from cdeval.arguments import (
     texts_or_prompts,
     whole_number,
 )
-from cdeval.cast import Cast
-from cdeval.choices import AmateurKind, Ban, Dtype, PromptSource, SearchKind, Split
-from cdeval.config import (
-    AUTO,
-    CALIBRATED,
-    AmateurConfig,
-    ExecutionConfig,
-    ExpertConfig,
-    MetricsConfig,
-    PromptsConfig,
-    RunConfig,
-)
-from cdeval.config import ContrastConfig as Contrast
-from cdeval.config import SearchConfig as Search
-from cdeval.cost.room import lanes_at_once
-from cdeval.decode.sources import Second
-from cdeval.errors import ConfigError, ModelError
-from cdeval.exitconfig import Lens, in_blocks, validate_layers
-from cdeval.lenses.reading import View
-from cdeval.lenses.trajectory import trajectory
-from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.pairing import METRICS
-from cdeval.metrics.perplexity import with_known_logprobs
-from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.anatomy import check_depth, check_lengths
-from cdeval.models.lens import read_lens
-from cdeval.models.loading import LanguageModel, language_model, open_model
-from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary, special_names
-from cdeval.points import amateur_of, plan_points, setting_of
-from cdeval.prompts import load_prompts, one_prompt
-from cdeval.prompts.tokens import TextCodec, with_tokens
-from cdeval.records import Generation, Prompt, Setting, Trace, Trajectory
-from cdeval.texts.marks import without_marks
-from cdeval.texts.prompts import check_same_prompts
-from cdeval.texts.read import human_texts
-from cdeval.tracing import trace_text
-from cdeval.units import decode_unit, plan_units
-from cdeval.unread import changed, check_read
-from cdeval.validation import validate
+from cdeval.study.models import Cast
+from cdeval.study.units import decode_unit, plan_units
+from cdeval.trace.pipeline import trace_text
 
 __all__ = [
     "Ban",
@@ -265,7 +266,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     seed: int = 0,
     candidates: int = 8,
 ) -> Trace:
-    """Continue one prompt and keep what every step weighed: `cdeval.reporting.trace` shows it.
+    """Continue one prompt and keep what every step weighed: `cdeval.trace.page` shows it.
 
     Args: as `decode`; `candidates` of the expert's likeliest tokens are kept at each step.
     Raises: as `decode`; ConfigError: the search is contrastive search.
@@ -281,7 +282,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
 def layers(
     expert: LanguageModel, prompt: str, *, lens: str = "norm", blocks: Sequence[int] | None = None
 ) -> Trajectory:
-    """What each layer would say after each token of a prompt: `cdeval.reporting.trajectory` draws it.
+    """What each layer would say after each token of a prompt: `cdeval.lens.page` draws it.
 
     Args:
         expert: the model.
@@ -312,7 +313,7 @@ def _asked(
     contrast: Contrast | None,
     search: Search | None,
     seed: int,
-) -> tuple[RunConfig, dict[records.Amateur, Second]]:
+) -> tuple[RunConfig, dict[setting.Amateur, Second]]:
     """The setting as a study has it, checked, and what its amateur is made of beside the expert."""
     language_model_of("expert", expert)
     config = RunConfig(
@@ -376,7 +377,7 @@ def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Pro
 
 
 def _check_prompts(
-    expert: LanguageModel, seconds: Mapping[records.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
+    expert: LanguageModel, seconds: Mapping[setting.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
 ) -> None:
     """Whether every model can read the prompts and what is to follow. Raises: ModelError: one cannot."""
     lengths = {len(prompt.token_ids) for prompt in prompts}

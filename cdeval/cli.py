@@ -19,19 +19,19 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cdeval.config import RunConfig
+from cdeval.config.fields import expand_paths, leaves
+from cdeval.config.given import given_by
+from cdeval.config.letters import as_meant
+from cdeval.config.overrides import check_key, check_overrides
+from cdeval.config.paths import CONF
+from cdeval.config.schema import RunConfig
+from cdeval.config.unread import Given, check_read
+from cdeval.config.validation import validate
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
-from cdeval.files import FULL, refused_reading, replace_file
-from cdeval.given import given_by
-from cdeval.letters import as_meant
-from cdeval.overrides import check_key, check_overrides
-from cdeval.paths import CONF
-from cdeval.private import expanded, masked, masked_all
-from cdeval.schema import expand_paths, leaves
-from cdeval.screen import complain
-from cdeval.stopping import Stopped, terminable
-from cdeval.unread import Given, check_read
-from cdeval.validation import validate
+from cdeval.store.files import FULL, refused_reading, replace_file
+from cdeval.store.private import expanded, masked, masked_all
+from cdeval.store.screen import complain
+from cdeval.store.signals import Stopped, terminable
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
 

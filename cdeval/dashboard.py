@@ -1,16 +1,36 @@
 """`python -m cdeval.dashboard study=runs/<study>`: the study's workspace and report on W&B; `--dry` prints them."""
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from cdeval.cli import Schema, run_schema
-from cdeval.dashboardconfig import DashboardRun, validate_dashboard
-from cdeval.screen import Screen
+from cdeval.config.fields import check_values
+from cdeval.errors import ConfigError
+from cdeval.store.screen import Screen
+
+
+@dataclass
+class DashboardRun:
+    """The root of `conf/dashboard.yaml`."""
+
+    study: str | None = None  # folder of a study
+    project: str = "cdeval"  # as tracking.project
+    entity: str | None = None  # as tracking.entity; null: the key's own
+    dry: bool = False  # only write and print what would be created: no network, no key
+
+
+def validate_dashboard(config: DashboardRun) -> DashboardRun:
+    """Raises: ConfigError: no folder is named."""
+    check_values(config)
+    if not config.study:
+        raise ConfigError("study= has no value: give a study's folder, as study=runs/embedded.")
+    return config
 
 
 def dashboard(config: DashboardRun) -> None:
     """Write and print what is created, and create it unless that is all; to the standard output."""
-    from cdeval.reporting.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
+    from cdeval.report.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
 
     console = Screen()
     folder = Path(config.study or "")

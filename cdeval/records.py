@@ -2,9 +2,6 @@
 
 from dataclasses import dataclass
 
-from cdeval.choices import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
-from cdeval.exitconfig import Lens, Measure, Selection
-
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -21,102 +18,6 @@ class Prompt:
             raise ValueError(f"prompt {self.id!r} has no tokens")
         if (self.reference is None) != (self.reference_token_ids is None):
             raise ValueError(f"prompt {self.id!r}: reference text and tokens go together")
-
-
-@dataclass(frozen=True, slots=True)
-class Amateur:
-    """Who is subtracted; what a kind does not read has its default."""
-
-    kind: AmateurKind = AmateurKind.none
-    layer: int | None = None  # blocks before the exit, or of the truncated model; None where it is chosen
-    name: str | None = None  # of a second model
-    revision: str | None = None  # of a second model
-    context: Context = Context.full  # of an amateur with a forward pass of its own
-    order: int | None = None  # of n-grams
-    lens: Lens = Lens.norm  # of an early exit
-    lens_file: str | None = None  # of a tuned lens; its content, not its name, tells texts apart
-    selection: Selection = Selection.fixed  # of an early exit
-    layers: tuple[int, ...] = ()  # candidates of a selection, ascending
-    measure: Measure | None = None  # of selection=confidence
-    threshold: float | None = None  # of selection=confidence, before its decay
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether there is anybody to subtract."""
-        return self.kind is not AmateurKind.none
-
-    @property
-    def exits(self) -> tuple[int, ...]:
-        """The layers that an early exit reads."""
-        return self.layers if self.layer is None else (self.layer,)
-
-    @property
-    def head_rows(self) -> int:
-        """How many rows of the head a beam's early exit takes: one, or one a candidate where those are compared."""
-        by_logits = self.selection is Selection.jsd or self.measure is Measure.softmax
-        return len(self.layers) if by_logits else 1
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """How next tokens are drawn at random; None narrows nothing. Other searches than sampling have the defaults."""
-
-    seed: int = 0
-    samples: int = 1  # continuations a prompt
-    temperature: float = 1.0  # τ of the scores that are drawn from, not of the amateur
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    eta: float | None = None  # ε of eta sampling
-
-
-@dataclass(frozen=True, slots=True)
-class AdaptiveExit:
-    """Where the expert itself may stop at a token (`cdeval.decode.adaptive`)."""
-
-    measure: Measure
-    threshold: float  # λ, before its decay
-    decay: float  # τ
-    layers: tuple[int, ...]  # blocks before each possible exit, ascending
-
-    def __post_init__(self) -> None:
-        if not self.layers or list(self.layers) != sorted(set(self.layers)):
-            raise ValueError(f"layers with an exit: {self.layers}, expected at least one, ascending, each once")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """Everything but prompt and expert that shapes a lane's text."""
-
-    amateur: Amateur
-    alpha: float  # plausibility threshold, in (0, 1]
-    beta: float  # weight of the amateur
-    temperature: float  # of the amateur
-    temperature_form: TemperatureForm
-    normalizer: Normalizer  # of the amateur
-    search: SearchKind
-    beams: int  # rows a step; 1 for greedy and sampling, the candidates k of contrastive search
-    max_new_tokens: int
-    ban: Ban
-    form: Form = Form.difference
-    expert_top_k: int | None = None  # tokens that the expert's distribution is cut to
-    min_tokens: int = 1  # plausible tokens at least
-    pool: Pool = Pool.all  # of a step's (beam, token) pairs
-    sampling: Sampling = Sampling()
-    penalty: float = 0.0  # α of contrastive search
-    adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
-
-    def __post_init__(self) -> None:
-        if self.adaptive_exit is not None and self.amateur.kind is AmateurKind.early_exit:
-            first, amateur = min(self.adaptive_exit.layers), max(self.amateur.exits)
-            if first <= amateur:
-                raise ValueError(f"an exit of the expert after block {first} hides its amateur, block {amateur}")
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether this is the expert alone, with all of its blocks."""
-        return self.adaptive_exit is None and not self.amateur.contrasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +79,7 @@ class LensScore:
     changed: float  # share of positions where the contrast's likeliest token is not the expert's
     plausible: float  # tokens in V_head, which is the expert's own
     positions: int  # that entered
-    margin: Estimate  # anti-loop margin [nats] (`cdeval.lenses.loops`); of the expert: without contrast
+    margin: Estimate  # anti-loop margin [nats] (`cdeval.lens.loops`); of the expert: without contrast
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +89,14 @@ class Predicted:
     label: str
     lens: str  # empty: nothing is subtracted
     search: str
-    margin: Estimate  # at the setting's own β and temperature [nats] (`cdeval.lenses.loops`)
+    margin: Estimate  # at the setting's own β and temperature [nats] (`cdeval.lens.loops`)
     kl: float  # KL(expert || amateur) on the same passages, at that temperature [nats]; NaN: nothing is subtracted
     diversity: float  # of its texts, in [0, 1]
 
 
 @dataclass(frozen=True, slots=True)
 class Foretelling:
-    """Spearman's ρ with diversity over settings that are ranked together (`cdeval.lenses.rule`)."""
+    """Spearman's ρ with diversity over settings that are ranked together (`cdeval.lens.rule`)."""
 
     margin: Estimate
     kl: Estimate  # over the exits alone: n is smaller where the expert alone is among the settings

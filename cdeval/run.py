@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from cdeval.choices import Weights
 from cdeval.cli import plain_dict, run_command
-from cdeval.config import RunConfig
+from cdeval.config.enums import Weights
+from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError
-from cdeval.reporting.differences import differences_tables
-from cdeval.reporting.studyfiles import REPORT
-from cdeval.reporting.table import results_table
-from cdeval.screen import Screen
+from cdeval.report.differences import differences_tables
+from cdeval.report.studyfiles import REPORT
+from cdeval.report.table import results_table
+from cdeval.store.screen import Screen
 
 
 def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
@@ -18,10 +18,10 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     Returns: what went wrong with some of them; the others are done.
     """
     # torch and transformers take seconds; --help must not.
-    from cdeval.opening import Asked  # noqa: PLC0415
-    from cdeval.study import run_study  # noqa: PLC0415
-    from cdeval.sweeps import merged, studies  # noqa: PLC0415
-    from cdeval.weightless import run_weightless  # noqa: PLC0415
+    from cdeval.study.open import Asked  # noqa: PLC0415
+    from cdeval.study.pipeline import run_study  # noqa: PLC0415
+    from cdeval.study.sweeps import merged, studies  # noqa: PLC0415
+    from cdeval.study.weightless import run_weightless  # noqa: PLC0415
 
     progress = Screen(errors=True)
 

@@ -27,7 +27,9 @@ TEXTS = [
 SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "amateur.layer=6"]
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["cdeval.study", "cdeval.scoring", "cdeval.comparing", "sentence_transformers", "wandb"])
+_SERVER.set_forkserver_preload(
+    ["cdeval.study.pipeline", "cdeval.score.pipeline", "cdeval.compare", "sentence_transformers", "wandb"]
+)
 
 
 def typed(

@@ -164,7 +164,7 @@ def test_mistakes_are_named(tiny: Tiny, tmp_path: Path) -> None:
 def examples() -> list[str]:
     """What a stranger copies: the module's docstring, and the first block of docs/python.md."""
     assert api.__doc__ is not None
-    page = (Path(__file__).parent.parent / "docs" / "python.md").read_text("utf-8")
+    page = (Path(__file__).resolve().parents[1] / "docs" / "python.md").read_text("utf-8")
     of_docstring = "\n".join(line[4:] for line in api.__doc__.splitlines() if line.startswith("    "))
     return [of_docstring, page.split("```python\n")[1].split("```")[0]]
 

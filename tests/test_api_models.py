@@ -10,7 +10,7 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from cdeval.api import Contrast, Search, SearchKind, decode, layers, load, score, trace
-from cdeval.choices import Ban
+from cdeval.config.enums import Ban
 from cdeval.errors import CdevalError, ConfigError, ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation, Prompt

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.choices import AmateurKind, Context, Normalizer
+from cdeval.config.enums import AmateurKind, Context, Normalizer
+from cdeval.config.exits import Lens
+from cdeval.config.setting import Setting
 from cdeval.cost.flops import LaneFlops
 from cdeval.decode.objective import CANDIDATES
-from cdeval.exitconfig import Lens
 from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
 
 _META = torch.device("meta")
 

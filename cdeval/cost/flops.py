@@ -27,11 +27,11 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.objective import CANDIDATES
-from cdeval.exitconfig import Lens, Measure
 from cdeval.models.loading import LanguageModel
-from cdeval.records import AdaptiveExit, Setting
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cdeval.choices import Ban
+from cdeval.config.enums import Ban
+from cdeval.config.setting import Amateur, Setting
 from cdeval.cost.energy import Counter, open_counter
 from cdeval.cost.load import OtherLoad
 from cdeval.cost.memory import WorkingMemory
@@ -19,7 +20,6 @@ from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Amateur, Setting
 
 NAN = float("nan")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from cdeval.config.setting import Amateur, Setting, expert_alone
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency
 from cdeval.cost.memory import slot_bytes, weights_bytes
@@ -13,8 +14,6 @@ from cdeval.cost.spread import NOTHING, over_passes, quantiles, ratio_over_turns
 from cdeval.cost.traffic import lane_bytes, token_bytes
 from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
-from cdeval.points import expert_alone
-from cdeval.records import Amateur, Setting
 
 NAN = float("nan")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from cdeval.config import AUTO, ExecutionConfig
+from cdeval.config.schema import AUTO, ExecutionConfig
 from cdeval.cost.memory import slot_bytes
 from cdeval.decode.cache import GROWTH
 from cdeval.models.loading import LanguageModel

@@ -19,13 +19,13 @@ can be moved; an engine that keeps every beam's past apart moves more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.exits import Lens
+from cdeval.config.setting import Setting
 from cdeval.cost.flops import token_flops
 from cdeval.cost.memory import slot_bytes
 from cdeval.decode.objective import CANDIDATES
-from cdeval.exitconfig import Lens
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
 
 _TRANSLATOR_ITEM = 4  # bytes of a float32
 

@@ -29,12 +29,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.exits import Measure
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import gap, saturation, thresholds
-from cdeval.exitconfig import Measure
 from cdeval.models.exits import change
 from cdeval.models.loading import LanguageModel
-from cdeval.records import AdaptiveExit, Setting
 
 # Lanes whose distributions are worked out together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
 COMPARED_AT_ONCE = 2

@@ -11,13 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.choices import AmateurKind, Form, Normalizer
+from cdeval.config.enums import AmateurKind, Form, Normalizer
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode.exits import Exits
 from cdeval.decode.lanes import index
 from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs, plausibility, tempered
 from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Amateur, Setting
 
 
 class Amateurs:

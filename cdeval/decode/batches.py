@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 import torch
 
+from cdeval.config.setting import Amateur
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Amateur
 
 
 class Batch(NamedTuple):

@@ -22,8 +22,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cdeval.config.setting import Setting
 from cdeval.decode.beam import Choice
-from cdeval.records import Setting
 
 
 class Degeneration:

@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.choices import Ban, SearchKind
+from cdeval.config.enums import Ban, SearchKind
+from cdeval.config.setting import Amateur
 from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import AmateurPart, Amateurs
 from cdeval.decode.answers import read_answers
@@ -35,7 +36,6 @@ from cdeval.models.attention import lanes_attend
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
-from cdeval.records import Amateur
 
 # Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.

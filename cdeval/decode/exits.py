@@ -16,15 +16,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.choices import AmateurKind
+from cdeval.config.enums import AmateurKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode.lanes import index
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import divergence, first_sure, gap, saturation, thresholds
 from cdeval.decode.sources import Second
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.lens import Translator, TunedLens, seen_through, translated
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Amateur, Setting
 
 # Lanes whose candidates are compared together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
 COMPARED_AT_ONCE = 2

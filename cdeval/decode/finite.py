@@ -18,9 +18,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cdeval.config.setting import Setting
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Setting
 
 
 class Cause(IntEnum):

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from cdeval.config.setting import Setting
 from cdeval.decode.finite import Fault
-from cdeval.records import Setting
 
 
 def index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:

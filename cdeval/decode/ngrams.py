@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.choices import Context
+from cdeval.config.enums import Context
 
 Tokens = tuple[int, ...]
 

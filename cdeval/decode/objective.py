@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.choices import Form, Normalizer, TemperatureForm
+from cdeval.config.enums import Form, Normalizer, TemperatureForm
+from cdeval.config.setting import Setting
 from cdeval.decode.beam import Ranks, ranks
-from cdeval.records import Setting
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Where a plausible set is wider, as many more as
 # it takes (`cdeval.decode.engine`).

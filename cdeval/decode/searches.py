@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.choices import Pool, SearchKind
+from cdeval.config.enums import Pool, SearchKind
 from cdeval.decode.beam import Choice, best_extensions, best_of_pool
 from cdeval.decode.draws import draw_keys, exponentials, stack_keys, token_bits
 from cdeval.decode.lanes import Lane

@@ -21,8 +21,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.exits import DECAY
 from cdeval.decode.beam import largest
-from cdeval.exitconfig import DECAY
 
 
 def divergence(log_p: Float[Tensor, "*rows vocab"], log_q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:

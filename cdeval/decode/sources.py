@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.choices import Context
+from cdeval.config.enums import Context
+from cdeval.config.setting import Amateur
 from cdeval.decode.ngrams import NgramReader, Ngrams
 from cdeval.decode.reader import Reader
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Amateur
 
 Second: TypeAlias = LanguageModel | Ngrams | TunedLens  # what a lane's amateur is made of, beside the expert
 

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from cdeval.config.setting import Sampling
 from cdeval.decode.beam import Ranks, ranks
-from cdeval.records import Sampling
 
 
 class Warping(NamedTuple):

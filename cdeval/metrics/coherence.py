@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from cdeval import assets
-from cdeval.choices import Pooling
+from cdeval.assets import embedded as assets
+from cdeval.config.enums import Pooling
 from cdeval.metrics.embedder import Embedder, load_embedder
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, key, require_finite

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int, Num
 
-from cdeval.choices import DiversityProtocol
+from cdeval.config.enums import DiversityProtocol
 from cdeval.metrics.evaluating import choice_of, offer
 
 ORDERS = (2, 3, 4)

@@ -19,14 +19,14 @@ from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from cdeval.choices import Pooling
+from cdeval.assets.hub import require_hub
+from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
-from cdeval.hashing import sha256_of
-from cdeval.hub import require_hub
 from cdeval.metrics.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
 from cdeval.models.loading import quiet_transformers
+from cdeval.store.hashing import sha256_of
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
 _POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32
 
-from cdeval.choices import Codebook
-from cdeval.config import MetricsConfig
+from cdeval.config.enums import Codebook
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics import frontier
 from cdeval.metrics.codebook import MEASURES, Codes, mauve_interval, quantise
 from cdeval.metrics.compare import Settings

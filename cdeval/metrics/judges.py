@@ -4,8 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from cdeval import assets
-from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.assets import embedded as assets
+from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import Embedder, find_embedder
 from cdeval.metrics.features import NO_CACHE, FeatureCache

@@ -18,8 +18,8 @@ without two such pairs, or where all of them are equal, the values are NaN.
 
 from collections.abc import Sequence
 
-from cdeval.choices import Codebook, Dtype
-from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.config.enums import Codebook, Dtype
+from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.evaluating import as_generations, choice_of, offer

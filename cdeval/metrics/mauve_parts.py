@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32
 
-from cdeval.choices import Codebook
+from cdeval.config.enums import Codebook
 from cdeval.metrics.codebook import silence
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite
 from cdeval.metrics.frontier import SCALING

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cdeval.config import ProtocolConfig
+from cdeval.config.schema import ProtocolConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.family import MetricRows, compare_metrics

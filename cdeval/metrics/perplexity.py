@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float
 from torch.nn.functional import cross_entropy
 
-from cdeval.choices import Ban, Dtype
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Ban, Dtype
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cdeval.config import MetricsConfig, ProtocolConfig
+from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.human import MauveOfArms

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from cdeval.choices import Codebook
-from cdeval.config import MetricsConfig, ProtocolConfig
+from cdeval.config.enums import Codebook
+from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.embedder import embedder_identity
 from cdeval.metrics.features import identity

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Num
 
-from cdeval.config import MetricsConfig
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics.compare import ArmRows
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, interval, ratio_of_sums, with_value
 from cdeval.records import Estimate

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from cdeval import __version__
 from cdeval.metrics.codebook import Codes
 from cdeval.metrics.compare import ArmRows, Settings
-from cdeval.private import masked_all
 from cdeval.records import Estimate, Generation
-from cdeval.strictjson import estimate_from_json, plain
+from cdeval.store.private import masked_all
+from cdeval.store.strict_json import estimate_from_json, plain
 
 SCORES = "scores.npz"
 STALE = "of other texts than those that are stored now: score them again"

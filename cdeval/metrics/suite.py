@@ -12,7 +12,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from cdeval.config import MetricsConfig, ProtocolConfig
+from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.coherence import coherence_rows, loglik_rows
 from cdeval.metrics.embedder import load_embedder

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cdeval.choices import DiversityProtocol
+from cdeval.config.enums import DiversityProtocol
 from cdeval.metrics import diversity
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.entities import overlap_rows

@@ -7,7 +7,7 @@ the same fingerprint from one file or several, from a folder or handed over by a
 transformers that wrote them, and dropout, which inference does not use, do not count.
 
 Run folders and lenses of older releases know their model by some sampled values of its weights: two models that differ
-elsewhere have one fingerprint there. `cdeval.hashing.is_whole` tells them.
+elsewhere have one fingerprint there. `cdeval.store.hashing.is_whole` tells them.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from cdeval.errors import ModelError
-from cdeval.hashing import WHOLE
+from cdeval.store.hashing import WHOLE
 
 _NO_MATTER = frozenset(  # of a configuration: who wrote it, other tasks, training, what is decided at loading
     {

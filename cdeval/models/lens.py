@@ -25,12 +25,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from cdeval.config.exits import Lens
 from cdeval.errors import ModelError
-from cdeval.exitconfig import Lens
-from cdeval.hashing import is_whole
 from cdeval.models.anatomy import Parts
 from cdeval.models.loading import LanguageModel
-from cdeval.private import masked
+from cdeval.store.hashing import is_whole
+from cdeval.store.private import masked
 
 FORMAT = "cdeval tuned lens 1"
 _DIGESTS = "digests"  # of the translators, layer by layer, in a file's metadata

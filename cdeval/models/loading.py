@@ -20,12 +20,11 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from cdeval import assets
-from cdeval.choices import Dtype, Weights
-from cdeval.config import ExpertConfig
+from cdeval.assets import embedded as assets
+from cdeval.assets.hub import require_hub
+from cdeval.config.enums import Dtype, Weights
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import CdevalError, ModelError
-from cdeval.hashing import Remembered
-from cdeval.hub import require_hub
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
@@ -33,6 +32,7 @@ from cdeval.models.identity import fingerprint_of, settings_digest, weights_dige
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
 from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens, vocabulary_of
+from cdeval.store.hashing import Remembered
 
 _OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
 

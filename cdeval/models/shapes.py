@@ -23,9 +23,9 @@ from transformers import (
 )
 from transformers.initialization import no_init_weights
 
+from cdeval.config.paths import CONF
 from cdeval.errors import ModelError
 from cdeval.models.attention import attention_for
-from cdeval.paths import CONF
 
 _POOL = (1 << 22) - 3  # numbers; a size that no matrix is a multiple of, so that no two rows are alike
 _SPREAD = 0.02  # standard deviation of the weights, as the architectures are initialised

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.choices import Ban
+from cdeval.config.enums import Ban
 from cdeval.errors import ModelError
 from cdeval.records import Prompt
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
-from cdeval.choices import Split
+from cdeval.config.enums import Split
 from cdeval.errors import PromptError
 from cdeval.prompts.items import Pair
 from cdeval.prompts.texts import Text

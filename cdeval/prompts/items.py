@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cdeval.errors import PromptError
-from cdeval.itemfile import ItemFile, Located, kind_of
 from cdeval.prompts.texts import Text
+from cdeval.store.item_file import ItemFile, Located, kind_of
 
 _SHAPE = 'expected a JSON list or one JSON object a line, each with "prompt" (and "reference"), or with "text"'
 

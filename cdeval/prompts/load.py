@@ -6,8 +6,8 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from cdeval.choices import PromptSource, Split
-from cdeval.config import PromptsConfig
+from cdeval.config.enums import PromptSource, Split
+from cdeval.config.schema import PromptsConfig
 from cdeval.errors import PromptError
 from cdeval.prompts import texts
 from cdeval.prompts.cut import Cutter, in_split, shuffled

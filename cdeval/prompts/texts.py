@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from cdeval import assets
+from cdeval.assets import embedded as assets
+from cdeval.assets.hub import require_hub
 from cdeval.errors import HubError
-from cdeval.hub import require_hub
 from cdeval.prompts.wiki import is_article, prose, read_dump
 
 _OFFLINE_CHOICES = "prompts=news, prompts=wiki, or prompts=file prompts.path=<JSON or JSONL>"

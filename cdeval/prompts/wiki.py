@@ -84,7 +84,7 @@ _ENDINGS = (".", "!", "?", '."', ".”", ".)", '?"', '!"')
 def read_dump(file: Path) -> Iterator[Page]:
     """Articles of a MediaWiki XML dump in bzip2, in its order, one in memory at a time; redirects are left out.
 
-    The dump is hash-checked by `cdeval.assets`, so that a hostile document cannot come this way.
+    The dump is hash-checked by `cdeval.assets.embedded`, so that a hostile document cannot come this way.
     """
     with bz2.open(file) as stream:
         for _, element in ElementTree.iterparse(stream):  # noqa: S314 - see above

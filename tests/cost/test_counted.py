@@ -7,18 +7,18 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import AdaptiveExit, Amateur, Setting
 from cdeval.cost.counted import count_lane
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.decode.sources import Second
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.anatomy import dissect
 from cdeval.models.loading import LanguageModel
 from cdeval.models.shapes import without_weights
 from cdeval.models.truncate import truncate
-from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 PROMPT, NEW = 5, 4

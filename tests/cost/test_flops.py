@@ -8,11 +8,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.choices import Normalizer, SearchKind
+from cdeval.config.enums import Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.cost.flops import TokenFlops, head_width, lane_flops, token_flops
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel
-from cdeval.records import AdaptiveExit, Setting
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 

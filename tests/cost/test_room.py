@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cdeval.config import ExecutionConfig
+from cdeval.config.schema import ExecutionConfig
 from cdeval.cost import room
 from cdeval.cost.memory import slot_bytes
 from cdeval.decode import engine

@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import AdaptiveExit, Amateur
 from cdeval.cost.memory import weights_bytes
 from cdeval.cost.traffic import TokenBytes, lane_bytes, token_bytes
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.loading import LanguageModel
-from cdeval.records import AdaptiveExit, Amateur
 from tests.decode.oracles import chosen_exit, early_exit, setting
 
 COSTS = TokenBytes(

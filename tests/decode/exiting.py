@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from cdeval.exitconfig import Measure
+from cdeval.config.exits import Measure
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.models.loading import LanguageModel
-from cdeval.records import AdaptiveExit, Setting
 from tests.decode.oracles import blocks_and_logits, exit_logits
 
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from cdeval.choices import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config.enums import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import Amateur, Sampling, Setting
 from cdeval.decode.draws import draw_keys, exponentials, token_bits
 from cdeval.decode.lanes import Lane
 from cdeval.decode.warping import warp, warping
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
-from cdeval.records import Amateur, Sampling, Setting
 
 NO_TRANSLATORS: Mapping[int, Translator] = {}
 # The output of every block and the logits, at the last position of some tokens.

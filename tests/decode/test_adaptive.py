@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Ban, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Ban, Normalizer, SearchKind
+from cdeval.config.exits import Measure
+from cdeval.config.setting import AdaptiveExit, Amateur, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.exitconfig import Measure
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
-from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.conftest import build_model
 from tests.decode.exiting import Exiting
 from tests.decode.oracles import blocks_and_logits, early_exit, naive_sample, naive_search, sampled, setting

@@ -5,12 +5,12 @@ from collections.abc import Callable
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import Ban, SearchKind
+from cdeval.config.enums import Ban, SearchKind
+from cdeval.config.setting import Setting
 from cdeval.cost.flops import TokenFlops, lane_flops
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, language_model
-from cdeval.records import Setting
 from tests.conftest import build_model
 from tests.decode.oracles import early_exit, naive_contrastive_search, naive_search, next_scores, setting
 from tests.decode.test_engine import PROMPTS, run

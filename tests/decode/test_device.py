@@ -15,19 +15,19 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import AdaptiveExit, Amateur, Setting
 from cdeval.decode import engine
 from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import _Run
 from cdeval.decode.lanes import Lane
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.anatomy import dissect
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
-from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.conftest import EVERY_RUN, build_model
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressTokensLogitsProcessor
 
-from cdeval.choices import Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config.setting import Setting
 from cdeval.decode import engine
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.engine import decode_batch
@@ -15,7 +16,6 @@ from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import banned_tokens
-from cdeval.records import Setting
 from tests.conftest import build_model
 from tests.decode.oracles import early_exit, naive_search, next_scores, setting
 

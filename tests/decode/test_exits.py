@@ -5,18 +5,18 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 import torch
 
-from cdeval.choices import AmateurKind, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Normalizer, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode import exits
 from cdeval.decode.amateurs import Amateurs
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.exits import Exits
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.sources import Second
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.lens import Translator, TunedLens, tuned_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
-from cdeval.records import Amateur, Setting
 from tests.decode.oracles import (
     blocks_and_logits,
     chosen_exit,

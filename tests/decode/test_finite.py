@@ -8,16 +8,16 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Ban, Normalizer, Pool, SearchKind
+from cdeval.config.enums import AmateurKind, Ban, Normalizer, Pool, SearchKind
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.setting import AdaptiveExit, Amateur, Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import Cause, not_finite
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.selection import divergence
-from cdeval.exitconfig import Lens, Measure, Selection
 from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import banned_tokens
-from cdeval.records import AdaptiveExit, Amateur, Setting
 from tests.conftest import build_model
 from tests.decode.oracles import chosen_exit, early_exit, naive_search, sampled, setting
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cdeval.choices import Normalizer, TemperatureForm
+from cdeval.config.enums import Normalizer, TemperatureForm
 from cdeval.decode.objective import Knobs, ban, contrast, knobs, log_probs
 from tests.decode.oracles import early_exit
 

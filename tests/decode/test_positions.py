@@ -6,9 +6,8 @@ import pytest
 from transformers import Phi3Config, PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from cdeval.api import Search, decode, load
-from cdeval.cast import open_cast
-from cdeval.choices import AmateurKind, Context
-from cdeval.config import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.enums import AmateurKind, Context
+from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError
@@ -16,6 +15,7 @@ from cdeval.models.anatomy import check_length, check_lengths
 from cdeval.models.loading import language_model
 from cdeval.prompts import PromptSet
 from cdeval.records import Prompt
+from cdeval.study.models import open_cast
 from tests.conftest import TINY, build_model
 from tests.decode.oracles import setting
 from tests.decode.test_engine import hugging_face

@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.config.enums import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode.beam import best_of_pool
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.decode.objective import contrast, cut, knobs
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import end_tokens
-from cdeval.records import Amateur, Setting
 from tests.conftest import build_model
 from tests.decode.oracles import early_exit, next_scores, setting
 

@@ -11,14 +11,14 @@ import torch
 from scipy import stats
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Ban, Normalizer
+from cdeval.config.enums import AmateurKind, Ban, Normalizer
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.warping import warp, warping
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
-from cdeval.records import Amateur, Setting
 from tests.conftest import build_model
 from tests.decode.oracles import early_exit, naive_sample, next_scores, sampled, setting
 from tests.decode.test_engine import PROMPTS, run

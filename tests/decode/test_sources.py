@@ -7,7 +7,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.setting import Amateur, Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.ngrams import Ngrams
@@ -15,7 +16,6 @@ from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
-from cdeval.records import Amateur, Setting
 from tests.conftest import VOCAB, build_model
 from tests.decode.oracles import best_text, early_exit, setting
 

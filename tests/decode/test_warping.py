@@ -15,8 +15,8 @@ from transformers import (
     TypicalLogitsWarper,
 )
 
+from cdeval.config.setting import Sampling
 from cdeval.decode.warping import warp, warping
-from cdeval.records import Sampling
 
 CPU = torch.device("cpu")
 NARROWED = [

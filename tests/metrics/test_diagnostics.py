@@ -6,8 +6,8 @@ import random
 import numpy as np
 import pytest
 
-from cdeval.choices import DiversityProtocol
-from cdeval.config import MetricsConfig
+from cdeval.config.enums import DiversityProtocol
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.entities import mentions, overlap_rows
 from cdeval.metrics.longest import longest_repeat, longest_rows

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from cdeval.choices import DiversityProtocol
+from cdeval.config.enums import DiversityProtocol
 from cdeval.metrics.diversity import diversity, ngram_counts, repetition, without_ngrams
 
 PUBLISHED = DiversityProtocol.published

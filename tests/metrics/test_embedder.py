@@ -6,8 +6,8 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerFast
 
-from cdeval import assets
-from cdeval.choices import Pooling
+from cdeval.assets import embedded as assets
+from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
 from cdeval.metrics.coherence import coherence_rows
 from cdeval.metrics.embedder import load_embedder

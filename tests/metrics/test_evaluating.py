@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.choices import Codebook
-from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.config.enums import Codebook
+from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ConfigError
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.evaluating import as_generations, choice_of
-from cdeval.scoreconfig import ScoreConfig
-from cdeval.scoring import score_texts
+from cdeval.score.config import ScoreConfig
+from cdeval.score.pipeline import score_texts
 
 METRICS = Path(__file__).resolve().parents[2] / "cdeval" / "metrics"
 TEXTS = ["a b a b c d Paris", "the cat sat the cat sat"]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from cdeval.config import MetricsConfig
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.coherence import loglik_rows
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, holm

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdeval.choices import Codebook
-from cdeval.config import MetricsConfig
+from cdeval.config.enums import Codebook
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics import human as module
 from cdeval.metrics.codebook import MEASURES, quantise
 from cdeval.metrics.features import FeatureCache

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import GPTJConfig, GPTJForCausalLM
 
-from cdeval.config import ExpertConfig, MetricsConfig
+from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.judges import find_judges, open_judges
 from cdeval.metrics.pairing import METRICS

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdeval.choices import Codebook
+from cdeval.config.enums import Codebook
 from cdeval.metrics import mauve_parts as module
 from cdeval.metrics.mauve_parts import bucket_count, last_hidden_features, published_scores, unavailable
 from cdeval.models.loading import LanguageModel

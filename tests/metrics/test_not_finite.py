@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
-from cdeval.choices import Pooling
-from cdeval.config import MetricsConfig
+from cdeval.config.enums import Pooling
+from cdeval.config.schema import MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.coherence import coherence_rows
 from cdeval.metrics.embedder import Embedder, load_embedder

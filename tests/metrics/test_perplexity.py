@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from cdeval.choices import Ban
+from cdeval.config.enums import Ban
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError

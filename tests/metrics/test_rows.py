@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from cdeval.config import MetricsConfig
+from cdeval.config.schema import MetricsConfig
 from cdeval.metrics.rows import by_prompt, mean_rows
 from cdeval.metrics.stats import interval, ratio_of_sums
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdeval.choices import Codebook
-from cdeval.config import MetricsConfig
+from cdeval.config.enums import Codebook
+from cdeval.config.schema import MetricsConfig
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics import suite
 from cdeval.metrics.codebook import MEASURES

@@ -12,8 +12,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import Dtype, Pooling
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Dtype, Pooling
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.embedder import load_embedder
 from cdeval.models.loading import LanguageModel, open_model

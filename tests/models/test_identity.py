@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
-from cdeval import hashing
-from cdeval.choices import Dtype
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Dtype
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.models import loading
 from cdeval.models.identity import weights_digest
 from cdeval.models.loading import language_model, open_model
+from cdeval.store import hashing
 from tests.conftest import build_model
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import Ban, Dtype
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Ban, Dtype
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import CdevalError, ModelError
 from cdeval.models.loading import LanguageModel, choose_dtype, language_model, open_model
 from cdeval.models.vocabulary import banned_tokens, end_tokens

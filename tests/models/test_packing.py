@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.choices import Dtype
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Dtype
+from cdeval.config.schema import ExpertConfig
 from cdeval.cost.flops import token_flops
 from cdeval.cost.memory import weights_bytes
 from cdeval.decode.engine import decode_batch

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from cdeval.choices import Dtype, Weights
-from cdeval.config import ExpertConfig
+from cdeval.config.enums import Dtype, Weights
+from cdeval.config.paths import CONF
+from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.models import shapes
 from cdeval.models.loading import open_model
 from cdeval.models.shapes import numbers_tokenizer, parameters, shipped, with_random_weights, without_weights
-from cdeval.paths import CONF
 
 # As published with the models.
 PARAMETERS = {

@@ -3,7 +3,7 @@
 import pytest
 
 from cdeval.api import Search, decode
-from cdeval.choices import Ban, SearchKind
+from cdeval.config.enums import Ban, SearchKind
 from cdeval.errors import ModelError
 from cdeval.models.loading import language_model
 from cdeval.models.vocabulary import (

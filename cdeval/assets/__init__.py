@@ -1,0 +1,1 @@
+"""Files that cdeval fetches: pinned wheels, their conversion, and the model hub."""

@@ -1,0 +1,160 @@
+"""The arms by name: which peer, which search, which number format, how many prompts and settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from itertools import count, product
+
+from cdeval.bench.config import BenchRun, as_run
+from cdeval.bench.ctranslate import ctranslate2
+from cdeval.bench.models import Models
+from cdeval.bench.peers import hugging_face, naive, ours
+from cdeval.bench.plan import Arm, Run
+from cdeval.config.enums import Dtype, Normalizer, SearchKind
+from cdeval.config.setting import Setting, expert_alone, setting_of
+from cdeval.cost.room import lanes_at_once
+from cdeval.models.vocabulary import banned_tokens
+
+BF16, F32 = Dtype.bfloat16, Dtype.float32
+_SHORT = {BF16: "bf16", F32: "f32"}
+
+OURS, HUGGING_FACE, CTRANSLATE2, NAIVE = "ours", "Hugging Face", "CTranslate2", "the seed's way"
+
+# The grid that fused settings are taken from, beside the one that is configured; published values lie among them.
+_ALPHAS = (0.05, 0.1, 0.2, 0.3)
+_TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
+
+
+class Search(Enum):
+    """What an arm searches with."""
+
+    plain = "plain"  # beam search of the expert alone
+    contrast = "contrast"  # early-exit contrastive beam search
+    candidates = "contrast over candidates"  # the same with the candidate-only head: an approximation under beam search
+    greedy = "greedy"  # of the expert alone
+    greedy_contrast = "greedy contrast"
+    greedy_candidates = "greedy contrast over candidates"  # the same texts
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is an amateur."""
+        return self not in (Search.plain, Search.greedy)
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How much an arm decodes."""
+
+    prompts: int = 1
+    settings: int = 1
+    new_tokens: int | None = None  # None: bench.new_tokens
+    at_once: int | None = None  # lanes (ours) or prompts (Hugging Face) in one forward pass; None: all
+
+    def __str__(self) -> str:
+        """What a label says of it."""
+        parts = [(self.prompts, "prompts"), (self.settings, "settings"), (self.new_tokens or 1, "tokens")]
+        return "".join(f", {number} {what}" for number, what in parts if number > 1)
+
+
+ONE = Size()
+
+
+def label(who: str, search: Search, dtype: Dtype, size: Size = ONE) -> str:
+    """What tables, files and goals call an arm."""
+    return f"{who} {search.value} {_SHORT[dtype]}{size}"
+
+
+def settings_grid(first: Setting, number: int) -> list[Setting]:
+    """`number` different settings: `first`, then others of plausibility and temperature.
+
+    The grid has 16 of them; beyond, the contrast's weight shrinks too, so that no two lanes are alike.
+    """
+    found = [first]
+    grid = (
+        (alpha, temperature, shrink) for shrink in count() for alpha, temperature in product(_ALPHAS, _TEMPERATURES)
+    )
+    while len(found) < number:
+        alpha, temperature, shrink = next(grid)
+        candidate = replace(first, alpha=alpha, temperature=temperature, beta=first.beta * 0.9**shrink)
+        if candidate not in found:
+            found.append(candidate)
+    return found
+
+
+class Arms:
+    """Makes arms that share models and prompts. An arm's twin is the engine's arm of the same search and size."""
+
+    def __init__(self, config: BenchRun, models: Models, prompts: Sequence[tuple[int, ...]]) -> None:
+        self.config, self.models, self._prompts = config, models, prompts
+        self._contrast = setting_of(as_run(config))
+
+    def setting(self, search: Search) -> Setting:
+        """The configured setting under that search."""
+        setting = self._contrast if search.contrasts else expert_alone(self._contrast)
+        if search in (Search.candidates, Search.greedy_candidates):
+            setting = replace(setting, normalizer=Normalizer.candidates)
+        if search in (Search.greedy, Search.greedy_contrast, Search.greedy_candidates):
+            return replace(setting, search=SearchKind.greedy, beams=1)
+        return setting
+
+    def lanes_at_once(self, dtype: Dtype) -> int:
+        """What the engine decodes together where nothing else is said."""
+        bench = self.config.bench
+        tokens = max(map(len, self._prompts)) + bench.new_tokens
+        return lanes_at_once(self.config.execution, self.models.expert(dtype), bench.beams, tokens)
+
+    def ours(self, search: Search, dtype: Dtype, size: Size = ONE, compact_every: int | None = None) -> Arm:
+        """The engine, prompts and settings together in its forward passes; compacted as configured, or as said."""
+        lanes = size.prompts * size.settings
+        at_once = size.at_once or lanes
+        settings = settings_grid(self.setting(search), size.settings)
+        every = self.config.execution.compact_every if compact_every is None else compact_every
+        run = ours(self.models.expert(dtype), self._prompts[: size.prompts], settings, at_once, every)
+        arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
+        return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
+
+    def hugging_face(self, search: Search, dtype: Dtype, size: Size = ONE) -> Arm:
+        """`generate`, settings one after the other; a contrast comes from a separate amateur in a LogitsProcessor."""
+        at_once = size.at_once or size.prompts
+        settings = settings_grid(self.setting(search), size.settings)
+        amateur = self.models.amateur(dtype) if search is Search.contrast else None
+        run = hugging_face(
+            self.models.peers_expert(dtype),
+            self._prompts[: size.prompts],
+            settings,
+            at_once,
+            amateur,
+            helped=self.config.bench.help_peers,
+        )
+        return self._arm(HUGGING_FACE, search, dtype, size, run, batches=size.settings * -(-size.prompts // at_once))
+
+    def naive(self, dtype: Dtype, size: Size) -> Arm:
+        """The seed experiment's way, prompts one after the other."""
+        run = naive(self.models.peers_expert(dtype), self._prompts[: size.prompts], self.setting(Search.contrast))
+        return self._arm(NAIVE, Search.contrast, dtype, size, run, batches=size.prompts)
+
+    def ctranslate2(self, size: Size = ONE) -> list[Arm]:
+        """Its plain beam search on all prompts at once, in float32 and int8; none where it cannot take part."""
+        converted = self.models.converted()
+        if converted is None:
+            return []
+        setting, expert = self.setting(Search.plain), self.models.expert(F32)
+        banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
+        prompts = self._prompts[: size.prompts]
+        exact, quantised = (
+            ctranslate2(self.models.ctranslate2(kind), converted.names, prompts, setting, banned)
+            for kind in ("float32", "int8")
+        )
+        arm = self._arm(CTRANSLATE2, Search.plain, F32, size, exact)
+        return [arm, replace(arm, label=arm.label.replace("f32", "int8"), run=quantised)]
+
+    def _arm(self, who: str, search: Search, dtype: Dtype, size: Size, run: Run, *, batches: int = 1) -> Arm:
+        return Arm(
+            label=label(who, search, dtype, size),
+            run=run,
+            texts=size.prompts * size.settings,
+            new_tokens=size.new_tokens or self.config.bench.new_tokens,
+            batches=batches,
+            twin=None if who == OURS else label(OURS, search, dtype, size),
+            series=label(who, search, dtype),
+        )

@@ -1,0 +1,131 @@
+"""The schema of `conf/bench.yaml`: what is timed, and how often."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from cdeval.config.enums import AmateurKind, Executor
+from cdeval.config.exits import Lens, Selection
+from cdeval.config.fields import check_values, leaves, number
+from cdeval.config.schema import (
+    CALIBRATED,
+    MOST_SEED,
+    AmateurConfig,
+    ContrastConfig,
+    ExecutionConfig,
+    ExpertConfig,
+    PromptsConfig,
+    RunConfig,
+    SearchConfig,
+)
+from cdeval.config.validation import validate
+from cdeval.errors import ConfigError
+
+
+class GroupName(Enum):
+    """Comparisons; the arms of one group are timed in turn.
+
+    single: one prompt, every decoder. greedy: what contrast adds to greedy search. fused: settings of one prompt in one
+    pass. batch: many prompts at once. sweep: settings x prompts against sequential runs. compaction: steps between
+    compactions of the cache. naive: the seed experiment's way. growth: time against new tokens, prompts and settings.
+    precision: what bfloat16 changes in the texts.
+    """
+
+    single = "single"
+    greedy = "greedy"
+    fused = "fused"
+    batch = "batch"
+    sweep = "sweep"
+    compaction = "compaction"
+    naive = "naive"
+    growth = "growth"
+    precision = "precision"
+
+
+_TOKENS, _LANES, _PASSES = 1_000_000, 100_000, 10_000  # upper bounds: of a text, of texts at once, of repetitions
+
+
+@dataclass
+class BenchConfig:
+    """Sizes of the comparisons."""
+
+    groups: list[GroupName] = field(default_factory=lambda: list(GroupName))
+    new_tokens: int = number(128, least=1, most=_TOKENS)  # of every text, but where a group sets its own
+    beams: int = number(5, least=1, most=1000)
+    # Timed passes an arm, after one full-length warm-up, in the groups single, greedy and fused.
+    repeats: int = number(5, least=1, most=_PASSES)
+    # The same in the other groups, whose passes take minutes.
+    slow_repeats: int = number(3, least=1, most=_PASSES)
+    # Prompts at once, of group batch.
+    batch_sizes: list[int] = number(factory=lambda: [1, 8, 32], least=1, most=_LANES)
+    fused_settings: list[int] = number(factory=lambda: [1, 2, 4, 8, 16], least=1, most=_LANES)
+    sweep_settings: int = number(8, least=1, most=_LANES)
+    sweep_prompts: int = number(16, least=1, most=_LANES)
+    compact_every: list[int] = number(
+        factory=lambda: [0, 2, 4, 8, 16, 32], least=0, most=_TOKENS, hint="0 never compacts"
+    )
+    compaction_tokens: int = number(256, least=1, most=_TOKENS)
+    compaction_prompts: list[int] = number(factory=lambda: [1, 8], least=1, most=_LANES)
+    naive_tokens: int = number(80, least=1, most=_TOKENS)
+    growth_tokens: list[int] = number(factory=lambda: [64, 128, 256, 512], least=1, most=_TOKENS)
+    growth_prompts: list[int] = number(factory=lambda: [1, 2, 4, 8, 16, 32, 64], least=1, most=_LANES)
+    precision_prompts: int = number(64, least=1, most=_LANES)
+    help_peers: bool = (
+        True  # spare Hugging Face's prefill a slow path of torch (peers.contiguous_head); false: as it is
+    )
+
+
+@dataclass
+class BenchRun:
+    """The root of `conf/bench.yaml`; `expert.dtype` is not read, as every number format has its own arms."""
+
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    amateur: AmateurConfig = field(default_factory=AmateurConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    bench: BenchConfig = field(default_factory=BenchConfig)
+    runs: str = "runs"  # results go to <runs>/bench/
+    seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts
+
+
+def validate_bench(config: BenchRun) -> BenchRun:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    check_values(config)
+    validate(as_run(config))
+    for leaf in leaves(BenchConfig).values():
+        if leaf.rules.range is not None and getattr(config.bench, leaf.name) == []:
+            raise ConfigError(f"bench.{leaf.name}=[] times nothing: expected at least one number.")
+    if not config.bench.groups:
+        raise ConfigError(
+            f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."
+        )
+    if config.execution.kind is not Executor.local:
+        raise ConfigError(f"execution={config.execution.kind.name}: the bench times this process; leave it out.")
+    if config.amateur.kind is not AmateurKind.early_exit:
+        raise ConfigError(
+            f"amateur={config.amateur.kind.name}: the bench times a contrast, and needs amateur=early_exit."
+        )
+    plain = config.amateur.lens is Lens.norm and config.amateur.selection is Selection.fixed
+    if not plain or not isinstance(config.amateur.layer, int) or config.contrast.temperature == CALIBRATED:
+        raise ConfigError(
+            "the bench times one exit layer through the final norm at one temperature: give amateur.layer in "
+            "blocks, contrast.temperature as a number, and leave amateur.lens and amateur.selection out."
+        )
+    return config
+
+
+def as_run(config: BenchRun) -> RunConfig:
+    """The study's configuration whose early-exit contrastive beam search is timed."""
+    return RunConfig(
+        expert=config.expert,
+        amateur=config.amateur,
+        contrast=config.contrast,
+        search=SearchConfig(beams=config.bench.beams, max_new_tokens=config.bench.new_tokens),
+        prompts=config.prompts,
+        execution=config.execution,
+        runs=config.runs,
+        seed=config.seed,
+    )

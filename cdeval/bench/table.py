@@ -1,0 +1,90 @@
+"""What the bench prints: a table a group, then the goals."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cdeval.bench.goals import Goal
+from cdeval.bench.plan import GroupResult, Timing, exponents
+from cdeval.report.table import MISSING
+from cdeval.store.escaping import printable
+
+_MET = {True: "yes", False: "no", None: "not measured"}
+
+
+def group_table(result: GroupResult) -> Table:
+    """One row an arm; ratios are over the arm marked with a star."""
+    table = _table(f"{result.name}: {result.title}")
+    table.add_column("arm", overflow="fold")
+    for header in ("median\ns", "min–max\ns", "ms\n/step", "tokens\n/s", "ratio\n*", "same\ntokens"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, timing in result.timings.items():
+        star = " *" if name == result.reference else ""
+        table.add_row(
+            Text(printable(name) + star),
+            _seconds(timing.median),
+            f"{_seconds(min(timing.seconds))}–{_seconds(max(timing.seconds))}",
+            f"{timing.ms_per_step:.1f}",
+            f"{timing.tokens_per_second:.1f}",
+            f"{result.ratio(name):.3f}",
+            _same(timing),
+        )
+    table.caption = Text("\n".join(growth_lines(result)))
+    return table
+
+
+def growth_lines(result: GroupResult) -> list[str]:
+    """Where the lines of a growth group bend: between neighbouring points, time ~ x^p (0 free, 1 linear)."""
+    lines = []
+    for series, timings in series_of(result).items():
+        points = [(float(timing.x or 1), timing.median) for timing in timings]
+        if len(points) < 2:
+            continue
+        powers = " ".join(f"{power:.2f}" for power in exponents(points))
+        places = " ".join(f"{x:.0f}" for x, _ in points)
+        lines.append(f"{series}: at {places} {result.axis}, time ~ x^p with p = {powers}")
+    return lines
+
+
+def series_of(result: GroupResult) -> dict[str, list[Timing]]:
+    """The lines of a growth group, by their names; none in other groups."""
+    lines: dict[str, list[Timing]] = {}
+    for timing in sorted(result.timings.values(), key=lambda timing: timing.x or 0):
+        if timing.x is not None:
+            lines.setdefault(timing.series, []).append(timing)
+    return lines
+
+
+def goals_table(goals: Iterable[Goal], notes: Sequence[str]) -> Table:
+    """Goal, measurement, verdict."""
+    table = _table("goals")
+    table.add_column("goal", overflow="fold")
+    for header in ("wanted", "measured", "met"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for goal in goals:
+        wanted = f"≤ {goal.most:g}" if math.isfinite(goal.most) else f"≥ {goal.least:g}"
+        measured = MISSING if math.isnan(goal.measured) else f"{goal.measured:.3g}"
+        table.add_row(Text(goal.text), wanted, measured, _MET[goal.met])
+    table.caption = Text("\n".join(printable(note) for note in notes))
+    return table
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=Text(printable(title), style="bold"),
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"
+
+
+def _same(timing: Timing) -> str:
+    return "" if math.isnan(timing.same_tokens) else f"{100 * timing.same_tokens:.1f} %"

@@ -1,0 +1,243 @@
+"""Calibration on one page: prompts of two splits in, a table of thresholds and a choice with a guarantee out.
+
+prompts -> texts by all blocks, and at every threshold -> risks on one split -> Learn then Test -> a threshold
+                                                          risks and FLOPs on the other split    -> what it brings
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from cdeval.calibrate.config import CalibrateRun, as_run
+from cdeval.calibrate.dissimilarity import dissimilarity
+from cdeval.calibrate.guarantee import fixed_sequence, texts_needed
+from cdeval.config.enums import PromptSource, Split
+from cdeval.config.labels import label_of
+from cdeval.config.points import prompts_digest
+from cdeval.config.schema import RunConfig
+from cdeval.config.setting import AdaptiveExit, Setting, setting_of
+from cdeval.cost.flops import lane_flops, token_flops
+from cdeval.cost.room import lanes_at_once
+from cdeval.decode.batches import decode
+from cdeval.decode.finite import not_finite
+from cdeval.decode.lanes import Continuation, Lane
+from cdeval.errors import PromptError
+from cdeval.lens.temperature import with_temperature
+from cdeval.models.loading import LanguageModel
+from cdeval.prompts import PromptSet
+from cdeval.prompts.cut import in_split
+from cdeval.records import Prompt, ThresholdScore
+from cdeval.report.progress import decoding_progress
+from cdeval.store.files import require_writable
+from cdeval.store.folder import replace_file
+from cdeval.store.provenance import provenance
+from cdeval.store.strict_json import to_page
+from cdeval.study.models import Cast, OpenedCast, open_cast
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the command shows."""
+
+    scores: list[ThresholdScore]  # from the most cautious threshold down
+    chosen: float | None  # the lowest accepted threshold
+    notes: list[str]
+    file: Path
+
+
+class _Text(NamedTuple):
+    """One prompt's texts."""
+
+    prompt: Prompt
+    full: Continuation  # by all blocks
+    early: tuple[Continuation, ...]  # a threshold each
+
+    def risks(self) -> list[float]:
+        """How far each early text is from the full one."""
+        return [dissimilarity(text.token_ids, self.full.token_ids) for text in self.early]
+
+
+def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+    """Decode the prompts of both splits by all blocks and at every threshold, and test the thresholds.
+
+    Args:
+        config: checked settings.
+        plain_config: the same as plain values, for the record.
+        say: takes one line of progress at a time.
+
+    Raises: CdevalError: a user's mistake or a missing prerequisite.
+    """
+    file = Path(config.out) if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
+    require_writable(file)
+    opened = open_cast(as_run(config))
+    split = config.prompts.split
+    learnt, held_out = (_prompts(opened, each, say) for each in (split, split.other))
+    everything = replace(learnt, prompts=(*learnt.prompts, *held_out.prompts))
+    cast = opened.load(everything)
+    ids = [prompt.id for prompt in everything.prompts]
+    run, _ = with_temperature(opened.config, cast.expert, cast.seconds, ids, say)
+    full, early = _settings(run, config.thresholds)
+    say(f"{label_of(full)}, against {label_of(early[0])}, and {len(early) - 1} more thresholds")
+    texts = _texts(cast, run, everything.prompts, [full, *early], say)
+    calibration, test = texts[: len(learnt.prompts)], texts[len(learnt.prompts) :]
+    scores = _scores(config, cast, calibration, test, [full, *early])
+    chosen = min((score.threshold for score in scores if score.accepted), default=None)
+    facts = {"expert": cast.expert.name, "fingerprint": cast.expert.fingerprint, "dtype": cast.expert.dtype_name}
+    record = {
+        **provenance(facts, prompts_digest(everything.prompts)),
+        "settings": plain_config,
+        "layers": _own(early[0]).layers,
+        "tolerance": config.tolerance,
+        "level": config.level,
+        "texts": {"calibration": len(calibration), "test": len(test)},
+        "chosen": chosen,
+        "scores": scores,
+        "risks": {
+            name: {text.prompt.id: text.risks() for text in of_split}
+            for name, of_split in (("calibration", calibration), ("test", test))
+        },
+    }
+    replace_file(file, to_page(record))
+    made = [f"calibration: {learnt.describe()}", f"test: {held_out.describe()}"]
+    return Outcome(scores, chosen, [*made, *_verdict(config, _own(early[0]), scores, len(calibration), chosen)], file)
+
+
+def _prompts(opened: OpenedCast, split: Split, say: Callable[[str], None]) -> PromptSet:
+    """The prompts of a split; the items of a file are split by their ids, too. Raises: PromptError: there are none."""
+    config = replace(opened.config, prompts=replace(opened.config.prompts, split=split))
+    found = replace(opened, config=config).prompts()
+    if config.prompts.source is PromptSource.file:
+        mine = tuple(prompt for prompt in found.prompts if in_split(prompt.id, split))
+        source = f"{found.source} (split {split.value})"
+        found = replace(found, prompts=mine, source=source, available=len(mine), limit=None)
+    if not found.prompts:
+        raise PromptError(
+            f"prompts={config.prompts.source.value} has no texts of the split {split.value}: a calibration needs both "
+            "splits, one to choose a threshold on and one to test it on. Give more items, or choose another source."
+        )
+    say(found.describe())
+    return found
+
+
+def _settings(run: RunConfig, thresholds: Sequence[float]) -> tuple[Setting, list[Setting]]:
+    """The same setting by all blocks, and at every threshold."""
+    setting = setting_of(run)
+    own = _own(setting)
+    early = [replace(setting, adaptive_exit=replace(own, threshold=threshold)) for threshold in thresholds]
+    return replace(setting, adaptive_exit=None), early
+
+
+def _own(setting: Setting) -> AdaptiveExit:
+    own = setting.adaptive_exit
+    assert own is not None  # noqa: S101 - a type narrowing: `as_run` gives a threshold
+    return own
+
+
+def _texts(
+    cast: Cast, run: RunConfig, prompts: Sequence[Prompt], settings: Sequence[Setting], say: Callable[[str], None]
+) -> list[_Text]:
+    """All settings of a prompt share its prefill and, as far as there is room, their forward passes."""
+    lanes = [Lane(prompt.token_ids, setting, prompt.id) for prompt in prompts for setting in settings]
+    longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
+    rows = settings[0].amateur.head_rows + 1
+    max_lanes = lanes_at_once(run.execution, cast.expert, run.search.beams, longest, rows)
+    found: dict[int, Continuation] = {}
+    total = len(lanes) * run.search.max_new_tokens
+    with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
+        for batch in decode(
+            cast.expert,
+            lanes,
+            seconds=cast.seconds,
+            max_lanes=max_lanes,
+            compact_every=run.execution.compact_every,
+            on_step=advance.tokens,
+            say=say,
+        ):
+            found.update(zip(batch.lanes, batch.continuations, strict=True))
+    for place, lane in enumerate(lanes):
+        if (fault := found[place].fault) is not None:
+            raise not_finite(fault, cast.expert, lane.id, lane.setting)
+    of_prompt = [[found[i * len(settings) + j] for j in range(len(settings))] for i in range(len(prompts))]
+    return [_Text(prompt, full, tuple(early)) for prompt, (full, *early) in zip(prompts, of_prompt, strict=True)]
+
+
+def _scores(
+    config: CalibrateRun,
+    cast: Cast,
+    calibration: Sequence[_Text],
+    test: Sequence[_Text],
+    settings: Sequence[Setting],
+) -> list[ThresholdScore]:
+    risks, test_risks = (
+        [_mean(of_threshold) for of_threshold in zip(*(text.risks() for text in texts), strict=True)]
+        for texts in (calibration, test)
+    )
+    verdicts = fixed_sequence(risks, len(calibration), config.tolerance, config.level)
+    spent = _flops(cast, test, settings)
+    scores = []
+    for place, threshold in enumerate(config.thresholds):
+        layers = [layer for text in test for layer in text.early[place].exit_layers]
+        early = [layer < cast.expert.parts.depth for layer in layers]
+        scores.append(
+            ThresholdScore(
+                threshold=threshold,
+                exit_layer=_mean(layers),
+                exit_share=_mean(early),
+                flops_saved=1 - spent[1 + place] / spent[0],
+                risk=risks[place],
+                p=verdicts[place].p,
+                accepted=verdicts[place].accepted,
+                test_risk=test_risks[place],
+            )
+        )
+    return scores
+
+
+def _flops(cast: Cast, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:
+    """FLOPs a token of each setting, as `cost.price` counts them."""
+    constants, second = token_flops(cast.expert), cast.seconds.get(settings[0].amateur)
+    amateurs = token_flops(second) if isinstance(second, LanguageModel) else None
+    found = []
+    for place, setting in enumerate(settings):
+        answers = [(text.prompt, (text.full, *text.early)[place]) for text in texts]
+        lanes = [
+            lane_flops(constants, setting, len(prompt.token_ids), _steps(answer), amateurs, answer.exit_layers)
+            for prompt, answer in answers
+        ]
+        found.append(sum(lane.total for lane in lanes) / sum(lane.new_tokens for lane in lanes))
+    return found
+
+
+def _steps(answer: Continuation) -> int:
+    """Tokens that were chosen; the end token of a text that ended by itself is one."""
+    return len(answer.token_ids) + answer.ended
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")
+
+
+def _verdict(
+    config: CalibrateRun, own: AdaptiveExit, scores: Sequence[ThresholdScore], texts: int, chosen: float | None
+) -> list[str]:
+    """What was found, and how to use it."""
+    promise = f"δ={config.tolerance:g}, ε={config.level:g}, n={texts}"
+    risk = "risk: 1 - ROUGE-L (F) of a text to the text by all blocks, over tokens"
+    if chosen is None:
+        needed = texts_needed(config.tolerance, config.level)
+        few = f" {texts} texts cannot show it even without any risk: it takes {needed}." if texts < needed else ""
+        remedy = "Raise tolerance, begin with a higher threshold or later layers, or give more texts (prompts.limit)."
+        return [risk, f"no threshold is accepted ({promise}).{few} {remedy}"]
+    found = next(score for score in scores if score.threshold == chosen)
+    layers = ",".join(map(str, own.layers))
+    use = (
+        f"search.adaptive_exit.threshold={chosen:g} search.adaptive_exit.measure={own.measure.value} "
+        f"search.adaptive_exit.decay={own.decay:g} search.adaptive_exit.layers=[{layers}]"
+    )
+    return [
+        risk,
+        f"chosen: λ={chosen:g} ({promise}): its mean risk is at most {config.tolerance:g}, but for a probability of "
+        f"{config.level:g} at most over the choice of the calibration texts; {found.test_risk:.3f} on the test texts",
+        f"use it by: {use}",
+    ]

@@ -1,0 +1,1 @@
+"""The configuration: its schema, choices, ranges, and the setting that shapes a text."""

@@ -1,0 +1,136 @@
+"""Early exits in the schema: which one is the amateur and through which lens, and where the expert itself may stop.
+
+Layers are whole numbers of blocks, or fractions of the depth, which become whole ones as soon as the expert is known.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from cdeval.config.enums import AmateurKind
+from cdeval.config.fields import When, number, only, read_when, shown
+from cdeval.errors import ConfigError
+
+DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
+
+
+class Lens(Enum):
+    """How a block's output becomes logits.
+
+    norm: the expert's final norm, then its head (the logit lens). raw: the head alone (DoLa, Chuang et al. 2023).
+    tuned: a trained affine translator, then final norm and head (Belrose et al. 2023).
+    """
+
+    norm = "norm"
+    raw = "raw"
+    tuned = "tuned"
+
+
+class Selection(Enum):
+    """Which of the candidate layers is the amateur (`cdeval.decode.selection`).
+
+    fixed: there is one. jsd: for every token the one furthest from the expert (DoLa, Chuang et al. 2023). confidence:
+    for every token the first one that is sure enough (CALM, Schuster et al. 2022).
+    """
+
+    fixed = "fixed"
+    jsd = "jsd"
+    confidence = "confidence"
+
+
+class Measure(Enum):
+    """What confidence is.
+
+    softmax: the gap between the two largest probabilities. saturation: the cosine between the outputs of the block and
+    of the one before it.
+    """
+
+    softmax = "softmax"
+    saturation = "saturation"
+
+
+_EXITS = only("amateur.kind", AmateurKind.early_exit)
+_TUNED = only("amateur.lens", Lens.tuned)
+_CONFIDENT = only("amateur.selection", Selection.confidence)
+_ADAPTIVE = When(
+    "search.adaptive_exit.threshold",
+    lambda threshold: threshold is not None,
+    "add search.adaptive_exit.threshold=0.9, or another number in [0, 1]",
+)
+
+
+@dataclass(kw_only=True)
+class ExitConfig:
+    """What only amateur=early_exit reads, beside the layer."""
+
+    lens: Lens = read_when(_EXITS, default=Lens.norm)
+    lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
+    selection: Selection = read_when(_EXITS, default=Selection.fixed)
+    measure: Measure = read_when(_EXITS, _CONFIDENT, default=Measure.softmax)
+    # Lambda; it decays along the text as published.
+    threshold: float = number(0.5, least=0, most=1, when=(_EXITS, _CONFIDENT))
+
+
+@dataclass(kw_only=True)
+class AdaptiveExitConfig:
+    """Where the expert itself may stop (CALM, Schuster et al. 2022, see `cdeval.decode.adaptive`)."""
+
+    # λ; null: every token goes through all blocks.
+    threshold: float | None = number(None, least=0, most=1, hint="null is no early exits")
+    measure: Measure = read_when(_ADAPTIVE, default=Measure.softmax)
+    # τ; 0: the threshold stays at 0.9 λ + 0.1.
+    decay: float = number(DECAY, least=0, most=10_000, hint="4 is published, 0 is no decay", when=(_ADAPTIVE,))
+    # With an exit: a list, or one number, it and all layers after it; null: all.
+    layers: Any = read_when(_ADAPTIVE, default=None)
+
+
+_LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"
+
+
+def validate_layers(setting: str, given: object) -> list[int | float]:
+    """The layers of a setting that is one layer or a list of them.
+
+    Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth.
+    """
+    layers: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
+    if not layers:
+        raise ConfigError(f"{setting}=[] names no layer: expected {_LAYER}, or a list of such.")
+    for layer in layers:
+        whole = isinstance(layer, int) and not isinstance(layer, bool) and layer >= 1
+        if not whole and not (isinstance(layer, float) and 0 < layer < 1):
+            raise ConfigError(f"{setting}={shown(given)} is out of range: expected {_LAYER}.")
+    return layers
+
+
+def in_blocks(layers: Sequence[int | float], depth: int) -> list[int]:
+    """Fractions of the depth L as blocks, rounded and kept within 1 and L - 1; ascending, each once.
+
+    >>> in_blocks([0.8, 24, 0.01, 0.99], 30)
+    [1, 24, 29]
+    """
+    blocks = {layer if isinstance(layer, int) else min(max(round(layer * depth), 1), depth - 1) for layer in layers}
+    return sorted(blocks)
+
+
+def validate_exit(config: ExitConfig, layer: object) -> None:
+    """Check the settings of an early exit.
+
+    Raises: ConfigError: a layer is no layer; a choice without candidates, or candidates without a choice; no lens file.
+    """
+    layers = validate_layers("amateur.layer", layer)
+    if config.selection is Selection.fixed and isinstance(layer, list):
+        each = ",".join(map(str, layers))
+        raise ConfigError(
+            f"amateur.layer={shown(layer)} with amateur.selection=fixed: one study has one fixed exit. For a study a "
+            f"layer: --multirun amateur.layer={each}; for a choice at every token: amateur.selection=jsd or confidence."
+        )
+    if config.selection is not Selection.fixed and len(layers) < 2:
+        raise ConfigError(
+            f"amateur.selection={config.selection.name} chooses among layers, and amateur.layer={shown(layer)} leaves "
+            "no choice: give at least two, as amateur.layer=[20,24,28]."
+        )
+    if config.lens is Lens.tuned and config.lens_file is None:
+        raise ConfigError(
+            "amateur.lens=tuned needs amateur.lens_file: the file that `python -m cdeval.lens train=true` writes."
+        )

@@ -1,0 +1,90 @@
+"""What is typed as `key=value`, checked against the schema in words of the settings before Hydra reads it."""
+
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_origin, get_type_hints
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from cdeval.config.fields import Leaf, leaves, shown
+from cdeval.config.given import BUNDLES
+from cdeval.config.paths import CONF
+from cdeval.errors import ConfigError, did_you_mean
+
+
+def check_overrides(arguments: Sequence[str], root: type) -> None:
+    """Check the names in `key=value` arguments against the schema before Hydra sees them.
+
+    Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
+
+    Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
+        group of them that would be taken out.
+    """
+    settings = leaves(root)
+    for argument in arguments:
+        if argument.startswith("~") and not argument.startswith("~hydra"):
+            raise ConfigError(f"{argument!r} would take settings out that the command needs: give them other values.")
+        if argument.startswith("-") or "=" not in argument:
+            continue
+        name = argument.lstrip("+").split("=")[0].split("@")[0]
+        group = is_dataclass(_field_types(root).get(name))
+        try:
+            override = OverridesParser.create().parse_override(argument)
+            if group and not isinstance(override.value(), str | list | dict) and not override.is_sweep_override():
+                raise ConfigError(f"{argument!r} leaves {name} without values: {_choices(name)}.")
+        except HydraException as error:
+            if group:
+                raise ConfigError(f"{argument!r} names no file of settings: {_choices(name)}.") from error
+            raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
+        key = override.key_or_group.split("@")[0]
+        if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
+            check_key(key, root)
+            _check_kind(argument, override, settings.get(key))
+
+
+def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:
+    """What Hydra would refuse in the words of its own types, or take for something else."""
+    if leaf is None or override.is_sweep_override():
+        return
+    value = override.value()
+    if value is None and not leaf.optional:
+        raise ConfigError(
+            f"{argument}: {leaf.name} needs a value; leave it out for the usual one, {shown(leaf.default)}."
+        )
+    if get_origin(leaf.kind) is list and value is not None and not isinstance(value, list):
+        raise ConfigError(f"{argument}: expected a list, as {leaf.name}=[…].")
+    if leaf.kind is bool and isinstance(value, int | float) and value not in (0, 1):
+        raise ConfigError(f"{argument}: expected true or false.")
+
+
+def _choices(group: str) -> str:
+    names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    known = f"{group}= takes one of {', '.join(names)}" if names else f"{group} has settings, as {group}.<name>=…"
+    return f"{known}; a model by folder or hub id is {group}.name=…" if group in ("expert", "amateur") else known
+
+
+def check_key(key: str, root: type) -> None:
+    """Check that a command has a setting of this dotted name. Raises: ConfigError: it has none."""
+    schema: Any = root
+    path = ""
+    for part in key.replace("/", ".").split("."):
+        known = _field_types(schema)
+        if part not in known:
+            names = [*known, *BUNDLES] if not path else list(known)
+            where = f" in {path}" if path else ""
+            if not known:
+                raise ConfigError(f"unknown setting {key!r}: {path} has a value and no settings of its own.")
+            homes = [group for group, kind in _field_types(root).items() if part in _field_types(kind)]
+            hint = f"Did you mean '{homes[0]}.{part}'?" if homes and not path else did_you_mean(part, names)
+            raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {hint}")
+        schema = known[part]
+        path = f"{path}.{part}" if path else part
+
+
+def _field_types(schema: Any) -> dict[str, Any]:
+    if not is_dataclass(schema):
+        return {}
+    hints = get_type_hints(schema)
+    return {entry.name: hints[entry.name] for entry in fields(schema)}

@@ -1,0 +1,136 @@
+"""What a study decodes: the arm that was asked for, its control, the human reference; each has its own name."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+
+from cdeval.config.labels import label_of
+from cdeval.config.naming import shortened, slug
+from cdeval.config.schema import RunConfig
+from cdeval.config.setting import _ALONE, Amateur, Setting, expert_alone, setting_of
+from cdeval.records import Prompt
+
+# How a label's signs are spelt in the name of a folder.
+_IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
+_READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
+
+
+class Role(Enum):
+    """A row's part in the comparison."""
+
+    arm = "arm"
+    control = "control"  # the expert alone under the same search
+    human = "human"
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One row of the study and one run folder."""
+
+    role: Role
+    setting: Setting | None  # None for the human reference
+    label: str  # what a reader calls it
+    digest: str  # SHA-256 of everything that shapes its texts: the model's weights, the prompts, the setting
+
+    @property
+    def folder(self) -> str:
+        """Name of its run folder: readable, and never shared by two settings."""
+        readable = self.label
+        for sign, plain in _IN_FOLDERS.items():
+            readable = readable.replace(sign, plain)
+        return f"{shortened(slug(readable), _READABLE_BYTES)}-{self.digest[:8]}"
+
+    @property
+    def samples(self) -> int:
+        """Texts a prompt."""
+        return 1 if self.setting is None else self.setting.sampling.samples
+
+    def facts(self) -> dict[str, object]:
+        """The row as plain values: its run folder's settings are the command's, this says which of them hold here."""
+        setting = _plain(self.setting) if self.setting is not None else None
+        return {"label": self.label, "role": self.role.value, "digest": self.digest, "setting": setting}
+
+
+def plan_points(
+    configs: Sequence[RunConfig], identity: Callable[[Amateur], str], prompts: Sequence[Prompt]
+) -> dict[Point, int]:
+    """The study's rows, each with the place of the first configuration that wants it: arms, controls, human reference.
+
+    What several want has one row, and an arm that is another's control is a control. The reference has a row where at
+    least one prompt has one; a control stands where there is an amateur, or early exits of
+    the expert, to leave out.
+
+    Args:
+        configs: the settings asked for.
+        identity: says which weights make the texts of an arm.
+        prompts: the same for all of them.
+    """
+    arms, controls = [], []
+    texts = prompts_digest(prompts)
+    for place, config in enumerate(configs):
+        setting = setting_of(config)
+        arms.append((_decoded(Role.arm, setting, identity, texts), place))
+        if config.controls and not setting.is_plain:
+            controls.append((_decoded(Role.control, expert_alone(setting), identity, texts), place))
+    roles = {point.digest: point.role for point, _ in [*arms, *controls]}
+    first = {point.digest: (point, place) for point, place in reversed([*arms, *controls])}
+    points = {
+        replace(first[digest][0], role=roles[digest]): first[digest][1]
+        for digest in dict.fromkeys(point.digest for point, _ in [*arms, *controls])
+    }
+    if any(config.controls for config in configs) and any(prompt.reference is not None for prompt in prompts):
+        points[Point(Role.human, None, "human", texts)] = 0
+    return _told_apart(points)
+
+
+def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
+    """Labels leave out what is rarely changed: where two are equal, the digest follows."""
+    counts = Counter(point.label for point in points)
+    return {
+        replace(point, label=f"{point.label} #{point.digest[:6]}") if counts[point.label] > 1 else point: place
+        for point, place in points.items()
+    }
+
+
+def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
+    """As `expert_alone`, of a setting as `Point.facts` writes it."""
+    fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in _ALONE.items()}
+    kept = {name: value for name, value in setting.items() if name != "adaptive_exit"}
+    return {**kept, **{name: _plain_value(value) for name, value in fixed.items()}}
+
+
+def prompts_digest(prompts: Sequence[Prompt]) -> str:
+    """SHA-256 over ids, tokens and references."""
+    return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
+
+
+def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], texts: str) -> Point:
+    canonical = setting
+    if not setting.amateur.contrasts:
+        canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
+    # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
+    nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
+    digest = _sha256([identity(canonical.amateur), _plain(nameless), texts])
+    return Point(role, canonical, label_of(canonical), digest)
+
+
+def _plain(setting: Setting) -> dict[str, object]:
+    values = asdict(setting)
+    if setting.adaptive_exit is None:  # so that points keep the digests that they had before there were such exits
+        del values["adaptive_exit"]
+    return {name: _plain_value(value) for name, value in values.items()}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain_value(inner) for name, inner in value.items()}
+    return value.value if isinstance(value, Enum) else value
+
+
+def _sha256(value: object) -> str:
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

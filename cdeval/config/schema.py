@@ -1,0 +1,271 @@
+"""The schema of `conf/`: plain dataclasses, filled by Hydra and checked once, at the door (`validation.validate`)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdeval.config.enums import (
+    AmateurKind,
+    Ban,
+    Codebook,
+    Context,
+    DiversityProtocol,
+    Dtype,
+    Executor,
+    Form,
+    Normalizer,
+    Pool,
+    Pooling,
+    PromptSource,
+    SearchKind,
+    Split,
+    TemperatureForm,
+    Tracker,
+    WandbMode,
+    Weights,
+)
+from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
+from cdeval.config.fields import When, number, only, read_when
+
+MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
+AUTO = "auto"  # a number that cdeval finds itself
+CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompts
+
+# Conditions under which settings are read; `cdeval.config.unread` refuses those that are set and not read.
+_LAYERED = only("amateur.kind", AmateurKind.early_exit, AmateurKind.truncated)
+_NAMED = only("amateur.kind", AmateurKind.model)
+_READS_ALONG = only("amateur.kind", AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
+CONTRASTED = When(
+    "amateur.kind", lambda kind: kind is not AmateurKind.none, "add amateur=early_exit, or another amateur"
+)
+_BEAMS = only("search.kind", SearchKind.beam)
+_DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
+_PENALISED = only("search.kind", SearchKind.contrastive_search)
+_FROM_FILE = only("prompts.source", PromptSource.file)
+_FROM_SPLIT = only(
+    "prompts.source",
+    *(source for source in PromptSource if source is not PromptSource.file),
+    remedy="a source that has splits, as prompts=news",
+)
+STORED = only("expert.weights", Weights.stored)
+_TIMED = When(
+    "cost.latency_repeats", lambda repeats: repeats > 0, "give cost.latency_repeats=3, or another number above 0"
+)
+_TRACKED = only("tracking.kind", Tracker.wandb)
+_ON_RAY = only("execution.kind", Executor.ray)
+_MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
+_MOST_VOCABULARY = 10_000_000
+MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
+
+
+def _scored_by(*names: str) -> When:
+    """Read where one of these metrics is computed."""
+    return When(
+        "metrics.only", lambda chosen: not chosen or bool(set(chosen) & set(names)), f"add {names[0]} to metrics.only"
+    )
+
+
+_CLUSTERED = _scored_by("mauve", "frontier_integral", "mauve_star")
+_LIKELY = _scored_by("perplexity_expert", "coherence_loglik")
+_EMBEDDED = _scored_by("coherence")
+
+
+@dataclass
+class ExpertConfig:
+    """The strong model: a hub id, a local folder, or `embedded:smollm2`."""
+
+    name: str = MISSING
+    revision: str | None = None  # hub commit, tag or branch
+    dtype: Dtype = Dtype.auto
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    weights: Weights = Weights.stored  # of the expert, and of an amateur that is a model of its own
+
+
+@dataclass
+class AmateurConfig(ExitConfig):
+    """The weak side of the contrast."""
+
+    kind: AmateurKind = AmateurKind.early_exit
+    # Exit after, or truncated to, this many blocks, 1 <= layer < L, or this fraction of L; a list: candidates.
+    layer: Any = read_when(_LAYERED, default=None)
+    name: str | None = read_when(_NAMED, default=None)  # hub id or local folder
+    revision: str | None = read_when(_NAMED, default=None)  # hub commit, tag or branch
+    context: Context = read_when(_READS_ALONG, default=Context.full)
+    order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(only("amateur.kind", AmateurKind.ngram),))
+
+
+@dataclass
+class ContrastConfig:
+    """How the amateur is subtracted (DESIGN: the objective); read where there is an amateur."""
+
+    # Plausibility: p_expert >= alpha * max p_expert.
+    alpha: float = number(0.1, least=0, open_least=True, most=1, hint="0.1 is the published value")
+    # Weight of the amateur's log-probability.
+    beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone")
+    # Of the amateur; calibrated: fitted (lenses.temperature).
+    temperature: int | float | str = number(1.0, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing")
+    temperature_form: TemperatureForm = TemperatureForm.softmax
+    normalizer: Normalizer = Normalizer.full
+    form: Form = Form.difference
+    # The expert's k best tokens, re-normalised before the mask; null: all.
+    expert_top_k: int | None = number(None, least=1, most=_MOST_VOCABULARY)
+    # Plausible tokens that are kept at least.
+    min_tokens: int = number(1, least=1, most=_MOST_VOCABULARY)
+
+
+@dataclass
+class SearchConfig:
+    """How continuations are searched; null leaves the distribution as it is."""
+
+    kind: SearchKind = SearchKind.beam
+    # Of contrastive search: the k candidates that it chooses from.
+    beams: int = number(5, least=1, most=1000)
+    max_new_tokens: int = number(128, least=1, most=_MOST_TOKENS)
+    ban: Ban = Ban.special
+    pool: Pool = read_when(CONTRASTED, _BEAMS, default=Pool.all)
+    # Continuations a prompt, one unit of the intervals.
+    samples: int = number(1, least=1, most=10_000, when=(_DRAWN,))
+    temperature: float = number(
+        1.0, least=0.001, most=10_000, hint="τ; 1 draws from the model as it is", when=(_DRAWN,)
+    )
+    # Only the k most probable tokens.
+    top_k: int | None = number(None, least=1, most=_MOST_VOCABULARY, when=(_DRAWN,))
+    # The nucleus.
+    top_p: float | None = number(
+        None, least=0, open_least=True, most=1, open_most=True, hint="0.95 is usual", when=(_DRAWN,)
+    )
+    # p >= min_p * max p.
+    min_p: float | None = number(None, least=0, open_least=True, most=1, hint="0.1 is usual", when=(_DRAWN,))
+    # The locally typical tokens.
+    typical_p: float | None = number(
+        None, least=0, open_least=True, most=1, open_most=True, hint="0.95 is usual", when=(_DRAWN,)
+    )
+    # ε of eta sampling.
+    eta: float | None = number(
+        None, least=0, open_least=True, most=1, open_most=True, hint="0.0003 to 0.004 are usual", when=(_DRAWN,)
+    )
+    # α of contrastive search.
+    penalty: float = number(0.6, least=0, most=1, hint="0.6 is usual", when=(_PENALISED,))
+    adaptive_exit: AdaptiveExitConfig = field(default_factory=AdaptiveExitConfig)  # where the expert itself may stop
+
+
+@dataclass
+class PromptsConfig:
+    """Which texts are continued."""
+
+    source: PromptSource = read_when(STORED, default=PromptSource.news)
+    path: str | None = read_when(STORED, _FROM_FILE, default=None)  # of a JSON or JSONL file
+    # The tokenizer's own leading token (BOS), if it adds one, counts.
+    prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS)
+    limit: int | None = number(64, least=1, most=100_000_000, hint="null is all of them", when=(STORED,))
+    split: Split = read_when(STORED, _FROM_SPLIT, default=Split.test)
+
+
+@dataclass
+class BothSplits(PromptsConfig):
+    """Of commands that learn on one split and test on the other one, which the items of a file have, too."""
+
+    split: Split = Split.tune
+
+
+@dataclass
+class MetricsConfig:
+    """How continuations are scored."""
+
+    # `expert`, or a model by hub id or folder: whose last hidden state is clustered.
+    mauve_features: str = read_when(STORED, _CLUSTERED, default="expert")
+    # K-means seeds, averaged.
+    mauve_seeds: int = number(5, least=1, most=1000, when=(STORED, _CLUSTERED))
+    mauve_codebook: Codebook = read_when(STORED, _CLUSTERED, default=Codebook.shared)
+    # `expert`, or a model by hub id or folder: perplexity and log-likelihood coherence.
+    scorer: str = read_when(STORED, _LIKELY, default="expert")
+    embedder: str = read_when(STORED, _EMBEDDED, default="embedded:minilm")  # sentence embeddings for coherence
+    embedder_pooling: Pooling = read_when(STORED, _EMBEDDED, default=Pooling.auto)
+    # Longer texts are cut; null: at the embedder's own limit; 128 as published.
+    embedder_tokens: int | None = number(
+        None, least=3, most=_MOST_TOKENS, hint="two are special tokens", when=(STORED, _EMBEDDED)
+    )
+    # Keep what the models said about each text in <runs>/<study>/.features.
+    cache: bool = read_when(STORED, default=True)
+    # Of the intervals; the draws that a family of comparisons needs grow with 1 / (1 - confidence).
+    confidence: float = number(0.95, least=0, open_least=True, most=0.999, hint="0.95 is usual")
+    bootstrap_draws: int = number(2000, least=100, most=100_000, when=(STORED,))
+    only: list[str] = read_when(STORED, factory=list)  # names of the metrics to compute; empty: all that are not extras
+    # Also distinct-n and self-BLEU, which compare at equal amounts of text only.
+    extras: bool = read_when(STORED, default=False)
+
+
+@dataclass
+class ProtocolConfig:
+    """Whose definitions are followed where published ones differ; the files of conf/protocol set other groups, too."""
+
+    name: str = "default"
+    diversity: DiversityProtocol = DiversityProtocol.corrected
+
+
+@dataclass
+class CostConfig:
+    """How costs are measured; FLOPs and KV bytes are always counted."""
+
+    # Timed passes an arm after one full-length warm-up.
+    latency_repeats: int = number(3, least=0, most=10_000, hint="0 measures no latency")
+    # Time in a process of its own, which has loaded the models and nothing else.
+    isolated: bool = read_when(_TIMED, default=True)
+
+
+@dataclass
+class TrackingConfig:
+    """Experiment tracking, a mirror of the run folder."""
+
+    kind: Tracker = read_when(STORED, default=Tracker.wandb)
+    mode: WandbMode = read_when(STORED, _TRACKED, default=WandbMode.offline)
+    project: str = read_when(STORED, _TRACKED, default="cdeval")
+    entity: str | None = read_when(STORED, _TRACKED, default=None)
+    quiet: bool = False  # the screen shows results and errors only, no progress
+
+
+@dataclass
+class ExecutionConfig:
+    """How the machine is used; nothing here changes a float32 text."""
+
+    kind: Executor = Executor.local
+    # Prompts x settings in one forward pass; auto: by the free memory (cost.room).
+    max_lanes: int | str = number(AUTO, least=1, most=1_000_000, word=AUTO)
+    # Steps between two compactions of the key-value cache.
+    compact_every: int = number(8, least=0, most=_MOST_TOKENS, hint="0 never compacts")
+    # Processes that hold the models.
+    workers: int = number(2, least=1, most=1024, when=(_ON_RAY,))
+    # Cores a worker; auto: this machine's, shared out.
+    threads: int | str = number(AUTO, least=1, most=1024, word=AUTO, when=(_ON_RAY,))
+    # GPUs a worker, a fraction shares one; auto: 1 where the expert is on one.
+    gpus: int | float | str = number(
+        AUTO, least=0, most=64, word=AUTO, hint="0.5 shares one, 0 is the CPU", when=(_ON_RAY,)
+    )
+    # A running cluster, or auto to find it; null: one on this machine, for the run.
+    address: str | None = read_when(_ON_RAY, default=None)
+    # Of each unit of work, before its texts are tried one by one.
+    tries: int = number(2, least=1, most=10, when=(_ON_RAY,))
+    # Of a worker that does not answer, before a line says so [seconds]; one that computes answers.
+    silence_s: float = number(60.0, least=1, most=86_400, when=(_ON_RAY,))
+    # The same, before it is replaced and its work is done by others; null: never.
+    replaced_s: float | None = number(600.0, least=1, most=604_800, when=(_ON_RAY,))
+
+
+@dataclass
+class RunConfig:
+    """One setting and how to run it: the root of `conf/run.yaml`."""
+
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    amateur: AmateurConfig = field(default_factory=AmateurConfig)
+    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    prompts: PromptsConfig = field(default_factory=PromptsConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    study: str = "embedded"  # results go to <runs>/<study>/
+    runs: str = "runs"  # folder of all studies
+    seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
+    controls: bool = True  # also run the expert alone under the same search, and score the human reference
+    retry: bool = True  # decode points again that failed before; false leaves them, and names them

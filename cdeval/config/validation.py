@@ -1,0 +1,151 @@
+"""The rules of `conf/`: every range and combination that can be checked before a model is opened.
+
+What depends on the model (the exit layer against its depth, the length against its context) is checked by
+`cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
+"""
+
+from cdeval.config.enums import AmateurKind, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
+from cdeval.config.exits import Lens, Selection, validate_exit, validate_layers
+from cdeval.config.fields import check_values
+from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.errors import ConfigError
+
+
+def validate(config: RunConfig) -> RunConfig:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    check_values(config)
+    _validate_search(config.search, config.amateur)
+    _validate_amateur(config.amateur, config.expert)
+    _validate_temperature(config)
+    if config.prompts.source is PromptSource.file and config.prompts.path is None:
+        raise ConfigError(
+            "prompts=file needs prompts.path: a JSON or JSONL file with `prompt` or `text` in every item."
+        )
+    if config.expert.weights is Weights.random:
+        _validate_random(config)
+    _validate_execution(config.execution)
+    validate_study_name("study", config.study)
+    return config
+
+
+def _validate_execution(execution: ExecutionConfig) -> None:
+    """GPUs are whole, or a part of one."""
+    gpus = execution.gpus
+    if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
+        raise ConfigError(f"execution.gpus={gpus}: expected whole GPUs, or a fraction below 1 to share one.")
+
+
+def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
+    kind = search.kind
+    if kind is SearchKind.greedy and search.beams != 1:
+        raise ConfigError(f"search.beams={search.beams} with search=greedy: greedy search has 1 beam; use search=beam.")
+    if kind is SearchKind.sample and search.beams != 1:
+        raise ConfigError(
+            f"search.beams={search.beams} with search=sample: a draw goes on with 1 text. "
+            f"For several texts a prompt use search.samples={search.beams}; for beams, search=beam."
+        )
+    if kind is SearchKind.contrastive_search and amateur.kind is not AmateurKind.none:
+        raise ConfigError(
+            f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
+            "the expert's candidates with the text so far and has no amateur; add amateur=none."
+        )
+    if search.adaptive_exit.layers is not None:
+        validate_layers("search.adaptive_exit.layers", search.adaptive_exit.layers)
+    if kind is SearchKind.contrastive_search and search.adaptive_exit.threshold is not None:
+        raise ConfigError(
+            f"search.adaptive_exit.threshold={search.adaptive_exit.threshold} with search=contrastive_search: that "
+            "compares last hidden states of tokens, and exits would make them those of different layers. Use "
+            "search=greedy, beam or sample, or search.adaptive_exit.threshold=null."
+        )
+
+
+def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
+    kind = amateur.kind
+    if kind in (AmateurKind.early_exit, AmateurKind.truncated) and amateur.layer is None:
+        raise ConfigError(
+            f"amateur={kind.name} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
+        )
+    if kind is AmateurKind.early_exit:
+        validate_exit(amateur, amateur.layer)
+    if kind is AmateurKind.truncated:
+        validate_layers("amateur.layer", amateur.layer)
+        if isinstance(amateur.layer, list):
+            raise ConfigError(
+                f"amateur.layer={amateur.layer} with amateur=truncated: a truncated model has one last block; a choice "
+                "among layers needs amateur=early_exit."
+            )
+    if kind is AmateurKind.model and amateur.name is None:
+        raise ConfigError("amateur=model needs amateur.name: a hub id such as gpt2, or a local model folder.")
+    if kind is AmateurKind.model and (amateur.name, amateur.revision) == (expert.name, expert.revision):
+        raise ConfigError(
+            f"amateur.name={amateur.name} is the expert itself: give another model, or an earlier checkpoint of it "
+            "by amateur.revision=<commit, tag or branch>."
+        )
+    if kind is AmateurKind.early_exit and amateur.context is Context.generated:
+        raise ConfigError(
+            "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
+            "the same blocks with a forward pass of their own."
+        )
+
+
+def _validate_temperature(config: RunConfig) -> None:
+    """A temperature can be fitted where one layer's distribution is the amateur, in the form that has a likelihood."""
+    amateur, contrast = config.amateur, config.contrast
+    if contrast.temperature != CALIBRATED or amateur.kind is AmateurKind.none:
+        return
+    fixed = amateur.kind is AmateurKind.early_exit and amateur.selection is Selection.fixed
+    if not fixed and amateur.kind is not AmateurKind.truncated:
+        raise ConfigError(
+            f"contrast.temperature=calibrated is fitted to one layer of the expert: amateur={amateur.kind.name} "
+            f"with amateur.selection={amateur.selection.name} has none. Give a number."
+        )
+    if contrast.temperature_form is not TemperatureForm.softmax:
+        raise ConfigError(
+            f"contrast.temperature=calibrated with contrast.temperature_form={contrast.temperature_form.name}: only "
+            "softmax(z / T) is a distribution whose likelihood can be maximised. Give a number, or "
+            "contrast.temperature_form=softmax."
+        )
+
+
+def _validate_random(config: RunConfig) -> None:
+    """Random weights write nothing that could be scored, and what depends on the values of weights is not measured."""
+    amateur, contrast, exits = config.amateur, config.contrast, config.search.adaptive_exit
+    needing = [
+        (config.metrics.only, f"metrics.only={config.metrics.only}", "texts, and there are none; leave it empty"),
+        (amateur.kind is AmateurKind.ngram, "amateur=ngram", "texts to count"),
+        (amateur.lens is Lens.tuned, "amateur.lens=tuned", "a lens that was trained for the weights"),
+        (
+            contrast.temperature == CALIBRATED,
+            "contrast.temperature=calibrated",
+            "probabilities of texts",
+        ),
+        (exits.threshold is not None, "search.adaptive_exit", "to know how sure the model is of real texts"),
+        (
+            contrast.normalizer is not Normalizer.full,
+            "contrast.normalizer=candidates",
+            "to know what is plausible",
+        ),
+    ]
+    for given, setting, need in needing:
+        if given:
+            raise ConfigError(
+                f"{setting} with expert.weights=random needs {need}: random weights are there to be timed and priced."
+            )
+
+
+def require_stored(expert: ExpertConfig, command: str) -> None:
+    """Random weights know nothing. Raises: ConfigError: a command that reads texts was given some."""
+    if expert.weights is Weights.random:
+        raise ConfigError(
+            f"expert.weights=random: {command} reads texts with the model, and random weights say nothing about them. "
+            "Leave expert.weights=stored; costs are measured by python -m cdeval.run."
+        )
+
+
+def validate_study_name(setting: str, name: str) -> None:
+    """Check that a study is one folder below the runs folder: no separators, no way out of it. Raises: ConfigError."""
+    if not name or name in {".", ".."} or any(sign in name for sign in "/\\\0") or name.startswith("."):
+        raise ConfigError(f"{setting}={name!r} cannot name a folder: expected a plain name, such as `{setting}=first`.")

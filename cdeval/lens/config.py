@@ -1,0 +1,117 @@
+"""The schema of `conf/lens.yaml`: which lenses are measured, and how a tuned one is trained."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cdeval.config.enums import Split
+from cdeval.config.exits import Lens, validate_layers
+from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
+from cdeval.config.schema import MOST_SEED, BothSplits, ExpertConfig
+from cdeval.config.validation import require_stored
+from cdeval.errors import ConfigError
+
+_MOST_TOKENS = 1_000_000
+_TRAINING = When("train", bool, "add train=true")
+_NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
+_NO_STUDY = When("study", lambda study: study is None, "leave study= out")
+_UNCUT = When("text_tokens", lambda _tokens: False, "give text_tokens= instead, as lenses cut no prompts")
+_MEASURING = (_NO_PICTURE, _NO_STUDY)
+
+
+@dataclass
+class FitConfig:
+    """How the translators are trained: Adam on windows of the training texts."""
+
+    steps: int = number(200, least=1, most=1_000_000)
+    # Read by the expert in one pass; the steps that follow share their positions.
+    windows: int = number(8, least=1, most=10_000)
+    window_tokens: int = number(256, least=2, most=_MOST_TOKENS)
+    # Of a step: each costs a row of the head, twice a layer.
+    positions: int = number(128, least=1, most=1_000_000)
+    # At its highest.
+    learning_rate: float = number(1e-3, least=0, open_least=True, most=1, open_most=True)
+    # In this share of the steps the rate rises from 0; then it falls to 0, both linearly.
+    warm_up: float = number(0.1, least=0, most=1, hint="a share of the steps")
+
+
+@dataclass
+class LensPrompts(BothSplits):
+    """Whole texts, of which `text_tokens` says how much is measured."""
+
+    prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS, when=(_UNCUT,))
+    # Texts of each split.
+    limit: int | None = number(None, least=1, most=100_000_000, hint="null is all of them")
+
+
+@dataclass
+class LensRun:
+    """The root of `conf/lens.yaml`."""
+
+    train: bool = False  # fit a tuned lens before measuring it
+    # Draw what each layer would say after each token of it, and measure nothing else.
+    prompt: str | None = text(None, TextForm.prose)
+    study: str | None = None  # a study's folder: hold its exits' margins against its texts, and measure nothing else
+    # One or a list, in blocks or fractions of the depth; null: all that can be exits.
+    layers: Any = read_when(_NO_STUDY, default=None)
+    # Measured beside the tuned one; a picture is drawn through the first.
+    lenses: list[Lens] = read_when(_NO_STUDY, factory=lambda: [Lens.norm, Lens.raw])
+    lens_file: str | None = read_when(_NO_STUDY, default=None)  # a tuned lens to be measured
+    # Of held-out text that are measured.
+    positions: int = number(4096, least=1, most=100_000_000, when=_MEASURING)
+    # Of each held-out text, from its beginning.
+    text_tokens: int = number(256, least=2, most=_MOST_TOKENS, when=(_NO_PICTURE,))
+    # Of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study.
+    alpha: float = number(0.3, least=0, open_least=True, most=1, when=_MEASURING)
+    beta: float = number(1.0, least=0, most=1000, when=_MEASURING)
+    temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)
+    expert: ExpertConfig = field(default_factory=ExpertConfig)
+    # Source; training texts are those of its split.
+    prompts: LensPrompts = read_when(_NO_PICTURE, factory=LensPrompts)
+    fit: FitConfig = read_when(_TRAINING, factory=FitConfig)
+    runs: str = "runs"  # results go to <runs>/lens/
+    out: str | None = None  # the file to be written instead: a lens with train=true, otherwise its scores
+    seed: int = number(0, least=0, most=MOST_SEED)  # of windows and positions
+
+
+def validate_lens(config: LensRun) -> LensRun:
+    """Check every range and combination that needs no model; returns the same object.
+
+    Raises: ConfigError: names the setting, what was given and what was expected.
+    """
+    check_values(config)
+    require_stored(config.expert, "cdeval.lens")
+    if config.layers is not None:
+        validate_layers("layers", config.layers)
+    if config.prompt is not None and config.train:
+        raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
+    if config.study is not None and (config.train or config.prompt is not None):
+        raise ConfigError("study= reads a study that is made: it goes with neither train=true nor prompt=.")
+    if config.prompts.split is Split.all:
+        raise ConfigError(
+            "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."
+        )
+    _validate_fit(config.fit)
+    _validate_files(config)
+    return config
+
+
+def _validate_fit(fit: FitConfig) -> None:
+    if fit.positions > fit.windows * fit.window_tokens:
+        raise ConfigError(
+            f"fit.positions={fit.positions} is more than is read at a time: fit.windows={fit.windows} windows of "
+            f"fit.window_tokens={fit.window_tokens} tokens. Lower it, or read more."
+        )
+
+
+def _validate_files(config: LensRun) -> None:
+    if Lens.tuned in config.lenses:
+        raise ConfigError("lenses=[tuned] is what train=true or lens_file= adds: expected some of norm and raw, or [].")
+    if config.train and config.lens_file is not None:
+        raise ConfigError(
+            f"lens_file={config.lens_file} with train=true: it would not be read. Name the file to write by out=."
+        )
+    if not config.train and not config.lenses and config.lens_file is None:
+        raise ConfigError("lenses=[] measures nothing: expected norm or raw, lens_file=, or train=true.")
+    suffix = ".safetensors" if config.train else ".json" if config.prompt is None else ".html"
+    if config.out is not None and not config.out.endswith(suffix):
+        raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with {suffix}.")

@@ -1,0 +1,202 @@
+"""The lens command on one page: texts of two splits in, a trained lens and a table of what each layer knows out.
+
+training texts -> translators -> a file       held-out texts -> scores of every lens -> a table and JSON
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdeval.config.enums import Split
+from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.naming import shortened, slug
+from cdeval.errors import PromptError
+from cdeval.lens.config import LensRun
+from cdeval.lens.fit import fit
+from cdeval.lens.measure import measure
+from cdeval.lens.reading import Contrast, View, windows
+from cdeval.lens.trajectory import trajectory
+from cdeval.models.anatomy import check_depth
+from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
+from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.prompts import whole_texts
+from cdeval.prompts.cut import shuffled
+from cdeval.prompts.texts import Text
+from cdeval.prompts.tokens import TextCodec
+from cdeval.records import LensScore, Trajectory
+from cdeval.store.files import require_writable
+from cdeval.store.folder import replace_file
+from cdeval.store.provenance import provenance
+from cdeval.store.strict_json import to_page
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the command shows."""
+
+    scores: list[LensScore]  # layer by layer, the expert itself last
+    notes: list[str]
+    scores_file: Path
+    lens_file: Path | None  # of the lens that was trained, or read
+
+
+def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+    """Train a tuned lens if asked to, and measure all lenses on held-out texts.
+
+    Args:
+        config: checked settings.
+        plain_config: the same as plain values, for the record.
+        say: takes one line of progress at a time.
+
+    Raises: CdevalError: a user's mistake or a missing prerequisite.
+    """
+    require_writable(_place(config, "lens"))
+    opened = open_model(config.expert)
+    lens, layers = _asked(config, opened)
+    training, held_out = _texts(config, config.prompts.split), held_out_texts(config)
+    # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
+    expert = opened.load(packed=False)
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
+    lens_file = Path(config.lens_file) if config.lens_file is not None else None
+    if config.train:
+        lens = _trained(config, expert, layers, training, say)
+        plain = shortened(slug(expert.name.rpartition("/")[2]), 200) or "expert"
+        name = f"{plain}-{lens.digest[:8]}.safetensors"
+        lens_file = _place(config, name)
+        replace_file(lens_file, to_bytes(lens))
+        say(f"the lens is in {lens_file}")
+    elif lens is not None:
+        lens = lens.on(expert)
+    say(f"measuring on {len(held_out)} texts of the split {config.prompts.split.other.value}")
+    codec = TextCodec(expert.tokenizer)
+    tokens = [codec.prompt_ids(text.text)[: config.text_tokens] for text in held_out]
+    contrast = Contrast(config.alpha, config.beta, config.temperature)
+    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast, say)
+    scores_file = _scores_file(config, lens_file)
+    facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
+    record = {
+        **provenance(facts, _digest(held_out)),
+        "lens": dict(lens.facts) | {"digest": lens.digest} if lens else None,
+        "scores": scores,
+        "settings": plain_config,
+    }
+    replace_file(scores_file, to_page(record))
+    return Outcome(scores, _notes(config, scores, lens_file), scores_file, lens_file)
+
+
+def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:
+    """What each layer would say after each token of `config.prompt`, through the tuned lens or the first that is named.
+
+    Returns: it, and the page that is to show it. Raises: CdevalError: as `run_lens`.
+    """
+    name = f"{slug(config.prompt or '')[:60].strip('.-') or 'prompt'}.html"
+    page = _place(config, name)
+    require_writable(page)
+    opened = open_model(config.expert)
+    lens, layers = _asked(config, opened)
+    expert = opened.load(packed=False)
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
+    kinds = [] if lens else config.lenses[:1]
+    found = trajectory(expert, config.prompt or "", _views(kinds, layers, lens.on(expert) if lens else None))
+    return found, page
+
+
+def _place(config: LensRun, name: str) -> Path:
+    """The file that is written: the one that was named, or one of this name."""
+    return Path(config.out) if config.out is not None else Path(config.runs) / "lens" / name
+
+
+def held_out_texts(config: LensRun) -> list[Text]:
+    """What lenses are measured on: texts of the split that none is trained on. Raises: PromptError: there are none."""
+    return _texts(config, config.prompts.split.other)
+
+
+def _asked(config: LensRun, opened: OpenedModel) -> tuple[TunedLens | None, list[int]]:
+    """The lens that is to be read, and the layers."""
+    if config.lens_file is None:
+        return None, _layers(config, opened)
+    asked = None if config.layers is None else _layers(config, opened)
+    lens = read_lens(Path(config.lens_file), asked, opened.config.hidden_size)
+    return lens, sorted(lens.translators) if asked is None else asked
+
+
+def _trained(
+    config: LensRun, expert: LanguageModel, layers: Sequence[int], texts: Sequence[Text], say: Callable[[str], None]
+) -> TunedLens:
+    read = windows([text.text for text in texts], expert.tokenizer, config.fit.window_tokens)
+    say(
+        f"training {len(layers)} translators on {read.numel()} tokens of {len(texts)} texts of the split "
+        f"{config.prompts.split.value}"
+    )
+    translators = fit(expert, read, layers, config.fit, config.seed, say)
+    record = provenance({}, _digest(texts))
+    libraries = record["libraries"]
+    facts = {
+        "expert": expert.name,
+        "revision": str(expert.revision),
+        "fingerprint": expert.fingerprint,
+        "dtype": expert.dtype_name,
+        "texts": f"{config.prompts.source.value} (split {config.prompts.split.value})",
+        "texts_digest": _digest(texts),
+        "text_ids": json.dumps([text.id for text in texts]),
+        "tokens": str(read.numel()),
+        "seed": str(config.seed),
+        **{name: str(value) for name, value in vars(config.fit).items()},
+        "started_utc": str(record["started_utc"]),
+        "libraries": str(libraries),
+    }
+    return tuned_lens(translators, facts)
+
+
+def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
+    """The layers that were asked for, as blocks. Raises: ModelError: one lies outside the expert."""
+    depth = opened.config.num_hidden_layers
+    if config.layers is None:
+        return list(range(1, depth))
+    layers = in_blocks(validate_layers("layers", config.layers), depth)
+    for layer in layers:
+        check_depth(opened.config, layer, opened.name, "layers")
+    return layers
+
+
+def _texts(config: LensRun, split: Split) -> list[Text]:
+    """No more than `prompts.limit` texts of a split, chosen by the seed, in their order.
+
+    Raises: PromptError: there are none.
+    """
+    tokens = max(config.text_tokens, config.fit.window_tokens)
+    found = whole_texts(config.prompts, split, tokens)
+    found = [found[place] for place in sorted(shuffled(found, config.seed)[: config.prompts.limit])]
+    if not found:
+        raise PromptError(
+            f"prompts={config.prompts.source.value} has no texts of the split {split.value}: a lens needs both "
+            "splits, one to be trained on and one to be measured on. Choose another source."
+        )
+    return found
+
+
+def _views(lenses: Sequence[Lens], layers: Sequence[int], lens: TunedLens | None) -> list[View]:
+    plain = [View(layer, kind) for layer in layers for kind in lenses]
+    tuned = [View(layer, Lens.tuned, lens.translators[layer]) for layer in layers] if lens else []
+    return sorted([*plain, *tuned], key=lambda view: view.layer)
+
+
+def _scores_file(config: LensRun, lens_file: Path | None) -> Path:
+    """Beside a lens that was trained; otherwise where it was asked for, or under a name of its own."""
+    if config.train and lens_file is not None:
+        return lens_file.with_suffix(".json")
+    return Path(config.out) if config.out is not None else Path(config.runs) / "lens" / "scores.json"
+
+
+def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None) -> list[str]:
+    source = f"{config.prompts.source.value}, split {config.prompts.split.other.value}"
+    notes = [f"means over {scores[-1].positions} positions of held-out texts ({source})"]
+    if lens_file is not None:
+        notes.append(f"use it by: amateur.lens=tuned amateur.lens_file={lens_file}")
+    return notes
+
+
+def _digest(texts: Sequence[Text]) -> str:
+    return hashlib.sha256("\0".join(text.text for text in texts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,0 @@
-"""Where the text of `conf/` lies: inside the package in a wheel, beside it in a checkout."""
-
-from pathlib import Path
-
-_PACKAGE = Path(__file__).resolve().parent
-
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"

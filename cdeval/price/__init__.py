@@ -1,0 +1,1 @@
+"""`python -m cdeval.price`: what arms cost on paper."""

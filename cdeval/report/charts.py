@@ -1,0 +1,253 @@
+"""The pictures of a study as plain data, before anything draws them: plotly on the page, matplotlib for files."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from cdeval.report.measures import COSTS, QUALITIES, Measure, present
+from cdeval.report.short import short_labels
+from cdeval.report.studyfiles import Kind, Study
+from cdeval.report.sweep import Level, Sweep, defined, sweeps_of
+
+# Tol's "vibrant" colours: told apart by colour-blind eyes, and readable on white and on black.
+BLUE, ORANGE, TEAL, RED, CYAN, MAGENTA, GREY = (
+    "#0077BB",
+    "#EE7733",
+    "#009988",
+    "#CC3311",
+    "#33BBEE",
+    "#EE3377",
+    "#888888",
+)
+LINES = (BLUE, MAGENTA, CYAN, RED)  # the other two are the levels of human texts and small amateurs
+PALE = "#AAAAAA"
+
+Dash = Literal["solid", "dash", "dot", "dashdot"]
+_DASHES: tuple[Dash, ...] = ("solid", "dash", "dot", "dashdot")
+LEVEL_STYLES: dict[str, tuple[str, Dash]] = {
+    "human": (TEAL, "dot"),
+    "control": (GREY, "dash"),
+    "amateur": (ORANGE, "dashdot"),
+}
+
+
+STYLES = {
+    Kind.exit: (BLUE, "circle"),
+    Kind.amateur: (ORANGE, "square"),
+    Kind.own_exits: (MAGENTA, "triangle-up"),
+    Kind.alone: (GREY, "diamond"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Points, bars or a line."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float | str]
+    low: Sequence[float] = ()  # of y where it is a line; of x where it is a point's cost
+    high: Sequence[float] = ()
+    color: str = BLUE
+    dash: Dash = "solid"
+    symbol: str = "circle"
+    names: Sequence[str] = ()  # a point each
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """One picture."""
+
+    name: str  # of its files
+    title: str
+    kind: Literal["points", "lines", "curves", "bars", "boxes"]
+    x_title: str
+    y_title: str
+    series: Sequence[Series]
+    levels: Sequence[Series] = field(default=())  # horizontal lines: x is empty, y one number
+    group: str = ""  # charts of one group stand side by side under its name
+    note: str = ""
+
+
+def charts_of(study: Study) -> list[Chart]:
+    """All that the study's files allow, in the order of the page; the first one is quality against cost."""
+    found = [_sweep_chart(sweep, measure) for sweep in sweeps_of(study) for measure in _measured(sweep)]
+    return [*_costs_and_quality(study), *found, *_curves(study), *_latency(study), *_flops(study), *_memory(study)]
+
+
+def _costs_and_quality(study: Study) -> list[Chart]:
+    """Against the first cost that is known: arithmetic, else time; and coherence against diversity, its price."""
+    costs, qualities = present(COSTS, study.decoded), present(QUALITIES, study.decoded)
+    found = [_points(study, costs[0], quality) for quality in qualities] if costs else []
+    pair = [measure for measure in qualities if measure.name in ("diversity", "coherence")]
+    return [*found, _points(study, *pair)] if len(pair) == 2 else found
+
+
+def _points(study: Study, across: Measure, quality: Measure) -> Chart:
+    short = short_labels([arm.label for arm in study.decoded])
+    series = []
+    for kind, (color, symbol) in STYLES.items():
+        arms = [arm for arm in study.decoded if arm.kind == kind and math.isfinite(quality.of(arm))]
+        arms = [arm for arm in arms if math.isfinite(across.of(arm))]
+        if arms:
+            found = [arm.value(quality.name) for arm in arms]
+            series.append(
+                Series(
+                    kind,
+                    [across.of(arm) for arm in arms],
+                    [one.value / quality.scale for one in found],
+                    [one.low / quality.scale for one in found],
+                    [one.high / quality.scale for one in found],
+                    color,
+                    symbol=symbol,
+                    names=[short[arm.label] for arm in arms],
+                )
+            )
+    levels = [Level("human", "human", study.human)] if study.human else []
+    return Chart(
+        f"{quality.name}-by-{across.name}",
+        f"{quality.title} and {across.title}",
+        "points",
+        across.heading,
+        quality.heading,
+        series,
+        _level_series(levels, quality),
+    )
+
+
+def _measured(sweep: Sweep) -> list[Measure]:
+    return present(QUALITIES, [arm for line in sweep.lines for arm in line.arms])
+
+
+def _sweep_chart(sweep: Sweep, measure: Measure) -> Chart:
+    series = []
+    for number, line in enumerate(sweep.lines):
+        pairs = defined(line, measure)
+        found = [arm.value(measure.name) for _, arm in pairs]
+        series.append(
+            Series(
+                line.label or "early exit",
+                [place for place, _ in pairs],
+                [one.value / measure.scale for one in found],
+                [one.low / measure.scale for one in found],
+                [one.high / measure.scale for one in found],
+                LINES[number % len(LINES)],
+                _DASHES[number // len(LINES) % len(_DASHES)],
+                names=[arm.label for _, arm in pairs],
+            )
+        )
+    return Chart(
+        f"{measure.name}-by-{sweep.axis.name}",
+        measure.heading,
+        "lines",
+        sweep.axis.title,
+        measure.heading,
+        series,
+        _level_series(sweep.levels, measure),
+        group=f"By {sweep.axis.title}",
+    )
+
+
+def _level_series(levels: Sequence[Level], measure: Measure) -> list[Series]:
+    found = []
+    for level in levels:
+        value = measure.of(level.arm)
+        color, dash = LEVEL_STYLES[level.kind]
+        if math.isfinite(value):
+            found.append(Series(level.label, [], [value], color=color, dash=dash))
+    return found
+
+
+_NAMED_CURVES = 4
+
+
+def _curves(study: Study) -> list[Chart]:
+    """The best few and the controls in colour, the others pale."""
+    arms = sorted((arm for arm in study.decoded if arm.curve), key=lambda arm: -arm.value("mauve").value)
+    if not arms:
+        return []
+    short = short_labels([arm.label for arm in study.decoded])
+    best = [arm.label for arm in arms if arm.role != "control"][:_NAMED_CURVES]
+    series = []
+    for arm in reversed(arms):
+        color = LINES[best.index(arm.label)] if arm.label in best else GREY if arm.role == "control" else PALE
+        label = f"{short[arm.label]} · {arm.value('mauve').value:.3f}"
+        dash: Dash = "dash" if arm.role == "control" else "solid"
+        series.append(Series(label, [x for x, _ in arm.curve], [y for _, y in arm.curve], color=color, dash=dash))
+    note = (
+        "How far generated and human texts are apart under every mixture of the two, mean over codebooks; MAUVE is the "
+        "area below. Low on the right: what is written is not what people write; low on the left: what people write is "
+        "missing."
+    )
+    x, y = "holds the generated texts", "holds the human texts"
+    return [Chart("divergence", "MAUVE's divergence curves", "curves", x, y, series, note=note)]
+
+
+def _latency(study: Study) -> list[Chart]:
+    """The distribution where the passes were kept, else the mean alone."""
+    arms = [arm for arm in study.decoded if arm.token_seconds]
+    short = short_labels([arm.label for arm in study.decoded])
+    title, unit = "Time of one token, one prompt at a time", "ms"
+    if arms:
+        series = []
+        for arm in reversed(arms):
+            places = np.percentile(arm.token_seconds, [1, 25, 50, 75, 99]) * 1e3
+            label = short[arm.label]
+            series.append(Series(label, [float(v) for v in places], [label], color=STYLES[arm.kind][0]))
+        note = "Middle half of all tokens as a box, 1st to 99th percentile as whiskers; prompts' first passes left out."
+        return [Chart("latency", title, "boxes", unit, "", series, note=note)]
+    timed = [arm for arm in study.decoded if math.isfinite(arm.summary.get("decode_seconds_per_token", math.nan))]
+    if not timed:
+        return []
+    seconds = [arm.summary["decode_seconds_per_token"] * 1e3 for arm in reversed(timed)]
+    series = [Series("mean", seconds, [short[arm.label] for arm in reversed(timed)], color=BLUE)]
+    return [Chart("latency", title, "bars", unit, "", series)]
+
+
+_FLOPS = (
+    ("expert_prefill_flops", "expert, prompt", PALE),
+    ("expert_decode_flops", "expert, new tokens", GREY),
+    ("amateur_flops", "amateur", BLUE),
+)
+_MEMORY = (
+    ("weights_bytes", "weights", GREY),
+    ("kv_live_bytes", "key-value cache", BLUE),
+    ("other_bytes", "other working memory", ORANGE),
+)
+
+
+def _flops(study: Study) -> list[Chart]:
+    parts = [arm.summary for arm in study.decoded]
+    return _stacked(study, parts, _FLOPS, 1e12, ("flops", "Compute by part, all texts together", "TFLOPs"))
+
+
+def _memory(study: Study) -> list[Chart]:
+    """The cache is part of what a pass works with: the rest is shown beside it."""
+    parts = []
+    for arm in study.decoded:
+        rest = arm.summary.get("working_bytes", math.nan) - arm.summary.get("kv_live_bytes", math.nan)
+        parts.append({**arm.summary, "other_bytes": max(0.0, rest) if math.isfinite(rest) else math.nan})
+    return _stacked(study, parts, _MEMORY, 2**20, ("memory", "Memory by part, one prompt at a time", "MiB"))
+
+
+def _stacked(
+    study: Study,
+    summaries: Sequence[Mapping[str, float]],
+    parts: Sequence[tuple[str, str, str]],
+    scale: float,
+    names: tuple[str, str, str],
+) -> list[Chart]:
+    """One chart of the parts that some arm has; none where no arm has any."""
+    short = short_labels([arm.label for arm in study.decoded])
+    rows = list(reversed([*zip(study.decoded, summaries, strict=True)]))
+    series = []
+    for part, label, color in parts:
+        values = [(short[arm.label], summary.get(part, math.nan) / scale) for arm, summary in rows]
+        shown = [(bar, value) for bar, value in values if math.isfinite(value)]
+        if any(value for _, value in shown):
+            series.append(Series(label, [value for _, value in shown], [bar for bar, _ in shown], color=color))
+    name, title, unit = names
+    return [Chart(name, title, "bars", unit, "", series)] if series else []

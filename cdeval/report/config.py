@@ -1,0 +1,31 @@
+"""The schema of `conf/report.yaml`: which studies are shown; checked once, at the door."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cdeval.config.fields import TextForm, check_values, text
+from cdeval.errors import ConfigError
+
+
+@dataclass
+class ReportRun:
+    """The root of `conf/report.yaml`."""
+
+    study: Any = text(None, TextForm.lines)  # folder of a study, or a list of them: each gets a report of its own
+
+
+def validate_report(config: ReportRun) -> ReportRun:
+    """A single folder becomes a list of one.
+
+    Raises: ConfigError: no folder is named, or something that is no path.
+    """
+    check_values(config)
+    given = config.study if isinstance(config.study, list) else [] if config.study is None else [config.study]
+    if not given:
+        raise ConfigError(
+            "study= has no value: give a study's folder, as study=runs/embedded, or several as study=[a,b]."
+        )
+    if not all(isinstance(path, str | int) and path != "" for path in given):
+        raise ConfigError(f"study={config.study!r}: expected a folder, or a list of folders as study=[a,b].")
+    config.study = [str(path) for path in given]  # a folder may be called 1
+    return config

@@ -1,0 +1,96 @@
+"""Paired differences between arms as a table: the interval, the corrected p-value, and what could have been seen."""
+
+import math
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from cdeval.metrics.stats import FEWEST
+from cdeval.records import Comparison
+from cdeval.report.table import MISSING
+from cdeval.store.escaping import markdown, printable
+
+# All comparisons are in comparisons.json, and in the family of Holm's correction; these are shown.
+SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
+_HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
+
+
+def corrected_for(comparisons: Sequence[Comparison]) -> int:
+    """How many comparisons Holm's correction counted: those that have a p-value (`cdeval.metrics.compare.holm`)."""
+    return sum(math.isfinite(one.p) for one in comparisons)
+
+
+def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
+    """For a terminal, one a control; the last one says how to read them. Empty where there is nothing to compare."""
+    tables = []
+    for against, mine in _by_control(comparisons).items():
+        table = Table(
+            title=Text(f"differences from {printable(against)}", style="bold"),
+            caption_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            padding=(0, 1),
+        )
+        for place, header in enumerate(_HEADERS):
+            table.add_column(header, justify="right" if place > 1 else "left", overflow="fold")
+        for row in mine:
+            table.add_row(*(Text(printable(cell)) for cell in row))
+        tables.append(table)
+    if tables:
+        tables[-1].caption = Text(_legend(comparisons))
+    return tables
+
+
+def differences_markdown(comparisons: Sequence[Comparison]) -> str:
+    """The same as GitHub tables; empty where there is nothing to compare."""
+    pages = []
+    for against, mine in _by_control(comparisons).items():
+        lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
+        table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
+        pages.append(f"Differences from {markdown(against)}:\n\n{table}\n")
+    return "\n".join([*pages, f"{markdown(_legend(comparisons))}\n"]) if pages else ""
+
+
+def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:
+    """What is shown of them, by the arm that is subtracted."""
+    controls = dict.fromkeys(found.against for found in comparisons)
+    rows = {control: _rows([found for found in comparisons if found.against == control]) for control in controls}
+    return {control: mine for control, mine in rows.items() if mine}
+
+
+def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
+    return [
+        (
+            found.arm,
+            found.metric,
+            _signed(found.difference.value),
+            f"{_signed(found.difference.low)} to {_signed(found.difference.high)}"
+            if math.isfinite(found.difference.low)
+            else MISSING,
+            f"{found.p_holm:.3f}" if math.isfinite(found.p_holm) else MISSING,
+            f"{found.detectable:.3f}" if math.isfinite(found.detectable) else MISSING,
+        )
+        for name in SHOWN
+        for found in comparisons
+        if found.metric == name and math.isfinite(found.difference.value)
+    ]
+
+
+def _legend(comparisons: Sequence[Comparison]) -> str:
+    prompts = max(found.difference.n for found in comparisons)
+    tests = corrected_for(comparisons)
+    if not tests:
+        return (
+            f"Paired by prompt, {prompts} prompts; no interval and no p-value, as no metric has a value in both arms "
+            f"for {FEWEST} prompts."
+        )
+    return (
+        f"Paired by prompt, {prompts} prompts; p corrected for all {tests} comparisons that have a p-value "
+        "(comparisons.json). seen from: the smallest difference that a study of this size finds 4 times of 5."
+    )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if math.isfinite(value) else MISSING

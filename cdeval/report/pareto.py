@@ -1,0 +1,53 @@
+"""Which settings nothing beats: the Pareto front over quality and cost.
+
+One setting dominates another where it is at least as good in every objective and better in one. A setting without a
+value in some objective takes no part: it neither dominates nor is dominated. Numbers are compared as they are: of two
+settings whose intervals overlap one may still dominate the other, so a dominated setting is not a proven worse one.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cdeval.metrics.directions import BETTER
+
+
+class Objective(NamedTuple):
+    """One number of a summary, which is better higher or lower."""
+
+    name: str
+
+    @property
+    def way(self) -> int:
+        """1: higher is better, -1: lower."""
+        return BETTER[self.name]
+
+
+QUALITY = (Objective("diversity"), Objective("mauve"), Objective("coherence"))
+COST = Objective("flops_per_token")  # counted, so that a noisy clock makes and unmakes no front
+
+
+def objectives_of(summaries: Sequence[Mapping[str, float]]) -> list[Objective]:
+    """What the settings can be compared by: the cost, and those measures of quality that some of them have.
+
+    None where there is no quality or no cost to trade.
+    """
+    known = [one for one in (*QUALITY, COST) if any(math.isfinite(_value(summary, one)) for summary in summaries)]
+    return known if len(known) > 1 and COST in known else []
+
+
+def dominators(summaries: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> list[int | None]:
+    """For each setting the place of one that dominates it, the first one on the front; None where there is none."""
+    points = [[_value(summary, one) * one.way for one in objectives] for summary in summaries]
+    beaten = [[place for place, other in enumerate(points) if _dominates(other, point)] for point in points]
+    return [next((place for place in places if not beaten[place]), None) for places in beaten]
+
+
+def _dominates(point: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the first is at least as good everywhere and better somewhere; never, of a NaN."""
+    pairs = list(zip(point, other, strict=True))
+    return all(mine >= theirs for mine, theirs in pairs) and any(mine > theirs for mine, theirs in pairs)
+
+
+def _value(summary: Mapping[str, float], objective: Objective) -> float:
+    return summary.get(objective.name, math.nan)

@@ -1,0 +1,62 @@
+"""Everything that people look at of one study, written from its files alone."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from cdeval.report.charts import charts_of
+from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
+from cdeval.report.measures import QUALITIES, TOTALS, present
+from cdeval.report.page import to_html
+from cdeval.report.pareto import Objective, dominators
+from cdeval.report.stills import still
+from cdeval.report.studyfiles import REPORT, Study, read_study
+from cdeval.store.folder import replace_file
+from cdeval.store.strict_json import encode
+
+
+def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
+    """Write report.html, report.md, results.csv, .parquet and .tex and figures/ into a study's folder.
+
+    Args:
+        folder: of the study.
+        say: takes a line an arm whose texts are other ones than when it was scored.
+
+    Returns: the page. Raises: StorageError: there is no finished run, a file is broken, or the disk refuses.
+    """
+    study = read_study(folder)
+    for line in study.changed:
+        say(line)
+    return publish(study)
+
+
+def publish(study: Study) -> Path:
+    """As `write_report`, of a study that has been read."""
+    folder, charts = study.folder, charts_of(study)
+    for chart in charts:
+        for suffix, data in still(chart).items():
+            replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
+    replace_file(folder / "results.csv", to_csv(study))
+    replace_file(folder / "results.parquet", to_parquet(study))
+    replace_file(folder / "results.tex", to_latex(study))
+    replace_file(folder / "report.md", to_markdown(study, charts))
+    replace_file(folder / REPORT, encode(to_html(study, charts, fronts_of(study))))
+    return folder / REPORT
+
+
+def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
+    """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show.
+
+    There is no front where one of the two is neither better high nor better low.
+    """
+    found: dict[tuple[str, str], set[str]] = {}
+    for up in present(QUALITIES, study.decoded):
+        for across in present(TOTALS, study.decoded):
+            if not up.better or not across.better:
+                found[across.name, up.name] = set()
+                continue
+            known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
+            objectives = [Objective(one.name) for one in (across, up)]
+            beaten = dominators([arm.summary for arm in known], objectives)
+            found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}
+    return found

@@ -1,0 +1,67 @@
+"""What a run folder's texts were made on, session by session: the first one in full, of each what moves a last bit."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cdeval.errors import StorageError
+from cdeval.store.folder import RunFolder
+from cdeval.store.hashing import is_whole
+from cdeval.store.provenance import differing, identity
+
+PROVENANCE = "provenance.json"
+
+
+def by_sample(study: Path) -> list[str]:
+    """Names of the study's run folders whose model is known by a sample of its weights alone, as older releases did."""
+    found = []
+    for path in sorted(study.glob(f"*/{PROVENANCE}")):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a broken record is reported by whoever needs it
+            record = json.loads(path.read_bytes())
+            if record["point"]["role"] != "human" and not is_whole(record["models"]["fingerprint"]):
+                found.append(path.parent.name)
+    return found
+
+
+def record_session(
+    folder: RunFolder, now: Mapping[str, Any], ledger: Mapping[str, object], *, begun: bool
+) -> list[str]:
+    """Enter in `provenance.json` that texts are about to be decoded here.
+
+    Args:
+        folder: of the point.
+        now: `provenance.provenance` of this process and point, with what else the file is to say.
+        ledger: the point's part of the ledger, from which that can be made again.
+        begun: the folder has texts; their record stays.
+
+    Returns: what differs from the session before in a way that changes bfloat16 texts; nothing in float32.
+
+    Raises: StorageError: the file cannot be written.
+    """
+    mine = {"started_utc": now["started_utc"], "identity": identity(now), "plan": ledger["plan_digest"]}
+    try:
+        before = folder.read_mapping(PROVENANCE) if begun else None
+        first = before and {"started_utc": before.get("started_utc"), "identity": identity(before), "plan": None}
+        sessions = (before.get("sessions") or [first]) if before else []
+        known = dict(sessions[-1]["identity"]) if before else {}
+    except (StorageError, LookupError, TypeError, ValueError, AttributeError):
+        # A lost or broken record does not make the texts worse, but nothing says any more what made them.
+        lost: dict[str, object] = {"started_utc": None, "identity": {}, "plan": None}
+        folder.write_json(PROVENANCE, {**now, "ledger": ledger, "sessions": [lost, mine]})
+        return [f"{folder.path / PROVENANCE} was lost or broken and is begun anew"]
+    if not before:
+        folder.write_json(PROVENANCE, {**now, "ledger": ledger, "sessions": [mine]})
+        return []
+    folder.write_json(PROVENANCE, {**before, "ledger": ledger, "sessions": [*sessions, mine]})
+    return [] if known.get("dtype") == "float32" else differing(known, identity(now))
+
+
+def is_recorded(folder: RunFolder) -> bool:
+    """Whether what made a folder's texts can be read there, and which point they are of."""
+    try:
+        record = folder.read_mapping(PROVENANCE)
+        return isinstance(record["point"]["digest"], str) and isinstance(identity(record), dict)
+    except (StorageError, LookupError, TypeError, AttributeError):
+        return False

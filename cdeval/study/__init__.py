@@ -1,0 +1,1 @@
+"""The study: from a configuration to texts, scores, costs and files."""

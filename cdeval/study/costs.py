@@ -1,0 +1,157 @@
+"""What the arms of a study cost: timed in turn, priced, and kept for as long as the same arms are asked for."""
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from cdeval.config.points import Point
+from cdeval.config.schema import RunConfig
+from cdeval.cost.latency import Latency
+from cdeval.cost.price import NOT_TIMED, Arm, Text, price_arms
+from cdeval.errors import StorageError
+from cdeval.prompts import PromptSet
+from cdeval.records import Generation
+from cdeval.report.reading import below_nothing
+from cdeval.store.folder import RunFolder, replace_file
+from cdeval.store.ledger import digest_of
+from cdeval.store.strict_json import plain, to_page
+from cdeval.study.models import Cast, OpenedCast
+from cdeval.study.texts import Texts
+from cdeval.study.timing import Timing, time_apart, time_here, time_loaded
+
+TIMED = "timed.json"  # of a study: its timings, the last one first; the same arms are not timed again
+_EARLIER = "earlier"
+
+
+class Costly(NamedTuple):
+    """What costs are measured of, and how."""
+
+    cast: Cast
+    opened: Sequence[OpenedCast]
+    prompts: PromptSet
+    config: RunConfig
+
+
+def costs_of(
+    folders: Mapping[Point, RunFolder], texts: Texts, of: Costly, say: Callable[[str], None]
+) -> dict[Point, dict[str, float]]:
+    """Price every arm, after timing them in turn; the times of single tokens are stored, too (`latency.json`)."""
+    arms = {
+        point.label: Arm(point.setting, [_text(text) for text in found])
+        for point, found in texts.items()
+        if point.setting is not None and found
+    }
+    priced, latency = price_and_time(arms, of, say)
+    for point, folder in folders.items():
+        if point.label in latency:
+            folder.write_json("latency.json", latency[point.label])
+    return {point: priced.get(point.label, {}) for point in texts}
+
+
+def price_and_time(
+    arms: Mapping[str, Arm], of: Costly, say: Callable[[str], None]
+) -> tuple[dict[str, dict[str, float]], Mapping[str, Latency]]:
+    """Costs by arm, and the passes behind them.
+
+    Raises: CdevalError: as `timing.time_apart`.
+    """
+    config, timed = of.config, NOT_TIMED
+    repeats = config.cost.latency_repeats
+    if repeats:
+        say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
+        settings = {label: arm.setting for label, arm in arms.items()}
+        every, threads = config.execution.compact_every, torch.get_num_threads()
+        timing = Timing(tuple(of.opened), of.prompts, settings, repeats, every, threads)
+        if config.cost.isolated:
+            timed = time_apart(timing)
+        else:
+            on_paper = of.cast.expert.device.type == "meta"
+            timed = time_loaded(timing) if on_paper else time_here(of.cast, timing)
+    priced = price_arms(of.cast.expert, arms, timed, of.cast.seconds, config.metrics.confidence)
+    return priced, timed.latency
+
+
+def _text(made: Generation) -> Text:
+    return Text(len(made.prompt_token_ids), len(made.token_ids), made.exit_layers)
+
+
+def kept_costs(
+    folders: Mapping[Point, RunFolder], config: RunConfig, root: Path, say: Callable[[str], None]
+) -> dict[Point, dict[str, float]] | None:
+    """What these arms cost when they were last timed; None where they were never timed together, or otherwise.
+
+    Costs that are damaged are measured again, like those that are missing, and a line says so.
+    """
+    if not all(folder.done for folder in folders.values()) or not os.path.lexists(root / TIMED):
+        return None
+    try:
+        timed = RunFolder(root).read_mapping(TIMED)
+        timings = _timings(timed)
+        if _timing(folders, config) not in [_arms_of(timing) for timing in timings]:
+            return None
+        found = {point: folder.numbers("costs.json") for point, folder in folders.items()}
+        for point, costs in found.items():
+            # An arm that several commands asked for, as the expert alone, has the costs of whichever timed it last.
+            known = [_measured(timing, point) for timing in timings]
+            _check(folders[point].path / "costs.json", point, costs, [one for one in known if one is not None])
+    except StorageError as error:
+        say(f"{str(error).partition('. ')[0]}: what the arms cost is measured again")
+        return None
+    return found
+
+
+def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collection[object]) -> None:
+    """Raises: StorageError: these are not the costs that were measured, or cannot be an arm's."""
+    if known and digest_of(plain(costs)) not in known:
+        raise StorageError(f"{path} was changed after it was written")
+    if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
+        raise StorageError(f"{path} has no costs of an arm")
+    wrong = below_nothing(costs)
+    if wrong is not None:
+        raise StorageError(f"{path}: {wrong} is {costs[wrong]:g}, less than nothing")
+
+
+def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, root: Path) -> None:
+    """Remember which arms the costs in their folders were measured beside, and what they were.
+
+    Timings of other arms stay, so that their commands need not time them again; those by another number of passes stay
+    only where they share no arm with this one, whose costs it replaced. The caller holds the study's ledger.
+    """
+    digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
+    timing = _timing(costs, config)
+    earlier: list[Mapping[str, Any]] = []
+    with suppress(StorageError):  # missing or broken: the others are measured again
+        mine = {point.digest for point in costs if point.setting is not None}
+        for one in _timings(RunFolder(root).read_mapping(TIMED)):
+            points = one.get("points")
+            apart = isinstance(points, list) and mine.isdisjoint(map(str, points))
+            if _arms_of(one) != timing and (apart or one.get("repeats") == timing["repeats"]):
+                earlier.append(one)
+    replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
+
+
+def _timings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All timings of a study, the last one first."""
+    earlier = record.get(_EARLIER)
+    found = [record, *(earlier if isinstance(earlier, list) else [])]
+    return [{name: one[name] for name in one if name != _EARLIER} for one in found if isinstance(one, dict)]
+
+
+def _measured(timing: Mapping[str, Any], point: Point) -> object:
+    """Digest of the point's costs in a timing; None where it has none."""
+    digests = timing.get("costs")
+    return digests.get(point.digest) if isinstance(digests, dict) else None
+
+
+def _arms_of(timing: Mapping[str, Any]) -> dict[str, object]:
+    return {name: timing.get(name) for name in ("points", "repeats")}
+
+
+def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
+    """Which arms were timed in turn, and how."""
+    return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}

@@ -1,0 +1,106 @@
+"""Arms timed in a process of their own, which has loaded the models and does nothing else.
+
+The process that makes and scores the texts holds other models, caches and an allocator's leftovers, and has warmed
+other kernels: none of that is an arm's. What is sent over is configurations and settings; the other process reads the
+weights itself.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import Final
+
+import torch
+
+from cdeval.config.setting import Setting
+from cdeval.cost.bandwidth import measure_bandwidth
+from cdeval.cost.latency import measure
+from cdeval.cost.price import NOT_TIMED, Timed
+from cdeval.errors import CdevalError, ModelError
+from cdeval.prompts import PromptSet
+from cdeval.study.models import Cast, OpenedCast, load_together
+
+FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """What is to be timed, and how."""
+
+    opened: tuple[OpenedCast, ...]  # all models of the arms
+    prompts: PromptSet
+    arms: Mapping[str, Setting]  # by label; each is timed on the same prompts in turn
+    repeats: int  # timed passes an arm
+    compact_every: int
+    threads: int  # of the processor
+
+
+def time_here(cast: Cast, timing: Timing) -> Timed:
+    """Time the arms with models that are loaded already."""
+    prompts = [prompt.token_ids for prompt in timing.prompts.prompts]
+    latency = measure(cast.expert, timing.arms, prompts, timing.repeats, timing.compact_every, cast.seconds)
+    return Timed(latency, measure_bandwidth(cast.expert.device).read) if timing.repeats else NOT_TIMED
+
+
+def time_loaded(timing: Timing) -> Timed:
+    """Read the weights, and time the arms. Raises: CdevalError: some cannot be read, or fit no memory."""
+    torch.set_num_threads(timing.threads)
+    cast, failures = load_together(timing.opened, timing.prompts)
+    for failure in failures.values():
+        raise failure
+    return time_here(cast, timing)
+
+
+def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:
+    """Time the arms in a fresh process; `work` does so there.
+
+    Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps.
+        RuntimeError: a bug, with the process's own traceback.
+    """
+    context = multiprocessing.get_context(FRESH)
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(sender, work or time_loaded, timing), daemon=True)
+    process.start()
+    sender.close()
+    try:
+        found: Timed | CdevalError | str = receiver.recv()
+    except EOFError as error:
+        process.join()
+        raise ModelError(
+            f"the process that timed the arms ended with code {process.exitcode} before it was done: for want of "
+            "memory, perhaps. The texts are stored. Set cost.isolated=false (models are loaded once), or "
+            "cost.latency_repeats=0 to leave the timing out."
+        ) from error
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(found, CdevalError):
+        raise found
+    if isinstance(found, str):
+        raise RuntimeError(f"timing failed:\n{found}")
+    return found
+
+
+def _answer(sender: Connection, work: Callable[[Timing], Timed], timing: Timing) -> None:
+    """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        sender.send(work(timing))
+    except CdevalError as error:
+        sender.send(error)
+    except Exception:
+        sender.send(traceback.format_exc())
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: one that was killed cannot end it, and nobody else would."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

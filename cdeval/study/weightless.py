@@ -1,0 +1,85 @@
+"""A study of costs alone: true architectures filled with random numbers, timed and priced at fixed length.
+
+    settings -> points (arms and controls) -> FLOPs and bytes of the shapes -> timing in a process of its own -> files
+
+Latency and memory do not depend on the values of the weights where lengths are fixed, so experts whose weights cannot
+be had are measured all the same. No text is stored, nothing is scored. One thing does depend on what is written: when
+beams part, and so how many key-value slots live at once.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from cdeval.config.points import plan_points
+from cdeval.config.schema import RunConfig
+from cdeval.config.setting import Amateur
+from cdeval.cost.price import Arm, Text
+from cdeval.models.loading import OpenedModel, open_model
+from cdeval.models.vocabulary import token_names
+from cdeval.prompts import PromptSet
+from cdeval.records import Prompt
+from cdeval.report.finished import all_finished, of_point, scoring_turn
+from cdeval.report.studyfiles import read_shown
+from cdeval.store.folder import RunFolder
+from cdeval.store.provenance import provenance
+from cdeval.study.costs import Costly, price_and_time
+from cdeval.study.models import OpenedCast, load_together, open_cast
+from cdeval.study.open import Asked
+from cdeval.study.results import Outcome, write_tables
+
+
+def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
+    """Price and time settings beside their controls; arguments and errors as of `study.run_study`."""
+    common = asked[0].config
+    expert = open_model(common.expert)
+    opened = [open_cast(one.config, expert) for one in asked]
+    prompts = _prompts(common, expert)
+    for one in opened:
+        one.check(prompts)
+    cast, _ = load_together([_shapes(one) for one in opened], prompts)  # what could fail is refused at the door
+    say(f"expert {expert.name}: {cast.expert.parts.depth} blocks, random weights, {cast.expert.dtype_name}")
+    tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
+    points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)
+    arms = {point.label: Arm(point.setting, [Text(tokens, length)]) for point in points if point.setting is not None}
+    priced, latency = price_and_time(arms, Costly(cast, opened, prompts, common), say)
+    root = Path(common.runs) / common.study
+    facts = {"expert": expert.name, "weights": "random", "dtype": cast.expert.dtype_name, "device": str(expert.device)}
+    for point, place in points.items():
+        plain = {**asked[place].plain, "point": point.facts()}
+        with RunFolder(root / point.folder) as folder:
+            folder.write_settings("config.yaml", plain)
+            folder.write_json("provenance.json", {**provenance(facts, ""), "point": point.facts()})
+            folder.write_json("latency.json", latency.get(point.label))
+            folder.write_json("costs.json", priced[point.label])
+            folder.finish(priced[point.label])
+    lengths = f"random weights: costs alone, of {tokens} + {length} tokens; no text is stored or scored"
+    with scoring_turn(root, say):
+        every = all_finished(root, [of_point(point, None) for point in points])
+        before = read_shown(root)
+        return write_tables(
+            root, every, before.comparisons if before else [], [lengths], before.digest if before else ""
+        )
+
+
+def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
+    """Random tokens, one prompt a pass, the warm-up included."""
+    wanted, tokens = config.cost.latency_repeats + 1, config.prompts.prompt_tokens
+    draw = random.Random(config.seed)
+    known = [token for token in sorted(token_names(expert.tokenizer)) if token < expert.config.vocab_size]
+    prompts = tuple(
+        Prompt(f"random-{place}", "", tuple(draw.choices(known, k=tokens)), None, None) for place in range(wanted)
+    )
+    return PromptSet(prompts, "random tokens", wanted, 0, tokens, wanted, wanted, wanted, 0)
+
+
+def _shapes(one: OpenedCast) -> OpenedCast:
+    """The same without weights: what is only counted takes no memory."""
+    second = None if one.second is None else replace(one.second, on_paper=True)
+    return replace(one, expert=replace(one.expert, on_paper=True), second=second)
+
+
+def _identity(config: RunConfig, amateur: Amateur) -> str:
+    """What would make the texts, if there were any."""
+    return f"random {config.expert.name} {config.expert.dtype.value} {amateur.name}"

@@ -1,0 +1,1 @@
+"""`python -m cdeval.trace`: one generation, token by token."""

@@ -1,0 +1,66 @@
+"""The lens command's tables, on a terminal as wide as any."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from cdeval.lens.tables import contrast_table, lens_table, prediction_table, rank_table
+from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
+
+NAN = float("nan")
+
+
+def score(layer: int, lens: str, margin: Estimate) -> LensScore:
+    wide = lens == "raw"
+    return LensScore(
+        layer, lens, 409.835 if wide else 24.372, 383.685 if wide else 20.303, 0.518, 4.35, 0.47, 2.8, 4096, margin
+    )
+
+
+SCORES = [
+    score(layer, lens, Estimate(value, value - 30, value + 30, 32, 0))
+    for layer in (8, 29)
+    for lens, value in (("norm", -3.91), ("raw", 411.03), ("tuned", -103.44))
+] + [score(30, EXPERT, Estimate(-3.75, -3.9, -3.6, 32, 0))]
+
+
+def printed(table: object) -> str:
+    page = io.StringIO()
+    Console(file=page, width=80).print(table)
+    return page.getvalue()
+
+
+def test_three_lenses_fit_80_columns_whole() -> None:
+    """Raw logits have margins of hundreds of nats: their intervals were cut off, and with them the other columns."""
+    found = printed(contrast_table(SCORES, (0.3, 1, 1))) + printed(lens_table(SCORES))
+    assert "…" not in found
+    for whole in ("+381 to +441", "-133 to -73", "+411.03", "-34 to +26"):
+        assert whole in found, whole
+    assert "-3.75" in found, "what the expert pays without contrast"
+
+
+def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank() -> None:
+    settings = [
+        Predicted("late", "tuned", "beam", Estimate(0.85, 0.7, 1.0, 32, 0), 1.51, 0.678),
+        Predicted("early", "tuned", "beam", Estimate(-3.44, -3.7, -3.2, 32, 0), NAN, 0.187),
+    ]
+    found = printed(prediction_table(settings))
+    assert found.index("early") < found.index("late")
+    assert "-3.7 to -3.2" in found
+    assert "1.51" in found
+    assert "nan" not in found
+    none = Estimate(NAN, NAN, NAN, 2, 0)
+    known = Foretelling(Estimate(0.81, 0.73, 0.87, 19, 0), Estimate(-0.87, -0.93, -0.75, 18, 0))
+    found = printed(rank_table({"beam, all": known, "greedy, all": Foretelling(none, none)}))
+    assert "+0.73 to +0.87" in found
+    assert "-0.93 to -0.75" in found
+    assert "nan" not in found
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_labels_are_text(width: int) -> None:
+    page = io.StringIO()
+    one = Predicted("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 1.0, 0.5)
+    Console(file=page, width=width).print(prediction_table([one]))
+    assert "[red]x[/red]" in page.getvalue()

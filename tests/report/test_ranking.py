@@ -1,0 +1,107 @@
+"""What is called better, best, tied or dominated is called so everywhere alike."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from cdeval.metrics.compare import holm
+from cdeval.metrics.directions import BETTER, sign
+from cdeval.metrics.pairing import LIKELIHOOD, ORDER
+from cdeval.report.measures import QUALITIES, TOTALS
+from cdeval.report.pareto import COST, QUALITY
+from cdeval.report.publish import fronts_of, write_report
+from cdeval.report.sections import _best
+from cdeval.report.studyfiles import read_study
+from cdeval.report.table import COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, MISSING, SCORE_COLUMNS
+from cdeval.report.verdict import verdict
+from tests.report.studies import comparison, write_study
+
+EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
+
+
+def test_every_place_counts_the_comparisons_that_holm_counted(tmp_path: Path) -> None:
+    """Comparisons without a p-value were in the number of the page and of the verdict, not in the correction."""
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    later = EXIT.replace("k=4", "k=8")
+    p_values = [0.01, 0.02, math.nan, math.nan]
+    corrected = holm(p_values)
+    assert corrected[0] == 0.02, "Holm counts two"
+    pairs = [(EXIT, "diversity"), (later, "diversity"), (EXIT, "mauve"), (later, "mauve")]
+    found = [
+        {**comparison(arm, name), "p": None if math.isnan(p) else p, "p_holm": None if math.isnan(p) else by}
+        for (arm, name), p, by in zip(pairs, p_values, corrected, strict=True)
+    ]
+    (folder / "comparisons.json").write_text(json.dumps(found))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "corrected for all 2 comparisons that have a p-value." in page, "the verdict"
+    assert "p is corrected for all 2 comparisons of the study that have a p-value" in page, "the table of differences"
+    summary = (folder / "report.md").read_text(encoding="utf-8")
+    assert summary.count("all 2 comparisons that have a p-value") == 2, "the verdict and the legend"
+
+
+def test_a_study_without_any_p_value_claims_no_correction(tmp_path: Path) -> None:
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    found = [{**comparison(EXIT.replace("k=4", f"k={k}")), "p": None, "p_holm": None} for k in (4, 8)]
+    (folder / "comparisons.json").write_text(json.dumps(found))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "corrected for all" not in page
+    assert "as no comparison has a p-value" in page
+    assert "No comparison has a p-value." in page
+
+
+def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
+    """Loops have the least, and were crowned: arrow down, front, verdict, W&B's least."""
+    (measure,) = [one for one in QUALITIES if one.name == "perplexity_expert"]
+    assert measure.heading == "perplexity ≈ human"
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    fronts = fronts_of(read_study(folder))
+    assert all(not front for names, front in fronts.items() if "perplexity_expert" in names)
+    assert any(front for names, front in fronts.items() if "perplexity_expert" not in names)
+    found = [{**comparison(EXIT, "perplexity_expert"), "p": 0.001, "p_holm": 0.001}]
+    (folder / "comparisons.json").write_text(json.dumps(found))
+    said = " ".join(verdict(read_study(folder)))
+    assert "better in" not in said
+    assert "best" not in said
+
+
+@pytest.mark.parametrize("name", LIKELIHOOD)
+def test_what_loops_win_has_no_order(name: str) -> None:
+    """Kills: coherence_loglik, which is perplexity's logarithm text by text, and was the higher the better in W&B."""
+    assert BETTER[name] == 0
+    assert sign(name) == "≈ human"
+    assert name not in [one.name for one in (*QUALITY, COST)]
+
+
+def test_one_place_says_which_way_is_better() -> None:
+    """Headings, the front and pages read it there; a name that it has is a metric's or a cost's."""
+    costs = {name for name in BETTER if name.endswith(("_per_token", "_overhead"))} | {
+        "prefill_seconds",
+        "memory_bytes",
+    }
+    assert set(BETTER) <= {*ORDER} | costs
+    for column in (*COLUMNS, *SCORE_COLUMNS, *DIAGNOSTIC_COLUMNS, *EXTRA_COLUMNS):
+        shown = [name for name in BETTER if column.cell({name: 1.0}).value != MISSING]
+        if column.cost or not shown:
+            continue
+        assert column.header.endswith(sign(shown[0])), column.header
+    for measure in TOTALS:
+        assert measure.heading.endswith(sign(measure.name))
+    assert all(one.way for one in (*QUALITY, COST)), "what has no order makes no front"
+
+
+def test_a_tie_crowns_nobody(tmp_path: Path) -> None:
+    """1.000 against 1.000 was "best", and the table marked the one that was larger by a last bit."""
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    for path in folder.glob("*/summary.json"):
+        path.write_text(json.dumps({**json.loads(path.read_text()), "diversity": 0.99999999, "texts": 2}))
+    for path in folder.glob("*/metrics.json"):
+        path.unlink()
+    same = {"value": 0.0, "low": 0.0, "high": 0.0, "n": 30, "missing": 0, "note": ""}
+    found = [{**comparison(EXIT.replace("k=4", f"k={k}")), "difference": same, "p": 1.0, "p_holm": 1.0} for k in (4, 8)]
+    (folder / "comparisons.json").write_text(json.dumps(found))
+    study = read_study(folder)
+    assert "is best" not in " ".join(verdict(study))
+    assert "is the same as its control: diversity 1.000 against 1.000" in " ".join(verdict(study))
+    assert _best(QUALITIES[0], study) == set()

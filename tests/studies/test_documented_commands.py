@@ -1,0 +1,119 @@
+"""Every command line in README and docs is one that its command takes: composed and checked, up to the first model."""
+
+import re
+import shlex
+import sys
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cdeval.calibrate.config import CalibrateRun, validate_calibration
+from cdeval.cli import Schema, run_command, run_schema
+from cdeval.compare import CompareRun, validate_compare
+from cdeval.dashboard import DashboardRun, validate_dashboard
+from cdeval.lens.config import LensRun, validate_lens
+from cdeval.merge import MergeConfig, validate_merge
+from cdeval.price.config import PriceRun, validate_price
+from cdeval.report.config import ReportRun, validate_report
+from cdeval.score.config import ScoreConfig, validate_score
+from cdeval.trace.config import TraceRun, validate_trace
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+SCHEMAS: dict[str, Schema] = {
+    "calibrate": Schema(CalibrateRun, validate_calibration),
+    "compare": Schema(CompareRun, validate_compare),
+    "dashboard": Schema(DashboardRun, validate_dashboard),
+    "lens": Schema(LensRun, validate_lens),
+    "merge": Schema(MergeConfig, validate_merge),
+    "price": Schema(PriceRun, validate_price),
+    "report": Schema(ReportRun, validate_report),
+    "score": Schema(ScoreConfig, validate_score),
+    "trace": Schema(TraceRun, validate_trace),
+}
+# Launchers are other people's, and have tests of their own; the name of a study is checked once.
+LEFT_OUT = ("hydra/launcher=", "hydra.launcher.", "study=grid", "study=all")
+
+
+def lines() -> list[tuple[str, str]]:
+    """(page, command) of every command in a block of code, without what follows a #, or in a sentence."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for line in re.findall(r"^ {4,}(\S.*)$", text, re.MULTILINE):  # deeper ones stand in lists
+            found += [(page.name, part.strip()) for part in re.split(r"\s#\s", line)[0].split("&&")]
+        found += [(page.name, line) for line in re.findall(r"`(python -m cdeval\.\w+ [^`<]+)`", text)]
+    return found
+
+
+def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
+    """Each one once: (command, arguments) by page and text. A small sweep stands for the grid."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    seen = set()
+    for page, text in lines():
+        match = re.match(r"(?:CUDA_VISIBLE_DEVICES=\S+ |time )?python -m cdeval\.(\w+)((?: .*)?)$", text)
+        if match is None:
+            continue
+        arguments = [one for one in shlex.split(match[2]) if not one.startswith(LEFT_OUT)]
+        arguments = ["+sweep=alpha" if one == "+sweep=grid" else one for one in arguments]
+        key = (match[1], *arguments)
+        if key not in seen:
+            seen.add(key)
+            found[f"{page}: {text}"] = (match[1], arguments)
+    return found
+
+
+COMMANDS = cdeval_commands()
+
+
+def test_there_are_commands_to_check() -> None:
+    assert len(COMMANDS) > 30
+    assert {command for command, _ in COMMANDS.values()} >= {"run", "lens", "trace", "dashboard", "merge"}
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, list[str]], int]:
+    """How many points a command line comes to; it exits with 2 where it is mistaken."""
+
+    def compose(command: str, arguments: list[str]) -> int:
+        points: list[object] = []
+        arguments = ["dry=true" if one == "--dry" else one for one in arguments]
+        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
+        monkeypatch.chdir(tmp_path)
+        if command == "run":
+
+            def keep(configs: object) -> list[Exception]:
+                points.extend(configs)  # type: ignore[arg-type]
+                return []
+
+            run_command(keep)  # type: ignore[arg-type]
+        else:
+            run_schema(points.append, SCHEMAS[command], command)
+        return len(points)
+
+    return compose
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_documented_command_is_right(line: str, composed: Callable[[str, list[str]], int]) -> None:
+    command, arguments = COMMANDS[line]
+    if command == "bench":  # checks its machine first, and has tests of its own
+        return
+    assert composed(command, arguments) >= 1
+
+
+def test_a_misspelt_one_would_be_found(composed: Callable[[str, list[str]], int]) -> None:
+    for command, argument in (("run", "contrast.alhpa=0.1"), ("run", "+sweep=layer"), ("lens", "train=ture")):
+        with pytest.raises(SystemExit):
+            composed(command, [argument])
+
+
+def test_other_commands_name_what_there_is() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    for page, text in lines():
+        for extra in re.findall(r'"\.\[(.+?)\]"', text):
+            assert set(extra.split(",")) <= set(extras), f"{page}: {text}"
+        for path in re.findall(r"(?:tests|docs|examples)/\S+?\.(?:py|md|ipynb)", text):
+            assert (ROOT / path).is_file(), f"{page}: {text}"

@@ -1,0 +1,101 @@
+"""The engine on real weights and real text, in float32: SmolLM2-135M continuing news articles."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+import pytest
+import torch
+from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
+
+from cdeval.config.enums import AmateurKind, Ban, Dtype, SearchKind
+from cdeval.config.schema import ExpertConfig, PromptsConfig
+from cdeval.config.setting import Amateur
+from cdeval.decode.batches import decode
+from cdeval.decode.lanes import Lane
+from cdeval.decode.sources import Second
+from cdeval.models.loading import LanguageModel, open_model
+from cdeval.models.truncate import truncate
+from cdeval.models.vocabulary import banned_tokens
+from cdeval.prompts import load_prompts
+from tests.decode.oracles import early_exit, naive_search, setting
+
+
+@pytest.fixture(scope="module")
+def expert() -> LanguageModel:
+    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load()
+
+
+@pytest.fixture(scope="module")
+def plain() -> LanguageModel:
+    """The same weights as Hugging Face lays them out."""
+    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load(packed=False)
+
+
+@pytest.fixture(scope="module")
+def prompts(expert: LanguageModel) -> list[tuple[int, ...]]:
+    chosen = load_prompts(PromptsConfig(limit=8), expert.tokenizer, 128, seed=0)
+    return [prompt.token_ids for prompt in chosen.prompts]
+
+
+def texts(
+    expert: LanguageModel, lanes: Sequence[Lane], seconds: Mapping[Amateur, Second] = MappingProxyType({})
+) -> list[tuple[int, ...]]:
+    found: dict[int, tuple[int, ...]] = {}
+    for batch in decode(expert, lanes, max_lanes=64, compact_every=8, seconds=seconds):
+        found.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
+    return [found[i] for i in range(len(lanes))]
+
+
+@pytest.mark.parametrize("ban", [Ban.special, Ban.eos])
+def test_plain_beam_search_is_hugging_faces(
+    expert: LanguageModel, plain: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban
+) -> None:
+    """16 tokens, 5 beams, 2 prompts; Hugging Face one prompt at a time, with the same tokens banned."""
+    how = setting(max_new_tokens=16, ban=ban)
+    ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:2]])
+    others = list(set(banned_tokens(ban, expert.model, expert.tokenizer)) - {expert.tokenizer.eos_token_id})
+    processors = LogitsProcessorList([SuppressTokensLogitsProcessor(others, device="cpu")] if others else [])
+    for prompt, tokens in zip(prompts[:2], ours, strict=True):
+        ids = torch.tensor([prompt])
+        generated = plain.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            num_beams=5,
+            do_sample=False,
+            length_penalty=0.0,
+            min_new_tokens=16,
+            max_new_tokens=16,
+            logits_processor=processors,
+        )
+        assert tokens == tuple(generated[0, len(prompt) :].tolist())
+
+
+def test_the_seeds_contrastive_search_is_the_naive_one(expert: LanguageModel, prompts: list[tuple[int, ...]]) -> None:
+    """alpha 0.1, T 0.5, beta 1, softmax form, against a full forward pass for every beam at every step."""
+    how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=8)
+    ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:2]])
+    assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:2]]
+
+
+def test_three_prompts_times_three_settings_equal_nine_single_runs(
+    expert: LanguageModel, prompts: list[tuple[int, ...]]
+) -> None:
+    settings = [
+        early_exit(26, max_new_tokens=12),
+        early_exit(20, alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=12),
+        setting(max_new_tokens=12),
+    ]
+    lanes = [Lane(prompt, how) for prompt in prompts[:3] for how in settings]
+    assert texts(expert, lanes) == [text for lane in lanes for text in texts(expert, [lane])]
+
+
+@pytest.mark.parametrize("kind", [SearchKind.beam, SearchKind.greedy])
+def test_truncated_writes_the_early_exits_texts(
+    expert: LanguageModel, prompts: list[tuple[int, ...]], kind: SearchKind
+) -> None:
+    """The control that prices an early exit at equal quality: the same blocks with a forward pass of their own."""
+    shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 12}
+    exits = texts(expert, [Lane(prompt, early_exit(24, **shape)) for prompt in prompts[:2]])
+    amateur = Amateur(AmateurKind.truncated, 24)
+    own = [Lane(prompt, early_exit(24, amateur=amateur, **shape)) for prompt in prompts[:2]]
+    assert texts(expert, own, {amateur: truncate(expert, 24)}) == exits

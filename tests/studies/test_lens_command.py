@@ -1,0 +1,260 @@
+"""The lens command, end to end on a tiny checkpoint: trained, measured, used in a study; and as a user mistypes it."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from cdeval.cli import Schema, run_command, run_schema
+from cdeval.config.enums import Split
+from cdeval.config.exits import Lens
+from cdeval.config.schema import ExpertConfig
+from cdeval.lens.__main__ import lens
+from cdeval.lens.config import LensRun, validate_lens
+from cdeval.prompts.cut import in_split
+from cdeval.prompts.tokens import TextCodec
+from cdeval.run import run
+
+TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
+SHORT = ["fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02", "layers=[4,0.5]"]
+STUDY = ["search.max_new_tokens=6", "metrics.only=[diversity]", "cost.latency_repeats=0", "tracking=none"]
+STUDY += ["metrics.bootstrap_draws=100", "prompts.limit=3", "prompts.prompt_tokens=8"]
+
+Typed = Callable[..., str]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path, tiny_gpt2_folder: Path) -> list[str]:
+    path = tmp_path / "texts.jsonl"
+    path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": TEXT.format(i)}) for i in range(24)))
+    return [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={path}", f"runs={tmp_path / 'runs'}"]
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """What a command in this process prints to the standard output."""
+
+    def type_in(arguments: Sequence[str], command: str = "lens") -> str:
+        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
+        monkeypatch.setenv("COLUMNS", "160")
+        if command == "lens":
+            run_schema(lens, Schema(LensRun, validate_lens), "lens")
+        else:
+            run_command(run)
+        return capsys.readouterr().out
+
+    return type_in
+
+
+def lens_file(runs: Path) -> Path:
+    (found,) = (runs / "lens").glob("*.safetensors")
+    return found
+
+
+def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    printed = typed([*arguments, "train=true", *SHORT])
+    trained = lens_file(tmp_path / "runs")
+    assert str(trained) in printed.replace("\n", "")
+    record = json.loads(trained.with_suffix(".json").read_text())
+    scores = {(score["layer"], score["lens"]): score for score in record["scores"]}
+    assert set(scores) == {(k, lens) for k in (4, 6) for lens in ("norm", "raw", "tuned")} | {(12, "expert")}
+    for layer in (4, 6):
+        assert scores[layer, "tuned"]["kl"] < scores[layer, "norm"]["kl"]
+        assert f"{scores[layer, 'tuned']['nll']:.3f}" in printed
+    assert record["lens"]["texts"] == "file (split tune)"
+    assert record["lens"]["digest"][:8] in trained.name
+
+    again = typed([*arguments, f"lens_file={trained}", "lenses=[]"])
+    assert f"{scores[6, 'tuned']['nll']:.3f}" in again
+    measured = json.loads((tmp_path / "runs" / "lens" / "scores.json").read_text())
+    assert [score for score in measured["scores"] if score["lens"] == "tuned"] == [
+        scores[4, "tuned"],
+        scores[6, "tuned"],
+    ]
+
+    more = [
+        "amateur.layer=0.34",
+        "amateur.lens=tuned",
+        f"amateur.lens_file={trained}",
+        "contrast.temperature=calibrated",
+    ]
+    printed = typed([*arguments, *STUDY, "study=used", *more], "run")
+    assert "early_exit k=4 tuned lens" in printed
+    (arm,) = (tmp_path / "runs" / "used").glob("early_exit*")
+    provenance = json.loads((arm / "provenance.json").read_text())["models"]
+    assert provenance["lens"]["fingerprint"] == record["lens"]["fingerprint"]
+    fitted = provenance["temperature"]
+    assert f" T={fitted['temperature']:g}" in json.loads((arm / "provenance.json").read_text())["point"]["label"]
+    assert fitted["nll"] < fitted["nll_uncalibrated"]
+    prompts = [json.loads(line)["id"] for line in (arm / "generations.jsonl").read_text().splitlines()]
+    unseen = {f"text-{i}" for i in range(24) if in_split(f"text-{i}", Split.test)} - set(prompts)
+    assert fitted["texts"] == min(16, len(unseen)), "neither the prompts nor what the lens was trained on"
+    flattered = sum(in_split(prompt, Split.tune) for prompt in prompts)
+    assert (f"trained on the texts of {flattered} of these prompts" in printed) == (flattered > 0)
+
+
+def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    """Texts belong to what is in the file, not to its name; another lens under the same name makes other texts."""
+    typed([*arguments, "train=true", *SHORT])
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(lens_file(tmp_path / "runs").read_bytes())
+    more = ["amateur.layer=4", "amateur.lens=tuned", "study=same", "controls=false"]
+    for path in (lens_file(tmp_path / "runs"), copy):
+        typed([*arguments, *STUDY, *more, f"amateur.lens_file={path}"], "run")
+    folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
+    assert len(folders) == 1
+    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={copy}"])
+    typed([*arguments, *STUDY, *more, f"amateur.lens_file={copy}"], "run")
+    folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
+    assert len(folders) == 2
+
+
+def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    """Each exit at its own lens, β and T, the expert alone at none; of a study that two commands made, all settings."""
+    from cdeval.lens.loops import passage_readings
+    from cdeval.lens.reading import Contrast, View
+    from cdeval.models.lens import read_lens
+    from cdeval.models.loading import open_model
+
+    typed([*arguments, "train=true", *SHORT])
+    lens, root = lens_file(tmp_path / "runs"), tmp_path / "runs"
+    grid = ["study=grid", "contrast.temperature=1,2", "contrast.beta=0.5", "search.beams=2"]
+    typed(["--multirun", *arguments, *STUDY, *grid, "amateur.layer=4,6"], "run")
+    tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
+    typed(["--multirun", *arguments, *STUDY, *grid, *tuned], "run")
+
+    printed = typed([*arguments, f"study={root / 'grid'}", "text_tokens=20"])
+    record = json.loads((root / "lens" / "grid.json").read_text())
+    assert {name: (rank["margin"]["n"], rank["kl"]["n"]) for name, rank in record["ranks"].items()} == {
+        "beam, all": (7, 6),
+        "beam, norm": (5, 4),
+        "beam, tuned": (3, 2),
+    }, "the expert alone has a margin and no divergence"
+    rows = {row["label"]: row for row in record["settings"]}
+    assert all(f"{row['margin']['value']:+.2f}" in printed for row in rows.values())
+    for folder in (root / "grid").glob("*/summary.json"):
+        label = json.loads((folder.parent / "provenance.json").read_text())["point"]["label"]
+        if label != "human":
+            assert rows[label]["diversity"] == json.loads(folder.read_text())["diversity"]
+    expert = open_model(ExpertConfig(arguments[0].removeprefix("expert.name="))).load(packed=False)
+    codec = TextCodec(expert.tokenizer)
+    held_out = [TEXT.format(i) for i in range(24) if in_split(f"text-{i}", Split.test)]
+    view = View(6, Lens.tuned, read_lens(lens, None, expert.parts.head_weight.shape[-1]).translators[6])
+    read = passage_readings(expert, [codec.prompt_ids(text)[:20] for text in held_out], [(view, Contrast(0.3, 0.5, 1))])
+    (label,) = (label for label in rows if "k=6 tuned" in label and "T=1" in label)
+    assert rows[label]["margin"]["value"] == pytest.approx(read.margins[:, 0].mean(), abs=1e-6)
+    assert rows[label]["kl"] == pytest.approx(read.divergences.mean(), abs=1e-6)
+    (alone,) = (label for label in rows if label.startswith("expert alone"))
+    assert rows[alone]["margin"]["value"] == pytest.approx(read.margins[:, 1].mean(), abs=1e-6)
+    assert rows[alone]["kl"] is None
+
+
+def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
+    arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A lens that was trained anew under the same name would give margins that belong to no text."""
+    lens = tmp_path / "lens.safetensors"
+    typed([*arguments, "train=true", *SHORT, f"out={lens}"])
+    tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
+    typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
+    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={lens}"])
+    for _ in range(2):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            typed([*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
+        assert stop.value.code == 2
+        said = capsys.readouterr().err
+        assert "is not the lens that 'early_exit k=6" in said
+        assert "Put the old file back" in said
+        # An arm that was decoded with the new one, beside it, vouches for itself alone.
+        typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
+
+
+def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
+    arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = [*arguments, *STUDY, "search.beams=2", "expert.dtype=float32"]
+    typed([*short, "study=plain", "amateur=none"], "run")
+    typed([*short, "study=exits", "amateur.layer=4"], "run")
+    said = [
+        ("study=plain", "none of its 1 settings subtracts one exit layer"),
+        ("study=nothing", "there is no such folder"),
+        ("study=exits expert.dtype=bfloat16", "was made by another expert, or in another number format"),
+    ]
+    for words, expected in said:
+        study, *more = words.split()
+        with pytest.raises(SystemExit) as stop:
+            typed([*arguments, study.replace("=", f"={tmp_path / 'runs'}/"), *more])
+        assert stop.value.code == 2
+        assert expected in capsys.readouterr().err
+
+
+def test_training_texts_and_held_out_texts_are_of_two_splits(
+    arguments: list[str], typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cdeval.lens import pipeline as study
+
+    seen: dict[str, list[str]] = {}
+    monkeypatch.setattr(study, "windows", lambda texts, *rest: seen.update(trained=texts) or windows(texts, *rest))
+    digest = lambda texts: seen.update(held_out=[text.text for text in texts]) or "digest"  # noqa: E731
+    monkeypatch.setattr(study, "_digest", digest)
+    from cdeval.lens.reading import windows
+
+    typed([*arguments, "train=true", *SHORT, "fit.steps=1", "positions=20"])
+    expected = {
+        name: {TEXT.format(i) for i in range(24) if in_split(f"text-{i}", split)}
+        for name, split in (("trained", Split.tune), ("held_out", Split.test))
+    }
+    assert {name: set(texts) for name, texts in seen.items()} == expected
+    assert all(expected.values())
+
+
+MISTAKES: list[tuple[list[str], str]] = [
+    (["layers=[2,12]"], "layers=12 is outside"),
+    (["layers=[2,0]"], "layers=[2,0] is out of range"),
+    (["layers=deep"], "layers=deep is out of range: expected a whole number of blocks"),
+    (["prompts.split=all"], "expected tune or test"),
+    (["study=runs/grid", "train=true"], "study= reads a study that is made"),
+    (["fit.steps=0"], "fit.steps=0 is out of range: expected 1 to 1000000"),
+    (["fit.window_tokens=1"], "expected 2 to 1000000"),
+    (["fit.positions=10000"], "fit.positions=10000 is more than is read at a time"),
+    (["fit.learning_rate=0"], "fit.learning_rate=0.0 is out of range"),
+    (["fit.warm_up=2"], "fit.warm_up=2.0 is out of range"),
+    (["fit.window_tokens=100000", "train=true"], "fewer than one window"),
+    (["lenses=[tuned]"], "is what train=true or lens_file= adds"),
+    (["lenses=[]"], "measures nothing"),
+    (["train=true", "lens_file=a.safetensors"], "it would not be read"),
+    (["lens_file=nowhere.safetensors"], "nowhere.safetensors is not a file"),
+    (["out=scores.txt"], "one that ends with .json"),
+    (["train=true", "out=lens.json"], "one that ends with .safetensors"),
+    (["fit.step=3"], "Did you mean 'steps'?"),
+]
+
+
+@pytest.mark.parametrize(("more", "expected"), MISTAKES, ids=[" ".join(more) for more, _ in MISTAKES])
+def test_a_mistake_gets_one_clear_message(
+    more: list[str],
+    expected: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["cdeval.lens", *arguments, *more])
+    with pytest.raises(SystemExit) as stopped:
+        run_schema(lens, Schema(LensRun, validate_lens), "lens")
+    printed = capsys.readouterr().err
+    assert stopped.value.code == 2, printed
+    assert "Traceback" not in printed
+    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert expected in message
+
+
+def test_a_prompt_with_commas_and_quotes_is_drawn(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
+    out = tmp_path / "picture.html"
+    expert = [argument for argument in arguments if not argument.startswith("prompts")]  # a drawn prompt reads none
+    printed = typed([*expert, f"out={out}", "layers=[4,8]", "prompt=It's a fox, a 'dog'"])
+    assert str(out) in printed.replace("\n", "")
+    assert "s a fox, a dog" in out.read_text(encoding="utf-8")  # the tiny tokenizer knows no quotes
+    assert out.with_suffix(".png").is_file()

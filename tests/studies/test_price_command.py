@@ -1,0 +1,54 @@
+"""`python -m cdeval.price`: architectures on paper, against the field's own figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cdeval.config.enums import Dtype
+from cdeval.errors import ConfigError, ModelError
+from cdeval.price.config import PriceRun, validate_price
+from cdeval.price.pipeline import run_prices, worst_difference
+from cdeval.price.tables import price_tables
+
+
+def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
+    """GPT-2 XL: an exit head costs less than GPT-2 small. OPT-13B: more. Formula and count agree to 1 %."""
+    config = validate_price(PriceRun(["gpt2-xl+gpt2", "opt-13b+opt-125m"], new_tokens=16, out=str(tmp_path / "p.json")))
+    found = run_prices(config, say=lambda _line: None)
+    by_arm = {(price.pair, price.arm.split(" ")[0], price.arm): price for price in found.prices}
+    assert worst_difference(found.prices) < 0.01
+    over = {(pair, word): price for (pair, word, arm), price in by_arm.items() if "candidates" not in arm}
+    xl, opt = "gpt2-xl+gpt2", "opt-13b+opt-125m"
+    assert over[xl, "early"].flops_overhead < over[xl, "small"].flops_overhead < over[xl, "truncated"].flops_overhead
+    assert over[opt, "early"].flops_overhead > over[opt, "small"].flops_overhead
+    assert over[xl, "early"].parameters_overhead == over[xl, "early"].cache_overhead == 0
+    assert over[xl, "early"].bytes_overhead < 0.01, "the head's weights have been read for the expert's rows"
+    assert over[xl, "small"].bytes_overhead == pytest.approx(over[xl, "small"].parameters_overhead, abs=0.01)
+    assert over[xl, "expert"].parameters == 1_557_611_200
+    assert len(json.loads((tmp_path / "p.json").read_text())) == 10
+    assert [table.row_count for table in price_tables(found.prices)] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pairs": []}, "prices nothing"),
+        ({"pairs": ["a+b+c"]}, "no pair"),
+        ({"pairs": ["gpt2+"]}, "no pair"),
+        ({"dtype": Dtype.auto}, "depends on a machine"),
+        ({"beams": 0}, "beams=0"),
+        ({"truncated": 1.0}, "share of the blocks"),
+        ({"bandwidth": float("nan")}, "bandwidth=nan"),
+        ({"out": "table.txt"}, "ends with .json"),
+    ],
+)
+def test_what_cannot_be_priced(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate_price(PriceRun(**changes))  # type: ignore[arg-type]
+
+
+def test_vocabularies_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="cannot be the amateur"):
+        run_prices(PriceRun(["gpt2-xl+opt-125m"], out=str(tmp_path / "p.json")), say=lambda _line: None)
+    assert not (tmp_path / "p.json").exists()

@@ -1,0 +1,40 @@
+"""`python -m cdeval.report` as a user types it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdeval.errors import ConfigError
+from cdeval.report.config import ReportRun, validate_report
+from tests.report.studies import write_study
+
+
+def report(cwd: Path, *arguments: str, python: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *python, "-m", "cdeval.report", *arguments]
+    return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_several_studies_at_once_without_torch(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_study(tmp_path / "runs" / name)
+    done = report(tmp_path, "study=[runs/a,runs/b]", python=("-X", "importtime"))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["runs/a/report.html", "runs/b/report.html"]
+    assert all((tmp_path / line).is_file() for line in done.stdout.split())
+    assert "| torch\n" not in done.stderr, "a report needs no model: torch takes seconds"
+
+
+def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+    done = report(tmp_path, "study=runs/nothing")
+    assert done.returncode == 2
+    assert "error: study=runs/nothing: there is no such folder" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("study", [None, [], "", [3.5]])
+def test_something_that_is_no_folder_is_refused(study: object) -> None:
+    with pytest.raises(ConfigError, match=r"study=.*(expected a folder|give a study's folder|is empty: expected text)"):
+        validate_report(ReportRun(study))

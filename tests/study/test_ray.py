@@ -1,0 +1,214 @@
+"""A study decoded by Ray workers: the texts of one process, whoever dies."""
+
+import json
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cdeval.cli import plain_dict
+from cdeval.config.enums import Dtype, Executor, PromptSource, Tracker
+from cdeval.config.schema import (
+    AmateurConfig,
+    CostConfig,
+    ExecutionConfig,
+    ExpertConfig,
+    MetricsConfig,
+    PromptsConfig,
+    RunConfig,
+    SearchConfig,
+    TrackingConfig,
+)
+from cdeval.errors import ModelError
+from cdeval.store.ledger import read_ledger
+from cdeval.store.strict_json import plain
+from cdeval.study import pipeline as study
+from cdeval.study.open import Asked
+from cdeval.study.pipeline import Outcome, run_study
+from cdeval.study.ray import Decoder, Piece, Remote, crew_of, remote_of
+from cdeval.study.ray_cluster import Crew, ray_cluster
+from cdeval.study.units import Decoded
+from cdeval.study.workers import Report, attempted
+
+pytest.importorskip("ray", reason="needs the extra [ray]")
+
+Change = Callable[[Callable[[], Decoder]], Callable[[], Callable[[Piece], Decoded]]]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with ray_cluster(Crew(workers=2, threads=1, gpus=0)):
+        yield
+
+
+@pytest.fixture
+def decoded(
+    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[Outcome, dict[str, dict[str, str]]]]:
+    """Runs two settings and their control; returns what was shown and the texts' lines by run folder and prompt."""
+
+    def run(name: str, dtype: Dtype, workers: int = 0, change: Change | None = None, retry: bool = True):
+        execution = ExecutionConfig(max_lanes=3)
+        if workers:
+            execution = ExecutionConfig(kind=Executor.ray, max_lanes=3, workers=workers, threads=1)
+        config = RunConfig(
+            expert=ExpertConfig(name=str(tiny_gpt2_folder), dtype=dtype),
+            search=SearchConfig(beams=2, max_new_tokens=8),
+            prompts=PromptsConfig(source=PromptSource.file, path=str(prompts_file)),
+            metrics=MetricsConfig(only=["words"]),
+            cost=CostConfig(latency_repeats=0),
+            tracking=TrackingConfig(kind=Tracker.none),
+            execution=execution,
+            runs=str(tmp_path),
+            study=name,
+            retry=retry,
+        )
+        configs = [replace(config, amateur=AmateurConfig(layer=layer)) for layer in (4, 6)]
+
+        def changed(*arguments: object) -> Remote:
+            remote = remote_of(*arguments)  # type: ignore[arg-type]
+            return replace(remote, recipe=change(remote.recipe)) if change else remote  # type: ignore[arg-type]
+
+        monkeypatch.setattr(study, "remote_of", changed)
+        outcome = run_study([Asked(one, plain_dict(one)) for one in configs], lambda _line: None)
+        lines = {
+            path.parent.name: {json.loads(line)["id"]: line for line in path.read_text().splitlines()}
+            for path in (tmp_path / name).glob("*/generations.jsonl")
+        }
+        return outcome, lines
+
+    return run
+
+
+@pytest.mark.slow  # every study starts processes that import torch; the killed worker's test runs by default
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize("dtype", [Dtype.float32, Dtype.bfloat16])
+def test_one_worker_or_two_make_the_texts_of_one_process(decoded: Callable, dtype: Dtype) -> None:
+    """Else results would depend on the machine park, in bfloat16 even more than on chance."""
+    _, here = decoded("here", dtype)
+    assert len(here) == 4
+    for workers in (1, 2):
+        outcome, there = decoded(f"there-{workers}", dtype, workers)
+        assert there == here
+        assert not outcome.failures
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_worker_killed_while_it_decodes_loses_nothing(decoded: Callable, tmp_path: Path) -> None:
+    mark = str(tmp_path / "killed")
+
+    def once(recipe: Callable[[], Decoder]) -> Callable[[], Callable[[Piece], Decoded]]:
+        def build() -> Callable[[Piece], Decoded]:
+            decode = recipe()
+
+            def act(piece: Piece) -> Decoded:
+                made = decode(piece)
+                if piece.unit.place == 1 and not os.path.exists(mark):
+                    with open(mark, "w"):
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return made
+
+            return act
+
+        return build
+
+    outcome, there = decoded("there", Dtype.bfloat16, 2, once)
+    assert os.path.exists(mark), "nobody was killed"
+    assert not outcome.failures
+    assert there == decoded("here", Dtype.bfloat16)[1]
+
+
+@pytest.mark.slow  # every study starts processes that import torch
+@pytest.mark.usefixtures("cluster")
+def test_a_prompt_that_kills_its_worker_is_named_and_the_rest_is_done_and_scored(
+    decoded: Callable, tmp_path: Path
+) -> None:
+    def deadly(recipe: Callable[[], Decoder]) -> Callable[[], Callable[[Piece], Decoded]]:
+        def build() -> Callable[[Piece], Decoded]:
+            decode = recipe()
+
+            def act(piece: Piece) -> Decoded:
+                for text in piece.unit.texts:
+                    if text.prompt.id == "text-1" and text.setting.amateur.layer == 6:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return decode(piece)
+
+            return act
+
+        return build
+
+    outcome, there = decoded("there", Dtype.float32, 2, deadly)
+    (failure,) = outcome.failures
+    assert "k=6" in str(failure)
+    assert "prompt 'text-1': its worker process died" in str(failure)
+    _, here = decoded("here", Dtype.float32)
+    (lacking,) = [name for name in here if "-k6-" in name]
+    del here[lacking]["text-1"]
+    assert there == here
+    assert len(outcome.rows) == 4, "the arm that lacks a text is scored without it"
+    states = [entry.state.value for entry in read_ledger(tmp_path / "there").points.values()]
+    assert sorted(states) == ["done", "done", "done", "failed"]
+    outcome, mended = decoded("there", Dtype.float32, 2)
+    assert not outcome.failures, "the same command tries it once more"
+    assert mended == decoded("here", Dtype.float32)[1]
+
+
+def test_what_is_left_to_cdeval_shares_the_machine_out() -> None:
+    import torch
+
+    cores = len(os.sched_getaffinity(0))
+    execution = ExecutionConfig(kind=Executor.ray, workers=1)
+    assert crew_of(execution, torch.device("cpu")) == Crew(1, cores, 0.0)
+    assert crew_of(replace(execution, workers=999), torch.device("cuda")) == Crew(999, 1, 1.0)
+    given = replace(execution, threads=3, gpus=0.5, address="auto")
+    assert crew_of(given, torch.device("cuda")) == Crew(1, 3, 0.5, "auto")
+    assert plain(crew_of(given, torch.device("cpu"))) == {"workers": 1, "threads": 3, "gpus": 0.5, "address": "auto"}
+
+
+@pytest.mark.parametrize("poison", ["text-1", "text-"], ids=["a prompt", "a setting"])
+def test_many_bad_prompts_are_a_bad_setting_and_few_are_not(
+    poison: str, decoded: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, with workers that only fail: a point is given up, and spared further tries, where most fail."""
+
+    class Here:
+        size = 1
+
+        def __init__(self, act: Callable[[Piece], Decoded]) -> None:
+            self._act, self._held = act, deque[Piece]()
+
+        def give(self, worker: int, work: Piece) -> None:
+            self._held.append(work)
+
+        def reports(self) -> list[Report[Decoded]]:
+            return [attempted(self._act, 0, self._held.popleft())]
+
+    @contextmanager
+    def here(_crew: Crew, recipe: Callable[[], Decoder], _telling: object) -> Iterator[Here]:
+        decode = recipe()
+
+        def act(piece: Piece) -> Decoded:
+            for text in piece.unit.texts:
+                if text.prompt.id.startswith(poison) and text.setting.amateur.layer == 6:
+                    raise ModelError("it cannot be read")
+            return decode(piece)
+
+        yield Here(act)
+
+    monkeypatch.setattr("cdeval.study.ray.ray_pool", here)
+    outcome, there = decoded("there", Dtype.float32, 1)
+    (failure,) = outcome.failures
+    lacking = {name: len(lines) for name, lines in there.items() if "-k6-" in name}
+    if poison == "text-":
+        assert "it cannot be read (with most prompts)" in str(failure)
+        assert len(outcome.rows) == 3
+        assert list(lacking.values()) == [0]
+    else:
+        assert "prompt 'text-1': it cannot be read" in str(failure)
+        assert len(outcome.rows) == 4
+        assert list(lacking.values()) == [2]

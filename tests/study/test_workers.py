@@ -1,0 +1,118 @@
+"""Handing out work: every piece once, failures bounded, the culprit alone and by name."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from cdeval.errors import ConfigError, WorkerError
+from cdeval.study.workers import DEATHS_A_WORKER, Done, Lost, Report, Rules, attempted, finish
+
+Work = tuple[int, ...]
+
+
+class Fake:
+    """Workers that finish in an order of their own, and die of what `deadly` says."""
+
+    def __init__(self, size: int, deadly: Callable[[Work], bool] = lambda _work: False) -> None:
+        self.size, self._deadly = size, deadly
+        self._held: deque[tuple[int, Work]] = deque()
+        self.given: list[Work] = []
+        self.most = 0
+
+    def give(self, worker: int, work: Work) -> None:
+        assert worker not in dict(self._held), "a worker holds one piece of work"
+        self._held.append((worker, work))
+        self.given.append(work)
+        self.most = max(self.most, len(self._held))
+
+    def reports(self) -> list[Report[int]]:
+        self._held.rotate(1)
+        worker, work = self._held.popleft()
+        if self._deadly(work):
+            return [Report(worker, problem="it died", died=True)]
+        return [Report(worker, sum(work))]
+
+
+def singles(work: Work) -> list[Work]:
+    return [(one,) for one in work]
+
+
+def test_every_piece_is_done_once_whatever_the_number_of_workers() -> None:
+    works = [(1, 2), (3, 4), (5,), (6, 7)]
+    for size in (1, 2, 3, 7):
+        pool = Fake(size)
+        found = list(finish(pool, works, Rules(2, singles)))
+        assert sorted(found) == [Done(work, sum(work)) for work in works]
+        assert Counter(pool.given) == Counter(works)
+        assert pool.most == min(size, len(works)), "no worker is left idle while there is work"
+
+
+def test_works_are_taken_only_as_workers_become_idle() -> None:
+    """A plan of millions of units must not be held in memory."""
+    taken = []
+
+    def works() -> Iterator[Work]:
+        for number in range(100):
+            taken.append(number)
+            yield (number,)
+
+    results = finish(Fake(2), works(), Rules(2, singles))
+    next(results)
+    assert len(taken) <= 3
+
+
+def test_what_dies_once_is_tried_again() -> None:
+    deaths = Counter[Work]()
+
+    def once(work: Work) -> bool:
+        deaths[work] += 1
+        return work == (3, 4) and deaths[work] == 1
+
+    pool = Fake(2, once)
+    assert sorted(finish(pool, [(1, 2), (3, 4)], Rules(2, singles))) == [Done((1, 2), 3), Done((3, 4), 7)]
+    assert pool.given.count((3, 4)) == 2
+
+
+def test_what_always_dies_is_found_alone_and_the_rest_is_done() -> None:
+    lines: list[str] = []
+    pool = Fake(2, lambda work: 7 in work)
+    found = list(finish(pool, [(1, 2), (6, 7, 8), (3, 4)], Rules(3, singles, say=lines.append)))
+    lost = [one for one in found if isinstance(one, Lost)]
+    assert lost == [Lost((7,), "it died")]
+    assert sorted(one.work for one in found if isinstance(one, Done)) == [(1, 2), (3, 4), (6,), (8,)]
+    assert pool.given.count((6, 7, 8)) == pool.given.count((7,)) == 3
+    assert any("3 parts one by one" in line for line in lines), "other batches may mean other bfloat16 texts: said"
+
+
+def test_workers_that_die_of_everything_end_the_run() -> None:
+    """Else a machine without memory would go on reading weights for ever."""
+    pool = Fake(2, lambda _work: True)
+    with pytest.raises(WorkerError, match="died one after the other"):
+        list(finish(pool, [(number,) for number in range(10_000)], Rules(2, singles)))
+    assert len(pool.given) <= DEATHS_A_WORKER * 2 + 2
+
+
+def test_scattered_deaths_never_end_the_run() -> None:
+    pool = Fake(1, lambda work: work[0] % 2 == 1)
+    found = list(finish(pool, [(number,) for number in range(100)], Rules(1, singles)))
+    assert sum(isinstance(one, Lost) for one in found) == 50
+
+
+def test_after_a_stop_what_runs_is_finished_and_no_more_is_begun() -> None:
+    pool = Fake(2)
+    found = []
+    for one in finish(pool, [(number,) for number in range(10)], Rules(2, singles, stopping=lambda: bool(found))):
+        found.append(one)
+    assert len(found) == len(pool.given) == 2
+
+
+def test_what_a_worker_raises_becomes_a_line() -> None:
+    def act(work: Work) -> int:
+        if 2 in work:
+            raise ConfigError("two is wrong")
+        return 1 // work[0]
+
+    assert attempted(act, 5, (1,)) == Report(5, answer=1)
+    assert attempted(act, 5, (2,)) == Report(5, problem="two is wrong")
+    assert attempted(act, 5, (0,)).problem == "ZeroDivisionError: integer division or modulo by zero"
