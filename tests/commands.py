@@ -13,6 +13,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from multiprocessing.context import ForkServerProcess
@@ -101,6 +102,7 @@ def _run(
     except BaseException:
         traceback.print_exc()
         code = 1
+    threading._shutdown()  # type: ignore[attr-defined]  # what an interpreter does at its end, in its order
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
