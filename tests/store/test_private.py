@@ -18,7 +18,7 @@ from cdeval.bench.config import BenchRun
 from cdeval.calibrate.config import CalibrateRun
 from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compare import CompareRun
-from cdeval.config.fields import Text, expand_paths, leaves, value_of
+from cdeval.config.fields import TextForm, expand_paths, leaves, value_of
 from cdeval.config.schema import RunConfig
 from cdeval.dashboard import DashboardRun
 from cdeval.lens.config import LensRun
@@ -200,7 +200,7 @@ def test_every_command_knows_its_paths(at: At, root: type) -> None:
     for name in PATHS[root].split():
         group, _, last = name.rpartition(".")
         owner = value_of(config, group) if group else config
-        several = leaves(root)[name].text is Text.lines
+        several = leaves(root)[name].text is TextForm.lines
         setattr(owner, last, ["~/x"] if several else "~/x")
         expand_paths(config)
         assert value_of(config, name) == ([f"{home}/x"] if several else f"{home}/x"), name

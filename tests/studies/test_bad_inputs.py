@@ -12,7 +12,7 @@ import pytest
 from cdeval.bench.config import BenchRun
 from cdeval.cli import run_command, run_schema
 from cdeval.config.enums import AmateurKind
-from cdeval.config.fields import Leaf, Text, check_values, leaves, value_of
+from cdeval.config.fields import Leaf, TextForm, check_values, leaves, value_of
 from cdeval.config.schema import AmateurConfig, ContrastConfig, MetricsConfig, RunConfig
 from cdeval.config.unread import changed, check_read
 from cdeval.errors import ConfigError
@@ -54,8 +54,8 @@ def test_every_number_has_bounds_on_both_sides_and_they_hold(command: str, leaf:
 ])  # fmt: skip
 def test_text_that_can_name_nothing_is_refused_everywhere(text: str, said: str) -> None:
     for command, leaf in ALL:
-        if leaf.text in (Text.line, Text.lines):
-            given = [text] if leaf.text is Text.lines else text
+        if leaf.text in (TextForm.line, TextForm.lines):
+            given = [text] if leaf.text is TextForm.lines else text
             with pytest.raises(ConfigError) as refused:
                 check_values(with_value(ROOTS[command](), leaf.name, given))
             assert said in str(refused.value)
