@@ -98,7 +98,10 @@ def test_other_folders_users_and_systems_are_left_alone(at: At, text: str) -> No
 def test_a_name_is_letters_whatever_it_would_mean_elsewhere(at: At, name: str) -> None:
     home = str(at(name=name))
     forms = [f"{home}/m", html.escape(f"<{home}/m>"), f"file://{quote(home)}/m", json.dumps([f"{home}/m"])]
-    forms += [json.dumps([f"{home}/m"], ensure_ascii=False), yaml.safe_dump([f"{home}/m"], allow_unicode=True)]
+    forms += [
+        json.dumps([f"{home}/m"], ensure_ascii=False),
+        yaml.safe_dump([f"{home}/m"], allow_unicode=True, width=1000),
+    ]
     for form in forms:
         assert "~/m" in masked(form), form
     assert expanded("~/m") == f"{home}/m"
