@@ -17,60 +17,52 @@
 
 import os
 import tempfile
-import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config import setting
-from cdeval.config.enums import AmateurKind, Ban, Dtype, PromptSource, SearchKind, Split
-from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
+from cdeval.config.exits import Lens
 from cdeval.config.points import plan_points
 from cdeval.config.schema import (
     AUTO,
-    CALIBRATED,
-    AmateurConfig,
     ExecutionConfig,
     ExpertConfig,
     MetricsConfig,
     PromptsConfig,
-    RunConfig,
 )
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
-from cdeval.config.setting import Setting, amateur_of, setting_of
-from cdeval.config.unread import changed, check_read
-from cdeval.config.validation import validate
+from cdeval.config.setting import setting_of
 from cdeval.cost.room import lanes_at_once
-from cdeval.decode.sources import Second
 from cdeval.errors import ConfigError, ModelError
 from cdeval.lens.reading import View
 from cdeval.lens.trajectory import trajectory
-from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.pairing import METRICS
+from cdeval.metrics.judges import open_judges
 from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model
-from cdeval.models.vocabulary import check_prompts, check_rows, check_same_vocabulary, special_names
-from cdeval.prompts import load_prompts, one_prompt
-from cdeval.prompts.tokens import TextCodec, with_tokens
+from cdeval.models.vocabulary import check_rows
+from cdeval.prompts import load_prompts
 from cdeval.records import Generation, Prompt, Trace, Trajectory
-from cdeval.score.marks import without_marks
 from cdeval.score.prompts import check_same_prompts
-from cdeval.score.read import human_texts
 from cdeval.study.arguments import (
+    Amateur,
     arms_of,
+    check_readable,
+    decode_settings,
+    in_tokens_of,
     language_model_of,
     list_of_names,
     loaded_model,
+    metrics_of,
     model_name,
-    number_of_blocks,
-    settings,
-    texts_or_prompts,
+    prompts_of,
+    references_of,
+    unmarked,
     whole_number,
 )
 from cdeval.study.models import Cast
@@ -90,8 +82,6 @@ __all__ = [
     "score",
     "trace",
 ]
-
-Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after a block, or a second model
 
 
 def load(
@@ -190,10 +180,10 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
     execution = ExecutionConfig(max_lanes=max_lanes)
-    config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
-    chosen = _prompts(expert, prompts)
+    config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
+    chosen = prompts_of(expert, prompts)
     setting = setting_of(config)
-    _check_prompts(expert, seconds, chosen, setting)
+    check_readable(expert, seconds, chosen, setting)
     cast = Cast(expert, seconds)
     points = [point for point in plan_points([config], cast.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
@@ -237,15 +227,15 @@ def score(
     whole_number("seed", seed, 0)
     if against is not None and against not in arms:
         raise ConfigError(f"against={against}: there is no such arm; expected one of {', '.join(arms)}.")
-    config = MetricsConfig(only=_metrics(list_of_names("metrics", metrics), scorer), cache=False)
+    config = MetricsConfig(only=metrics_of(list_of_names("metrics", metrics), scorer), cache=False)
     names = chosen_metrics(config)
     control = against if against is not None else list(arms)[-1]
     check_same_prompts(arms)
-    arms = {label: _unmarked(label, texts, scorer) for label, texts in arms.items()}
-    human = _human(arms, scorer)
+    arms = {label: unmarked(label, texts, scorer) for label, texts in arms.items()}
+    human = references_of(arms, scorer)
     # Nothing says which settings made the texts, so that a text may have ended by itself: the scorer reads them.
     plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
-    rows = {label: texts if scorer is None else _in_tokens_of(scorer, texts) for label, texts in plain.items()}
+    rows = {label: texts if scorer is None else in_tokens_of(scorer, texts) for label, texts in plain.items()}
     wrote = rows == plain
     if human:
         rows["human"] = human
@@ -272,10 +262,10 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     Raises: as `decode`; ConfigError: the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
-    config, seconds = _asked(expert, amateur, lens, contrast, search, seed)
-    (chosen,) = _prompts(expert, [prompt])
+    config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
+    (chosen,) = prompts_of(expert, [prompt])
     setting = setting_of(config)
-    _check_prompts(expert, seconds, [chosen], setting)
+    check_readable(expert, seconds, [chosen], setting)
     return trace_text(expert, chosen, setting, seconds, candidates=candidates)
 
 
@@ -304,123 +294,3 @@ def layers(
         found = read_lens(Path(lens).expanduser(), blocks, expert.model.config.hidden_size).on(expert)
         views = [View(block, Lens.tuned, found.translators[block]) for block in blocks or sorted(found.translators)]
     return trajectory(expert, prompt, views)
-
-
-def _asked(
-    expert: LanguageModel,
-    amateur: Amateur,
-    lens: str,
-    contrast: Contrast | None,
-    search: Search | None,
-    seed: int,
-) -> tuple[RunConfig, dict[setting.Amateur, Second]]:
-    """The setting as a study has it, checked, and what its amateur is made of beside the expert."""
-    language_model_of("expert", expert)
-    config = RunConfig(
-        expert=ExpertConfig(name=expert.name),
-        amateur=_amateur(expert, amateur, str(lens)),
-        contrast=settings("contrast", contrast, Contrast),
-        search=settings("search", search, Search),
-        seed=whole_number("seed", seed, 0),
-        controls=False,
-    )
-    if config.contrast.temperature == CALIBRATED:
-        raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
-    if config.search.adaptive_exit.threshold is not None:
-        raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
-    validate(config)
-    check_read([(config, changed(config))])
-    chosen = amateur_of(config.amateur)
-    if isinstance(amateur, LanguageModel):
-        check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
-        return config, {chosen: amateur}
-    if chosen.lens_file is not None:
-        found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
-        return config, {chosen: found.on(expert)}
-    return config, {}
-
-
-def _amateur(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
-    if amateur is None:
-        return AmateurConfig(kind=AmateurKind.none)
-    if isinstance(amateur, LanguageModel):
-        if amateur.parts.base is expert.parts.base:
-            raise ConfigError(
-                f"amateur: this is the expert itself, {expert.name}: give another model, or one of its exit layers."
-            )
-        # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
-        same = amateur.name == expert.name
-        return AmateurConfig(kind=AmateurKind.model, name=f"{amateur.name} (amateur)" if same else amateur.name)
-    number_of_blocks("amateur", amateur)
-    (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
-    check_depth(expert.model.config, layer, expert.name, "amateur")
-    plain = lens in (Lens.norm.name, Lens.raw.name)
-    return AmateurConfig(
-        kind=AmateurKind.early_exit,
-        layer=layer,
-        lens=Lens[lens] if plain else Lens.tuned,
-        lens_file=None if plain else lens,
-    )
-
-
-def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
-    """Texts as prompts with ids of their own. Raises: ConfigError: none, or one id twice."""
-    found = [
-        replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
-        if isinstance(prompt, str)
-        else prompt
-        for place, prompt in enumerate(texts_or_prompts(prompts))
-    ]
-    if not found or len({prompt.id for prompt in found}) < len(found):
-        raise ConfigError("prompts: expected at least one, each with an id of its own.")
-    return found
-
-
-def _check_prompts(
-    expert: LanguageModel, seconds: Mapping[setting.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
-) -> None:
-    """Whether every model can read the prompts and what is to follow. Raises: ModelError: one cannot."""
-    lengths = {len(prompt.token_ids) for prompt in prompts}
-    for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
-        check_prompts(model.vocabulary, prompts)
-        check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
-
-
-def _metrics(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
-    """The metrics to compute; without a scorer those that need none, if none is named."""
-    if scorer is not None:
-        return list(names)
-    unread = [name for name in names if name in READ_BY_SCORER]
-    if unread:
-        raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
-    return list(names) or [name for name in METRICS if name not in COUNTED_IN_TOKENS]
-
-
-def _in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:
-    """The texts in the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
-    tokenizer, codec = scorer.tokenizer, TextCodec(scorer.tokenizer)
-    decoded = [codec.continuation_text(text.token_ids, text.prompt_token_ids) for text in texts]
-    own = [
-        bool(text.prompt_token_ids) and "".join(read.split()) == "".join(text.continuation.split())
-        for read, text in zip(decoded, texts, strict=True)
-    ]
-    return [
-        text if is_own else other for text, is_own, other in zip(texts, own, with_tokens(texts, tokenizer), strict=True)
-    ]
-
-
-def _unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | None) -> list[Generation]:
-    """The texts, those of somebody else, which have no tokens, without special tokens at their ends."""
-    foreign = [text for text in texts if not text.token_ids]
-    names = special_names(scorer.tokenizer) if scorer is not None else set()
-    unmarked = without_marks(foreign, label, names)
-    for note in unmarked.notes():
-        warnings.warn(f"{label}: {note}", stacklevel=3)
-    rest = iter(unmarked.texts)
-    return [text if text.token_ids else next(rest) for text in texts]
-
-
-def _human(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:
-    """The references as a row of their own."""
-    found = list(human_texts([text for texts in arms.values() for text in texts]))
-    return found if scorer is None else with_tokens(found, scorer.tokenizer)

@@ -20,6 +20,8 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 TEXTS = [
     "The quick brown fox jumps over the lazy dog and runs into the forest near the old river. " * 3,
     "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
@@ -28,9 +30,7 @@ TEXTS = [
 SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "amateur.layer=6"]
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(
-    ["cdeval.study.pipeline", "cdeval.score.pipeline", "cdeval.compare", "sentence_transformers", "wandb"]
-)
+_SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline", "sentence_transformers", "wandb"])
 
 
 def typed(
@@ -112,6 +112,24 @@ def _run(
 def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """`python -m cdeval.run` in a folder of its own."""
     return typed("cdeval.run", arguments, cwd, **environment)
+
+
+def run_here(
+    arguments: Sequence[str], cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    """`python -m cdeval.run` in this process, where a test can replace parts: exit code, stdout and stderr."""
+    # Not at the top: a forked command that imports this file would warn that its own module is there already.
+    from cdeval.cli import run_command
+    from cdeval.run import run
+
+    monkeypatch.chdir(cwd)
+    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
+    code = 0
+    try:
+        run_command(run)
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    return code, *capsys.readouterr()
 
 
 def on(folder: Path, prompts: Path, *more: str) -> list[str]:

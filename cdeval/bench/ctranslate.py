@@ -17,7 +17,7 @@ from cdeval.bench.ctworker import Worker
 from cdeval.bench.plan import Pass, Run
 from cdeval.config.setting import Setting
 from cdeval.errors import ModelError
-from cdeval.models.loading import quiet_transformers
+from cdeval.models.quiet import quiet_transformers
 
 
 def ctranslate2_version() -> str | None:

@@ -20,7 +20,8 @@ from cdeval.config.enums import TemperatureForm
 from cdeval.config.setting import Setting
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
-from cdeval.models.loading import LanguageModel, quiet_transformers
+from cdeval.models.loading import LanguageModel
+from cdeval.models.quiet import quiet_transformers
 from cdeval.models.vocabulary import banned_tokens
 
 Tokens = tuple[int, ...]

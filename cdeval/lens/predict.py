@@ -55,7 +55,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
         say: takes one line of progress at a time.
 
     Raises: StorageError: no such study, or no exits under beam or greedy search in it. ModelError: another expert made
-        it, or a lens is gone or another one. CdevalError: as `lenses.study.run_lens`.
+        it, or a lens is gone or another one. CdevalError: as `lens.pipeline.run_lens`.
     """
     study = read_study(Path(config.study or ""))
     arms = [arm for arm in study.decoded if _fits(arm.setting)]

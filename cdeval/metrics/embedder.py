@@ -25,7 +25,7 @@ from cdeval.errors import ModelError
 from cdeval.metrics.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
-from cdeval.models.loading import quiet_transformers
+from cdeval.models.quiet import quiet_transformers
 from cdeval.store.hashing import sha256_of
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"

@@ -52,33 +52,34 @@ def compare_metrics(
 
     Raises: ValueError: a statistic is not one of sums.
     """
-    controls = list(dict.fromkeys(against.values()))
     pairs = (len(metrics) + len(measures)) * len(against)
     enough = settings._replace(draws=max(settings.draws, math.ceil(2 * pairs / (1 - settings.confidence))))
-
-    def families(name: str, known: Collection[str]) -> dict[str, list[str]]:
-        """The arms that a metric compares with each control, the control last."""
-        of = {
-            control: [arm for arm, its in against.items() if its == control and alike(name, arm, control)]
-            for control in controls
-            if control in known
-        }
-        return {control: [*arms, control] for control, arms in of.items()}
-
     found = [
         comparison
         for name, metric in metrics.items()
-        for control, family in families(name, metric.rows).items()
+        for control, family in _families(name, metric.rows, against, alike).items()
         for comparison in compare_arms(_of(metric.rows, family), metric.statistic, name, control, enough)
     ]
     found += [
         comparison
         for name in MEASURES
         if name in measures
-        for control, family in families(name, codes).items()
+        for control, family in _families(name, codes, against, alike).items()
         for comparison in compare_mauve(_of(codes, family), name, control, settings)
     ]
     return with_holm([_within_bounds(one) for one in found])
+
+
+def _families(
+    name: str, known: Collection[str], against: Mapping[str, str], alike: Callable[[str, str, str], bool]
+) -> dict[str, list[str]]:
+    """The arms that a metric compares with each control that has a value of it, the control last."""
+    of = {
+        control: [arm for arm, its in against.items() if its == control and alike(name, arm, control)]
+        for control in dict.fromkeys(against.values())
+        if control in known
+    }
+    return {control: [*arms, control] for control, arms in of.items()}
 
 
 def _within_bounds(found: Comparison) -> Comparison:

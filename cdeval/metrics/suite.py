@@ -95,13 +95,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     names = chosen_metrics(config)
     recall = Recall.of(arms, human, Means(names, judges, config, seed, protocol), before)
     rows = measure_arms(arms, judges, config, protocol, recall.lacking())
-    fresh: Scores = {
-        label: {
-            **{name: found.estimate(config, seed) for name, found in rows[label].items()},
-            **extra_estimates(arms[label], lacking, seed),
-        }
-        for label, lacking in recall.lacking().items()
-    }
+    fresh = _estimates(arms, rows, recall.lacking(), config, seed)
     mauve = MauveOfArms({})
     if not recall.knows_mauve:
         reader = Reader(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
@@ -111,14 +105,34 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
             fresh[label] |= {name: estimates[name] for name in recall.names(label) if name in estimates}
     content = {label: texts_digest(texts) for label, texts in arms.items()}
     kept = {label: recall.kept(label, content[label], fresh[label], rows[label], mauve) for label in arms}
-    scores = {label: found.marked(content[label]) for label, found in kept.items()}
     current = {label: found.current(content[label]) for label, found in kept.items()}
     return Scored(
-        {label: {name: found[name] for name in ORDER if name in found} for label, found in scores.items()},
+        {label: _ordered(found.marked(content[label])) for label, found in kept.items()},
         {label: list(found.curve) for label, found in kept.items() if found.curve},
         compare_kept(current, against, recall.settings, protocol),
         kept,
     )
+
+
+def _ordered(scores: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: scores[name] for name in ORDER if name in scores}
+
+
+def _estimates(
+    arms: Arms,
+    rows: RowsOfArms,
+    lacking: Mapping[str, Sequence[str]],
+    config: MetricsConfig,
+    seed: int,
+) -> Scores:
+    """What the rows of each arm come to, and its metrics without rows; of those that are lacking."""
+    return {
+        label: {
+            **{name: found.estimate(config, seed) for name, found in rows[label].items()},
+            **extra_estimates(arms[label], names, seed),
+        }
+        for label, names in lacking.items()
+    }
 
 
 def measure_arms(

@@ -3,7 +3,6 @@
 Only safetensors are read: pickled weights run code when opened. Code that a model folder carries is never run.
 """
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
+from cdeval.models.quiet import quiet_transformers
 from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights, without_weights
 from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens, vocabulary_of
 from cdeval.store.hashing import Remembered
@@ -284,18 +284,3 @@ def _reporting(name: str) -> Iterator[None]:
         raise ModelError(
             f"{name} cannot be opened as a causal language model: {reason}. {hint}Offline: {_OFFLINE_CHOICES}."
         ) from error
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Hold back loading bars and notices: the screen belongs to the study; errors still come as exceptions."""
-    verbosity = transformers.logging.get_verbosity()
-    bars = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.set_verbosity(logging.ERROR)
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers.logging.set_verbosity(verbosity)
-        if bars:
-            transformers.logging.enable_progress_bar()

@@ -12,7 +12,7 @@ MARK = "‡"
 
 
 class Former(NamedTuple):
-    """What of an arm is of other texts than those that are stored now; nothing where `metrics` is empty."""
+    """The scores of an arm that were made of other texts than those that are stored now; none if `metrics` is empty."""
 
     metrics: frozenset[str] = frozenset()
     how: str = ""  # the texts differ
@@ -41,7 +41,7 @@ def former_scores(folder: Path, scores: Collection[str], texts: Sequence[Generat
 
 
 def former_line(label: str, former: Former) -> str:
-    """What a reader of the arm's numbers must know."""
+    """The line that says so to a reader of the arm's numbers."""
     names = ", ".join(sorted(former.metrics))
     return (
         f"{MARK} '{label}': {former.how} since it was scored. Its {names} are of the former texts and are compared "

@@ -1,4 +1,4 @@
-"""Who ran it stays out of what is written: the home folder becomes `~` in every file, and `~` is read back as it.
+"""Keep the user's name and home folder out of files: the home folder is written as `~`, and `~` is read back as it.
 
 Run folders get published, and names of models and prompts are often paths below the home folder, which hold the name
 of a person. `masked` is applied wherever cdeval writes: JSON, YAML, tables, pages and W&B. It never touches
@@ -56,7 +56,7 @@ def masked(text: str) -> str:
 
 
 def masked_all(value: Any) -> Any:
-    """The same for every text of a value in JSON's types, keys included."""
+    """A copy of a value in JSON's types with every text in it masked, keys included."""
     match value:
         case str():
             return masked(value)

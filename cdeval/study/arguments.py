@@ -3,7 +3,10 @@
 Types and choices are checked as Hydra checks them for the commands: `Search(kind="greedy")` is what `search=greedy` is.
 """
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
@@ -11,11 +14,29 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cdeval.config import setting
+from cdeval.config.enums import AmateurKind
+from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.setting import Setting, amateur_of
+from cdeval.config.unread import changed, check_read
+from cdeval.config.validation import validate
+from cdeval.decode.sources import Second
 from cdeval.errors import ConfigError, ModelError
+from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER
+from cdeval.metrics.pairing import METRICS
+from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
+from cdeval.models.vocabulary import check_prompts, check_same_vocabulary, special_names
+from cdeval.prompts import one_prompt
+from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt
+from cdeval.score.marks import without_marks
+from cdeval.score.read import human_texts
 
 C = TypeVar("C")
+Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after a block, or a second model
 
 
 def settings(name: str, given: object, kind: type[C]) -> C:
@@ -132,6 +153,136 @@ def loaded_model(model: object, tokenizer: object, asked: Mapping[str, str | Non
 def model_name(model: PreTrainedModel) -> str:
     """What a model is called: where it was loaded from, or its class."""
     return getattr(model, "name_or_path", "") or type(model).__name__
+
+
+def decode_settings(
+    expert: LanguageModel,
+    amateur: Amateur,
+    lens: str,
+    contrast: ContrastConfig | None,
+    search: SearchConfig | None,
+    seed: int,
+) -> tuple[RunConfig, dict[setting.Amateur, Second]]:
+    """The settings of `api.decode` as a study has them, checked, and the amateur's model or lens by its amateur.
+
+    Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, or the
+        lens is none of the expert's.
+    """
+    language_model_of("expert", expert)
+    config = RunConfig(
+        expert=ExpertConfig(name=expert.name),
+        amateur=_amateur_settings(expert, amateur, str(lens)),
+        contrast=settings("contrast", contrast, ContrastConfig),
+        search=settings("search", search, SearchConfig),
+        seed=whole_number("seed", seed, 0),
+        controls=False,
+    )
+    if config.contrast.temperature == CALIBRATED:
+        raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
+    if config.search.adaptive_exit.threshold is not None:
+        raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
+    validate(config)
+    check_read([(config, changed(config))])
+    chosen = amateur_of(config.amateur)
+    if isinstance(amateur, LanguageModel):
+        check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
+        return config, {chosen: amateur}
+    if chosen.lens_file is not None:
+        found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
+        return config, {chosen: found.on(expert)}
+    return config, {}
+
+
+def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
+    if amateur is None:
+        return AmateurConfig(kind=AmateurKind.none)
+    if isinstance(amateur, LanguageModel):
+        if amateur.parts.base is expert.parts.base:
+            raise ConfigError(
+                f"amateur: this is the expert itself, {expert.name}: give another model, or one of its exit layers."
+            )
+        # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
+        same = amateur.name == expert.name
+        return AmateurConfig(kind=AmateurKind.model, name=f"{amateur.name} (amateur)" if same else amateur.name)
+    number_of_blocks("amateur", amateur)
+    (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
+    check_depth(expert.model.config, layer, expert.name, "amateur")
+    plain = lens in (Lens.norm.name, Lens.raw.name)
+    return AmateurConfig(
+        kind=AmateurKind.early_exit,
+        layer=layer,
+        lens=Lens[lens] if plain else Lens.tuned,
+        lens_file=None if plain else lens,
+    )
+
+
+def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
+    """Texts as prompts with ids of their own. Raises: ConfigError: none, or one id twice."""
+    found = [
+        replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
+        if isinstance(prompt, str)
+        else prompt
+        for place, prompt in enumerate(texts_or_prompts(prompts))
+    ]
+    if not found or len({prompt.id for prompt in found}) < len(found):
+        raise ConfigError("prompts: expected at least one, each with an id of its own.")
+    return found
+
+
+def check_readable(
+    expert: LanguageModel, seconds: Mapping[setting.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
+) -> None:
+    """Whether every model can read the prompts and what is to follow. Raises: ModelError: one cannot."""
+    lengths = {len(prompt.token_ids) for prompt in prompts}
+    for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
+        check_prompts(model.vocabulary, prompts)
+        check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
+
+
+def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
+    """The metrics to compute; without a scorer those that need none, if none is named.
+
+    Raises: ConfigError: a named one needs a scorer.
+    """
+    if scorer is not None:
+        return list(names)
+    unread = [name for name in names if name in READ_BY_SCORER]
+    if unread:
+        raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
+    return list(names) or [name for name in METRICS if name not in COUNTED_IN_TOKENS]
+
+
+def in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:
+    """The texts in the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
+    tokenizer, codec = scorer.tokenizer, TextCodec(scorer.tokenizer)
+    decoded = [codec.continuation_text(text.token_ids, text.prompt_token_ids) for text in texts]
+    own = [
+        bool(text.prompt_token_ids) and "".join(read.split()) == "".join(text.continuation.split())
+        for read, text in zip(decoded, texts, strict=True)
+    ]
+    return [
+        text if is_own else other for text, is_own, other in zip(texts, own, with_tokens(texts, tokenizer), strict=True)
+    ]
+
+
+def unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | None) -> list[Generation]:
+    """The texts of an arm; those without token ids lose the special tokens at their ends, with a warning.
+
+    Raises: TextsError: a special token stands inside a text.
+    """
+    foreign = [text for text in texts if not text.token_ids]
+    names = special_names(scorer.tokenizer) if scorer is not None else set()
+    found = without_marks(foreign, label, names)
+    for note in found.notes():
+        warnings.warn(f"{label}: {note}", stacklevel=3)
+    rest = iter(found.texts)
+    return [text if text.token_ids else next(rest) for text in texts]
+
+
+def references_of(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:
+    """The references of all arms as texts of their own, with the scorer's tokens where there is one."""
+    found = list(human_texts([text for texts in arms.values() for text in texts]))
+    return found if scorer is None else with_tokens(found, scorer.tokenizer)
 
 
 def _kind(given: object) -> str:

@@ -1,4 +1,4 @@
-"""Stored texts held against the study that reuses them: a line that is none of its texts is named, and not scored."""
+"""Check stored texts against the study that reuses them: a line that is none of its texts is named and not scored."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from cdeval.store.folder import GENERATIONS, Key
 def check_stored(
     point: Point, stored: Mapping[Key, Generation], prompts: Sequence[Prompt], vocabulary: int, folder: Path
 ) -> None:
-    """Whether a run folder's texts can be those of a point.
+    """Check that the texts of a run folder can be those of a point.
 
     Args:
         point: whose folder it is.

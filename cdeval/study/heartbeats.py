@@ -1,4 +1,4 @@
-"""Which workers still answer: what is said of those that do not, and when one is given up for lost.
+"""Watch which workers still answer: say which do not, and tell when one is to be replaced.
 
 A worker is asked beside its work, so one that computes for hours answers, and one that hangs does not: a process that
 was stopped, a machine that is out of reach, a lock that is never released. The clock knows no workers and no processes
@@ -41,20 +41,20 @@ class Heartbeats:
         self._names: dict[int, str] = {}
 
     def began(self, worker: int, holds: str) -> None:
-        """It was given work, which `holds` describes."""
+        """The worker was given work, which `holds` describes."""
         now = self._clock()
         self._states[worker] = _State(holds, now, None, LONG * self._limits.said_s)
 
     def ended(self, worker: int) -> None:
-        """It has no work any more."""
+        """The worker has no work any more."""
         self._states.pop(worker, None)
 
     def asked(self, worker: int) -> None:
-        """It was asked whether it is there: silence counts from here, however long the asker was away before."""
+        """The worker was asked whether it is there. Silence counts from here, not from while the asker was away."""
         self._states[worker].asked = self._clock()
 
     def answered(self, worker: int, name: str = "") -> None:
-        """It was heard; `name` says which process it is, for those who look for it."""
+        """The worker answered; `name` says which process it is, for those who look for it."""
         state, now = self._states[worker], self._clock()
         if name:
             self._names[worker] = f" ({name})"
@@ -67,7 +67,7 @@ class Heartbeats:
             self._say(f"Ray worker {self._named(worker)} answers, and has worked {worked}")
 
     def lost(self) -> dict[int, str]:
-        """Those that have not answered for too long, each with the reason; of the others, lines are said."""
+        """The workers that have not answered for too long, with the reason; a line says which others are silent."""
         found = {}
         for worker, state in self._states.items():
             silent, most = 0.0 if state.asked is None else self._clock() - state.asked, self._limits.replaced_s
@@ -87,7 +87,7 @@ class Heartbeats:
         return f"after {most:g} s (execution.replaced_s) it is replaced, and its work is done again"
 
     def replaced(self, worker: int) -> None:
-        """Another process has its number."""
+        """Another process has taken the worker's place and number."""
         self.ended(worker)
         self._names.pop(worker, None)
 

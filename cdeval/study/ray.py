@@ -94,7 +94,7 @@ class Remote:
 
     @contextmanager
     def pool(self, say: Callable[[str], None]) -> Iterator[Pool[Piece, Decoded]]:
-        """Start them; `say` is told of those that do not answer. Raises: WorkerError: as `rayworkers.ray_pool`."""
+        """Start them; `say` is told of those that do not answer. Raises: WorkerError: as `ray_workers.ray_pool`."""
         with ray_pool(self.crew, self.recipe, Telling(say, Piece.describe, self.silence)) as pool:
             yield pool
 

@@ -11,7 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -80,6 +80,13 @@ def ray_cluster(crew: Crew, say: Callable[[str], None] = lambda _line: None) -> 
         finally:
             ray.shutdown()
         return
+    with _embedded(ray, crew, quiet, say):
+        yield ray
+
+
+@contextmanager
+def _embedded(ray: ModuleType, crew: Crew, quiet: Mapping[str, object], say: Callable[[str], None]) -> Iterator[None]:
+    """A cluster of this machine alone, until the end. Raises: WorkerError: it cannot be started."""
     folder, others = _private_folder(), _listening()
     try:
         with _own_handlers(), _on_loopback():
@@ -101,7 +108,7 @@ def ray_cluster(crew: Crew, say: Callable[[str], None] = lambda _line: None) -> 
             "do anything, but close these ports to others"
         )
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
         shutil.rmtree(folder / "ray", ignore_errors=True)

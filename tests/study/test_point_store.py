@@ -16,7 +16,7 @@ from cdeval.run import run
 from cdeval.store.ledger import State, read_ledger
 from cdeval.study import texts as generating
 from cdeval.study.units import Decoded, Unit
-from tests.commands import TEXTS
+from tests.commands import TEXTS, run_here
 from tests.conftest import build_model
 
 Command = Callable[..., tuple[int, str]]
@@ -35,14 +35,9 @@ def command(
     cheap = ["metrics.only=[words]", "cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=6", "study=s"]
 
     def call(*more: str) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["cdeval.run", "--multirun", *names, *cheap, "amateur.layer=4,5", *more])
-        code = 0
-        try:
-            run_command(run)
-        except SystemExit as stopped:
-            code = int(str(stopped.code))
-        return code, capsys.readouterr().err
+        arguments = ["--multirun", *names, *cheap, "amateur.layer=4,5", *more]
+        code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
+        return code, said
 
     return call
 

@@ -2,18 +2,16 @@
 
 import csv
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cdeval.cli import run_command
 from cdeval.metrics import pairing, suite
 from cdeval.metrics.scorefile import SCORES
 from cdeval.report.renewing import renew_comparisons
-from cdeval.run import run
+from tests.commands import run_here
 
 Command = Callable[..., tuple[int, str]]
 
@@ -31,15 +29,8 @@ def command(
     cheap = ["cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=6", "metrics.bootstrap_draws=100"]
 
     def call(*more: str) -> tuple[int, str]:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", ["cdeval.run", *names, *cheap, *more])
-        code = 0
-        try:
-            run_command(run)
-        except SystemExit as stopped:
-            code = int(str(stopped.code))
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        code, printed, said = run_here([*names, *cheap, *more], tmp_path, monkeypatch, capsys)
+        return code, printed + said
 
     return call
 
