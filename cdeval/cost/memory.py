@@ -30,8 +30,8 @@ class WorkingMemory:
 
     The most that was allocated at once on a GPU, resident on a CPU under Linux; NaN where the system has no such count.
 
-    On the CPU this is exact to the allocator's leftovers (about a megabyte): what earlier work freed is given back to
-    the system first, and the system's own high-water mark is put back.
+    On the CPU this is exact to the allocator's leftovers, about a megabyte in a fresh process (as arms are timed
+    in): what earlier work freed is given back to the system first, and the system's own high-water mark is put back.
     """
 
     def __init__(self, device: torch.device) -> None:
