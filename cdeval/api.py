@@ -65,7 +65,7 @@ from cdeval.study.arguments import (
     unmarked,
     whole_number,
 )
-from cdeval.study.models import Cast
+from cdeval.study.models import StudyModels
 from cdeval.study.units import decode_unit, plan_units
 from cdeval.trace.pipeline import trace_text
 
@@ -184,13 +184,13 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     chosen = prompts_of(expert, prompts)
     setting = setting_of(config)
     check_readable(expert, seconds, chosen, setting)
-    cast = Cast(expert, seconds)
-    points = [point for point in plan_points([config], cast.identity, chosen) if point.setting is not None]
+    models = StudyModels(expert, seconds)
+    points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
     lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
     found = {}
     for unit in plan_units(points, chosen, lanes):
-        made = decode_unit(cast, unit, execution.compact_every, on_step=on_step)
+        made = decode_unit(models, unit, execution.compact_every, on_step=on_step)
         for message in made.faults.values():
             raise ModelError(message)
         found.update({text.key: one for text, one in zip(unit.texts, made.generations, strict=True)})

@@ -24,7 +24,7 @@ from cdeval.config.schema import ExpertConfig, RunConfig
 from cdeval.config.setting import expert_alone, setting_of
 from cdeval.records import Generation, Prompt
 from cdeval.store.folder import GENERATIONS
-from cdeval.store.ledger import Ledger, Room
+from cdeval.store.ledger import Capacity, Ledger
 from cdeval.study.point_store import Keeper, Study
 from cdeval.study.ray import Piece, Remote
 from cdeval.study.ray_cluster import Crew
@@ -99,7 +99,9 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     expert = SimpleNamespace(expert=SimpleNamespace(dtype_name="bfloat16", parts=parts))
     pool = _Pool()
     remote = cast("Remote", _Remote(pool))
-    study = Study(cast("Any", expert), remote, asked, Room({setting.beams: LANES}, 8, True), root, True, lambda _: None)
+    study = Study(
+        cast("Any", expert), remote, asked, Capacity({setting.beams: LANES}, 8, True), root, True, lambda _: None
+    )
     started = time.perf_counter()
     with Keeper(
         study, Ledger(root, study.say), {point: {} for point in rows}, {point: {} for point in rows}

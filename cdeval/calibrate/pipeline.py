@@ -33,7 +33,7 @@ from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
 from cdeval.store.provenance import provenance
 from cdeval.store.strict_json import to_page
-from cdeval.study.models import Cast, OpenedCast, open_cast
+from cdeval.study.models import OpenedModels, StudyModels, open_models
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +70,20 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     """
     file = Path(config.out) if config.out is not None else Path(config.runs) / "calm" / "calibration.json"
     require_writable(file)
-    opened = open_cast(as_run(config))
+    opened = open_models(as_run(config))
     split = config.prompts.split
     learnt, held_out = (_prompts(opened, each, say) for each in (split, split.other))
     everything = replace(learnt, prompts=(*learnt.prompts, *held_out.prompts))
-    cast = opened.load(everything)
+    models = opened.load(everything)
     ids = [prompt.id for prompt in everything.prompts]
-    run, _ = with_temperature(opened.config, cast.expert, cast.seconds, ids, say)
+    run, _ = with_temperature(opened.config, models.expert, models.seconds, ids, say)
     full, early = _settings(run, config.thresholds)
     say(f"{label_of(full)}, against {label_of(early[0])}, and {len(early) - 1} more thresholds")
-    texts = _texts(cast, run, everything.prompts, [full, *early], say)
+    texts = _texts(models, run, everything.prompts, [full, *early], say)
     calibration, test = texts[: len(learnt.prompts)], texts[len(learnt.prompts) :]
-    scores = _scores(config, cast, calibration, test, [full, *early])
+    scores = _scores(config, models, calibration, test, [full, *early])
     chosen = min((score.threshold for score in scores if score.accepted), default=None)
-    facts = {"expert": cast.expert.name, "fingerprint": cast.expert.fingerprint, "dtype": cast.expert.dtype_name}
+    facts = {"expert": models.expert.name, "fingerprint": models.expert.fingerprint, "dtype": models.expert.dtype_name}
     record = {
         **provenance(facts, prompts_digest(everything.prompts)),
         "settings": plain_config,
@@ -103,7 +103,7 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     return Outcome(scores, chosen, [*made, *_verdict(config, _own(early[0]), scores, len(calibration), chosen)], file)
 
 
-def _prompts(opened: OpenedCast, split: Split, say: Callable[[str], None]) -> PromptSet:
+def _prompts(opened: OpenedModels, split: Split, say: Callable[[str], None]) -> PromptSet:
     """The prompts of a split; the items of a file are split by their ids, too. Raises: PromptError: there are none."""
     config = replace(opened.config, prompts=replace(opened.config.prompts, split=split))
     found = replace(opened, config=config).prompts()
@@ -135,20 +135,24 @@ def _own(setting: Setting) -> AdaptiveExit:
 
 
 def _texts(
-    cast: Cast, run: RunConfig, prompts: Sequence[Prompt], settings: Sequence[Setting], say: Callable[[str], None]
+    models: StudyModels,
+    run: RunConfig,
+    prompts: Sequence[Prompt],
+    settings: Sequence[Setting],
+    say: Callable[[str], None],
 ) -> list[_Text]:
     """All settings of a prompt share its prefill and, as far as there is room, their forward passes."""
     lanes = [Lane(prompt.token_ids, setting, prompt.id) for prompt in prompts for setting in settings]
     longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
     rows = settings[0].amateur.head_rows + 1
-    max_lanes = lanes_at_once(run.execution, cast.expert, run.search.beams, longest, rows)
+    max_lanes = lanes_at_once(run.execution, models.expert, run.search.beams, longest, rows)
     found: dict[int, Continuation] = {}
     total = len(lanes) * run.search.max_new_tokens
     with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:
         for batch in decode(
-            cast.expert,
+            models.expert,
             lanes,
-            seconds=cast.seconds,
+            seconds=models.seconds,
             max_lanes=max_lanes,
             compact_every=run.execution.compact_every,
             on_step=advance.tokens,
@@ -157,14 +161,14 @@ def _texts(
             found.update(zip(batch.lanes, batch.continuations, strict=True))
     for place, lane in enumerate(lanes):
         if (fault := found[place].fault) is not None:
-            raise not_finite(fault, cast.expert, lane.id, lane.setting)
+            raise not_finite(fault, models.expert, lane.id, lane.setting)
     of_prompt = [[found[i * len(settings) + j] for j in range(len(settings))] for i in range(len(prompts))]
     return [_Text(prompt, full, tuple(early)) for prompt, (full, *early) in zip(prompts, of_prompt, strict=True)]
 
 
 def _scores(
     config: CalibrateRun,
-    cast: Cast,
+    models: StudyModels,
     calibration: Sequence[_Text],
     test: Sequence[_Text],
     settings: Sequence[Setting],
@@ -174,11 +178,11 @@ def _scores(
         for texts in (calibration, test)
     )
     verdicts = fixed_sequence(risks, len(calibration), config.tolerance, config.level)
-    spent = _flops(cast, test, settings)
+    spent = _flops(models, test, settings)
     scores = []
     for place, threshold in enumerate(config.thresholds):
         layers = [layer for text in test for layer in text.early[place].exit_layers]
-        early = [layer < cast.expert.parts.depth for layer in layers]
+        early = [layer < models.expert.parts.depth for layer in layers]
         scores.append(
             ThresholdScore(
                 threshold=threshold,
@@ -194,9 +198,9 @@ def _scores(
     return scores
 
 
-def _flops(cast: Cast, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:
+def _flops(models: StudyModels, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:
     """FLOPs a token of each setting, as `cost.price` counts them."""
-    constants, second = token_flops(cast.expert), cast.seconds.get(settings[0].amateur)
+    constants, second = token_flops(models.expert), models.seconds.get(settings[0].amateur)
     amateurs = token_flops(second) if isinstance(second, LanguageModel) else None
     found = []
     for place, setting in enumerate(settings):

@@ -17,7 +17,7 @@ import yaml
 from cdeval.config.points import Point, Role, stored_alone
 from cdeval.store.files import writing
 from cdeval.store.folder import SUMMARY
-from cdeval.store.ledger import Ledger, State
+from cdeval.store.ledger import Ledger, PointState
 from cdeval.store.locks import short_lock
 from cdeval.store.sessions import PROVENANCE
 
@@ -79,7 +79,7 @@ def all_finished(root: Path, mine: Sequence[Finished]) -> list[Finished]:
         if one is None or one.digest in found:
             continue
         entry = book.get(one.digest)
-        if entry is None or entry.state is State.failed or entry.stored >= entry.wanted:
+        if entry is None or entry.state is PointState.failed or entry.stored >= entry.wanted:
             found[one.digest] = one if entry is None else replace(one, role=entry.role)
     places = {digest: place for place, digest in enumerate(book)}
     fresh = [one.digest for one in mine]

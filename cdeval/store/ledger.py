@@ -1,9 +1,9 @@
-"""The ledger `runs/<study>/study.json`: every point of a study, how far it is, and what was planned together.
+"""The ledger `runs/<study>/study.json`: every point of a study, how far it is, and which points were planned together.
 
 It is an overview, not the truth: texts lie in the run folders, and a point is done where its folder is complete. So a
-ledger that is lost or broken is made again from the folders, and what a killed process left behind as running reads as
-planned. The file is replaced as a whole, by one process at a time, under a lock on `.study.lock` that is held for
-milliseconds.
+ledger that is lost or broken is made again from the folders, and a point that a killed process left behind as running
+reads as planned. The file is replaced as a whole, by one process at a time, under a lock on `.study.lock`. The lock is
+held for milliseconds: nothing is decoded, scored or drawn meanwhile.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ LOCK = ".study.lock"
 T = TypeVar("T")
 
 
-class State(Enum):
+class PointState(Enum):
     """How far a point is."""
 
     planned = "planned"  # also: begun and interrupted
@@ -38,7 +38,7 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for together, and so shares units of work (`cdeval.study.units`)."""
+    """Points that were requested together, and so share units of work (`cdeval.study.units`)."""
 
     points: tuple[str, ...]  # digests, in the order of the study
     lanes: Mapping[int, int]  # most in one forward pass, by the beams of a lane
@@ -51,134 +51,139 @@ class Plan:
         return digest_of([self.points, sorted(self.lanes.items()), self.compact_every])[:16]
 
 
-class Room(NamedTuple):
-    """How many lanes may share a forward pass now, for what is not planned yet."""
+class Capacity(NamedTuple):
+    """How many lanes may share a forward pass now, for points that have no plan yet."""
 
     lanes: Mapping[int, int]  # by the beams of a lane
     compact_every: int  # steps between compactions of the cache; 0 never compacts
-    pinned: bool  # the lanes were asked for, not found by the free memory
+    pinned: bool  # the user set the number of lanes; False: it follows from the free memory
 
     def agrees(self, plan: Plan) -> bool:
-        """Whether a plan is what would be asked for now; free memory is not asked for."""
+        """Whether a plan has the lanes and compaction that the user asks for now; free memory may have changed."""
         lanes = not self.pinned or all(plan.lanes.get(beams) in (None, most) for beams, most in self.lanes.items())
         return lanes and plan.compact_every == self.compact_every
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One point, or a setting that could not become one."""
+    """One point, or a requested setting that could not become a point."""
 
-    digest: str  # the point's; of a setting whose models cannot be opened: of what was asked
+    digest: str  # of the point; of the request, where its models cannot be opened
     label: str
     role: str
-    folder: str | None  # its run folder's name; None for a setting that is no point
-    wanted: int  # texts
-    state: State = State.planned
-    stored: int = 0  # texts, when the entry was last changed
-    reason: str | None = None  # of a failure
-    plan: str | None = None  # digest
+    folder: str | None  # name of the run folder; None for a setting that is no point
+    wanted: int  # number of texts
+    state: PointState = PointState.planned
+    stored: int = 0  # number of texts when the entry was last changed
+    reason: str | None = None  # why it failed
+    plan: str | None = None  # digest of its plan
     pid: int | None = None  # of the process that decodes it
     changed_utc: str = ""
 
 
 @dataclass(slots=True)
-class Book:
-    """The ledger's content."""
+class LedgerState:
+    """The content of a ledger."""
 
     points: dict[str, Entry] = field(default_factory=dict)  # by digest, in the order in which they were first asked for
     plans: dict[str, Plan] = field(default_factory=dict)
 
     def put(self, *entries: Entry) -> None:
-        """Write entries in place of those before, with the time."""
+        """Write entries in place of earlier ones of the same points, with the time."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.points |= {entry.digest: replace(entry, changed_utc=now) for entry in entries}
 
     def mark(self, digest: str, **changes: Any) -> None:
-        """Change an entry that is there."""
+        """Change fields of an entry."""
         self.put(replace(self.points[digest], **changes))
 
 
 class Ledger:
-    """A study's ledger, for one process."""
+    """The ledger of one study, as one process reads and changes it."""
 
     def __init__(self, root: Path, say: Callable[[str], None]) -> None:
         self._root, self._say = root, say
 
     @property
     def exists(self) -> bool:
-        """Whether the study has begun."""
+        """Whether the study's folder is there."""
         return self._root.is_dir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the study's own files, for milliseconds. Raises: StorageError."""
+        """Keep other processes out of the study's own files for milliseconds.
+
+        Raises: StorageError: the lock's file cannot be made.
+        """
         with writing(self._root):
             self._root.mkdir(parents=True, exist_ok=True)
         with writing(self._root / LOCK), short_lock(self._root / LOCK):
             yield
 
-    def change(self, edit: Callable[[Book], T]) -> T:
+    def change(self, edit: Callable[[LedgerState], T]) -> T:
         """Read the ledger, edit it and write it back, as one step for all processes.
+
+        Args: edit: changes the state in place. It runs under the lock, so it must neither compute nor read texts.
 
         Raises: StorageError: it cannot be written.
         """
         with self.locked():
-            book, notice = _load(self._root)
+            state, notice = _load(self._root)
             if notice:
                 self._say(notice)
-            result = edit(book)
-            replace_file(self._root / STUDY, _page(book))
+            result = edit(state)
+            replace_file(self._root / STUDY, _page(state))
         return result
 
-    def read(self) -> Book:
-        """The ledger as the disk has it now."""
+    def read(self) -> LedgerState:
+        """Read the ledger as it is on the disk now."""
         return read_ledger(self._root)
 
 
-def read_ledger(root: Path) -> Book:
-    """A study's ledger, true to its folders: states and numbers of texts as they are now. Needs no lock.
+def read_ledger(root: Path) -> LedgerState:
+    """Read a study's ledger and correct its states and numbers of texts by the run folders as they are now.
 
-    A broken or missing one is made up from the run folders; nothing is written.
+    This needs no lock. A broken or missing ledger is made up from the run folders; nothing is written.
     """
-    book, _ = _load(root)
-    return Book({digest: _true(entry, root) for digest, entry in book.points.items()}, book.plans)
+    state, _ = _load(root)
+    return LedgerState({digest: _true(entry, root) for digest, entry in state.points.items()}, state.plans)
 
 
 def plan_together(
-    book: Book, held: Sequence[str], begun: set[str], lacking: set[str], room: Room
+    state: LedgerState, held: Sequence[str], begun: set[str], lacking: set[str], capacity: Capacity
 ) -> tuple[dict[str, list[str]], list[str]]:
-    """Which of the points that this process holds share a plan, and which go on without those they began with.
+    """Tell which of the points that this process holds share a plan, and plan those together that have none.
 
-    Points keep their plan; those that have none are planned together. A point that was planned with others which are
-    not here now is planned anew while it has no text, and goes on in units of another make where it has some.
+    A point that was planned with others which are not held now is planned anew while it has no text. Where it has
+    texts, it goes on in units that lack those others: in bfloat16 its texts may then differ from an undisturbed run's.
 
     Args:
-        book: to which new plans are added.
-        held: digests in the order of the study.
+        state: the ledger's, to which new plans are added.
+        held: digests of the points, in the order of the study.
         begun: which of them have texts.
-        lacking: which of them lack texts; others are decoded again only beside those that they were planned with.
-        room: for new plans.
+        lacking: which of them lack texts; complete ones are decoded again only beside points of their plan.
+        capacity: for new plans.
 
-    Returns: digests by their plan's; digests.
+    Returns: the digests of points by the digest of their plan; the digests of points that go on without others.
     """
     kept: dict[str, list[str]] = {}
     apart: list[str] = []
     fresh: list[str] = []
     for digest in held:
-        plan = book.plans.get(book.points[digest].plan or "")
-        together = plan is not None and set(plan.points) <= set(held) and room.agrees(plan)
-        if plan is not None and (together or (room.agrees(plan) and digest in begun)):
+        plan = state.plans.get(state.points[digest].plan or "")
+        together = plan is not None and set(plan.points) <= set(held) and capacity.agrees(plan)
+        if plan is not None and (together or (capacity.agrees(plan) and digest in begun)):
             kept.setdefault(plan.digest, []).append(digest)
         elif digest in lacking:
             fresh.append(digest)
         if plan is not None and not together and digest in begun & lacking:
             apart.append(digest)
     if fresh:
-        plan = Plan(tuple(fresh), dict(room.lanes), room.compact_every)
-        book.plans.setdefault(plan.digest, plan)
+        plan = Plan(tuple(fresh), dict(capacity.lanes), capacity.compact_every)
+        state.plans.setdefault(plan.digest, plan)
         kept.setdefault(plan.digest, []).extend(fresh)
         for digest in fresh:
-            book.mark(digest, plan=plan.digest)
+            state.mark(digest, plan=plan.digest)
     return kept, apart
 
 
@@ -196,7 +201,7 @@ def plan_page(plan: Plan) -> dict[str, object]:
 
 
 def stored_texts(folder: Path) -> int:
-    """Whole lines of a run folder's texts, counted, not read."""
+    """Count the texts of a run folder by its whole lines, without parsing them."""
     try:
         with (folder / GENERATIONS).open("rb") as file:
             return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
@@ -210,21 +215,21 @@ def _true(entry: Entry, root: Path) -> Entry:
     folder = root / entry.folder
     stored = stored_texts(folder)
     if is_locked(folder / GENERATIONS):
-        state = State.running
-    elif entry.state is State.failed:
-        state = State.failed
+        state = PointState.running
+    elif entry.state is PointState.failed:
+        state = PointState.failed
     else:
-        state = State.done if stored >= entry.wanted and (folder / SUMMARY).is_file() else State.planned
+        state = PointState.done if stored >= entry.wanted and (folder / SUMMARY).is_file() else PointState.planned
     return replace(entry, state=state, stored=stored)
 
 
-def _page(book: Book) -> bytes:
-    points = [asdict(entry) for entry in book.points.values()]
-    return to_page({"points": points, "plans": {name: plan_page(plan) for name, plan in book.plans.items()}})
+def _page(state: LedgerState) -> bytes:
+    points = [asdict(entry) for entry in state.points.values()]
+    return to_page({"points": points, "plans": {name: plan_page(plan) for name, plan in state.plans.items()}})
 
 
-def _load(root: Path) -> tuple[Book, str | None]:
-    """The ledger as it was written, or made up from the folders; then, what to say of it."""
+def _load(root: Path) -> tuple[LedgerState, str | None]:
+    """Read the ledger as it was written, or make it up from the folders and say so."""
     path = root / STUDY
     try:
         record = parse(path.read_bytes())
@@ -232,12 +237,12 @@ def _load(root: Path) -> tuple[Book, str | None]:
         plans = {name: _plan(values) for name, values in record["plans"].items()}
         if any(plan.digest != name for name, plan in plans.items()):
             raise ValueError("a plan under another one's name")
-        return Book({entry.digest: entry for entry in entries}, plans), None
+        return LedgerState({entry.digest: entry for entry in entries}, plans), None
     except FileNotFoundError:
         return _from_folders(root), None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        book = _from_folders(root)
-        return book, f"{path} cannot be read: it is made again from {len(book.points)} run folders, no text is lost"
+        state = _from_folders(root)
+        return state, f"{path} cannot be read: it is made again from {len(state.points)} run folders, no text is lost"
 
 
 def _entry(values: Mapping[str, Any]) -> Entry:
@@ -251,7 +256,7 @@ def _entry(values: Mapping[str, Any]) -> Entry:
     folder = values["folder"]
     if folder is not None and Path(folder).name != folder:
         raise ValueError(f"{folder!r} is no name of a run folder")
-    return Entry(**{**values, "state": State[values["state"]]})
+    return Entry(**{**values, "state": PointState[values["state"]]})
 
 
 def _plan(values: Mapping[str, Any]) -> Plan:
@@ -276,8 +281,8 @@ def _text(record: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _from_folders(root: Path) -> Book:
-    book = Book()
+def _from_folders(root: Path) -> LedgerState:
+    state = LedgerState()
     for path in sorted(root.glob("*/provenance.json")):
         try:
             record = parse(path.read_bytes())
@@ -293,7 +298,7 @@ def _from_folders(root: Path) -> Book:
             )
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             continue  # no run folder of this study, or one whose settings are lost: its texts are reused all the same
-        book.points[entry.digest] = _true(entry, root)
+        state.points[entry.digest] = _true(entry, root)
         if plan:
-            book.plans[plan.digest] = plan
-    return book
+            state.plans[plan.digest] = plan
+    return state

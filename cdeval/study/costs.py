@@ -20,7 +20,7 @@ from cdeval.report.reading import below_nothing
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.ledger import digest_of
 from cdeval.store.strict_json import plain, to_page
-from cdeval.study.models import Cast, OpenedCast
+from cdeval.study.models import OpenedModels, StudyModels
 from cdeval.study.texts import Texts
 from cdeval.study.timing import Timing, time_apart, time_here, time_loaded
 
@@ -31,8 +31,8 @@ _EARLIER = "earlier"
 class Costly(NamedTuple):
     """What costs are measured of, and how."""
 
-    cast: Cast
-    opened: Sequence[OpenedCast]
+    models: StudyModels
+    opened: Sequence[OpenedModels]
     prompts: PromptSet
     config: RunConfig
 
@@ -70,9 +70,9 @@ def price_and_time(
         if config.cost.isolated:
             timed = time_apart(timing)
         else:
-            on_paper = of.cast.expert.device.type == "meta"
-            timed = time_loaded(timing) if on_paper else time_here(of.cast, timing)
-    priced = price_arms(of.cast.expert, arms, timed, of.cast.seconds, config.metrics.confidence)
+            on_paper = of.models.expert.device.type == "meta"
+            timed = time_loaded(timing) if on_paper else time_here(of.models, timing)
+    priced = price_arms(of.models.expert, arms, timed, of.models.seconds, config.metrics.confidence)
     return priced, timed.latency
 
 

@@ -1,4 +1,4 @@
-"""The models of a study: the expert, and what its amateurs are made of. Cheap checks first, weights last."""
+"""The models of a study: the expert, and the models of its amateurs. Cheap checks come first, weights last."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from cdeval.prompts.tokens import TextCodec
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
+class StudyModels:
     """Loaded models, ready to decode."""
 
     expert: LanguageModel
@@ -42,7 +42,7 @@ class Cast:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenedCast:
+class OpenedModels:
     """Models whose configurations and tokenizers are known and checked, and whose weights are not read yet."""
 
     config: RunConfig  # its layers are numbers of blocks
@@ -67,16 +67,16 @@ class OpenedCast:
             check_prompts(Vocabulary(opened.name, opened.tokenizer, opened.config.vocab_size), prompts.prompts)
             check_lengths(opened.config, of_prompts, self.config.search.max_new_tokens, opened.name)
 
-    def load(self, prompts: PromptSet) -> Cast:
+    def load(self, prompts: PromptSet) -> StudyModels:
         """Read the weights, count the n-grams.
 
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
             count.
         """
-        cast, failures = load_together([self], prompts)
+        models, failures = load_together([self], prompts)
         for error in failures.values():
             raise error
-        return cast
+        return models
 
     def second_of(self, expert: LanguageModel, prompts: PromptSet) -> Second | None:
         """What the amateur is made of beside the expert's own layers, if anything.
@@ -100,10 +100,10 @@ class OpenedCast:
         return Ngrams([codec.continuation_ids(text) for text in texts], order, self.expert.config.vocab_size)
 
 
-def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> tuple[Cast, dict[int, CdevalError]]:
-    """The casts of settings that share an expert as one; what differs only in what it reads is loaded once.
+def load_together(opened: Sequence[OpenedModels], prompts: PromptSet) -> tuple[StudyModels, dict[int, CdevalError]]:
+    """Load the models of settings that share an expert; amateurs that differ only in what they read are loaded once.
 
-    Returns: the cast; by their places, why settings cannot be decoded by it, as `OpenedCast.load` says.
+    Returns: the models; by their places, why settings cannot be decoded, as `OpenedModels.load` says.
 
     Raises: ModelError: the expert's weights cannot be read.
     """
@@ -124,10 +124,10 @@ def load_together(opened: Sequence[OpenedCast], prompts: PromptSet) -> tuple[Cas
             failures[place] = second
         elif second is not None:
             seconds[amateur] = second
-    return Cast(expert, seconds), failures
+    return StudyModels(expert, seconds), failures
 
 
-def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCast:
+def open_models(config: RunConfig, expert: OpenedModel | None = None) -> OpenedModels:
     """Find the expert (unless it is at hand) and the amateur, and check that they fit each other.
 
     Raises: ModelError: a model or lens cannot be opened, an exit layer lies outside the expert, or the vocabularies
@@ -146,7 +146,7 @@ def open_cast(config: RunConfig, expert: OpenedModel | None = None) -> OpenedCas
         second = open_model(replace(config.expert, name=amateur.name, revision=amateur.revision), "amateur.name")
         ours, theirs = (Vocabulary(one.name, one.tokenizer, one.config.vocab_size) for one in (opened, second))
         check_same_vocabulary(ours, theirs)
-    return OpenedCast(config, opened, second, lens)
+    return OpenedModels(config, opened, second, lens)
 
 
 def _in_blocks(config: RunConfig, expert: OpenedModel) -> RunConfig:

@@ -12,9 +12,9 @@ from cdeval.errors import CdevalError, ConfigError, PointError
 from cdeval.lens.temperature import Calibration, with_temperature
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
-from cdeval.store.ledger import Book, Entry, Ledger, State, digest_of
+from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of
 from cdeval.store.strict_json import plain
-from cdeval.study.models import Cast, OpenedCast, load_together, open_cast
+from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -60,8 +60,8 @@ class Ready(NamedTuple):
 class Opened:
     """A study's models and prompts."""
 
-    cast: Cast
-    casts: list[OpenedCast]  # what it was loaded from
+    models: StudyModels
+    opened: list[OpenedModels]  # what it was loaded from
     prompts: PromptSet
     settings: list[Ready]
     failures: list[CdevalError]  # of the other settings
@@ -79,11 +79,11 @@ def open_settings(asked: Sequence[Asked], ledger: Ledger, say: Callable[[str], N
     except CdevalError as error:
         if ledger.exists:  # a first command that is mistaken leaves no study behind
             everyone = {one.digest: failures.get(one.digest, error) for one in asked}
-            ledger.change(lambda book: _settle(book, asked, everyone))
+            ledger.change(lambda state: _settle(state, asked, everyone))
         raise
     if opened is None:
         raise together(left)
-    ledger.change(lambda book: _settle(book, asked, failures))
+    ledger.change(lambda state: _settle(state, asked, failures))
     named = [PointError(f"{one.label}: {failures[one.digest]}") for one in asked if one.digest in failures]
     return replace(opened, failures=[*left, *named])
 
@@ -105,30 +105,27 @@ def _without_left(asked: Sequence[Asked], ledger: Ledger) -> tuple[list[Asked], 
     """With retry=false, the settings that did not fail before; and what is said of the others."""
     if asked[0].config.retry or not ledger.exists:
         return list(asked), []
-    book = ledger.read().points
-    left = {one.digest for one in asked} & set(book)
-    said: list[CdevalError] = [left_alone(book[digest].label, book[digest].reason) for digest in sorted(left)]
+    known = ledger.read().points
+    left = {one.digest for one in asked} & set(known)
+    said: list[CdevalError] = [left_alone(known[digest].label, known[digest].reason) for digest in sorted(left)]
     return [one for one in asked if one.digest not in left], said
 
 
 def _opened(asked: Sequence[Asked], failures: dict[str, CdevalError], say: Callable[[str], None]) -> Opened:
     shared = open_model(asked[0].config.expert)
-    opened = _working(((one, one) for one in asked), lambda one: open_cast(one.config, shared), failures)
+    opened = _working(((one, one) for one in asked), lambda one: open_models(one.config, shared), failures)
     prompts = opened[0][1].prompts()
-    opened = _working(opened, lambda cast: _fitting(cast, prompts), failures)
+    opened = _working(opened, lambda models: _fitting(models, prompts), failures)
     say(prompts.describe())
-    cast, broken = load_together([one for _, one in opened], prompts)
+    models, broken = load_together([one for _, one in opened], prompts)
     failures |= {opened[place][0].digest: error for place, error in broken.items()}
-    say(
-        f"expert {cast.expert.name}: {cast.expert.parts.depth} blocks, {cast.expert.dtype_name} on {cast.expert.device}"
-    )
+    expert = models.expert
+    say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     loaded = [pair for place, pair in enumerate(opened) if place not in broken]
     ids = [prompt.id for prompt in prompts.prompts]
-    calibrated = _working(
-        loaded, lambda one: with_temperature(one.config, cast.expert, cast.seconds, ids, say), failures
-    )
-    casts = [one for _, one in loaded]
-    return Opened(cast, casts, prompts, [Ready(*found, one.plain) for one, found in calibrated], [])
+    calibrated = _working(loaded, lambda one: with_temperature(one.config, expert, models.seconds, ids, say), failures)
+    kept = [one for _, one in loaded]
+    return Opened(models, kept, prompts, [Ready(*found, one.plain) for one, found in calibrated], [])
 
 
 def _working(
@@ -149,16 +146,16 @@ def _working(
     return found
 
 
-def _fitting(cast: OpenedCast, prompts: PromptSet) -> OpenedCast:
+def _fitting(models: OpenedModels, prompts: PromptSet) -> OpenedModels:
     """Itself. Raises: ModelError: the prompts are too long for its models."""
-    cast.check(prompts)
-    return cast
+    models.check(prompts)
+    return models
 
 
-def _settle(book: Book, asked: Sequence[Asked], failures: Mapping[str, CdevalError]) -> None:
+def _settle(state: LedgerState, asked: Sequence[Asked], failures: Mapping[str, CdevalError]) -> None:
     """Enter the settings that failed; those that did not are points now."""
     for one in asked:
-        book.points.pop(one.digest, None)
+        state.points.pop(one.digest, None)
         if one.digest in failures:
             reason = str(failures[one.digest])
-            book.put(Entry(one.digest, one.label, Role.arm.value, None, 0, State.failed, reason=reason))
+            state.put(Entry(one.digest, one.label, Role.arm.value, None, 0, PointState.failed, reason=reason))

@@ -28,7 +28,7 @@ from cdeval.report.summary import sample_notes
 from cdeval.report.sweep import axes_of
 from cdeval.report.wandb import point_run, track
 from cdeval.store.folder import RunFolder
-from cdeval.store.ledger import Ledger, Room
+from cdeval.store.ledger import Capacity, Ledger
 from cdeval.store.sessions import by_sample
 from cdeval.study.costs import Costly, costs_of, keep_costs, kept_costs
 from cdeval.study.open import Asked, Opened, Ready, open_settings, together
@@ -53,14 +53,14 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
     root = Path(common.runs) / common.study
     ledger = Ledger(root, say)
     opened = open_settings(asked, ledger, say)
-    cast, prompts, settings = opened.cast, opened.prompts, opened.settings
-    expert = cast.expert
-    planned = plan_points([one.config for one in settings], cast.identity, prompts.prompts)
+    models, prompts, settings = opened.models, opened.prompts, opened.settings
+    expert = models.expert
+    planned = plan_points([one.config for one in settings], models.identity, prompts.prompts)
     remote = None
     if common.execution.kind is Executor.ray:
-        remote = remote_of(common.execution, [one.config for one in settings], cast, prompts)
+        remote = remote_of(common.execution, [one.config for one in settings], models, prompts)
     room, quiet = _room(settings, expert, prompts), common.tracking.quiet
-    study = Study(cast, remote, prompts.prompts, room, root, common.retry, say, quiet)
+    study = Study(models, remote, prompts.prompts, room, root, common.retry, say, quiet)
     plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
     facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
     keeper = Keeper(study, ledger, facts, plains)
@@ -71,9 +71,9 @@ def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
         if all(point.setting is None for point in points):
             raise together(failures)
         texts = read_texts(folders, prompts.prompts)
-        what = Costly(cast, opened.casts, prompts, common)
+        what = Costly(models, opened.opened, prompts, common)
         costs = kept_costs(folders, common, root, say) or costs_of(folders, texts, what, say)
-        made = [prompts.describe(), *_seen_by_lens(cast.seconds, prompts)]
+        made = [prompts.describe(), *_seen_by_lens(models.seconds, prompts)]
         made += sample_notes(max(one.config.search.samples for one in settings))
         with scoring_turn(root, say):
             say("scoring")
@@ -94,7 +94,7 @@ def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list
     return [line.format(count) for count in counts if count]
 
 
-def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) -> Room:
+def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) -> Capacity:
     """How many lanes of each width fit, whatever amateur they have."""
     execution, length = settings[0].config.execution, settings[0].config.search.max_new_tokens
     longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + length
@@ -104,7 +104,7 @@ def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) 
         exits = search.adaptive_exit.threshold is not None
         rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
     lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
-    return Room(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
+    return Capacity(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 
 def _say_of_samples(root: Path, expert: LanguageModel, say: Callable[[str], None]) -> None:
@@ -119,7 +119,7 @@ def _say_of_samples(root: Path, expert: LanguageModel, say: Callable[[str], None
 
 def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, object]:
     """What the texts are made by."""
-    expert, second = opened.cast.expert, opened.cast.seconds.get(amateur_of(setting.config.amateur))
+    expert, second = opened.models.expert, opened.models.seconds.get(amateur_of(setting.config.amateur))
     return {
         "expert": expert.name,
         "revision": expert.revision,

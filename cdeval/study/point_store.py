@@ -15,13 +15,23 @@ from cdeval.config.points import Point, prompts_digest
 from cdeval.errors import CdevalError, PointError, StorageError
 from cdeval.records import Prompt
 from cdeval.store.folder import RunFolder
-from cdeval.store.ledger import Book, Entry, Ledger, Plan, Room, State, plan_page, plan_together, stored_texts
+from cdeval.store.ledger import (
+    Capacity,
+    Entry,
+    Ledger,
+    LedgerState,
+    Plan,
+    PointState,
+    plan_page,
+    plan_together,
+    stored_texts,
+)
 from cdeval.store.provenance import provenance
 from cdeval.store.sessions import is_recorded, record_session
 from cdeval.store.signals import Stopped, finishing
 from cdeval.study.checking import check_stored
 from cdeval.study.folders import all_folders, free_folders
-from cdeval.study.models import Cast
+from cdeval.study.models import StudyModels
 from cdeval.study.open import left_alone
 from cdeval.study.ray import Remote
 from cdeval.study.texts import Hooks, Job, Makers, write_texts
@@ -35,10 +45,10 @@ FAILURE = "failure.txt"  # of a point: the traceback of what is no user's mistak
 class Study(NamedTuple):
     """What the points of a study share."""
 
-    cast: Cast
+    models: StudyModels
     remote: Remote | None  # who decodes; None: this process
     prompts: Sequence[Prompt]
-    room: Room
+    room: Capacity
     root: Path
     retry: bool
     say: Callable[[str], None]
@@ -92,7 +102,7 @@ class Keeper:
             raise
         except Exception as error:  # what befalls all points: they are complete, and not scored
             decoded = [point for point in self._mine() if point.setting is not None]
-            self._enter(decoded, State.failed, str(error) or type(error).__name__)
+            self._enter(decoded, PointState.failed, str(error) or type(error).__name__)
             self._kept.difference_update(decoded)
             raise
         finally:
@@ -108,13 +118,13 @@ class Keeper:
                 reason += f" (traceback: {self._study.root / point.folder / FAILURE})"
         self.failures[point] = PointError(f"{point.label}: {reason}")
         self._study.say(f"failed, the others go on: {point.label}: {reason}")
-        self._ledger.change(lambda book: book.put(self._entry(book, point, State.failed, reason)))
+        self._ledger.change(lambda state: state.put(self._entry(state, point, PointState.failed, reason)))
         self._kept.discard(point)
 
     def lost(self, text: Wanted, problem: str) -> None:
         """Note a text that cannot be made; its point is scored without it."""
         self.losses.setdefault(text.point, []).append(f"prompt {text.prompt.id!r}: {problem}")
-        exact = self._study.cast.expert.dtype_name == "float32"
+        exact = self._study.models.expert.dtype_name == "float32"
         line = (
             ""
             if exact
@@ -136,12 +146,12 @@ class Keeper:
         """Enter that points are decoded, scored and priced; those that lack texts have failed all the same."""
         for point in self.losses:
             if point in points:
-                self._enter([point], State.failed, "; ".join(self.losses[point]))
+                self._enter([point], PointState.failed, "; ".join(self.losses[point]))
         self._kept.difference_update(self.losses)
         points = [point for point in points if point not in self.losses]
         for point in points:
             (self._study.root / point.folder / FAILURE).unlink(missing_ok=True)
-        self._enter(points, State.done)
+        self._enter(points, PointState.done)
         self._kept.difference_update(points)
 
     def _decode(self, folders: Mapping[Point, RunFolder]) -> None:
@@ -158,14 +168,14 @@ class Keeper:
         with finishing() as stop:
             hooks = Hooks(self._study.say, self.failed, self.lost, self._fits, self._study.quiet)
             write_texts(
-                Makers(self._study.cast, self._study.remote), jobs, self._study.prompts, self._held, stop, hooks
+                Makers(self._study.models, self._study.remote), jobs, self._study.prompts, self._held, stop, hooks
             )
             if stop.number is not None:
                 raise Stopped(stop.number)
 
     def _check_stored(self) -> None:
         """Points whose stored texts are not of this study have failed; the others go on."""
-        vocabulary = self._study.cast.expert.parts.head_weight.shape[0]
+        vocabulary = self._study.models.expert.parts.head_weight.shape[0]
         for point, folder in self._held.items():
             try:
                 check_stored(point, folder.generations(), self._study.prompts, vocabulary, folder.path)
@@ -180,23 +190,23 @@ class Keeper:
         begun = {point.digest for point, found in stored.items() if found}
         open_ones = {point.digest for point in lacking}
 
-        def plan(book: Book) -> tuple[dict[str, list[str]], list[str], dict[str, Plan]]:
+        def plan(state: LedgerState) -> tuple[dict[str, list[str]], list[str], dict[str, Plan]]:
             for point in self._held:
-                entry = book.points.get(point.digest)
-                done = entry is not None and entry.state is State.done and point not in lacking
-                book.put(self._entry(book, point, State.done if done else State.running))
+                entry = state.points.get(point.digest)
+                done = entry is not None and entry.state is PointState.done and point not in lacking
+                state.put(self._entry(state, point, PointState.done if done else PointState.running))
                 if not done:
                     self._kept.add(point)
-            kept, apart = plan_together(book, list(decoded), begun, open_ones, room)
-            return kept, apart, {name: book.plans[name] for name in kept}
+            kept, apart = plan_together(state, list(decoded), begun, open_ones, room)
+            return kept, apart, {name: state.plans[name] for name in kept}
 
         kept, apart, plans = self._ledger.change(plan)
         plan_of = {digest: plans[name] for name, digests in kept.items() for digest in digests}
         self._record(lacking, begun, plan_of)
-        if apart and self._study.cast.expert.dtype_name != "float32":
+        if apart and self._study.models.expert.dtype_name != "float32":
             names = ", ".join(decoded[digest].label for digest in apart)
             self._study.say(
-                f"begun in other batches than now, so texts in {self._study.cast.expert.dtype_name} may differ from "
+                f"begun in other batches than now, so texts in {self._study.models.expert.dtype_name} may differ from "
                 f"those of an undisturbed run: {names}"
             )
         return [Job(plans[name], [decoded[digest] for digest in digests]) for name, digests in kept.items()]
@@ -218,7 +228,7 @@ class Keeper:
             }
             differences |= dict.fromkeys(record_session(folder, now, own, begun=point.digest in begun))
         if differences:
-            name = self._study.cast.expert.dtype_name
+            name = self._study.models.expert.dtype_name
             self._study.say(f"other than when this was begun, so texts in {name} may differ: {'; '.join(differences)}")
 
     def _settings(self, point: Point, folder: RunFolder, *, begun: bool) -> dict[str, object]:
@@ -242,27 +252,29 @@ class Keeper:
     def _whole(self, folders: Mapping[Point, RunFolder]) -> dict[Point, RunFolder]:
         return {point: folder for point, folder in folders.items() if point not in self.failures}
 
-    def _failed_before(self, book: Book) -> dict[Point, str | None]:
-        entries = ((point, book.points.get(point.digest)) for point in self._held)
-        return {point: entry.reason for point, entry in entries if entry and entry.state is State.failed}
+    def _failed_before(self, state: LedgerState) -> dict[Point, str | None]:
+        entries = ((point, state.points.get(point.digest)) for point in self._held)
+        return {point: entry.reason for point, entry in entries if entry and entry.state is PointState.failed}
 
     def _fits(self, plan: Plan, beams: int, lanes: int) -> None:
-        def edit(book: Book) -> None:
-            known = book.plans[plan.digest]
-            book.plans[plan.digest] = replace(known, fits={**known.fits, beams: lanes})
+        def edit(state: LedgerState) -> None:
+            known = state.plans[plan.digest]
+            state.plans[plan.digest] = replace(known, fits={**known.fits, beams: lanes})
 
         self._ledger.change(edit)
 
     def _mine(self) -> list[Point]:
         return [point for point in self._facts if point in self._kept]
 
-    def _enter(self, points: Sequence[Point], state: State, reason: str | None = None) -> None:
+    def _enter(self, points: Sequence[Point], state: PointState, reason: str | None = None) -> None:
         if points:
-            self._ledger.change(lambda book: book.put(*(self._entry(book, point, state, reason) for point in points)))
+            self._ledger.change(
+                lambda ledger: ledger.put(*(self._entry(ledger, point, state, reason) for point in points))
+            )
 
-    def _entry(self, book: Book, point: Point, state: State, reason: str | None = None) -> Entry:
+    def _entry(self, ledger: LedgerState, point: Point, state: PointState, reason: str | None = None) -> Entry:
         """The point as the ledger is to have it."""
-        before = book.points.get(point.digest)
+        before = ledger.points.get(point.digest)
         folder = self._study.root / point.folder
         return Entry(
             digest=point.digest,
@@ -274,13 +286,13 @@ class Keeper:
             stored=stored_texts(folder),
             reason=reason,
             plan=before.plan if before else None,
-            pid=os.getpid() if state is State.running else None,
+            pid=os.getpid() if state is PointState.running else None,
         )
 
     def _let_go(self) -> None:
         """What is still running was interrupted."""
         with suppress(StorageError):  # of a full disk: the ledger's readers find out from the folders
-            self._enter(self._mine(), State.planned)
+            self._enter(self._mine(), PointState.planned)
         self._kept.clear()
 
     def _saved(self) -> str:

@@ -20,7 +20,7 @@ from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Plan
 from cdeval.study.heartbeats import Silence
-from cdeval.study.models import Cast, load_together, open_cast
+from cdeval.study.models import StudyModels, load_together, open_models
 from cdeval.study.ray_cluster import Crew
 from cdeval.study.ray_workers import Telling, ray_pool
 from cdeval.study.units import Decoded, Unit, decode_unit
@@ -60,27 +60,27 @@ class Recipe:
         with suppress(OSError):  # another machine may not have it, and need not where no path is relative
             os.chdir(self.folder)
         shared = open_model(self.configs[0].expert)
-        cast, broken = load_together([open_cast(config, shared) for config in self.configs], self.prompts)
+        models, broken = load_together([open_models(config, shared) for config in self.configs], self.prompts)
         if broken:
             raise next(iter(broken.values()))
         for amateur, identity in self.identities.items():
-            if cast.identity(amateur) != identity:
+            if models.identity(amateur) != identity:
                 raise ModelError(
                     f"{shared.name} and its amateurs have other weights here than where the command runs: give every "
                     "machine the same files."
                 )
-        return Decoder(cast)
+        return Decoder(models)
 
 
 class Decoder:
     """What a worker does."""
 
-    def __init__(self, cast: Cast) -> None:
-        self._cast = cast
+    def __init__(self, models: StudyModels) -> None:
+        self._models = models
 
     def __call__(self, piece: Piece) -> Decoded:
         """Decode a unit. Raises: ModelError: not even one lane fits in memory."""
-        return decode_unit(self._cast, piece.unit, piece.plan.compact_every, max_lanes=piece.max_lanes)
+        return decode_unit(self._models, piece.unit, piece.plan.compact_every, max_lanes=piece.max_lanes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,22 +99,24 @@ class Remote:
             yield pool
 
 
-def remote_of(execution: ExecutionConfig, configs: Sequence[RunConfig], cast: Cast, prompts: PromptSet) -> Remote:
+def remote_of(
+    execution: ExecutionConfig, configs: Sequence[RunConfig], models: StudyModels, prompts: PromptSet
+) -> Remote:
     """The workers that the configuration asks for.
 
     Args:
         execution: how many, and what each may use.
         configs: the settings that are decoded.
-        cast: the driver's models, which theirs must equal; their number format is the driver's, too.
+        models: the driver's models, which theirs must equal; their number format is the driver's, too.
         prompts: what n-grams are not counted on.
     """
-    dtype = Dtype(cast.expert.dtype_name)
+    dtype = Dtype(models.expert.dtype_name)
     pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
     amateurs = {amateur_of(config.amateur) for config in pinned}
-    identities = {amateur: cast.identity(amateur) for amateur in amateurs}
+    identities = {amateur: models.identity(amateur) for amateur in amateurs}
     recipe = Recipe(pinned, prompts, identities, os.getcwd())
     silence = Silence(execution.silence_s, execution.replaced_s)
-    return Remote(crew_of(execution, cast.expert.device), execution.tries, recipe, silence)
+    return Remote(crew_of(execution, models.expert.device), execution.tries, recipe, silence)
 
 
 def crew_of(execution: ExecutionConfig, device: torch.device) -> Crew:

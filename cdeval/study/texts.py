@@ -13,7 +13,7 @@ from cdeval.store.folder import Key, RunFolder
 from cdeval.store.ledger import Plan
 from cdeval.store.signals import Stop, Stopped
 from cdeval.study.folders import Failed
-from cdeval.study.models import Cast
+from cdeval.study.models import StudyModels
 from cdeval.study.ray import Piece, Remote
 from cdeval.study.units import Decoded, Unit, Wanted, decode_unit, plan_units
 from cdeval.study.workers import Lost, Rules, finish
@@ -44,7 +44,7 @@ class Job(NamedTuple):
 class Makers(NamedTuple):
     """Who decodes."""
 
-    cast: Cast  # this process's
+    models: StudyModels  # this process's
     remote: Remote | None  # others, in its place
 
 
@@ -80,7 +80,7 @@ def write_texts(
     if reused:
         hooks.say(f"{reused} continuations are already stored and are reused")
     if work:
-        _Writer(makers.cast, folders, stored, stop, hooks).write(work, makers.remote)
+        _Writer(makers.models, folders, stored, stop, hooks).write(work, makers.remote)
 
 
 def read_texts(folders: Mapping[Point, RunFolder], prompts: Sequence[Prompt]) -> Texts:
@@ -105,9 +105,9 @@ class _Writer:
     """Decodes units in turn; each is on disk before the next one starts."""
 
     def __init__(
-        self, cast: Cast, folders: Mapping[Point, RunFolder], stored: Stored, stop: Stop, hooks: Hooks
+        self, models: StudyModels, folders: Mapping[Point, RunFolder], stored: Stored, stop: Stop, hooks: Hooks
     ) -> None:
-        self._cast, self._folders, self._stored, self._stop, self._hooks = cast, folders, stored, stop, hooks
+        self._models, self._folders, self._stored, self._stop, self._hooks = models, folders, stored, stop, hooks
         self._lost: set[Point] = set()  # that failed
         self._fits: dict[tuple[str, int], int] = {}  # lanes, by plan and beams
         self._changed = 0  # stored texts that a unit, decoded again, made otherwise
@@ -182,7 +182,7 @@ class _Writer:
         fits = self._fitting(plan, unit)
         try:
             say = self._hooks.say
-            made = decode_unit(self._cast, unit, plan.compact_every, max_lanes=fits, on_step=advance, say=say)
+            made = decode_unit(self._models, unit, plan.compact_every, max_lanes=fits, on_step=advance, say=say)
         except Exception as error:
             points = list(dict.fromkeys(text.point for text in unit.texts))
             if len(points) == 1:

@@ -23,7 +23,7 @@ from cdeval.cost.latency import measure
 from cdeval.cost.price import NOT_TIMED, Timed
 from cdeval.errors import CdevalError, ModelError
 from cdeval.prompts import PromptSet
-from cdeval.study.models import Cast, OpenedCast, load_together
+from cdeval.study.models import OpenedModels, StudyModels, load_together
 
 FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
 
@@ -32,7 +32,7 @@ FRESH: Final = "spawn"  # how the process begins: a fork of this one would inher
 class Timing:
     """What is to be timed, and how."""
 
-    opened: tuple[OpenedCast, ...]  # all models of the arms
+    opened: tuple[OpenedModels, ...]  # all models of the arms
     prompts: PromptSet
     arms: Mapping[str, Setting]  # by label; each is timed on the same prompts in turn
     repeats: int  # timed passes an arm
@@ -40,20 +40,20 @@ class Timing:
     threads: int  # of the processor
 
 
-def time_here(cast: Cast, timing: Timing) -> Timed:
+def time_here(models: StudyModels, timing: Timing) -> Timed:
     """Time the arms with models that are loaded already."""
     prompts = [prompt.token_ids for prompt in timing.prompts.prompts]
-    latency = measure(cast.expert, timing.arms, prompts, timing.repeats, timing.compact_every, cast.seconds)
-    return Timed(latency, measure_bandwidth(cast.expert.device).read) if timing.repeats else NOT_TIMED
+    latency = measure(models.expert, timing.arms, prompts, timing.repeats, timing.compact_every, models.seconds)
+    return Timed(latency, measure_bandwidth(models.expert.device).read) if timing.repeats else NOT_TIMED
 
 
 def time_loaded(timing: Timing) -> Timed:
     """Read the weights, and time the arms. Raises: CdevalError: some cannot be read, or fit no memory."""
     torch.set_num_threads(timing.threads)
-    cast, failures = load_together(timing.opened, timing.prompts)
+    models, failures = load_together(timing.opened, timing.prompts)
     for failure in failures.values():
         raise failure
-    return time_here(cast, timing)
+    return time_here(models, timing)
 
 
 def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:

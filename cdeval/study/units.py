@@ -17,7 +17,7 @@ from cdeval.decode.lanes import Continuation, Lane
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Generation, Prompt
 from cdeval.store.folder import Key
-from cdeval.study.models import Cast
+from cdeval.study.models import StudyModels
 
 
 class Wanted(NamedTuple):
@@ -97,7 +97,7 @@ def plan_units(points: Sequence[Point], prompts: Sequence[Prompt], lanes: Mappin
 
 
 def decode_unit(
-    cast: Cast,
+    models: StudyModels,
     unit: Unit,
     compact_every: int,
     *,
@@ -108,7 +108,7 @@ def decode_unit(
     """Decode a whole unit: all that a worker does.
 
     Args:
-        cast: the models.
+        models: the models.
         unit: what to decode.
         compact_every: steps between compactions of the cache; 0 never compacts.
         max_lanes: in one forward pass, where a unit before did not fit in memory; None: all of the unit.
@@ -120,9 +120,9 @@ def decode_unit(
     answers: dict[int, Continuation] = {}
     most = 0
     for batch in decode(
-        cast.expert,
+        models.expert,
         [text.lane for text in unit.texts],
-        seconds=cast.seconds,
+        seconds=models.seconds,
         max_lanes=min(max_lanes or len(unit.texts), len(unit.texts)),
         compact_every=compact_every,
         on_step=on_step,
@@ -130,10 +130,10 @@ def decode_unit(
     ):
         answers.update(zip(batch.lanes, batch.continuations, strict=True))
         most = max(most, len(batch.lanes))
-    codec = TextCodec(cast.expert.tokenizer)
+    codec = TextCodec(models.expert.tokenizer)
     found = [_generation(text, answers[place], codec) for place, text in enumerate(unit.texts)]
     faults = {
-        place: str(not_finite(fault, cast.expert, text.prompt.id, text.setting))
+        place: str(not_finite(fault, models.expert, text.prompt.id, text.setting))
         for place, text in enumerate(unit.texts)
         if (fault := answers[place].fault) is not None
     }

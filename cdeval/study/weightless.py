@@ -25,7 +25,7 @@ from cdeval.report.studyfiles import read_shown
 from cdeval.store.folder import RunFolder
 from cdeval.store.provenance import provenance
 from cdeval.study.costs import Costly, price_and_time
-from cdeval.study.models import OpenedCast, load_together, open_cast
+from cdeval.study.models import OpenedModels, load_together, open_models
 from cdeval.study.open import Asked
 from cdeval.study.results import Outcome, write_tables
 
@@ -34,18 +34,23 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
     """Price and time settings beside their controls; arguments and errors as of `study.run_study`."""
     common = asked[0].config
     expert = open_model(common.expert)
-    opened = [open_cast(one.config, expert) for one in asked]
+    opened = [open_models(one.config, expert) for one in asked]
     prompts = _prompts(common, expert)
     for one in opened:
         one.check(prompts)
-    cast, _ = load_together([_shapes(one) for one in opened], prompts)  # what could fail is refused at the door
-    say(f"expert {expert.name}: {cast.expert.parts.depth} blocks, random weights, {cast.expert.dtype_name}")
+    models, _ = load_together([_shapes(one) for one in opened], prompts)  # what could fail is refused at the door
+    say(f"expert {expert.name}: {models.expert.parts.depth} blocks, random weights, {models.expert.dtype_name}")
     tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
     points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)
     arms = {point.label: Arm(point.setting, [Text(tokens, length)]) for point in points if point.setting is not None}
-    priced, latency = price_and_time(arms, Costly(cast, opened, prompts, common), say)
+    priced, latency = price_and_time(arms, Costly(models, opened, prompts, common), say)
     root = Path(common.runs) / common.study
-    facts = {"expert": expert.name, "weights": "random", "dtype": cast.expert.dtype_name, "device": str(expert.device)}
+    facts = {
+        "expert": expert.name,
+        "weights": "random",
+        "dtype": models.expert.dtype_name,
+        "device": str(expert.device),
+    }
     for point, place in points.items():
         plain = {**asked[place].plain, "point": point.facts()}
         with RunFolder(root / point.folder) as folder:
@@ -74,7 +79,7 @@ def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
     return PromptSet(prompts, "random tokens", wanted, 0, tokens, wanted, wanted, wanted, 0)
 
 
-def _shapes(one: OpenedCast) -> OpenedCast:
+def _shapes(one: OpenedModels) -> OpenedModels:
     """The same without weights: what is only counted takes no memory."""
     second = None if one.second is None else replace(one.second, on_paper=True)
     return replace(one, expert=replace(one.expert, on_paper=True), second=second)

@@ -23,7 +23,7 @@ from cdeval.prompts import PromptSet, one_prompt
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import KeptBeam, Prompt, Trace, TraceStep, Weighed
 from cdeval.store.files import require_writable
-from cdeval.study.models import open_cast
+from cdeval.study.models import open_models
 from cdeval.trace.config import TraceRun, as_run
 
 
@@ -37,22 +37,22 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     run = as_run(config)
     _traceable(run.search.kind)
     require_writable(Path(config.out) if config.out is not None else Path(config.runs) / "trace" / "page")
-    opened = open_cast(run)
+    opened = open_models(run)
     if config.prompt is not None:
         prompts = one_prompt(config.prompt, opened.expert.tokenizer)
     else:
         prompts = _named(opened.prompts(), config.id or "")
     opened.check(prompts)
-    cast = opened.load(prompts)
-    expert = cast.expert
+    models = opened.load(prompts)
+    expert = models.expert
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     (prompt,) = prompts.prompts
-    ready, _ = with_temperature(opened.config, expert, cast.seconds, [prompt.id], say)
+    ready, _ = with_temperature(opened.config, expert, models.seconds, [prompt.id], say)
     trace = trace_text(
         expert,
         prompt,
         setting_of(ready),
-        cast.seconds,
+        models.seconds,
         candidates=config.candidates,
         compact_every=run.execution.compact_every,
     )

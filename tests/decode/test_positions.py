@@ -15,7 +15,7 @@ from cdeval.models.anatomy import check_length, check_lengths
 from cdeval.models.loading import language_model
 from cdeval.prompts import PromptSet
 from cdeval.records import Prompt
-from cdeval.study.models import open_cast
+from cdeval.study.models import open_models
 from tests.conftest import TINY, build_model
 from tests.decode.oracles import setting
 from tests.decode.test_engine import hugging_face
@@ -97,7 +97,7 @@ def test_an_amateur_that_reads_less_crosses_by_itself(tokenizer: PreTrainedToken
     config = RunConfig(ExpertConfig(name=str(tmp_path)), own, search=SearchConfig(max_new_tokens=40))
     long = PromptSet((Prompt("a", "x", prompt(LIMIT + 6), None, None),), "here", 1, 0, 0, 1, None, 1, 0)
     with pytest.raises(ModelError, match="grows from 1 to 41 tokens"):
-        open_cast(config).check(long)
+        open_models(config).check(long)
 
 
 def test_other_ways_to_write_it() -> None:

@@ -12,22 +12,22 @@ from cdeval.store.folder import SUMMARY, RunFolder
 from cdeval.store.ledger import (
     LOCK,
     STUDY,
-    Book,
+    Capacity,
     Entry,
     Ledger,
+    LedgerState,
     Plan,
-    Room,
-    State,
+    PointState,
     plan_page,
     plan_together,
     read_ledger,
 )
 from tests.store.test_folder import generation
 
-ROOM = Room({1: 8, 5: 4}, 8, pinned=False)
+ROOM = Capacity({1: 8, 5: 4}, 8, pinned=False)
 
 
-def entry(name: str, state: State = State.planned, **more: object) -> Entry:
+def entry(name: str, state: PointState = PointState.planned, **more: object) -> Entry:
     return Entry(name, f"label {name}", "arm", f"{name}-folder", 2, state, **more)  # type: ignore[arg-type]
 
 
@@ -35,27 +35,34 @@ def quiet(root: Path) -> Ledger:
     return Ledger(root, lambda _line: None)
 
 
-def book_of(*names: str) -> Book:
-    book = Book()
-    book.put(*(entry(name) for name in names))
-    return book
+def state_of(*names: str) -> LedgerState:
+    state = LedgerState()
+    state.put(*(entry(name) for name in names))
+    return state
 
 
 def test_what_is_written_comes_back_in_its_order(tmp_path: Path) -> None:
     plan = Plan(("b", "a"), {1: 8, 5: 4}, 8, {5: 2})
-    quiet(tmp_path).change(lambda book: book.put(entry("b", plan=plan.digest), entry("a", State.failed, reason="why")))
-    quiet(tmp_path).change(lambda book: book.plans.update({plan.digest: plan}))
+    quiet(tmp_path).change(
+        lambda state: state.put(entry("b", plan=plan.digest), entry("a", PointState.failed, reason="why"))
+    )
+    quiet(tmp_path).change(lambda state: state.plans.update({plan.digest: plan}))
     found = read_ledger(tmp_path)
     assert list(found.points) == ["b", "a"]
-    assert (found.points["a"].state, found.points["a"].reason) == (State.failed, "why")
+    assert (found.points["a"].state, found.points["a"].reason) == (PointState.failed, "why")
     assert found.plans == {plan.digest: plan}
     assert found.plans[plan.digest].digest == plan.digest, "lanes keep their numbers through JSON"
 
 
 def test_states_are_those_of_the_disk(tmp_path: Path) -> None:
     """Running is who holds the lock, and done what is complete, whatever a killed process has left in the file."""
-    names = [("held", State.planned), ("gone", State.running), ("cut", State.done), ("whole", State.running)]
-    quiet(tmp_path).change(lambda book: book.put(*(entry(name, state, pid=1) for name, state in names)))
+    names = [
+        ("held", PointState.planned),
+        ("gone", PointState.running),
+        ("cut", PointState.done),
+        ("whole", PointState.running),
+    ]
+    quiet(tmp_path).change(lambda state: state.put(*(entry(name, state, pid=1) for name, state in names)))
     for name, texts in (("gone", "a"), ("cut", "a"), ("whole", "ab")):
         with RunFolder(tmp_path / f"{name}-folder") as folder:
             folder.append(generation(text) for text in texts)
@@ -63,10 +70,10 @@ def test_states_are_those_of_the_disk(tmp_path: Path) -> None:
     with RunFolder(tmp_path / "held-folder"):
         found = {name: (one.state, one.stored) for name, one in read_ledger(tmp_path).points.items()}
     assert found == {
-        "held": (State.running, 0),
-        "gone": (State.planned, 1),
-        "cut": (State.planned, 1),
-        "whole": (State.done, 2),
+        "held": (PointState.running, 0),
+        "gone": (PointState.planned, 1),
+        "cut": (PointState.planned, 1),
+        "whole": (PointState.done, 2),
     }
 
 
@@ -88,12 +95,12 @@ def test_a_broken_ledger_is_made_again_from_the_folders_and_said_so_once(tmp_pat
     (tmp_path / STUDY).write_bytes(broken)
     said: list[str] = []
     for _ in range(2):
-        Ledger(tmp_path, said.append).change(lambda book: None)
+        Ledger(tmp_path, said.append).change(lambda state: None)
     assert len(said) == 1
     assert "made again from 2 run folders" in said[0]
     found = read_ledger(tmp_path)
     assert {name: (one.state, one.stored, one.plan) for name, one in found.points.items()} == {
-        name: (State.done, 2, plan.digest) for name in plan.points
+        name: (PointState.done, 2, plan.digest) for name in plan.points
     }
     assert found.plans == {plan.digest: plan}
 
@@ -104,7 +111,7 @@ from pathlib import Path
 from cdeval.store.ledger import Entry, Ledger
 ledger = Ledger(Path(sys.argv[1]), print)
 for i in range(40):
-    ledger.change(lambda book: book.put(Entry(f"{sys.argv[2]}{i}", "", "arm", None, 0)))
+    ledger.change(lambda state: state.put(Entry(f"{sys.argv[2]}{i}", "", "arm", None, 0)))
 """
 
 
@@ -117,31 +124,31 @@ def test_processes_that_write_at_once_lose_no_entry_of_each_other(tmp_path: Path
 
 
 def test_points_stay_with_those_they_were_planned_with() -> None:
-    book = book_of("a", "b", "c")
-    kept, apart = plan_together(book, ["a", "b"], set(), {"a", "b"}, ROOM)
+    state = state_of("a", "b", "c")
+    kept, apart = plan_together(state, ["a", "b"], set(), {"a", "b"}, ROOM)
     ((first, names),) = kept.items()
     assert (names, apart) == (["a", "b"], [])
-    less_memory = Room({1: 2, 5: 1}, 8, pinned=False)
-    kept, apart = plan_together(book, ["a", "b", "c"], {"a"}, {"a", "b", "c"}, less_memory)
+    less_memory = Capacity({1: 2, 5: 1}, 8, pinned=False)
+    kept, apart = plan_together(state, ["a", "b", "c"], {"a"}, {"a", "b", "c"}, less_memory)
     assert list(kept.values()) == [["a", "b"], ["c"]], "a later point joins no unit that was planned before"
-    assert book.plans[first].lanes == ROOM.lanes, "free memory now does not change units"
+    assert state.plans[first].lanes == ROOM.lanes, "free memory now does not change units"
     assert apart == []
 
 
 def test_points_that_come_without_the_others_of_their_plan() -> None:
     """Begun ones are named, for their units change; the others are planned anew; complete ones are left alone."""
-    book = book_of("a", "b", "c", "d")
-    (first,) = plan_together(book, ["a", "b", "c", "d"], set(), set("abcd"), ROOM)[0]
-    kept, apart = plan_together(book, ["a", "b", "c"], {"a", "b"}, {"a", "c"}, ROOM)
+    state = state_of("a", "b", "c", "d")
+    (first,) = plan_together(state, ["a", "b", "c", "d"], set(), set("abcd"), ROOM)[0]
+    kept, apart = plan_together(state, ["a", "b", "c"], {"a", "b"}, {"a", "c"}, ROOM)
     assert kept.pop(first) == ["a", "b"]
     assert list(kept.values()) == [["c"]]
     assert apart == ["a"]
 
 
 def test_lanes_that_are_asked_for_are_taken() -> None:
-    book = book_of("a", "b")
-    plan_together(book, ["a", "b"], set(), {"a", "b"}, ROOM)
-    kept, apart = plan_together(book, ["a", "b"], {"a", "b"}, {"a"}, Room({1: 8, 5: 2}, 8, pinned=True))
-    (plan,) = (book.plans[name] for name in kept)
+    state = state_of("a", "b")
+    plan_together(state, ["a", "b"], set(), {"a", "b"}, ROOM)
+    kept, apart = plan_together(state, ["a", "b"], {"a", "b"}, {"a"}, Capacity({1: 8, 5: 2}, 8, pinned=True))
+    (plan,) = (state.plans[name] for name in kept)
     assert plan.lanes[5] == 2
     assert kept[plan.digest] == apart == ["a"], "what is complete is not decoded again for it"

@@ -21,7 +21,7 @@ from cdeval.report.reading import below_nothing
 from cdeval.report.studyfiles import Study, read_study
 from cdeval.score.raters.votes import Key, read_ballots, read_key
 from cdeval.store.folder import RunFolder
-from cdeval.store.ledger import STUDY, Book, Entry, Ledger, Plan, State, read_ledger
+from cdeval.store.ledger import STUDY, Entry, Ledger, LedgerState, Plan, PointState, read_ledger
 from cdeval.store.sessions import PROVENANCE, record_session
 from cdeval.store.strict_json import parse, to_page
 from cdeval.study.costs import keep_costs, kept_costs
@@ -301,15 +301,15 @@ def test_costs_that_were_edited_are_measured_again(priced: tuple[dict[Point, Run
 @pytest.fixture
 def ledger(tmp_path: Path) -> Path:
     plan = Plan(("a" * 64,), {5: 4}, 8, {5: 2})
-    entry = Entry("a" * 64, "early exit", "arm", "early-exit-a", 3, State.planned, plan=plan.digest)
+    entry = Entry("a" * 64, "early exit", "arm", "early-exit-a", 3, PointState.planned, plan=plan.digest)
     with RunFolder(tmp_path / "early-exit-a") as folder:
         own = {"wanted": 3, "plan": None, "plan_digest": None}
         point = {"digest": entry.digest, "label": entry.label, "role": entry.role}
         record_session(folder, {**_now(), "point": point}, own, begun=False)
 
-    def edit(book: Book) -> None:
-        book.plans[plan.digest] = plan
-        book.put(entry)
+    def edit(state: LedgerState) -> None:
+        state.plans[plan.digest] = plan
+        state.put(entry)
 
     Ledger(tmp_path, print).change(edit)
     return tmp_path
@@ -355,13 +355,13 @@ def test_a_damaged_ledger_is_made_again_from_the_folders_with_one_line(ledger: P
     said: list[str] = []
     if how == "a folder in its place":
         with pytest.raises(StorageError, match="A folder of that name is in the way: move it away"):
-            Ledger(ledger, said.append).change(lambda book: None)
+            Ledger(ledger, said.append).change(lambda state: None)
         return
-    found = Ledger(ledger, said.append).change(lambda book: dict(book.points))
+    found = Ledger(ledger, said.append).change(lambda state: dict(state.points))
     assert set(found) == {"a" * 64}
     assert len(said) == 1
     assert "is made again from 1 run folders" in said[0]
-    assert Ledger(ledger, said.append).change(lambda book: list(book.points)) == ["a" * 64]
+    assert Ledger(ledger, said.append).change(lambda state: list(state.points)) == ["a" * 64]
     assert len(said) == 1
 
 

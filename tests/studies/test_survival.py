@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.store.ledger import State, read_ledger
+from cdeval.store.ledger import PointState, read_ledger
 from tests import commands
 from tests.commands import TEXTS
 
@@ -75,7 +75,7 @@ def undisturbed(
     arguments = command(tiny_gpt2_folder, texts_file, f"expert.dtype={request.param}")
     assert ended(start(arguments, cwd)) == 0, log(cwd)
     assert [len(lines.splitlines()) for lines in stored(cwd).values()] == [16] * 5
-    assert {entry.state for entry in read_ledger(cwd / "runs" / "s").points.values()} == {State.done}
+    assert {entry.state for entry in read_ledger(cwd / "runs" / "s").points.values()} == {PointState.done}
     return arguments, cwd
 
 
@@ -129,7 +129,7 @@ def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     assert f"{saved} of 64 texts are saved" in log(tmp_path)
     assert "Traceback" not in log(tmp_path)
     assert saved % 4 == 0, "whole units"
-    assert State.running.name not in (tmp_path / "runs/s/study.json").read_text()
+    assert PointState.running.name not in (tmp_path / "runs/s/study.json").read_text()
     assert ended(start(arguments, tmp_path)) == 0, log(tmp_path)
     assert stored(tmp_path) == stored(peace)
 
@@ -171,7 +171,7 @@ def test_processes_with_points_of_their_own_share_the_control(
     assert stored(tmp_path).keys() == stored(peace).keys()
     decoded = sum(int(line.split()[1]) for text in logs for line in text.splitlines() if ": decoding" in line)
     assert decoded == 4 * 16, "nothing twice"
-    assert {entry.state for entry in read_ledger(tmp_path / "runs" / "s").points.values()} == {State.done}
+    assert {entry.state for entry in read_ledger(tmp_path / "runs" / "s").points.values()} == {PointState.done}
     if "expert.dtype=float32" in arguments:
         for name, lines in stored(peace).items():
             made = [{**json.loads(line), "score": 0, "logprob_expert": 0} for line in lines.splitlines()]

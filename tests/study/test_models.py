@@ -14,7 +14,7 @@ from cdeval.config.setting import amateur_of
 from cdeval.decode.ngrams import Ngrams
 from cdeval.errors import ModelError, PromptError
 from cdeval.models.lens import Translator, to_bytes, tuned_lens
-from cdeval.study.models import load_together, open_cast
+from cdeval.study.models import load_together, open_models
 from tests.conftest import build_model, build_tokenizer
 
 TEXTS = [f"The quick brown fox number {i} jumps over the lazy dog and runs into the forest. " * 2 for i in range(4)]
@@ -51,8 +51,8 @@ def test_another_vocabulary_is_refused_with_both_sizes_and_the_first_token_that_
     with pytest.raises(
         ModelError, match=r"\(127 and 126 tokens; the first that differs is 126, 'brand-new' and no token\)"
     ):
-        open_cast(config)
-    assert open_cast(replace(config, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))).second
+        open_models(config)
+    assert open_models(replace(config, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))).second
 
 
 def test_a_prompt_must_fit_the_amateur_too(
@@ -60,7 +60,7 @@ def test_a_prompt_must_fit_the_amateur_too(
 ) -> None:
     build_model("gpt2", n_positions=6).save_pretrained(tmp_path / "short")
     tokenizer.save_pretrained(tmp_path / "short")
-    opened = open_cast(replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "short"))))
+    opened = open_models(replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "short"))))
     with pytest.raises(ModelError, match=r"exceed the context of .*short"):
         opened.check(opened.prompts())
 
@@ -70,17 +70,17 @@ def test_a_texts_identity_holds_the_amateurs_weights(
 ) -> None:
     """A folder may be trained on under the same name: old texts must not pass for new ones."""
     config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))
-    opened, amateur = open_cast(config), amateur_of(config.amateur)
+    opened, amateur = open_models(config), amateur_of(config.amateur)
     before = opened.load(opened.prompts())
     build_model("gpt2", seed=4).save_pretrained(amateur_folder)
-    after = open_cast(config).load(opened.prompts())
+    after = open_models(config).load(opened.prompts())
     assert before.identity(amateur) != after.identity(amateur)
     assert before.identity() == after.identity(), "the control does not depend on the amateur"
 
 
 def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) -> None:
     config = replace(plain, amateur=AmateurConfig(AmateurKind.ngram, order=2))
-    opened = open_cast(config)
+    opened = open_models(config)
     prompts = opened.prompts()
     (counts,) = opened.load(prompts).seconds.values()
     assert isinstance(counts, Ngrams)
@@ -88,38 +88,38 @@ def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) 
     assert counts.tokens == sum(len(opened.expert.tokenizer(text)["input_ids"]) for text in rest)
     everything = replace(config, prompts=replace(config.prompts, limit=None))
     with pytest.raises(PromptError, match="none is left to learn an"):
-        open_cast(everything).load(open_cast(everything).prompts())
+        open_models(everything).load(open_models(everything).prompts())
 
 
 def test_fractions_of_the_depth_become_blocks(plain: RunConfig) -> None:
     """Of 12 blocks; rounded, and never no block or all of them."""
     found = {
-        layer: open_cast(replace(plain, amateur=AmateurConfig(layer=layer))).config.amateur.layer
+        layer: open_models(replace(plain, amateur=AmateurConfig(layer=layer))).config.amateur.layer
         for layer in (0.5, 0.8, 0.001, 0.999, 7)
     }
     assert found == {0.5: 6, 0.8: 10, 0.001: 1, 0.999: 11, 7: 7}
     chosen = AmateurConfig(layer=[0.5, 3, 0.25], selection=Selection.jsd)
-    assert open_cast(replace(plain, amateur=chosen)).config.amateur.layer == [3, 6]
+    assert open_models(replace(plain, amateur=chosen)).config.amateur.layer == [3, 6]
     with pytest.raises(ModelError, match=r"all of these are layer 6, which leaves amateur.selection=jsd no choice"):
-        open_cast(replace(plain, amateur=AmateurConfig(layer=[0.5, 0.51], selection=Selection.jsd)))
+        open_models(replace(plain, amateur=AmateurConfig(layer=[0.5, 0.51], selection=Selection.jsd)))
     with pytest.raises(ModelError, match=r"amateur.layer=12 is outside"):
-        open_cast(replace(plain, amateur=AmateurConfig(layer=[3, 12], selection=Selection.jsd)))
+        open_models(replace(plain, amateur=AmateurConfig(layer=[3, 12], selection=Selection.jsd)))
 
 
 def test_a_lens_is_part_of_the_identity_and_must_be_the_experts(plain: RunConfig, tmp_path: Path) -> None:
-    expert = open_cast(plain).load(open_cast(plain).prompts()).expert
+    expert = open_models(plain).load(open_models(plain).prompts()).expert
     identities = []
     for name, fill in (("one", 0.1), ("other", 0.2)):
         made = {4: Translator(torch.full((32, 32), fill), torch.zeros(32))}
         lens = tuned_lens(made, {"fingerprint": expert.fingerprint})
         (tmp_path / name).write_bytes(to_bytes(lens))
         amateur = AmateurConfig(layer=4, lens=Lens.tuned, lens_file=str(tmp_path / name))
-        opened = open_cast(replace(plain, amateur=amateur))
-        cast = opened.load(opened.prompts())
-        identities.append(cast.identity(amateur_of(opened.config.amateur)))
+        opened = open_models(replace(plain, amateur=amateur))
+        models = opened.load(opened.prompts())
+        identities.append(models.identity(amateur_of(opened.config.amateur)))
         assert lens.digest in identities[-1]
         with pytest.raises(ModelError, match="no translator for layer 5"):
-            open_cast(replace(plain, amateur=replace(amateur, layer=5)))
+            open_models(replace(plain, amateur=replace(amateur, layer=5)))
     assert identities[0] != identities[1]
 
 
@@ -133,21 +133,21 @@ def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
         AmateurConfig(layer=4),
         AmateurConfig(AmateurKind.truncated, layer=4),
     ]
-    opened = [open_cast(replace(plain, amateur=amateur)) for amateur in amateurs]
-    cast, _ = load_together(opened, opened[0].prompts())
+    opened = [open_models(replace(plain, amateur=amateur)) for amateur in amateurs]
+    models, _ = load_together(opened, opened[0].prompts())
     whole, part, exit_, truncated = (amateur_of(one.config.amateur) for one in opened)
-    assert set(cast.seconds) == {whole, part, truncated}, "an early exit is the expert's own"
-    assert cast.seconds[whole] is cast.seconds[part]
-    assert cast.identity(exit_) == cast.identity()
+    assert set(models.seconds) == {whole, part, truncated}, "an early exit is the expert's own"
+    assert models.seconds[whole] is models.seconds[part]
+    assert models.identity(exit_) == models.identity()
 
 
 def test_an_amateur_that_cannot_be_made_costs_its_own_setting_alone(plain: RunConfig) -> None:
     """All texts are prompts, so none is left to count: the exit beside it decodes all the same."""
     configs = [replace(plain, prompts=replace(plain.prompts, limit=None)) for _ in range(3)]
     amateurs = [AmateurConfig(AmateurKind.ngram, order=2), AmateurConfig(layer=4), AmateurConfig(AmateurKind.ngram)]
-    opened = [open_cast(replace(one, amateur=own)) for one, own in zip(configs, amateurs, strict=True)]
-    cast, failures = load_together(opened, opened[0].prompts())
+    opened = [open_models(replace(one, amateur=own)) for one, own in zip(configs, amateurs, strict=True)]
+    models, failures = load_together(opened, opened[0].prompts())
     assert sorted(failures) == [0, 2]
-    assert not cast.seconds
+    assert not models.seconds
     with pytest.raises(PromptError):
         opened[0].load(opened[0].prompts())

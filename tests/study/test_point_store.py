@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from cdeval.cli import run_command
 from cdeval.run import run
-from cdeval.store.ledger import State, read_ledger
+from cdeval.store.ledger import PointState, read_ledger
 from cdeval.study import texts as generating
 from cdeval.study.units import Decoded, Unit
 from tests.commands import TEXTS, run_here
@@ -42,7 +42,7 @@ def command(
     return call
 
 
-def states(tmp_path: Path) -> dict[str, State]:
+def states(tmp_path: Path) -> dict[str, PointState]:
     points = read_ledger(tmp_path / "runs" / "s").points.values()
     return {entry.label.split(" α")[0].split(",")[0]: entry.state for entry in points}
 
@@ -52,10 +52,10 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding fails wherever the exit after block 5 is among the lanes."""
     real = generating.decode_unit
 
-    def failing(cast: object, unit: Unit, *rest: object, **named: object) -> Decoded:
+    def failing(models: object, unit: Unit, *rest: object, **named: object) -> Decoded:
         if any(text.setting.amateur.layer == 5 for text in unit.texts):
             raise RuntimeError("a kernel that is not there")
-        return real(cast, unit, *rest, **named)  # type: ignore[arg-type]
+        return real(models, unit, *rest, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(generating, "decode_unit", failing)
 
@@ -71,8 +71,8 @@ def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
     assert "Traceback" not in said
     (failure,) = (tmp_path / "runs" / "s").glob("*/failure.txt")
     assert "in failing" in failure.read_text()
-    done = {"early_exit k=4": State.done, "expert alone": State.done, "human": State.done}
-    assert states(tmp_path) == {**done, "early_exit k=5": State.failed}
+    done = {"early_exit k=4": PointState.done, "expert alone": PointState.done, "human": PointState.done}
+    assert states(tmp_path) == {**done, "early_exit k=5": PointState.failed}
     table = (tmp_path / "runs" / "s" / "table.md").read_text()
     assert "k=4" in table
     assert "k=5" not in table
@@ -81,10 +81,10 @@ def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
     assert code == 2
     assert "failed before and is left (retry=true tries it again): RuntimeError" in said
     assert "decoding" not in said
-    assert states(tmp_path)["early_exit k=5"] is State.failed
+    assert states(tmp_path)["early_exit k=5"] is PointState.failed
     code, said = command()
     assert code == 0, said
-    assert states(tmp_path) == {**done, "early_exit k=5": State.done}
+    assert states(tmp_path) == {**done, "early_exit k=5": PointState.done}
     assert not failure.exists()
 
 
@@ -95,7 +95,7 @@ def test_where_every_point_fails_the_command_says_so_and_scores_nothing(
     assert code == 2
     assert "scoring" not in said
     assert "1 failed; the same command again tries" in said
-    assert states(tmp_path) == {"early_exit k=5": State.failed}
+    assert states(tmp_path) == {"early_exit k=5": PointState.failed}
 
 
 def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledger(
@@ -106,7 +106,7 @@ def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledge
         command()
     points = read_ledger(tmp_path / "runs" / "s").points.values()
     assert {(one.state, one.reason, one.stored) for one in points if one.role != "human"} == {
-        (State.failed, "division by zero", 3)
+        (PointState.failed, "division by zero", 3)
     }
     monkeypatch.undo()
     code, said = command()
@@ -117,7 +117,7 @@ def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledge
 def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: Command, tmp_path: Path) -> None:
     code, said = command("amateur.layer=4,12")
     assert code == 2
-    assert states(tmp_path)["early_exit k=12"] is State.failed
+    assert states(tmp_path)["early_exit k=12"] is PointState.failed
     (entry,) = (one for one in read_ledger(tmp_path / "runs" / "s").points.values() if one.folder is None)
     assert "amateur.layer=12 is outside" in (entry.reason or "")
     code, said = command("amateur.layer=4,12", "retry=false")
@@ -132,18 +132,18 @@ def test_a_broken_run_folder_costs_its_point_alone(command: Command, tmp_path: P
     whole, before = texts.read_bytes(), others.read_bytes()
     texts.write_bytes(b"garbage\n" + whole)
     others.unlink()
-    assert states(tmp_path)["early_exit k=4"] is State.planned, "its summary alone does not make it done"
+    assert states(tmp_path)["early_exit k=4"] is PointState.planned, "its summary alone does not make it done"
     code, said = command()
     assert code == 2
     assert "line 1 is not a stored text" in said
-    assert states(tmp_path)["early_exit k=4"] is State.done
+    assert states(tmp_path)["early_exit k=4"] is PointState.done
     assert others.read_bytes() == before, "texts that vanished are decoded again"
     first = json.loads(whole.splitlines()[0])
     texts.write_bytes(whole.replace(first["prompt"][:9].encode(), b"Otherwise"))
     code, said = command()
     assert code == 2
     assert "is not of this study: it continues another prompt under the same id" in said
-    assert states(tmp_path)["early_exit k=5"] is State.failed
+    assert states(tmp_path)["early_exit k=5"] is PointState.failed
 
 
 @pytest.mark.parametrize(("dtype", "warned"), [("bfloat16", True), ("float32", False)])

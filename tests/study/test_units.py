@@ -12,7 +12,7 @@ from cdeval.config.schema import AmateurConfig, ContrastConfig, ExpertConfig, Ru
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation, Prompt
 from cdeval.study import units as module
-from cdeval.study.models import Cast
+from cdeval.study.models import StudyModels
 from cdeval.study.units import Unit, decode_unit, plan_units
 from tests.conftest import build_model
 
@@ -64,20 +64,20 @@ def test_the_texts_of_some_points_of_a_unit_keep_its_place() -> None:
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
-def cast(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast) -> Cast:
+def models(request: pytest.FixtureRequest, tokenizer: PreTrainedTokenizerFast) -> StudyModels:
     model = build_model("llama").to(getattr(torch, request.param))
-    return Cast(language_model(model, tokenizer, "tiny"))
+    return StudyModels(language_model(model, tokenizer, "tiny"))
 
 
 def texts(generations: list[Generation]) -> list[tuple[int, ...]]:
     return [one.token_ids for one in generations]
 
 
-def test_a_unit_makes_the_same_texts_whatever_was_decoded_before_it(cast: Cast) -> None:
+def test_a_unit_makes_the_same_texts_whatever_was_decoded_before_it(models: StudyModels) -> None:
     """Bit for bit, also in bfloat16: what a resume and another number of workers rest on."""
     units = plan_units(points(config(0.1), config(0.2)), PROMPTS, {3: 3})
-    forwards = {unit.place: decode_unit(cast, unit, 2).generations for unit in units}
-    backwards = {unit.place: decode_unit(cast, unit, 2).generations for unit in reversed(units)}
+    forwards = {unit.place: decode_unit(models, unit, 2).generations for unit in units}
+    backwards = {unit.place: decode_unit(models, unit, 2).generations for unit in reversed(units)}
     assert forwards == backwards
     assert all(
         [(one.id, one.sample) for one in forwards[unit.place]] == [text.key for text in unit.texts] for unit in units
@@ -85,7 +85,7 @@ def test_a_unit_makes_the_same_texts_whatever_was_decoded_before_it(cast: Cast) 
 
 
 def test_float32_texts_do_not_depend_on_the_unit(tiny: Callable[[str], LanguageModel]) -> None:
-    expert = Cast(tiny("llama"))
+    expert = StudyModels(tiny("llama"))
     asked = points(config(0.1), config(0.2))
     found = []
     for lanes in (1, 3, 8):
@@ -101,7 +101,7 @@ def test_a_unit_that_does_not_fit_is_halved_keeps_its_order_and_tells_how_many_l
     tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (unit, *_) = plan_units(points(config(0.1), config(0.2)), PROMPTS, {3: 4})
-    whole = decode_unit(Cast(tiny("llama")), unit, 2)
+    whole = decode_unit(StudyModels(tiny("llama")), unit, 2)
     assert whole.lanes == len(unit.texts) == 4
     real, tried = module.decode, []
 
@@ -110,7 +110,7 @@ def test_a_unit_that_does_not_fit_is_halved_keeps_its_order_and_tells_how_many_l
         return real(expert, lanes, **{**named, "max_lanes": 2})  # type: ignore[arg-type]
 
     monkeypatch.setattr(module, "decode", small)
-    halved = decode_unit(Cast(tiny("llama")), unit, 2, max_lanes=3)
+    halved = decode_unit(StudyModels(tiny("llama")), unit, 2, max_lanes=3)
     assert tried == [3]
     assert halved.lanes == 2
     assert texts(halved.generations) == texts(whole.generations)
