@@ -49,6 +49,8 @@ from cdeval.models.vocabulary import check_rows
 from cdeval.prompts import load_prompts
 from cdeval.records import Generation, Prompt, Trace, Trajectory
 from cdeval.score.prompts import check_same_prompts
+from cdeval.store.ledger import Plan
+from cdeval.store.signals import Stop
 from cdeval.study.arguments import (
     Amateur,
     arms_of,
@@ -65,8 +67,9 @@ from cdeval.study.arguments import (
     unmarked,
     whole_number,
 )
+from cdeval.study.executor import FailedPoint, LocalExecutor
 from cdeval.study.models import StudyModels
-from cdeval.study.units import decode_unit, plan_units
+from cdeval.study.units import plan_units
 from cdeval.trace.pipeline import trace_text
 
 __all__ = [
@@ -188,12 +191,14 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
     lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
+    plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
-    for unit in plan_units(points, chosen, lanes):
-        made = decode_unit(models, unit, execution.compact_every, on_step=on_step)
-        for message in made.faults.values():
+    for made in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
+        if isinstance(made, FailedPoint):
+            raise made.error
+        for message in made.texts.faults.values():
             raise ModelError(message)
-        found.update({text.key: one for text, one in zip(unit.texts, made.generations, strict=True)})
+        found.update({text.key: one for text, one in zip(made.unit.texts, made.texts.generations, strict=True)})
     return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
 
 

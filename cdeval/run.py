@@ -1,4 +1,4 @@
-"""`python -m cdeval.run`: settings beside their controls, from prompts to a table."""
+"""`python -m cdeval.run` runs settings beside their controls, from prompts to a table."""
 
 from collections.abc import Sequence
 
@@ -15,37 +15,38 @@ from cdeval.store.screen import Screen
 def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     """Run the studies of these settings and print their tables to the standard output, all else to the error output.
 
-    Returns: what went wrong with some of them; the others are done.
+    Returns: the errors of the settings that failed; the others are done.
     """
     # torch and transformers take seconds; --help must not.
-    from cdeval.study.open import Asked  # noqa: PLC0415
+    from cdeval.study.open import StudyRequest, group_by_study  # noqa: PLC0415
     from cdeval.study.pipeline import run_study  # noqa: PLC0415
-    from cdeval.study.sweeps import merged, studies  # noqa: PLC0415
+    from cdeval.study.results import merged  # noqa: PLC0415
     from cdeval.study.weightless import run_weightless  # noqa: PLC0415
 
     progress = Screen(errors=True)
 
-    outcomes, failures = [], []
-    for places in studies(configs):
-        asked = [Asked(configs[place], plain_dict(configs[place])) for place in places]
+    results, failures = [], []
+    for places in group_by_study(configs):
+        requests = [StudyRequest(configs[place], plain_dict(configs[place])) for place in places]
+        common = requests[0].config
+        run_one = run_weightless if common.expert.weights is Weights.random else run_study
         try:
-            study = run_weightless if asked[0].config.expert.weights is Weights.random else run_study
-            outcomes.append(study(asked, say=_nothing if asked[0].config.tracking.quiet else progress.say))
+            results.append(run_one(requests, say=_say_nothing if common.tracking.quiet else progress.say))
         except CdevalError as error:  # the other studies go on; all messages come at the end
             failures.append(error)
     console = Screen()
-    for outcome in merged(outcomes):
-        failures += outcome.failures
-        console.print(results_table(outcome.rows, title=f"study {outcome.folder.name}"))
-        for differences in differences_tables(outcome.comparisons):
+    for result in merged(results):
+        failures += result.failures
+        console.print(results_table(result.rows, title=f"study {result.folder.name}"))
+        for differences in differences_tables(result.comparisons):
             console.print(differences)
-        for line in (*outcome.notes, f"results: {outcome.folder}", f"to look at: {outcome.folder / REPORT}"):
+        for line in (*result.notes, f"results: {result.folder}", f"to look at: {result.folder / REPORT}"):
             console.say(f"  {line}")
     return failures
 
 
-def _nothing(_line: str) -> None:
-    """What a quiet command says while it works."""
+def _say_nothing(_line: str) -> None:
+    """Take a line of progress from a command that is to be quiet."""
 
 
 if __name__ == "__main__":

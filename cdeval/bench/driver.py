@@ -11,11 +11,9 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -25,17 +23,18 @@ from cdeval.config.setting import expert_alone, setting_of
 from cdeval.records import Generation, Prompt
 from cdeval.store.folder import GENERATIONS
 from cdeval.store.ledger import Capacity, Ledger
-from cdeval.study.point_store import Keeper, Study
-from cdeval.study.ray import Piece, Remote
-from cdeval.study.ray_cluster import Crew
-from cdeval.study.texts import read_texts
-from cdeval.study.units import Decoded, Wanted
-from cdeval.study.workers import Report
+from cdeval.store.signals import Stop
+from cdeval.study.executor import DecodedUnit, Workers
+from cdeval.study.open import LoadedStudy
+from cdeval.study.point_store import PointRecord, PointStore
+from cdeval.study.ray import Retries, finish
+from cdeval.study.ray_pool import WorkerReport
+from cdeval.study.units import TextTask, Unit, UnitTexts
 
 LANES = 64  # texts a unit
 TOKENS = 256  # new ones, of a large vocabulary
 VOCABULARY = 262_144
-CREW = Crew(workers=64, threads=1, gpus=1)
+WORKERS = Workers(workers=64, threads=1, gpus=1)
 _WORDS = "and so it went on, " * 55  # about as many characters as 256 tokens of English
 
 
@@ -53,34 +52,22 @@ class Simulated(NamedTuple):
 class _Pool:
     """Workers that answer at once."""
 
-    size = CREW.workers
+    size = WORKERS.workers
 
     def __init__(self) -> None:
-        self._held: deque[tuple[int, Piece]] = deque()
+        self._held: deque[tuple[int, Unit]] = deque()
         self.first = self.most = 0  # resident bytes, at the first report and at the fullest
 
-    def give(self, worker: int, work: Piece) -> None:
+    def give(self, worker: int, work: Unit) -> None:
         """Remember it."""
         self._held.append((worker, work))
 
-    def reports(self) -> list[Report[Decoded]]:
+    def reports(self) -> list[WorkerReport[UnitTexts]]:
         """Answer the oldest."""
-        worker, piece = self._held.popleft()
+        worker, unit = self._held.popleft()
         self.first = self.first or resident()
         self.most = max(self.most, resident())
-        return [Report(worker, Decoded([_made(text) for text in piece.unit.texts], LANES))]
-
-
-class _Remote(NamedTuple):
-    """As `cdeval.study.ray.Remote`."""
-
-    workers: _Pool
-    crew: Crew = CREW
-    tries: int = 2
-
-    @contextmanager
-    def pool(self, _say: object) -> Iterator[_Pool]:
-        yield self.workers
+        return [WorkerReport(worker, UnitTexts([_made(text) for text in unit.texts], LANES))]
 
 
 def simulate(prompts: int, points: int, root: Path) -> Simulated:
@@ -93,23 +80,26 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     """
     ids, text = tuple(range(1000, 1032)), "The beginning of an article of about thirty words. " * 3
     asked = [Prompt(f"article-{number}", text, ids, _WORDS, ids) for number in range(prompts)]
-    setting = expert_alone(setting_of(RunConfig(expert=ExpertConfig(name="imaginary"))))
+    config = RunConfig(expert=ExpertConfig(name="imaginary"), runs=str(root.parent), study=root.name)
+    setting = expert_alone(setting_of(config))
     rows = [Point(Role.arm, setting, "imaginary", f"{number:08}" * 8) for number in range(points)]
     parts = SimpleNamespace(head_weight=SimpleNamespace(shape=(VOCABULARY, 1)))
-    expert = SimpleNamespace(expert=SimpleNamespace(dtype_name="bfloat16", parts=parts))
-    pool = _Pool()
-    remote = cast("Remote", _Remote(pool))
-    study = Study(
-        cast("Any", expert), remote, asked, Capacity({setting.beams: LANES}, 8, True), root, True, lambda _: None
-    )
+    models: Any = SimpleNamespace(expert=SimpleNamespace(dtype_name="bfloat16", parts=parts))
+    ledger = Ledger(root, lambda _line: None)
+    found: Any = SimpleNamespace(prompts=asked)
+    study = LoadedStudy(config, ledger, models, [], found, [], [], lambda _line: None)
+    pool, retries = _Pool(), Retries(2, Unit.by_text, Stop())
     started = time.perf_counter()
-    with Keeper(
-        study, Ledger(root, study.say), {point: {} for point in rows}, {point: {} for point in rows}
-    ).complete() as folders:
+    records = {point: PointRecord({}, {}) for point in rows}
+    with PointStore(study, records, Capacity({setting.beams: LANES}, 8, True)) as store:
+        units = store.plan()
+        for done in finish(pool, store.left(units), retries):
+            assert done.answer is not None  # noqa: S101 - these workers never fail
+            store.add(DecodedUnit(done.work, done.answer))
         seconds = time.perf_counter() - started
         planned, growth = pool.first, pool.most - pool.first
         before = resident()
-        texts = read_texts(folders, asked)
+        texts = store.texts()
         read = resident() - before
         count = sum(map(len, texts.values()))
     return Simulated(
@@ -123,7 +113,7 @@ def resident() -> int:
     return size
 
 
-def _made(text: Wanted) -> Generation:
+def _made(text: TextTask) -> Generation:
     prompt = text.prompt
     tokens = tuple(range(40_000, 40_000 + TOKENS))
     return Generation(

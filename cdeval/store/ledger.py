@@ -89,9 +89,12 @@ class LedgerState:
     plans: dict[str, Plan] = field(default_factory=dict)
 
     def put(self, *entries: Entry) -> None:
-        """Write entries in place of earlier ones of the same points, with the time."""
+        """Write entries in place of earlier ones of the same points, with the time; a point keeps its plan."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        self.points |= {entry.digest: replace(entry, changed_utc=now) for entry in entries}
+        for entry in entries:
+            before = self.points.get(entry.digest)
+            plan = entry.plan or (before.plan if before else None)
+            self.points[entry.digest] = replace(entry, plan=plan, changed_utc=now)
 
     def mark(self, digest: str, **changes: Any) -> None:
         """Change fields of an entry."""

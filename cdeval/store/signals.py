@@ -33,9 +33,9 @@ class Stop:
 
 @contextmanager
 def finishing() -> Iterator[Stop]:
-    """The first signal is kept, to be looked at between batches; the second raises.
+    """Keep the first signal until the end, for whoever looks at it between batches; the second one raises at once.
 
-    Raises: Stopped: at the second signal.
+    Raises: Stopped: at the second signal, or at the end after the first.
     """
     stop = Stop()
 
@@ -47,6 +47,8 @@ def finishing() -> Iterator[Stop]:
 
     with _handled(heard):
         yield stop
+    if stop.number is not None:
+        raise Stopped(stop.number)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""What the arms of a study cost: timed in turn, priced, and kept for as long as the same arms are asked for."""
+"""Costs of the arms of a study: timed in turn, priced, and kept for as long as the same arms are asked for."""
 
 import math
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -18,35 +18,38 @@ from cdeval.prompts import PromptSet
 from cdeval.records import Generation
 from cdeval.report.reading import below_nothing
 from cdeval.store.folder import RunFolder, replace_file
-from cdeval.store.ledger import digest_of
+from cdeval.store.ledger import Ledger, digest_of
 from cdeval.store.strict_json import plain, to_page
 from cdeval.study.models import OpenedModels, StudyModels
-from cdeval.study.texts import Texts
+from cdeval.study.open import LoadedStudy
+from cdeval.study.run_folders import Texts
 from cdeval.study.timing import Timing, time_apart, time_here, time_loaded
 
 TIMED = "timed.json"  # of a study: its timings, the last one first; the same arms are not timed again
 _EARLIER = "earlier"
 
 
-class Costly(NamedTuple):
-    """What costs are measured of, and how."""
+def price_points(study: LoadedStudy, folders: Mapping[Point, RunFolder], texts: Texts) -> dict[Point, dict[str, float]]:
+    """Find what every point of a study costs: as it was kept, or timed in turn now.
 
-    models: StudyModels
-    opened: Sequence[OpenedModels]
-    prompts: PromptSet
-    config: RunConfig
+    The times of single tokens are stored, too (`latency.json`).
 
+    Args:
+        study: whose points they are.
+        folders: of the points, held.
+        texts: of the points.
 
-def costs_of(
-    folders: Mapping[Point, RunFolder], texts: Texts, of: Costly, say: Callable[[str], None]
-) -> dict[Point, dict[str, float]]:
-    """Price every arm, after timing them in turn; the times of single tokens are stored, too (`latency.json`)."""
+    Raises: CdevalError: as `timing.time_apart`.
+    """
+    kept = kept_costs(folders, study.config, study.root, study.say)
+    if kept is not None:
+        return kept
     arms = {
         point.label: Arm(point.setting, [_text(text) for text in found])
         for point, found in texts.items()
         if point.setting is not None and found
     }
-    priced, latency = price_and_time(arms, of, say)
+    priced, latency = price_and_time(arms, study.models, study.opened, study.prompts, study.config, study.say)
     for point, folder in folders.items():
         if point.label in latency:
             folder.write_json("latency.json", latency[point.label])
@@ -54,25 +57,40 @@ def costs_of(
 
 
 def price_and_time(
-    arms: Mapping[str, Arm], of: Costly, say: Callable[[str], None]
+    arms: Mapping[str, Arm],
+    models: StudyModels,
+    opened: Sequence[OpenedModels],
+    prompts: PromptSet,
+    config: RunConfig,
+    say: Callable[[str], None],
 ) -> tuple[dict[str, dict[str, float]], Mapping[str, Latency]]:
-    """Costs by arm, and the passes behind them.
+    """Time arms in turn, as far as the configuration asks for it, and price them.
+
+    Args:
+        arms: by label.
+        models: that the costs are of.
+        opened: from which the models were loaded, for the process that times them.
+        prompts: that are timed.
+        config: how often they are timed, and where.
+        say: takes one line of progress.
+
+    Returns: the costs by arm, and the passes behind them.
 
     Raises: CdevalError: as `timing.time_apart`.
     """
-    config, timed = of.config, NOT_TIMED
+    timed = NOT_TIMED
     repeats = config.cost.latency_repeats
     if repeats:
         say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
         settings = {label: arm.setting for label, arm in arms.items()}
         every, threads = config.execution.compact_every, torch.get_num_threads()
-        timing = Timing(tuple(of.opened), of.prompts, settings, repeats, every, threads)
+        timing = Timing(tuple(opened), prompts, settings, repeats, every, threads)
         if config.cost.isolated:
             timed = time_apart(timing)
         else:
-            on_paper = of.models.expert.device.type == "meta"
-            timed = time_loaded(timing) if on_paper else time_here(of.models, timing)
-    priced = price_arms(of.models.expert, arms, timed, of.models.seconds, config.metrics.confidence)
+            on_paper = models.expert.device.type == "meta"
+            timed = time_loaded(timing) if on_paper else time_here(models, timing)
+    priced = price_arms(models.expert, arms, timed, models.seconds, config.metrics.confidence)
     return priced, timed.latency
 
 
@@ -83,7 +101,7 @@ def _text(made: Generation) -> Text:
 def kept_costs(
     folders: Mapping[Point, RunFolder], config: RunConfig, root: Path, say: Callable[[str], None]
 ) -> dict[Point, dict[str, float]] | None:
-    """What these arms cost when they were last timed; None where they were never timed together, or otherwise.
+    """Read what these arms cost when they were last timed; None where they were never timed together, or otherwise.
 
     Costs that are damaged are measured again, like those that are missing, and a line says so.
     """
@@ -120,19 +138,20 @@ def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, ro
     """Remember which arms the costs in their folders were measured beside, and what they were.
 
     Timings of other arms stay, so that their commands need not time them again; those by another number of passes stay
-    only where they share no arm with this one, whose costs it replaced. The caller holds the study's ledger.
+    only where they share no arm with this one, whose costs it replaced.
     """
     digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
     timing = _timing(costs, config)
-    earlier: list[Mapping[str, Any]] = []
-    with suppress(StorageError):  # missing or broken: the others are measured again
-        mine = {point.digest for point in costs if point.setting is not None}
-        for one in _timings(RunFolder(root).read_mapping(TIMED)):
-            points = one.get("points")
-            apart = isinstance(points, list) and mine.isdisjoint(map(str, points))
-            if _arms_of(one) != timing and (apart or one.get("repeats") == timing["repeats"]):
-                earlier.append(one)
-    replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
+    mine = {point.digest for point in costs if point.setting is not None}
+    with Ledger(root, lambda _line: None).locked():  # other processes keep the costs of their arms there, too
+        earlier: list[Mapping[str, Any]] = []
+        with suppress(StorageError):  # missing or broken: the others are measured again
+            for one in _timings(RunFolder(root).read_mapping(TIMED)):
+                points = one.get("points")
+                apart = isinstance(points, list) and mine.isdisjoint(map(str, points))
+                if _arms_of(one) != timing and (apart or one.get("repeats") == timing["repeats"]):
+                    earlier.append(one)
+        replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
 
 
 def _timings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:

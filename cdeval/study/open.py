@@ -1,15 +1,18 @@
-"""From settings that were asked for to loaded models: what is wrong with one costs that one alone."""
+"""Open the models and prompts that a study needs. A setting that cannot be opened fails alone; the others go on."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from cdeval.config.labels import label_of
 from cdeval.config.points import Role
-from cdeval.config.schema import RunConfig
+from cdeval.config.schema import AmateurConfig, ContrastConfig, ProtocolConfig, RunConfig, SearchConfig
 from cdeval.config.setting import setting_of
 from cdeval.errors import CdevalError, ConfigError, PointError
 from cdeval.lens.temperature import Calibration, with_temperature
+from cdeval.metrics.judges import find_judges
+from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of
@@ -20,15 +23,16 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
-class Asked(NamedTuple):
-    """One setting."""
+class StudyRequest(NamedTuple):
+    """A setting that a study is to decode."""
 
     config: RunConfig  # checked
     plain: Mapping[str, object]  # the same as plain values, for its run folder
+    calibration: Calibration | None = None  # of its temperature, where the study has calibrated that
 
     @property
     def digest(self) -> str:
-        """Names it in the ledger while it is no point."""
+        """Name of the request in the ledger while it is no point."""
         own = self.config
         return "asked:" + digest_of(
             [own.seed, *map(plain, (own.expert, own.amateur, own.contrast, own.search, own.prompts))]
@@ -36,7 +40,7 @@ class Asked(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What a reader calls it; its layers and temperature may still be words."""
+        """A label for readers, in which layers and temperature may still be words."""
         contrast = self.config.contrast
         try:
             return label_of(setting_of(self.config))
@@ -48,48 +52,84 @@ class Asked(NamedTuple):
             return f"{self.config.amateur.kind.name} of layer {self.config.amateur.layer}"
 
 
-class Ready(NamedTuple):
-    """A setting in numbers."""
-
-    config: RunConfig
-    temperature: Calibration | None  # where it was to be calibrated
-    plain: Mapping[str, object]
-
-
 @dataclass(frozen=True, slots=True)
-class Opened:
-    """A study's models and prompts."""
+class LoadedStudy:
+    """A study with its models and prompts in memory."""
 
+    config: RunConfig  # of one setting: all have what is read of it here
+    ledger: Ledger
     models: StudyModels
-    opened: list[OpenedModels]  # what it was loaded from
+    opened: Sequence[OpenedModels]  # from which the models were loaded
     prompts: PromptSet
-    settings: list[Ready]
-    failures: list[CdevalError]  # of the other settings
+    settings: Sequence[StudyRequest]  # that can be decoded; their layers and temperatures are numbers
+    failures: Sequence[CdevalError]  # of the other settings
+    say: Callable[[str], None]  # takes one line of progress at a time
+
+    @property
+    def root(self) -> Path:
+        """The folder of the study."""
+        return study_folder(self.config)
 
 
-def open_settings(asked: Sequence[Asked], ledger: Ledger, say: Callable[[str], None]) -> Opened:
-    """Find and load what settings need that share an expert; those that fail are in the ledger.
+def study_folder(config: RunConfig) -> Path:
+    """The folder of a setting's study."""
+    return Path(config.runs) / config.study
+
+
+def group_by_study(configs: Sequence[RunConfig]) -> list[list[int]]:
+    """Find the settings that share models, prompts, length and metrics, and so their forward passes and table.
+
+    They may differ in amateur, contrast and search, and in the protocol's name.
+
+    Returns: the places of the settings of each study.
+    """
+    found: list[tuple[RunConfig, list[int]]] = []
+    for place, config in enumerate(configs):
+        common = replace(
+            config,
+            amateur=AmateurConfig(),
+            contrast=ContrastConfig(),
+            search=SearchConfig(max_new_tokens=config.search.max_new_tokens),
+            protocol=ProtocolConfig(diversity=config.protocol.diversity),
+        )
+        mine = next((places for other, places in found if other == common), None)
+        if mine is None:
+            found.append((common, [place]))
+        else:
+            mine.append(place)
+    return [places for _, places in found]
+
+
+def open_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> LoadedStudy:
+    """Find and load what settings need that share an expert; those that fail are entered in the ledger.
+
+    Args:
+        requests: the settings, of one study.
+        say: takes one line of progress at a time.
 
     Raises: CdevalError: what they share is missing, or none of them can be decoded.
     """
+    common = requests[0].config
+    find_judges(chosen_metrics(common.metrics), common.metrics)  # a misspelt name costs no weights
+    ledger = Ledger(study_folder(common), say)
     failures: dict[str, CdevalError] = {}
-    asked, left = _without_left(asked, ledger)
+    requests, left = _without_left(requests, ledger)
+    if not requests:
+        raise together(left)
     try:
-        opened = _opened(asked, failures, say) if asked else None
+        study = _loaded(requests, ledger, failures, say)
     except CdevalError as error:
         if ledger.exists:  # a first command that is mistaken leaves no study behind
-            everyone = {one.digest: failures.get(one.digest, error) for one in asked}
-            ledger.change(lambda state: _settle(state, asked, everyone))
+            everyone = {one.digest: failures.get(one.digest, error) for one in requests}
+            ledger.change(lambda state: _settle(state, requests, everyone))
         raise
-    if opened is None:
-        raise together(left)
-    ledger.change(lambda state: _settle(state, asked, failures))
-    named = [PointError(f"{one.label}: {failures[one.digest]}") for one in asked if one.digest in failures]
-    return replace(opened, failures=[*left, *named])
+    ledger.change(lambda state: _settle(state, requests, failures))
+    named = [PointError(f"{one.label}: {failures[one.digest]}") for one in requests if one.digest in failures]
+    return replace(study, failures=[*left, *named])
 
 
 def together(failures: Sequence[CdevalError]) -> CdevalError:
-    """Several errors as one."""
+    """Make one error of several."""
     if len(failures) == 1:
         return failures[0]
     kind = PointError if all(isinstance(failure, PointError) for failure in failures) else ConfigError
@@ -97,64 +137,74 @@ def together(failures: Sequence[CdevalError]) -> CdevalError:
 
 
 def left_alone(label: str, reason: str | None) -> PointError:
-    """What is said of a point that failed before, with retry=false."""
+    """The error of a point that failed before, with retry=false."""
     return PointError(f"{label} failed before and is left (retry=true tries it again): {reason}")
 
 
-def _without_left(asked: Sequence[Asked], ledger: Ledger) -> tuple[list[Asked], list[CdevalError]]:
-    """With retry=false, the settings that did not fail before; and what is said of the others."""
-    if asked[0].config.retry or not ledger.exists:
-        return list(asked), []
+def _without_left(requests: Sequence[StudyRequest], ledger: Ledger) -> tuple[Sequence[StudyRequest], list[CdevalError]]:
+    """With retry=false, leave out the settings that failed before, with an error for each."""
+    if requests[0].config.retry or not ledger.exists:
+        return requests, []
     known = ledger.read().points
-    left = {one.digest for one in asked} & set(known)
-    said: list[CdevalError] = [left_alone(known[digest].label, known[digest].reason) for digest in sorted(left)]
-    return [one for one in asked if one.digest not in left], said
+    left = {one.digest for one in requests} & set(known)
+    errors: list[CdevalError] = [left_alone(known[digest].label, known[digest].reason) for digest in sorted(left)]
+    return [one for one in requests if one.digest not in left], errors
 
 
-def _opened(asked: Sequence[Asked], failures: dict[str, CdevalError], say: Callable[[str], None]) -> Opened:
-    shared = open_model(asked[0].config.expert)
-    opened = _working(((one, one) for one in asked), lambda one: open_models(one.config, shared), failures)
+def _loaded(
+    requests: Sequence[StudyRequest], ledger: Ledger, failures: dict[str, CdevalError], say: Callable[[str], None]
+) -> LoadedStudy:
+    shared = open_model(requests[0].config.expert)
+    opened = _working(((one, one) for one in requests), lambda one: open_models(one.config, shared), failures)
     prompts = opened[0][1].prompts()
-    opened = _working(opened, lambda models: _fitting(models, prompts), failures)
+    opened = _working(opened, lambda one: _checked(one, prompts), failures)
     say(prompts.describe())
     models, broken = load_together([one for _, one in opened], prompts)
     failures |= {opened[place][0].digest: error for place, error in broken.items()}
-    expert = models.expert
+    expert, seconds = models.expert, models.seconds
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
-    loaded = [pair for place, pair in enumerate(opened) if place not in broken]
+    kept = [pair for place, pair in enumerate(opened) if place not in broken]
     ids = [prompt.id for prompt in prompts.prompts]
-    calibrated = _working(loaded, lambda one: with_temperature(one.config, expert, models.seconds, ids, say), failures)
-    kept = [one for _, one in loaded]
-    return Opened(models, kept, prompts, [Ready(*found, one.plain) for one, found in calibrated], [])
+    calibrated = _working(kept, lambda one: with_temperature(one.config, expert, seconds, ids, say), failures)
+    return LoadedStudy(
+        config=requests[0].config,
+        ledger=ledger,
+        models=models,
+        opened=[one for _, one in kept],
+        prompts=prompts,
+        settings=[StudyRequest(config, one.plain, calibration) for one, (config, calibration) in calibrated],
+        failures=[],
+        say=say,
+    )
 
 
 def _working(
-    items: Iterable[tuple[Asked, T]], act: Callable[[T], U], failures: dict[str, CdevalError]
-) -> list[tuple[Asked, U]]:
-    """What the settings come to that can be acted on; what is wrong with the others joins the failures.
+    items: Iterable[tuple[StudyRequest, T]], act: Callable[[T], U], failures: dict[str, CdevalError]
+) -> list[tuple[StudyRequest, U]]:
+    """Act on each setting; the errors of those that cannot be acted on join the failures.
 
     Raises: CdevalError: none is left.
     """
     found = []
-    for asked, item in items:
+    for request, item in items:
         try:
-            found.append((asked, act(item)))
+            found.append((request, act(item)))
         except CdevalError as error:
-            failures[asked.digest] = error
+            failures[request.digest] = error
     if not found:
         raise together(list(failures.values()))
     return found
 
 
-def _fitting(models: OpenedModels, prompts: PromptSet) -> OpenedModels:
-    """Itself. Raises: ModelError: the prompts are too long for its models."""
-    models.check(prompts)
-    return models
+def _checked(opened: OpenedModels, prompts: PromptSet) -> OpenedModels:
+    """Return it. Raises: ModelError: the prompts are too long for its models."""
+    opened.check(prompts)
+    return opened
 
 
-def _settle(state: LedgerState, asked: Sequence[Asked], failures: Mapping[str, CdevalError]) -> None:
-    """Enter the settings that failed; those that did not are points now."""
-    for one in asked:
+def _settle(state: LedgerState, requests: Sequence[StudyRequest], failures: Mapping[str, CdevalError]) -> None:
+    """Enter the settings that failed; the others are points now."""
+    for one in requests:
         state.points.pop(one.digest, None)
         if one.digest in failures:
             reason = str(failures[one.digest])

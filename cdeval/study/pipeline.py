@@ -1,161 +1,174 @@
-"""The whole experiment on one page: configuration in, run folders and a table's rows out.
+"""The whole experiment on one page: requested settings in, run folders and the rows of a table out.
 
-    prompts -> points (arms, controls, human) -> texts on disk -> scores and costs -> summaries on disk -> trackers
+    open -> plan -> decode -> price -> score -> write -> report -> track
 
 Cheap checks come before weights are read, texts are stored before they are scored, and results are on disk before a
 tracker hears of them. Texts that are already stored are reused: the same command continues where it stopped. Settings
 that differ in amateur, contrast and search alone are one study, with the same models, prompts, passes and codebook.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from pathlib import Path
 
-from cdeval.config.enums import Executor, Tracker
-from cdeval.config.points import Point, plan_points, prompts_digest
-from cdeval.config.schema import AUTO, RunConfig
-from cdeval.config.setting import Amateur, amateur_of
+from cdeval.config.enums import Executor as ExecutorKind
+from cdeval.config.enums import Tracker
+from cdeval.config.points import Point, plan_points
+from cdeval.config.schema import AUTO
+from cdeval.config.setting import amateur_of
 from cdeval.cost.room import lanes_at_once
-from cdeval.decode.sources import Second
-from cdeval.metrics.judges import find_judges
-from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
 from cdeval.report.boards import study_run
-from cdeval.report.finished import Group, scoring_turn
+from cdeval.report.finished import scoring_turn
+from cdeval.report.progress import Advance, decoding_progress
 from cdeval.report.summary import sample_notes
 from cdeval.report.sweep import axes_of
 from cdeval.report.wandb import point_run, track
 from cdeval.store.folder import RunFolder
-from cdeval.store.ledger import Capacity, Ledger
+from cdeval.store.ledger import Capacity
 from cdeval.store.sessions import by_sample
-from cdeval.study.costs import Costly, costs_of, keep_costs, kept_costs
-from cdeval.study.open import Asked, Opened, Ready, open_settings, together
-from cdeval.study.point_store import Keeper, Study
-from cdeval.study.ray import Remote, remote_of
-from cdeval.study.results import Decoded, Outcome, write_results
-from cdeval.study.texts import Texts, read_texts
+from cdeval.store.signals import finishing
+from cdeval.study.costs import keep_costs, price_points
+from cdeval.study.executor import Executor, LocalExecutor
+from cdeval.study.open import LoadedStudy, StudyRequest, open_study, together
+from cdeval.study.point_store import PointRecord, PointStore
+from cdeval.study.ray import ray_executor
+from cdeval.study.results import StudyResult, score_points, write_points, write_report
+from cdeval.study.run_folders import Texts
+from cdeval.study.units import Unit
 
 
-def run_study(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
-    """Decode, score and price settings beside their controls.
+def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> StudyResult:
+    """Decode, price and score settings beside their controls.
 
     Args:
-        asked: settings that differ in amateur, contrast and search alone, and make texts of one length.
+        requests: settings that differ in amateur, contrast and search alone, and make texts of one length.
         say: takes one line of progress at a time.
 
     Raises: CdevalError: a user's mistake or a missing prerequisite that leaves nothing to decode, or one that all
         settings share; whatever was generated before it stays on disk. Stopped: an end was wanted, likewise.
     """
-    common = asked[0].config
-    find_judges(chosen_metrics(common.metrics), common.metrics)  # a misspelt name costs no weights
-    root = Path(common.runs) / common.study
-    ledger = Ledger(root, say)
-    opened = open_settings(asked, ledger, say)
-    models, prompts, settings = opened.models, opened.prompts, opened.settings
-    expert = models.expert
-    planned = plan_points([one.config for one in settings], models.identity, prompts.prompts)
-    remote = None
-    if common.execution.kind is Executor.ray:
-        remote = remote_of(common.execution, [one.config for one in settings], models, prompts)
-    room, quiet = _room(settings, expert, prompts), common.tracking.quiet
-    study = Study(models, remote, prompts.prompts, room, root, common.retry, say, quiet)
-    plains = {point: {**settings[place].plain, "point": point.facts()} for point, place in planned.items()}
-    facts = {point: _facts(settings[place], opened, remote) for point, place in planned.items()}
-    keeper = Keeper(study, ledger, facts, plains)
-    _say_of_samples(root, expert, say)
-    with keeper.complete() as folders:
-        failures = [*opened.failures, *keeper.errors]
-        points = list(folders)
-        if all(point.setting is None for point in points):
+    study = open_study(requests, say)
+    executor = executor_of(study)
+    records = point_records(study, executor)
+    with PointStore(study, records, capacity_of(study)) as store:
+        while units := store.plan():
+            with (
+                finishing() as stop,
+                _progress(study, units) as progress,
+                closing(executor.decode(store.left(units), stop, progress.tokens)) as finished,
+            ):
+                for unit in finished:
+                    progress.texts(store.add(unit))
+        failures = [*study.failures, *store.failures]
+        if all(point.setting is None for point in store.folders):
             raise together(failures)
-        texts = read_texts(folders, prompts.prompts)
-        what = Costly(models, opened.opened, prompts, common)
-        costs = kept_costs(folders, common, root, say) or costs_of(folders, texts, what, say)
-        made = [prompts.describe(), *_seen_by_lens(models.seconds, prompts)]
-        made += sample_notes(max(one.config.search.samples for one in settings))
-        with scoring_turn(root, say):
+        texts = store.texts()
+        costs = price_points(study, store.folders, texts)
+        with scoring_turn(study.root, say):
             say("scoring")
-            group = Group(prompts_digest(prompts.prompts), expert.fingerprint, expert.dtype_name)
-            outcome = write_results(Decoded(folders, texts, costs, group), prompts.prompts, expert, common, made)
-            with ledger.locked():
-                keep_costs(costs, common, root)
-            keeper.done(points)
-    shown = replace(outcome, failures=failures)
-    return replace(shown, notes=[*shown.notes, *_tracked(common, plains, root, texts)])
+            scores = score_points(study, store.folders, texts, costs)
+            write_points(study, scores)
+            result = write_report(study, scores, _notes(study))
+            keep_costs(costs, study.config, study.root)
+            store.finish()
+    return replace(result, failures=failures, notes=[*result.notes, *_track(study, records, texts)])
 
 
-def _seen_by_lens(seconds: Mapping[Amateur, Second], prompts: PromptSet) -> list[str]:
-    """A warning where prompts begin texts that a lens was trained on."""
-    ids = {prompt.id for prompt in prompts.prompts}
-    counts = [len(ids & lens.trained_on) for lens in seconds.values() if isinstance(lens, TunedLens)]
-    line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
-    return [line.format(count) for count in counts if count]
+def executor_of(study: LoadedStudy) -> Executor:
+    """Choose who decodes, as `execution` says."""
+    execution = study.config.execution
+    if execution.kind is ExecutorKind.local:
+        return LocalExecutor(study.models, study.say)
+    configs = [one.config for one in study.settings]
+    return ray_executor(execution, configs, study.models, study.prompts, study.say)
 
 
-def _room(settings: Sequence[Ready], expert: LanguageModel, prompts: PromptSet) -> Capacity:
-    """How many lanes of each width fit, whatever amateur they have."""
-    execution, length = settings[0].config.execution, settings[0].config.search.max_new_tokens
-    longest = max(len(prompt.token_ids) for prompt in prompts.prompts) + length
-    rows: dict[int, int] = {}
-    for config in (one.config for one in settings):
-        search, own = config.search, amateur_of(config.amateur).head_rows
-        exits = search.adaptive_exit.threshold is not None
-        rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
-    lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
-    return Capacity(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
-
-
-def _say_of_samples(root: Path, expert: LanguageModel, say: Callable[[str], None]) -> None:
-    old = by_sample(root)
+def point_records(study: LoadedStudy, executor: Executor) -> dict[Point, PointRecord]:
+    """List the points of the study, each with what its run folder is to say of it."""
+    old = by_sample(study.root)
     if old:
-        say(
-            f"{len(old)} run folders in {root} are of an older cdeval, which knew models by a sample of their weights: "
-            f"whether this {expert.name} made their texts cannot be told, so none of them is reused, and what is asked "
-            "for again is decoded again. Delete them, or set another study= to keep them apart"
+        study.say(
+            f"{len(old)} run folders in {study.root} are of an older cdeval, which knew models by a sample of their "
+            f"weights: whether this {study.models.expert.name} made their texts cannot be told, so none of them is "
+            "reused, and what is asked for again is decoded again. Delete them, or set another study= to keep them "
+            "apart"
         )
+    points = plan_points([one.config for one in study.settings], study.models.identity, study.prompts.prompts)
+    return {
+        point: PointRecord(
+            settings={**study.settings[place].plain, "point": point.facts()},
+            made_by=_made_by(study, study.settings[place], executor),
+        )
+        for point, place in points.items()
+    }
 
 
-def _facts(setting: Ready, opened: Opened, remote: Remote | None) -> dict[str, object]:
-    """What the texts are made by."""
-    expert, second = opened.models.expert, opened.models.seconds.get(amateur_of(setting.config.amateur))
+def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> dict[str, object]:
+    """Name the models and machines that decode a setting."""
+    expert, second = study.models.expert, study.models.seconds.get(amateur_of(setting.config.amateur))
+    names = ("name", "revision", "fingerprint")
     return {
         "expert": expert.name,
         "revision": expert.revision,
         "fingerprint": expert.fingerprint,
-        "amateur": _named(second) if isinstance(second, LanguageModel) else None,
+        "amateur": {name: getattr(second, name) for name in names} if isinstance(second, LanguageModel) else None,
         "architecture": expert.model.config.model_type,
         "dtype": expert.dtype_name,
         "device": str(expert.device),
         "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
-        "temperature": setting.temperature,
-        "workers": None if remote is None else remote.crew,
+        "temperature": setting.calibration,
+        "workers": executor.workers,
     }
 
 
-def _named(model: LanguageModel) -> dict[str, object]:
-    return {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
+def capacity_of(study: LoadedStudy) -> Capacity:
+    """Find how many lanes of each beam width fit in memory, whatever amateur they have."""
+    execution, length = study.config.execution, study.config.search.max_new_tokens
+    longest = max(len(prompt.token_ids) for prompt in study.prompts.prompts) + length
+    rows: dict[int, int] = {}
+    for config in (one.config for one in study.settings):
+        search, own = config.search, amateur_of(config.amateur).head_rows
+        exits = search.adaptive_exit.threshold is not None
+        rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
+    expert = study.models.expert
+    lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
+    return Capacity(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 
-def _tracked(
-    config: RunConfig,
-    plains: Mapping[Point, dict[str, object]],
-    root: Path,
-    texts: Texts,
-) -> list[str]:
-    """Tell the tracker; returns what went wrong there."""
-    if config.tracking.kind is Tracker.none:
+def _progress(study: LoadedStudy, units: Sequence[Unit]) -> AbstractContextManager[Advance]:
+    """Show on the screen how many texts of which points are decoded."""
+    lacking = Counter(text.point.label for unit in units for text in unit.texts)
+    tokens = sum(unit.tokens for unit in units)
+    what, shown = f"decoding {lacking.total()} continuations", not study.config.tracking.quiet
+    return decoding_progress(tokens, what, lacking, enabled=shown)
+
+
+def _notes(study: LoadedStudy) -> list[str]:
+    """Tell how the texts were made, for readers of the table."""
+    ids = {prompt.id for prompt in study.prompts.prompts}
+    lenses = [one for one in study.models.seconds.values() if isinstance(one, TunedLens)]
+    line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
+    seen = [line.format(count) for lens in lenses if (count := len(ids & lens.trained_on))]
+    samples = max(one.config.search.samples for one in study.settings)
+    return [study.prompts.describe(), *seen, *sample_notes(samples)]
+
+
+def _track(study: LoadedStudy, records: Mapping[Point, PointRecord], texts: Texts) -> list[str]:
+    """Tell the tracker of the results. Returns: notes on what went wrong there."""
+    if study.config.tracking.kind is Tracker.none:
         return []
     runs = [
         point_run(
-            config.study,
+            study.config.study,
             point.label,
-            root / point.folder,
-            config={**plains[point], **axes_of(point.facts()["setting"])},
-            summary=RunFolder(root / point.folder).summary(),
+            study.root / point.folder,
+            config={**records[point].settings, **axes_of(point.facts()["setting"])},
+            summary=RunFolder(study.root / point.folder).summary(),
             texts=texts[point],
         )
         for point in texts
     ]
-    return track(config.tracking, root, [*runs, study_run(root)])
+    return track(study.config.tracking, study.root, [*runs, study_run(study.root)])

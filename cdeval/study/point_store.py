@@ -1,301 +1,276 @@
-"""A study's points on disk while it runs: who holds them, how far they are, and what becomes of those that fail."""
+"""The points of a study on disk while it runs: who holds their run folders, which texts they lack, and which fail."""
 
-import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
 
-import yaml
-
-from cdeval.config.points import Point, prompts_digest
-from cdeval.errors import CdevalError, PointError, StorageError
-from cdeval.records import Prompt
-from cdeval.store.folder import RunFolder
-from cdeval.store.ledger import (
-    Capacity,
-    Entry,
-    Ledger,
-    LedgerState,
-    Plan,
-    PointState,
-    plan_page,
-    plan_together,
-    stored_texts,
-)
+from cdeval.config.points import Point, Role, prompts_digest
+from cdeval.errors import CdevalError, ModelError, PointError, StorageError
+from cdeval.records import Generation
+from cdeval.store.folder import Key, RunFolder
+from cdeval.store.ledger import Capacity, Plan, PointState, plan_page
 from cdeval.store.provenance import provenance
 from cdeval.store.sessions import is_recorded, record_session
-from cdeval.store.signals import Stopped, finishing
-from cdeval.study.checking import check_stored
-from cdeval.study.folders import all_folders, free_folders
-from cdeval.study.models import StudyModels
-from cdeval.study.open import left_alone
-from cdeval.study.ray import Remote
-from cdeval.study.texts import Hooks, Job, Makers, write_texts
-from cdeval.study.units import Wanted
+from cdeval.store.signals import Stopped
+from cdeval.study.executor import FailedPoint, FinishedUnit, LostText
+from cdeval.study.open import LoadedStudy, left_alone
+from cdeval.study.point_states import PlannedPoints, PointStates
+from cdeval.study.run_folders import Texts, check_stored, human_texts, in_order, settings_of_record, take_all, take_free
+from cdeval.study.units import TextTask, Unit, UnitTexts, plan_units
 
-# The one in C is several times as fast, and every point's settings are read again by the next command.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-FAILURE = "failure.txt"  # of a point: the traceback of what is no user's mistake
+FAILURE = "failure.txt"  # of a point: the traceback of an error that is not the user's
 
 
-class Study(NamedTuple):
-    """What the points of a study share."""
+class PointRecord(NamedTuple):
+    """What a run folder says of its point beside the texts."""
 
-    models: StudyModels
-    remote: Remote | None  # who decodes; None: this process
-    prompts: Sequence[Prompt]
-    room: Capacity
-    root: Path
-    retry: bool
-    say: Callable[[str], None]
-    quiet: bool = False  # no progress on the screen
+    settings: Mapping[str, object]  # config.yaml
+    made_by: Mapping[str, object]  # provenance.json: the models, and where they run
 
 
-class Keeper:
-    """Keeps the points of a study, in their folders and in the ledger."""
+class PointStore:
+    """Takes the run folders of a study's points, stores their texts as they are decoded, and keeps the ledger.
 
-    def __init__(
-        self,
-        study: Study,
-        ledger: Ledger,
-        facts: Mapping[Point, Mapping[str, object]],
-        plains: Mapping[Point, Mapping[str, object]],
-    ) -> None:
-        """Takes of each point what its texts are made by, and the settings that were asked for."""
-        self._study, self._ledger, self._facts, self._plains = study, ledger, facts, plains
-        self._held: dict[Point, RunFolder] = {}
-        self._kept: set[Point] = set()  # points that this process has entered as running
-        self.failures: dict[Point, CdevalError] = {}
-        self.losses: dict[Point, list[str]] = {}  # single texts that cannot be made: which and why
+    Leaving it as a context lets the folders go and enters in the ledger what was not finished.
 
-    @contextmanager
-    def complete(self) -> Iterator[dict[Point, RunFolder]]:
-        """The points' run folders, held, with all their texts; without the points that failed.
+    Raises: Stopped: on leaving after Ctrl-C or SIGTERM, with the number of texts that are saved.
+    """
 
-        Folders that another process writes are waited for, once all others are complete.
+    def __init__(self, study: LoadedStudy, records: Mapping[Point, PointRecord], capacity: Capacity) -> None:
+        """Take nothing yet.
 
-        Raises: StorageError: a text cannot be stored. Stopped: an end was wanted.
+        Args:
+            study: the loaded study.
+            records: of its points, in its order.
+            capacity: lanes that may share a forward pass, for points that have no plan yet.
         """
-        points = list(self._facts)
-        try:
-            with free_folders(points, self._study.root, self.failed) as folders:
-                self._decode(folders)
-                busy = [point for point in points if point not in folders and point not in self.failures]
-                if not busy:
-                    yield self._whole(folders)
-                    return
-            names = ", ".join(point.label for point in busy)
-            self._study.say(f"waiting for another process, which writes {names}; what it makes is reused")
-            left = [point for point in points if point not in self.failures]
-            with all_folders(left, self._study.root, self.failed) as folders:
-                self._decode(folders)
-                yield self._whole(folders)
-        except Stopped as stopped:
-            raise Stopped(stopped.number, self._saved()) from None
-        except KeyboardInterrupt:
-            raise Stopped(signal.SIGINT, self._saved()) from None
-        except StorageError:
-            raise
-        except Exception as error:  # what befalls all points: they are complete, and not scored
-            decoded = [point for point in self._mine() if point.setting is not None]
-            self._enter(decoded, PointState.failed, str(error) or type(error).__name__)
-            self._kept.difference_update(decoded)
-            raise
-        finally:
-            self._let_go()
+        self._study, self._records, self._capacity = study, records, capacity
+        self._prompts, self._say = study.prompts.prompts, study.say
+        self._states = PointStates(study, records)
+        self._folders = ExitStack()
+        self._held: dict[Point, RunFolder] = {}  # also of points that failed since they were taken
+        self._busy: list[Point] | None = None  # points whose folders another process writes; None: not known yet
+        self._stored: dict[Point, Mapping[Key, Generation]] = {}  # texts when the units were planned
+        self._fits: dict[tuple[str, int], int] = {}  # lanes that fit in memory, by plan and beams
+        self._changed = 0  # stored texts that came out otherwise when their unit was decoded again
+        self._failures: dict[Point, CdevalError] = {}
+        self._losses: dict[Point, list[str]] = {}  # single texts that cannot be decoded: which and why
 
-    def failed(self, point: Point, error: Exception) -> None:
-        """Enter that a point cannot be decoded or scored; the others go on."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self._folders.close()
+        try:
+            if isinstance(error, KeyboardInterrupt):
+                number = error.number if isinstance(error, Stopped) else signal.SIGINT
+                raise Stopped(number, self._states.saved()) from None
+            if isinstance(error, Exception) and not isinstance(error, StorageError):
+                self._states.fail_decoded(str(error) or type(error).__name__)
+        finally:
+            self._states.let_go()
+
+    @property
+    def failures(self) -> list[CdevalError]:
+        """The errors of points that failed, and of points that lack single texts."""
+        partly = [
+            PointError(f"{point.label} lacks {len(found)} of its texts and is scored without: {'; '.join(found)}")
+            for point, found in self._losses.items()
+            if point not in self._failures
+        ]
+        return [*self._failures.values(), *partly]
+
+    @property
+    def folders(self) -> dict[Point, RunFolder]:
+        """The run folders that this process holds, without those of failed points."""
+        return {point: folder for point, folder in self._held.items() if point not in self._failures}
+
+    def texts(self) -> Texts:
+        """Read every point's stored texts. Raises: StorageError: a line cannot be read."""
+        return {point: in_order(one.generations(), self._prompts, point.samples) for point, one in self.folders.items()}
+
+    def plan(self) -> list[Unit]:
+        """Take run folders and plan the units that are to be decoded for them.
+
+        The first call takes the folders that no other process writes. Once these are complete, the next call waits for
+        the others.
+
+        Returns: the units that lack texts; none: every point has its texts, but for those that failed.
+
+        Raises: StorageError: the disk refuses.
+        """
+        self._say_of_changed()
+        points, root = list(self._records), self._study.root
+        if self._busy is None:
+            self._held = take_free(points, root, self._fail, self._folders)
+            units = self._units()
+            self._busy = [point for point in points if point not in self._held and point not in self._failures]
+            if units:
+                return units
+        if not self._busy:
+            return []
+        names = ", ".join(point.label for point in self._busy)
+        self._say(f"waiting for another process, which writes {names}; what it makes is reused")
+        self._busy = []
+        self._held = {}
+        self._folders.close()
+        left = [point for point in points if point not in self._failures]
+        self._held = take_all(left, root, self._fail, self._folders)
+        return self._units()
+
+    def left(self, units: Iterable[Unit]) -> Iterator[Unit]:
+        """Yield what is still to be decoded of units when their turn comes, with the number of lanes that fit."""
+        for whole in units:
+            unit = whole.without(self._failures) if self._failures else whole
+            if unit is not None and self._lacks(unit):
+                fits = self._fits.get((unit.plan.digest, unit.beams), unit.plan.fits.get(unit.beams))
+                yield unit._replace(fits=fits)
+
+    def add(self, finished: FinishedUnit) -> dict[str, int]:
+        """Store the texts of a unit that are missing, or note that they cannot be made.
+
+        Returns: how many texts were decoded, by the label of their point.
+
+        Raises: StorageError: a text cannot be stored.
+        """
+        if isinstance(finished, FailedPoint):
+            self._fail(finished.unit.texts[0].point, finished.error)
+            return {}
+        if isinstance(finished, LostText):
+            self._lose(finished.text, finished.problem)
+            return {}
+        self._store(finished.unit, finished.texts)
+        return Counter(text.point.label for text in finished.unit.texts)
+
+    def finish(self) -> None:
+        """Enter that the points are decoded, scored and priced; those that lack texts have failed all the same."""
+        for point, found in self._losses.items():
+            if point not in self._failures:
+                self._states.finish([point], PointState.failed, "; ".join(found))
+        points = [point for point in self.folders if point not in self._losses]
+        for point in points:
+            (self._held[point].path / FAILURE).unlink(missing_ok=True)
+        self._states.finish(points, PointState.done)
+
+    def _units(self) -> list[Unit]:
+        self._losses.clear()  # they are tried again beside what was waited for
+        if not self._study.config.retry:
+            for point, reason in self._states.failed_before(self.folders).items():
+                self._failures[point] = left_alone(point.label, reason)
+        self._check_stored()
+        self._stored = {point: folder.generations() for point, folder in self.folders.items()}
+        plans = self._plan()
+        for point, folder in self.folders.items():
+            if point.role is Role.human:
+                folder.append(human_texts(self._prompts, self._stored[point]))
+        reused = sum(len(found) for point, found in self._stored.items() if point.setting is not None)
+        if reused:
+            self._say(f"{reused} continuations are already stored and are reused")
+        units = [unit for plan, points in plans for unit in plan_units(points, self._prompts, plan)]
+        return [unit for unit in units if self._lacks(unit)]
+
+    def _lacks(self, unit: Unit) -> bool:
+        return any(text.key not in self._stored[text.point] for text in unit.texts)
+
+    def _check_stored(self) -> None:
+        """Points whose stored texts are not of this study have failed; the others go on."""
+        vocabulary = self._study.models.expert.parts.head_weight.shape[0]
+        for point, folder in self.folders.items():
+            try:
+                check_stored(point, folder.generations(), self._prompts, vocabulary, folder.path)
+            except StorageError as error:
+                self._fail(point, error)
+
+    def _plan(self) -> list[tuple[Plan, list[Point]]]:
+        """Plan points that have no plan, and record what they run on before the first token is decoded."""
+        planned = self._states.plan(self._stored, self._capacity)
+        self._record(planned)
+        dtype = self._study.models.expert.dtype_name
+        if planned.apart and dtype != "float32":
+            names = ", ".join(point.label for point in planned.apart)
+            self._say(
+                f"begun in other batches than now, so texts in {dtype} may differ from those of an undisturbed run: "
+                f"{names}"
+            )
+        return planned.plans
+
+    def _record(self, planned: PlannedPoints) -> None:
+        """Write the settings and the provenance of the points."""
+        digest = prompts_digest(self._prompts)
+        plan_of = {point: plan for plan, points in planned.plans for point in points}
+        differences: dict[str, None] = {}
+        for point, folder in self.folders.items():
+            record, begun = self._records[point], bool(self._stored[point])
+            folder.write_settings("config.yaml", settings_of_record(folder, record.settings, begun=begun))
+            if point not in planned.lacking and is_recorded(folder):
+                continue
+            plan = plan_of.get(point)
+            lanes = {"max_lanes": plan.lanes[point.setting.beams]} if plan and point.setting else {}
+            now = {**provenance({**record.made_by, **lanes}, digest), "point": point.facts()}
+            own = {
+                "wanted": self._states.wanted(point),
+                "plan": plan_page(plan) if plan else None,
+                "plan_digest": plan.digest if plan else None,
+            }
+            differences |= dict.fromkeys(record_session(folder, now, own, begun=begun))
+        if differences:
+            dtype = self._study.models.expert.dtype_name
+            self._say(f"other than when this was begun, so texts in {dtype} may differ: {'; '.join(differences)}")
+
+    def _store(self, unit: Unit, made: UnitTexts) -> None:
+        """Append texts that are missing and compare the others with what is stored; a point with a fault fails."""
+        if made.lanes < unit.max_lanes:
+            self._fits[unit.plan.digest, unit.beams] = made.lanes
+            self._states.note_fits(unit, made.lanes)
+        new: dict[Point, list[Generation]] = {}
+        for place, (text, one) in enumerate(zip(unit.texts, made.generations, strict=True)):
+            if place in made.faults:
+                continue
+            before = self._stored[text.point].get(text.key)
+            if before is None:
+                new.setdefault(text.point, []).append(one)
+            else:
+                self._changed += (before.token_ids, before.continuation) != (one.token_ids, one.continuation)
+        for point, texts in new.items():
+            self._held[point].append(texts)
+        counts = Counter(unit.texts[place].point for place in made.faults)
+        for place, message in sorted(made.faults.items()):
+            point = unit.texts[place].point
+            others = f" So do {counts[point] - 1} of the texts decoded beside it." if counts[point] > 1 else ""
+            self._fail(point, ModelError(f"{message}{others}"))
+
+    def _fail(self, point: Point, error: Exception) -> None:
+        """Enter that a point cannot be decoded, if that is not known yet; its texts stay, and the others go on."""
+        if point in self._failures:
+            return
         reason = str(error)
         if not isinstance(error, CdevalError):
             reason = f"{type(error).__name__}: {next(iter(reason.splitlines()), '')}"
             if point in self._held:
                 self._held[point].write_text(FAILURE, "".join(traceback.format_exception(error)))
                 reason += f" (traceback: {self._study.root / point.folder / FAILURE})"
-        self.failures[point] = PointError(f"{point.label}: {reason}")
-        self._study.say(f"failed, the others go on: {point.label}: {reason}")
-        self._ledger.change(lambda state: state.put(self._entry(state, point, PointState.failed, reason)))
-        self._kept.discard(point)
+        self._failures[point] = PointError(f"{point.label}: {reason}")
+        self._say(f"failed, the others go on: {point.label}: {reason}")
+        self._states.finish([point], PointState.failed, reason)
 
-    def lost(self, text: Wanted, problem: str) -> None:
-        """Note a text that cannot be made; its point is scored without it."""
-        self.losses.setdefault(text.point, []).append(f"prompt {text.prompt.id!r}: {problem}")
+    def _lose(self, text: TextTask, problem: str) -> None:
+        """Note a text that cannot be decoded; its point is scored without it."""
+        self._losses.setdefault(text.point, []).append(f"prompt {text.prompt.id!r}: {problem}")
         exact = self._study.models.expert.dtype_name == "float32"
-        line = (
-            ""
-            if exact
-            else " (texts that shared its batch are decoded one by one, and may differ from undisturbed ones)"
-        )
-        self._study.say(f"left out, the others go on: {text.point.label}, {self.losses[text.point][-1]}{line}")
+        beside = "texts that shared its batch are decoded one by one, and may differ from undisturbed ones"
+        line = f"left out, the others go on: {text.point.label}, {self._losses[text.point][-1]}"
+        self._say(line if exact else f"{line} ({beside})")
 
-    @property
-    def errors(self) -> list[CdevalError]:
-        """What failed, of whole points and of single texts."""
-        partly = [
-            PointError(f"{point.label} lacks {len(found)} of its texts and is scored without: {'; '.join(found)}")
-            for point, found in self.losses.items()
-            if point not in self.failures
-        ]
-        return [*self.failures.values(), *partly]
-
-    def done(self, points: Sequence[Point]) -> None:
-        """Enter that points are decoded, scored and priced; those that lack texts have failed all the same."""
-        for point in self.losses:
-            if point in points:
-                self._enter([point], PointState.failed, "; ".join(self.losses[point]))
-        self._kept.difference_update(self.losses)
-        points = [point for point in points if point not in self.losses]
-        for point in points:
-            (self._study.root / point.folder / FAILURE).unlink(missing_ok=True)
-        self._enter(points, PointState.done)
-        self._kept.difference_update(points)
-
-    def _decode(self, folders: Mapping[Point, RunFolder]) -> None:
-        self._held = self._whole(folders)
-        self.losses.clear()  # they are tried again with what was waited for
-        if not self._study.retry:
-            for point, reason in self._ledger.change(self._failed_before).items():
-                self.failures[point] = left_alone(point.label, reason)
-            self._held = self._whole(folders)
-        self._check_stored()
-        stored = {point: len(folder.generations()) for point, folder in self._held.items()}
-        lacking = {point for point, found in stored.items() if found < self._wanted(point)}
-        jobs = self._jobs(stored, lacking)
-        with finishing() as stop:
-            hooks = Hooks(self._study.say, self.failed, self.lost, self._fits, self._study.quiet)
-            write_texts(
-                Makers(self._study.models, self._study.remote), jobs, self._study.prompts, self._held, stop, hooks
+    def _say_of_changed(self) -> None:
+        if self._changed:
+            self._say(
+                f"{self._changed} stored texts came out otherwise when their units were decoded again: they are kept "
+                "as they were stored (made on another machine, by other libraries or in other batches, or edited)"
             )
-            if stop.number is not None:
-                raise Stopped(stop.number)
-
-    def _check_stored(self) -> None:
-        """Points whose stored texts are not of this study have failed; the others go on."""
-        vocabulary = self._study.models.expert.parts.head_weight.shape[0]
-        for point, folder in self._held.items():
-            try:
-                check_stored(point, folder.generations(), self._study.prompts, vocabulary, folder.path)
-            except StorageError as error:
-                self.failed(point, error)
-        self._held = self._whole(self._held)
-
-    def _jobs(self, stored: Mapping[Point, int], lacking: set[Point]) -> list[Job]:
-        """Plan what is not planned, and enter what it runs on before the first token."""
-        room = self._study.room
-        decoded = {point.digest: point for point in self._held if point.setting is not None}
-        begun = {point.digest for point, found in stored.items() if found}
-        open_ones = {point.digest for point in lacking}
-
-        def plan(state: LedgerState) -> tuple[dict[str, list[str]], list[str], dict[str, Plan]]:
-            for point in self._held:
-                entry = state.points.get(point.digest)
-                done = entry is not None and entry.state is PointState.done and point not in lacking
-                state.put(self._entry(state, point, PointState.done if done else PointState.running))
-                if not done:
-                    self._kept.add(point)
-            kept, apart = plan_together(state, list(decoded), begun, open_ones, room)
-            return kept, apart, {name: state.plans[name] for name in kept}
-
-        kept, apart, plans = self._ledger.change(plan)
-        plan_of = {digest: plans[name] for name, digests in kept.items() for digest in digests}
-        self._record(lacking, begun, plan_of)
-        if apart and self._study.models.expert.dtype_name != "float32":
-            names = ", ".join(decoded[digest].label for digest in apart)
-            self._study.say(
-                f"begun in other batches than now, so texts in {self._study.models.expert.dtype_name} may differ from "
-                f"those of an undisturbed run: {names}"
-            )
-        return [Job(plans[name], [decoded[digest] for digest in digests]) for name, digests in kept.items()]
-
-    def _record(self, lacking: set[Point], begun: set[str], plan_of: Mapping[str, Plan]) -> None:
-        digest = prompts_digest(self._study.prompts)
-        differences: dict[str, None] = {}
-        for point, folder in self._held.items():
-            folder.write_settings("config.yaml", self._settings(point, folder, begun=point.digest in begun))
-            if point not in lacking and is_recorded(folder):
-                continue
-            plan = plan_of.get(point.digest)
-            lanes = {"max_lanes": plan.lanes[point.setting.beams]} if plan and point.setting else {}
-            now = {**provenance({**self._facts[point], **lanes}, digest), "point": point.facts()}
-            own = {
-                "wanted": self._wanted(point),
-                "plan": plan_page(plan) if plan else None,
-                "plan_digest": plan.digest if plan else None,
-            }
-            differences |= dict.fromkeys(record_session(folder, now, own, begun=point.digest in begun))
-        if differences:
-            name = self._study.models.expert.dtype_name
-            self._study.say(f"other than when this was begun, so texts in {name} may differ: {'; '.join(differences)}")
-
-    def _settings(self, point: Point, folder: RunFolder, *, begun: bool) -> dict[str, object]:
-        """As they were asked for now; but the models of stored texts are those that provenance.json names, too."""
-        asked = dict(self._plains[point])
-        before: object = None
-        if begun:
-            with suppress(
-                OSError, ValueError, RecursionError, yaml.YAMLError
-            ):  # lost or broken: the same models by another name
-                before = yaml.load((folder.path / "config.yaml").read_bytes(), Loader=_Loader)  # noqa: S506 - a safe one
-        kept = before if isinstance(before, dict) else {}
-        return asked | {name: kept[name] for name in ("expert", "amateur") if isinstance(kept.get(name), dict)}
-
-    def _wanted(self, point: Point) -> int:
-        """Texts of a point; the human reference has those that there are."""
-        if point.setting is None:
-            return sum(prompt.reference is not None for prompt in self._study.prompts)
-        return len(self._study.prompts) * point.samples
-
-    def _whole(self, folders: Mapping[Point, RunFolder]) -> dict[Point, RunFolder]:
-        return {point: folder for point, folder in folders.items() if point not in self.failures}
-
-    def _failed_before(self, state: LedgerState) -> dict[Point, str | None]:
-        entries = ((point, state.points.get(point.digest)) for point in self._held)
-        return {point: entry.reason for point, entry in entries if entry and entry.state is PointState.failed}
-
-    def _fits(self, plan: Plan, beams: int, lanes: int) -> None:
-        def edit(state: LedgerState) -> None:
-            known = state.plans[plan.digest]
-            state.plans[plan.digest] = replace(known, fits={**known.fits, beams: lanes})
-
-        self._ledger.change(edit)
-
-    def _mine(self) -> list[Point]:
-        return [point for point in self._facts if point in self._kept]
-
-    def _enter(self, points: Sequence[Point], state: PointState, reason: str | None = None) -> None:
-        if points:
-            self._ledger.change(
-                lambda ledger: ledger.put(*(self._entry(ledger, point, state, reason) for point in points))
-            )
-
-    def _entry(self, ledger: LedgerState, point: Point, state: PointState, reason: str | None = None) -> Entry:
-        """The point as the ledger is to have it."""
-        before = ledger.points.get(point.digest)
-        folder = self._study.root / point.folder
-        return Entry(
-            digest=point.digest,
-            label=point.label,
-            role=point.role.value,
-            folder=point.folder,
-            wanted=self._wanted(point),
-            state=state,
-            stored=stored_texts(folder),
-            reason=reason,
-            plan=before.plan if before else None,
-            pid=os.getpid() if state is PointState.running else None,
-        )
-
-    def _let_go(self) -> None:
-        """What is still running was interrupted."""
-        with suppress(StorageError):  # of a full disk: the ledger's readers find out from the folders
-            self._enter(self._mine(), PointState.planned)
-        self._kept.clear()
-
-    def _saved(self) -> str:
-        points = [point for point in self._facts if point.setting is not None]
-        stored = sum(stored_texts(self._study.root / point.folder) for point in points)
-        return f"{stored} of {sum(map(self._wanted, points))} texts are saved in {self._study.root}"
+        self._changed = 0

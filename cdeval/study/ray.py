@@ -1,62 +1,125 @@
-"""Units of work decoded by other processes: what is sent to them, and what they open.
+"""Units decoded by Ray workers: processes that each open the study's models once and then decode what they are given.
 
 A worker opens the same settings as the driver and must come to the same weights, or it does not begin. It writes
-nothing: texts go back to the driver, who alone holds the run folders.
+nothing: texts go back to the driver, who alone holds the run folders. A unit that fails is tried again, and at last
+text by text, to find the prompt that cannot be decoded; a unit is never changed while it can be decoded as it is, so
+what is decoded together does not depend on the number of workers.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 
 from cdeval.config.enums import Dtype
+from cdeval.config.points import Point
 from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
 from cdeval.config.setting import Amateur, amateur_of
-from cdeval.errors import ModelError
+from cdeval.decode.batches import decode
+from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
-from cdeval.store.ledger import Plan
-from cdeval.study.heartbeats import Silence
+from cdeval.store.signals import Stop
+from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText, Workers
 from cdeval.study.models import StudyModels, load_together, open_models
-from cdeval.study.ray_cluster import Crew
-from cdeval.study.ray_workers import Telling, ray_pool
-from cdeval.study.units import Decoded, Unit, decode_unit
-from cdeval.study.workers import Pool
+from cdeval.study.ray_pool import WorkerPool, ray_pool
+from cdeval.study.units import Unit, UnitTexts, unit_texts
 
+W = TypeVar("W")
+R = TypeVar("R")
 
-class Piece(NamedTuple):
-    """A unit of work and how it is decoded."""
-
-    unit: Unit
-    plan: Plan  # that it is a unit of
-    max_lanes: int  # that fit in memory, as far as is known
-
-    @property
-    def parts(self) -> list["Piece"]:
-        """Text by text, to find the one that cannot be decoded."""
-        return [self._replace(unit=Unit(self.unit.place, (text,))) for text in self.unit.texts]
-
-    def describe(self) -> str:
-        """Which texts they are, for people."""
-        first = self.unit.texts[0]
-        more = f" and {len(self.unit.texts) - 1} more texts" if len(self.unit.texts) > 1 else ""
-        return f"prompt {first.prompt.id!r} of {first.point.label}{more}"
+LOST_TEXTS = 3  # of a point; with so many, and fewer decoded, its setting cannot be decoded, and no prompt is to blame
+DEATHS_A_WORKER = 10  # one after the other with nothing finished in between: no single unit can be to blame
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How a worker comes to the driver's models; called there."""
+class RayExecutor:
+    """Decodes in Ray workers, which are started when decoding begins and ended with it (`executor.Executor`)."""
+
+    workers: Workers
+    execution: ExecutionConfig
+    setup: Callable[[], Callable[[Unit], UnitTexts]]  # called in each worker
+    say: Callable[[str], None]  # takes one line
+
+    def decode(
+        self, units: Iterable[Unit], stop: Stop, on_tokens: Callable[[int], None]
+    ) -> Generator[FinishedUnit, None, None]:
+        """Decode as `executor.Executor.decode` says; which worker decoded a unit leaves no trace."""
+        lost: Counter[Point] = Counter()
+        decoded: Counter[Point] = Counter()
+        workers, rules = self.workers, Retries(self.execution.tries, Unit.by_text, stop, self.say)
+        self.say(f"starting {workers.workers} Ray workers of {workers.threads} threads and {workers.gpus:g} GPUs")
+        with ray_pool(workers, self.setup, self.execution, self.say) as pool:
+            for unit, texts, problem in finish(pool, units, rules):
+                on_tokens(unit.tokens)
+                if texts is not None:
+                    decoded.update(text.point for text in unit.texts)
+                    yield DecodedUnit(unit, texts)
+                    continue
+                (text,) = unit.texts
+                lost[text.point] += 1
+                if lost[text.point] < LOST_TEXTS or lost[text.point] < decoded[text.point]:
+                    yield LostText(text, problem)
+                else:
+                    yield FailedPoint(unit, PointError(f"{problem} (with most prompts)"))
+
+
+def ray_executor(
+    execution: ExecutionConfig,
+    configs: Sequence[RunConfig],
+    models: StudyModels,
+    prompts: PromptSet,
+    say: Callable[[str], None],
+) -> RayExecutor:
+    """Make the executor that a configuration asks for; no worker is started yet.
+
+    Args:
+        execution: how many workers there are, and what each may use.
+        configs: the settings that are decoded.
+        models: the driver's, which theirs must equal; their number format is the driver's, too.
+        prompts: that n-grams are not counted on.
+        say: takes one line, of workers that do not answer and of units that are tried again.
+    """
+    dtype = Dtype(models.expert.dtype_name)
+    pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
+    amateurs = {amateur_of(config.amateur) for config in pinned}
+    identities = {amateur: models.identity(amateur) for amateur in amateurs}
+    setup = WorkerSetup(pinned, prompts, identities, os.getcwd())
+    return RayExecutor(workers_of(execution, models.expert.device), execution, setup, say)
+
+
+def workers_of(execution: ExecutionConfig, device: torch.device) -> Workers:
+    """Put numbers for `auto`: the cores of this machine are shared out, and each worker has a GPU if the expert has."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    auto_threads, auto_gpus = max(1, cores // execution.workers), float(device.type == "cuda")
+    return Workers(
+        workers=execution.workers,
+        threads=auto_threads if execution.threads == AUTO else int(execution.threads),
+        gpus=auto_gpus if execution.gpus == AUTO else float(execution.gpus),
+        address=execution.address,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """Opens the driver's models in a worker."""
 
     configs: Sequence[RunConfig]  # of one expert
     prompts: PromptSet
-    identities: Mapping[Amateur, str]  # what the driver's weights are
+    identities: Mapping[Amateur, str]  # of the driver's weights
     folder: str  # the driver's: relative paths mean the same in a worker
 
-    def __call__(self) -> "Decoder":
-        """Open and load. Raises: CdevalError: as in the driver. ModelError: these are other weights."""
+    def __call__(self) -> Callable[[Unit], UnitTexts]:
+        """Open and load the models.
+
+        Returns: decodes a unit. It raises ModelError if not even one lane fits in memory.
+
+        Raises: CdevalError: as in the driver. ModelError: these are other weights.
+        """
         with suppress(OSError):  # another machine may not have it, and need not where no path is relative
             os.chdir(self.folder)
         shared = open_model(self.configs[0].expert)
@@ -69,63 +132,94 @@ class Recipe:
                     f"{shared.name} and its amateurs have other weights here than where the command runs: give every "
                     "machine the same files."
                 )
-        return Decoder(models)
 
+        def decode_unit(unit: Unit) -> UnitTexts:
+            compact_every, seconds = unit.plan.compact_every, models.seconds
+            batches = decode(
+                models.expert, unit.lanes, seconds=seconds, max_lanes=unit.max_lanes, compact_every=compact_every
+            )
+            return unit_texts(unit, batches, models.expert)
 
-class Decoder:
-    """What a worker does."""
-
-    def __init__(self, models: StudyModels) -> None:
-        self._models = models
-
-    def __call__(self, piece: Piece) -> Decoded:
-        """Decode a unit. Raises: ModelError: not even one lane fits in memory."""
-        return decode_unit(self._models, piece.unit, piece.plan.compact_every, max_lanes=piece.max_lanes)
+        return decode_unit
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """Workers elsewhere, not started yet."""
+class Retries(Generic[W]):
+    """When work is tried again, taken apart or given up."""
 
-    crew: Crew
-    tries: int
-    recipe: Recipe
-    silence: Silence = field(default_factory=Silence)  # how long a worker may not answer
-
-    @contextmanager
-    def pool(self, say: Callable[[str], None]) -> Iterator[Pool[Piece, Decoded]]:
-        """Start them; `say` is told of those that do not answer. Raises: WorkerError: as `ray_workers.ray_pool`."""
-        with ray_pool(self.crew, self.recipe, Telling(say, Piece.describe, self.silence)) as pool:
-            yield pool
+    tries: int  # of each piece of work, at least 1
+    parts: Callable[[W], Sequence[W]]  # takes failing work apart; what cannot be is its own only part
+    stop: Stop  # once it holds a signal, no work is begun, and none again
+    say: Callable[[str], None] = lambda _line: None  # told when work is tried again or taken apart
 
 
-def remote_of(
-    execution: ExecutionConfig, configs: Sequence[RunConfig], models: StudyModels, prompts: PromptSet
-) -> Remote:
-    """The workers that the configuration asks for.
+class Finished(NamedTuple, Generic[W, R]):
+    """Work and its answer, or the reason why there is none after all tries of its smallest part."""
+
+    work: W
+    answer: R | None
+    problem: str = ""
+
+
+class _Attempt(NamedTuple, Generic[W]):
+    work: W
+    tries: int  # that are left, this one included
+
+
+def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Iterator[Finished[W, R]]:
+    """Hand out work to workers that may die, and yield each piece as it finishes.
 
     Args:
-        execution: how many, and what each may use.
-        configs: the settings that are decoded.
-        models: the driver's models, which theirs must equal; their number format is the driver's, too.
-        prompts: what n-grams are not counted on.
+        pool: the workers.
+        works: taken one by one as workers become idle, so there may be any number of them.
+        rules: say how often each is tried, and what becomes of one that fails.
+
+    Raises: WorkerError: workers die whatever they are given. What was yielded before stays valid.
     """
-    dtype = Dtype(models.expert.dtype_name)
-    pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
-    amateurs = {amateur_of(config.amateur) for config in pinned}
-    identities = {amateur: models.identity(amateur) for amateur in amateurs}
-    recipe = Recipe(pinned, prompts, identities, os.getcwd())
-    silence = Silence(execution.silence_s, execution.replaced_s)
-    return Remote(crew_of(execution, models.expert.device), execution.tries, recipe, silence)
+    fresh = iter(works)
+    again: deque[_Attempt[W]] = deque()
+    running: dict[int, _Attempt[W]] = {}
+    idle = list(reversed(range(pool.size)))
+    deaths = 0
+    while True:
+        while idle and rules.stop.number is None:
+            # What failed goes first: a machine that is lost for good is noticed before all else is done.
+            attempt = again.popleft() if again else next((_Attempt(work, rules.tries) for work in fresh), None)
+            if attempt is None:
+                break
+            worker = idle.pop()
+            running[worker] = attempt
+            pool.give(worker, attempt.work)
+        if not running:
+            return
+        for report in pool.reports():
+            attempt = running.pop(report.worker)
+            idle.append(report.worker)
+            if report.problem is None:
+                deaths = 0
+                yield Finished(attempt.work, report.answer)
+                continue
+            deaths += report.died
+            if deaths > DEATHS_A_WORKER * pool.size:
+                raise WorkerError(
+                    f"{deaths} workers died one after the other and finished nothing; the last: {report.problem}. "
+                    "Give them more memory (fewer execution.workers, or a lower execution.max_lanes) and run the same "
+                    "command again: everything finished is stored."
+                )
+            parts = _after(attempt, report.problem, rules)
+            if parts:
+                again.extend(parts)
+            else:
+                yield Finished(attempt.work, None, report.problem)
 
 
-def crew_of(execution: ExecutionConfig, device: torch.device) -> Crew:
-    """Numbers for what was left to cdeval: the cores of this machine shared out, a GPU each if the expert has one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    auto_threads, auto_gpus = max(1, cores // execution.workers), float(device.type == "cuda")
-    return Crew(
-        workers=execution.workers,
-        threads=auto_threads if execution.threads == AUTO else int(execution.threads),
-        gpus=auto_gpus if execution.gpus == AUTO else float(execution.gpus),
-        address=execution.address,
-    )
+def _after(attempt: _Attempt[W], problem: str, rules: Retries[W]) -> list[_Attempt[W]]:
+    """List what is to be tried after an attempt that failed; nothing where the culprit is alone."""
+    if attempt.tries > 1:
+        rules.say(f"trying again: {problem}")
+        return [_Attempt(attempt.work, attempt.tries - 1)]
+    parts = rules.parts(attempt.work)
+    if len(parts) < 2:
+        return []
+    rules.say(f"failed {rules.tries} times, going on with its {len(parts)} parts one by one: {problem}")
+    return [_Attempt(part, rules.tries) for part in parts]

@@ -1,6 +1,6 @@
 """A Ray cluster: one of this machine alone, which is gone with the command, or a running one by its address.
 
-With `cdeval.study.ray_workers` the only module that knows Ray (extra `[ray]`).
+With `cdeval.study.ray_pool` the only module that knows Ray (extra `[ray]`).
 """
 
 import atexit
@@ -13,7 +13,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,25 +20,15 @@ from types import ModuleType
 
 import psutil
 
-from cdeval.errors import WorkerError
+from cdeval.errors import CdevalError, WorkerError
 from cdeval.store.locks import is_locked, try_lock
-from cdeval.study.workers import reason
+from cdeval.study.executor import Workers
 
 # The objects that cross process borders here are texts: Ray's own share of the memory, a third of it, would be idle.
 OBJECT_STORE_BYTES = 128 << 20
 # A socket's path has at most 107 bytes, of which Ray's names below its folder take up to 70.
 LONGEST_FOLDER = 36
 _LOCK = "lock"  # of the private folder: held while its process lives
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """How many actors, and what each may use."""
-
-    workers: int
-    threads: int  # cores of one
-    gpus: float  # of one; a fraction shares a GPU
-    address: str | None = None  # of a running cluster, or auto; None: an embedded one
 
 
 def _ray() -> ModuleType:
@@ -54,8 +43,8 @@ def _ray() -> ModuleType:
 
 
 @contextmanager
-def ray_cluster(crew: Crew, say: Callable[[str], None] = lambda _line: None) -> Iterator[ModuleType]:
-    """A connection to the crew's cluster; one that this process has already is used, and stays.
+def ray_cluster(workers: Workers, say: Callable[[str], None] = lambda _line: None) -> Iterator[ModuleType]:
+    """A connection to the cluster of these workers; one that this process has already is used, and stays.
 
     Args: say: told where an embedded one listens, if others can reach it.
 
@@ -66,13 +55,13 @@ def ray_cluster(crew: Crew, say: Callable[[str], None] = lambda _line: None) -> 
         yield ray
         return
     quiet = {"log_to_driver": False, "logging_level": "error"}
-    if crew.address is not None:
+    if workers.address is not None:
         try:
             with _own_handlers():
-                ray.init(address=crew.address, **quiet)
+                ray.init(address=workers.address, **quiet)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise WorkerError(
-                f"execution.address={crew.address}: no Ray cluster answers there ({reason(error)}). Start one with "
+                f"execution.address={workers.address}: no Ray cluster answers there ({reason(error)}). Start one with "
                 "`ray start --head`, or leave execution.address out for one on this machine."
             ) from error
         try:
@@ -80,19 +69,21 @@ def ray_cluster(crew: Crew, say: Callable[[str], None] = lambda _line: None) -> 
         finally:
             ray.shutdown()
         return
-    with _embedded(ray, crew, quiet, say):
+    with _embedded(ray, workers, quiet, say):
         yield ray
 
 
 @contextmanager
-def _embedded(ray: ModuleType, crew: Crew, quiet: Mapping[str, object], say: Callable[[str], None]) -> Iterator[None]:
+def _embedded(
+    ray: ModuleType, workers: Workers, quiet: Mapping[str, object], say: Callable[[str], None]
+) -> Iterator[None]:
     """A cluster of this machine alone, until the end. Raises: WorkerError: it cannot be started."""
     folder, others = _private_folder(), _listening()
     try:
         with _own_handlers(), _on_loopback():
             ray.init(
                 address="local",
-                num_cpus=crew.workers * crew.threads,
+                num_cpus=workers.workers * workers.threads,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(folder / "ray"),
@@ -188,3 +179,9 @@ def _sweep_folders(parent: Path) -> None:
             mine = not folder.is_symlink() and folder.stat().st_uid == os.getuid()
             if mine and (folder / _LOCK).is_file() and not is_locked(folder / _LOCK):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def reason(error: BaseException) -> str:
+    """Put an exception on one line; those of cdeval speak for themselves, others are named by their type."""
+    text = " ".join(str(error).split())[:400]
+    return text if isinstance(error, CdevalError) else f"{type(error).__name__}: {text}"

@@ -6,14 +6,14 @@ What an earlier command found out about the same texts by the same means is take
 MAUVE clusters the texts of all arms together, so that arms of an earlier command get new values when others join them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.config.enums import Ban
-from cdeval.config.points import Point, Role
+from cdeval.config.points import Point, Role, prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError, StorageError
 from cdeval.metrics.compare import Settings
@@ -23,7 +23,6 @@ from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.recall import Before
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
-from cdeval.models.loading import LanguageModel
 from cdeval.records import Comparison, Estimate, Generation, Prompt
 from cdeval.report.differences import differences_markdown
 from cdeval.report.finished import Finished, Group, all_finished, controls_among, of_point
@@ -34,14 +33,15 @@ from cdeval.report.table import Row, markdown_table
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.private import masked
 from cdeval.store.strict_json import estimate_from_json, to_page
-from cdeval.study.texts import in_order
+from cdeval.study.open import LoadedStudy
+from cdeval.study.run_folders import Texts, in_order
 
 METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a command shows: all finished points of a study."""
+class StudyResult:
+    """All finished points of a study, as a command shows them."""
 
     rows: list[Row]
     comparisons: list[Comparison]  # of each arm with the expert alone under the same search
@@ -50,57 +50,113 @@ class Outcome:
     failures: list[CdevalError] = field(default_factory=list)  # of settings that could not be decoded
 
 
-class Decoded(NamedTuple):
-    """The points that this command holds, all their texts stored."""
-
-    folders: Mapping[Point, RunFolder]
-    texts: Mapping[Point, Sequence[Generation]]
-    costs: Mapping[Point, Mapping[str, float]]
-    group: Group
-
-
-class _Arm(NamedTuple):
+class _ScoredPoint(NamedTuple):
     """A point that is scored in this turn."""
 
     point: Finished
     texts: Sequence[Generation]
     costs: Mapping[str, float]
     before: Before
+    folder: RunFolder | None  # that this process holds
 
 
-def write_results(
-    decoded: Decoded, prompts: Sequence[Prompt], expert: LanguageModel, config: RunConfig, made: Sequence[str]
-) -> Outcome:
-    """Score the points of this command together with the finished ones of their group, and write all results.
+class StudyScores(NamedTuple):
+    """Scores of the points of this command and of the others of their group."""
+
+    every: Sequence[Finished]  # all finished points of the study, in its order
+    points: Sequence[_ScoredPoint]
+    scored: Scored
+
+
+def merged(results: Sequence[StudyResult]) -> list[StudyResult]:
+    """Keep one result a folder: the last one, which shows all points of the study, with the failures of all."""
+    found: dict[str, StudyResult] = {}
+    for result in results:
+        before = found.get(str(result.folder))
+        failures = [*(before.failures if before else []), *result.failures]
+        found[str(result.folder)] = replace(result, failures=failures)
+    return list(found.values())
+
+
+def score_points(
+    study: LoadedStudy, folders: Mapping[Point, RunFolder], texts: Texts, costs: Mapping[Point, Mapping[str, float]]
+) -> StudyScores:
+    """Score the points of this command together with the finished ones of their group.
 
     To be called within `finished.scoring_turn`.
 
     Args:
-        decoded: the points of this command.
-        prompts: that they continue.
-        expert: which wrote the texts and scores them.
-        config: what the points share.
-        made: lines on how this command's texts were made.
+        study: whose expert wrote the texts and scores them.
+        folders: of the points of this command, held, with all their texts.
+        texts: of these points.
+        costs: of these points.
 
     Raises: CdevalError: as `score_study`. StorageError: the disk refuses.
     """
-    root = Path(config.runs) / config.study
-    every = all_finished(root, [of_point(point, decoded.group) for point in decoded.folders])
-    mine = {point.digest: point for point in decoded.folders}
-    arms = _mine(decoded, every) + _others(root, [one for one in every if one.digest not in mine], decoded, prompts)
-    scored = _scored(arms, expert, config, root)
-    for arm in arms:
-        _keep(arm, scored, root, decoded.folders.get(mine[arm.point.digest]) if arm.point.digest in mine else None)
-    kept = _current(arms, scored)
-    kept |= {one.label: read_scores(root / one.folder) for one in every if one.group and one.label not in kept}
+    expert, prompts, config = study.models.expert, study.prompts.prompts, study.config
+    group = Group(prompts_digest(prompts), expert.fingerprint, expert.dtype_name)
+    every = all_finished(study.root, [of_point(point, group) for point in folders])
+    own = {point.digest: point for point in folders}
+    others = [one for one in every if one.digest not in own and one.group == group]
+    points = [
+        _own_point(one, point, folders[point], texts[point], costs[point])
+        for one in every
+        if (point := own.get(one.digest)) is not None
+    ]
+    points += [found for one in others if (found := _other_point(study.root, one, prompts)) is not None]
+    human = next((one.texts for one in points if one.point.role == Role.human.value), None)
+    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, study.root, wrote=True)
+    of_label = {one.point.label: one.texts for one in points}
+    before = {one.point.label: one.before for one in points}
+    scored = score_study(of_label, human, judges, config.metrics, config.seed, config.protocol, before=before)
+    return StudyScores(every, points, scored)
+
+
+def write_points(study: LoadedStudy, scores: StudyScores) -> None:
+    """Write what was found out about each point into its run folder.
+
+    Another process that writes the folder of a point scores it again itself.
+
+    Raises: StorageError: the disk refuses.
+    """
+    for one in scores.points:
+        label, kept = one.point.label, scores.scored.kept[one.point.label]
+        folder = one.folder or RunFolder(study.root / one.point.folder)
+        same = _made_of(kept) == _made_of(one.before.kept) and to_page(one.costs) == to_page(_costs(folder))
+        if folder.done and same:
+            continue
+        if one.folder is not None:
+            _write(folder, one, scores.scored.scores[label], kept)
+            continue
+        with suppress(StorageError), folder:
+            _write(folder, one, scores.scored.scores[label], kept)
+
+
+def write_report(study: LoadedStudy, scores: StudyScores, made: Sequence[str]) -> StudyResult:
+    """Compare all points of the study, and write its tables and its report.
+
+    To be called within `finished.scoring_turn`.
+
+    Args:
+        study: whose points they are.
+        scores: of the points of this command.
+        made: lines on how this command's texts were made.
+
+    Raises: StorageError: a file is broken, or the disk refuses.
+    """
+    root, config = study.root, study.config
+    kept = {
+        one.point.label: scores.scored.kept[one.point.label].current(texts_digest(one.texts)) for one in scores.points
+    }
+    kept |= {one.label: read_scores(root / one.folder) for one in scores.every if one.group and one.label not in kept}
     settings = Settings(config.metrics.confidence, config.metrics.bootstrap_draws, config.seed)
-    comparisons, digest = _compared(root, kept, controls_among(every), settings, config)
-    return write_tables(root, every, comparisons, made, digest)
+    comparisons, digest = _compared(root, kept, controls_among(scores.every), settings, config)
+    return write_tables(root, scores.every, comparisons, made, digest)
 
 
 def write_tables(
     root: Path, every: Sequence[Finished], comparisons: Sequence[Comparison], made: Sequence[str], digest: str = ""
-) -> Outcome:
+) -> StudyResult:
     """What the screen shows of all finished points, as files of the study, and the report that is made of them.
 
     To be called within `finished.scoring_turn`, which keeps other processes from writing the same files. The ledger is
@@ -126,70 +182,41 @@ def write_tables(
     tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
     publish(study)
-    return Outcome(study.rows, list(study.comparisons), list(study.notes), root)
+    return StudyResult(study.rows, list(study.comparisons), list(study.notes), root)
 
 
-def _mine(decoded: Decoded, every: Sequence[Finished]) -> list[_Arm]:
-    """The points of this command, which are scored by all metrics that are asked for."""
-    by_digest = {point.digest: point for point in decoded.folders}
-    found = []
-    for one in every:
-        point = by_digest.get(one.digest)
-        if point is not None:
-            texts = with_known_logprobs(decoded.texts[point], None if point.setting is None else point.setting.ban)
-            kept = _known(decoded.folders[point].path, texts)
-            found.append(_Arm(one, texts, decoded.costs[point], Before(kept)))
-    return found
+def _own_point(
+    one: Finished, point: Point, folder: RunFolder, stored: Sequence[Generation], costs: Mapping[str, float]
+) -> _ScoredPoint:
+    """A point of this command, which is scored by all metrics that are asked for."""
+    texts = with_known_logprobs(stored, None if point.setting is None else point.setting.ban)
+    return _ScoredPoint(one, texts, costs, Before(_known(folder.path, texts)), folder)
 
 
-def _others(root: Path, others: Iterable[Finished], decoded: Decoded, prompts: Sequence[Prompt]) -> list[_Arm]:
-    """The finished points of the same group, which are scored again only by metrics that they have been scored by."""
-    found = []
-    for one in others:
-        if one.group != decoded.group:
-            continue
-        folder = RunFolder(root / one.folder)
-        with suppress(
-            StorageError
-        ):  # a broken folder keeps its numbers, and its own command says what is wrong with it
-            ban = Ban((one.setting or {})["ban"]) if one.setting else None
-            texts = with_known_logprobs(in_order(folder.generations(), prompts, one.samples), ban)
-            kept = _known(folder.path, texts)
-            found.append(_Arm(one, texts, _costs(folder), Before(kept, frozenset(kept.scores))))
-    return found
+def _other_point(root: Path, one: Finished, prompts: Sequence[Prompt]) -> _ScoredPoint | None:
+    """A finished point of the same group, which is scored again only by metrics that it has been scored by.
 
-
-def _scored(arms: Sequence[_Arm], expert: LanguageModel, config: RunConfig, root: Path) -> Scored:
-    human = next((arm.texts for arm in arms if arm.point.role == Role.human.value), None)
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, root, wrote=True)
-    texts = {arm.point.label: arm.texts for arm in arms}
-    before = {arm.point.label: arm.before for arm in arms}
-    return score_study(texts, human, judges, config.metrics, config.seed, config.protocol, before=before)
-
-
-def _keep(arm: _Arm, scored: Scored, root: Path, held: RunFolder | None) -> None:
-    """Write what was found out about a point; another process that writes its folder scores it again itself."""
-    label, kept = arm.point.label, scored.kept[arm.point.label]
-    folder = held or RunFolder(root / arm.point.folder)
-    if folder.done and _made_of(kept) == _made_of(arm.before.kept) and to_page(arm.costs) == to_page(_costs(folder)):
-        return
-    if held is not None:
-        _write(held, arm, scored.scores[label], kept)
-        return
-    with suppress(StorageError), folder:
-        _write(folder, arm, scored.scores[label], kept)
+    Returns: None for a broken folder: it keeps its numbers, and its own command says what is wrong with it.
+    """
+    folder = RunFolder(root / one.folder)
+    with suppress(StorageError):
+        ban = Ban((one.setting or {})["ban"]) if one.setting else None
+        texts = with_known_logprobs(in_order(folder.generations(), prompts, one.samples), ban)
+        kept = _known(folder.path, texts)
+        return _ScoredPoint(one, texts, _costs(folder), Before(kept, frozenset(kept.scores)), None)
+    return None
 
 
 def _made_of(kept: ArmScores) -> dict[str, str]:
     return {name: one.made_of for name, one in kept.scores.items()}
 
 
-def _write(folder: RunFolder, arm: _Arm, scores: Mapping[str, Estimate], kept: ArmScores) -> None:
+def _write(folder: RunFolder, one: _ScoredPoint, scores: Mapping[str, Estimate], kept: ArmScores) -> None:
     folder.write_json(METRICS_FILE, scores)
     folder.write_bytes(SCORES, to_bytes(kept))
     folder.write_json("divergence.json", list(kept.curve))
-    folder.write_json("costs.json", arm.costs)
-    folder.finish(summary_of(len(arm.texts), scores, arm.costs))
+    folder.write_json("costs.json", one.costs)
+    folder.finish(summary_of(len(one.texts), scores, one.costs))
 
 
 def _known(path: Path, texts: Sequence[Generation]) -> ArmScores:
@@ -211,10 +238,6 @@ def _costs(folder: RunFolder) -> dict[str, float]:
     with suppress(StorageError):
         return folder.numbers("costs.json")
     return {}
-
-
-def _current(arms: Sequence[_Arm], scored: Scored) -> dict[str, ArmScores]:
-    return {arm.point.label: scored.kept[arm.point.label].current(texts_digest(arm.texts)) for arm in arms}
 
 
 def _compared(

@@ -1,53 +1,55 @@
-"""Units of work: which texts share forward passes. Fixed by the plan alone, so that any worker makes the same texts.
+"""Units of work: texts that are decoded together. A unit follows from its plan alone: any worker makes the same texts.
 
-A bfloat16 text depends on its batch: other lanes beside it, another last bit, another token. So what a unit holds
-follows from what was asked for together, never from what happens to be left: a resume, or another number of workers,
-redoes whole units.
+A bfloat16 text depends on its batch: other lanes beside it, another last bit, another token. So a unit holds what was
+requested together, never what happens to be left: a resume, or another number of workers, decodes whole units again.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.config.points import Point
 from cdeval.config.setting import Setting
-from cdeval.decode.batches import decode, plan_batches
+from cdeval.decode.batches import Batch, plan_batches
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.models.loading import LanguageModel
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Generation, Prompt
 from cdeval.store.folder import Key
-from cdeval.study.models import StudyModels
+from cdeval.store.ledger import Plan
 
 
-class Wanted(NamedTuple):
-    """One text to be decoded."""
+class TextTask(NamedTuple):
+    """One text that is to be decoded."""
 
     point: Point
-    setting: Setting  # the point's
+    setting: Setting  # of the point
     prompt: Prompt
     sample: int
 
     @property
     def key(self) -> Key:
-        """Of the text in its point's run folder."""
+        """Key of the text in the run folder of its point."""
         return self.prompt.id, self.sample
 
     @property
     def lane(self) -> Lane:
-        """As the engine takes it."""
+        """The text as the engine takes it."""
         return Lane(self.prompt.token_ids, self.setting, self.prompt.id, self.sample)
 
 
 class Unit(NamedTuple):
-    """Texts that share their forward passes: lanes of one shape, so of one beam width."""
+    """Texts that share their forward passes. Their lanes have one shape, and so one beam width."""
 
     place: int  # in its plan
-    texts: tuple[Wanted, ...]
+    texts: tuple[TextTask, ...]
+    plan: Plan
+    fits: int | None = None  # most lanes in one forward pass, where memory ran out before; None: all of them
 
     @property
     def beams(self) -> int:
-        """Of every lane."""
+        """Beam width of every lane."""
         return self.texts[0].setting.beams
 
     @property
@@ -55,34 +57,58 @@ class Unit(NamedTuple):
         """Most new tokens of all its texts together."""
         return sum(text.setting.max_new_tokens for text in self.texts)
 
-    def of(self, points: Iterable[Point]) -> "Unit | None":
-        """The same unit without the texts of other points; None where nothing is left."""
-        mine = {point.digest for point in points}
-        texts = tuple(text for text in self.texts if text.point.digest in mine)
-        return Unit(self.place, texts) if texts else None
+    @property
+    def max_lanes(self) -> int:
+        """Most lanes to try in one forward pass."""
+        return min(self.fits or len(self.texts), len(self.texts))
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """The texts as the engine takes them."""
+        return [text.lane for text in self.texts]
+
+    def without(self, points: Container[Point]) -> "Unit | None":
+        """The same unit without the texts of these points; None where no text is left."""
+        texts = tuple(text for text in self.texts if text.point not in points)
+        return self._replace(texts=texts) if texts else None
+
+    def by_point(self) -> list["Unit"]:
+        """A part for each point, to find the setting that cannot be decoded."""
+        points = dict.fromkeys(text.point for text in self.texts)
+        return [self._replace(texts=tuple(text for text in self.texts if text.point == point)) for point in points]
+
+    def by_text(self) -> list["Unit"]:
+        """A part for each text, to find the prompt that cannot be decoded."""
+        return [self._replace(texts=(text,)) for text in self.texts]
+
+    def __str__(self) -> str:
+        """Name the texts for people."""
+        first = self.texts[0]
+        more = f" and {len(self.texts) - 1} more texts" if len(self.texts) > 1 else ""
+        return f"prompt {first.prompt.id!r} of {first.point.label}{more}"
 
 
-class Decoded(NamedTuple):
-    """A unit's answers."""
+class UnitTexts(NamedTuple):
+    """The decoded texts of a unit."""
 
     generations: list[Generation]  # in the order of the unit's texts
     lanes: int  # most that shared a forward pass: fewer than the unit's texts where memory ran out
-    faults: Mapping[int, str] = MappingProxyType({})  # places of texts that have no answer, and why
+    faults: Mapping[int, str] = MappingProxyType({})  # by their places, texts that came to no end, and why
 
 
-def plan_units(points: Sequence[Point], prompts: Sequence[Prompt], lanes: Mapping[int, int]) -> list[Unit]:
-    """Every text of the points, as units in the order in which they are decoded.
+def plan_units(points: Sequence[Point], prompts: Sequence[Prompt], plan: Plan) -> list[Unit]:
+    """Arrange every text of the points in units, in the order in which they are decoded.
 
-    Prompt-major: the settings of one prompt share its prefill, and finished prompts are complete in all points.
-    Searches of few beams have room for more lanes: one width of beam after the other.
+    The settings of one prompt share its prefill, and finished prompts are complete in all points. Lanes of few beams
+    take less memory, so more of them share a forward pass: units are made for one beam width after the other.
 
     Args:
-        points: planned together; the human reference has nothing to decode.
+        points: of the plan; the human reference has nothing to decode.
         prompts: of every point.
-        lanes: most in one forward pass, by the beams of a lane.
+        plan: says how many lanes may share a forward pass.
     """
     texts = [
-        Wanted(point, point.setting, prompt, sample)
+        TextTask(point, point.setting, prompt, sample)
         for prompt in prompts
         for point in points
         if point.setting is not None
@@ -91,57 +117,36 @@ def plan_units(points: Sequence[Point], prompts: Sequence[Prompt], lanes: Mappin
     units: list[Unit] = []
     for beams in sorted({text.setting.beams for text in texts}):
         mine = [text for text in texts if text.setting.beams == beams]
-        for places in plan_batches([text.lane for text in mine], lanes[beams]):
-            units.append(Unit(len(units), tuple(mine[place] for place in places)))
+        for places in plan_batches([text.lane for text in mine], plan.lanes[beams]):
+            units.append(Unit(len(units), tuple(mine[place] for place in places), plan))
     return units
 
 
-def decode_unit(
-    models: StudyModels,
-    unit: Unit,
-    compact_every: int,
-    *,
-    max_lanes: int | None = None,
-    on_step: Callable[[int], None] = lambda _tokens: None,
-    say: Callable[[str], None] = lambda _line: None,
-) -> Decoded:
-    """Decode a whole unit: all that a worker does.
+def unit_texts(unit: Unit, batches: Iterable[Batch], expert: LanguageModel) -> UnitTexts:
+    """Put the answers of the engine in the order of the unit's texts, as records to be stored.
 
     Args:
-        models: the models.
-        unit: what to decode.
-        compact_every: steps between compactions of the cache; 0 never compacts.
-        max_lanes: in one forward pass, where a unit before did not fit in memory; None: all of the unit.
-        on_step: as in `decode.batches.decode`.
-        say: told in one line when memory runs out; the unit goes on in halves.
-
-    Raises: ModelError: not even one lane fits in memory.
+        unit: that was decoded.
+        batches: all that `decode.batches.decode` made of its lanes.
+        expert: that decoded it.
     """
     answers: dict[int, Continuation] = {}
     most = 0
-    for batch in decode(
-        models.expert,
-        [text.lane for text in unit.texts],
-        seconds=models.seconds,
-        max_lanes=min(max_lanes or len(unit.texts), len(unit.texts)),
-        compact_every=compact_every,
-        on_step=on_step,
-        say=say,
-    ):
+    for batch in batches:
         answers.update(zip(batch.lanes, batch.continuations, strict=True))
         most = max(most, len(batch.lanes))
-    codec = TextCodec(models.expert.tokenizer)
-    found = [_generation(text, answers[place], codec) for place, text in enumerate(unit.texts)]
+    codec = TextCodec(expert.tokenizer)
+    generations = [_generation(text, answers[place], codec) for place, text in enumerate(unit.texts)]
     faults = {
-        place: str(not_finite(fault, models.expert, text.prompt.id, text.setting))
+        place: str(not_finite(fault, expert, text.prompt.id, text.setting))
         for place, text in enumerate(unit.texts)
         if (fault := answers[place].fault) is not None
     }
-    return Decoded(found, most, faults)
+    return UnitTexts(generations, most, faults)
 
 
-def _generation(wanted: Wanted, answer: Continuation, codec: TextCodec) -> Generation:
-    prompt = wanted.prompt
+def _generation(text: TextTask, answer: Continuation, codec: TextCodec) -> Generation:
+    prompt = text.prompt
     return Generation(
         id=prompt.id,
         prompt=prompt.text,
@@ -151,6 +156,6 @@ def _generation(wanted: Wanted, answer: Continuation, codec: TextCodec) -> Gener
         token_ids=answer.token_ids,
         logprob_expert=answer.logprob_expert,
         score=answer.score,
-        sample=wanted.sample,
+        sample=text.sample,
         exit_layers=answer.exit_layers,
     )

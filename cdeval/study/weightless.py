@@ -24,17 +24,17 @@ from cdeval.report.finished import all_finished, of_point, scoring_turn
 from cdeval.report.studyfiles import read_shown
 from cdeval.store.folder import RunFolder
 from cdeval.store.provenance import provenance
-from cdeval.study.costs import Costly, price_and_time
+from cdeval.study.costs import price_and_time
 from cdeval.study.models import OpenedModels, load_together, open_models
-from cdeval.study.open import Asked
-from cdeval.study.results import Outcome, write_tables
+from cdeval.study.open import StudyRequest
+from cdeval.study.results import StudyResult, write_tables
 
 
-def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcome:
+def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> StudyResult:
     """Price and time settings beside their controls; arguments and errors as of `study.run_study`."""
-    common = asked[0].config
+    common = requests[0].config
     expert = open_model(common.expert)
-    opened = [open_models(one.config, expert) for one in asked]
+    opened = [open_models(one.config, expert) for one in requests]
     prompts = _prompts(common, expert)
     for one in opened:
         one.check(prompts)
@@ -43,7 +43,7 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
     tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
     points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)
     arms = {point.label: Arm(point.setting, [Text(tokens, length)]) for point in points if point.setting is not None}
-    priced, latency = price_and_time(arms, Costly(models, opened, prompts, common), say)
+    priced, latency = price_and_time(arms, models, opened, prompts, common, say)
     root = Path(common.runs) / common.study
     facts = {
         "expert": expert.name,
@@ -52,7 +52,7 @@ def run_weightless(asked: Sequence[Asked], say: Callable[[str], None]) -> Outcom
         "device": str(expert.device),
     }
     for point, place in points.items():
-        plain = {**asked[place].plain, "point": point.facts()}
+        plain = {**requests[place].plain, "point": point.facts()}
         with RunFolder(root / point.folder) as folder:
             folder.write_settings("config.yaml", plain)
             folder.write_json("provenance.json", {**provenance(facts, ""), "point": point.facts()})

@@ -17,13 +17,19 @@ from cdeval.store.signals import Stopped, finishing, terminable
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_first_signal_is_kept_and_the_second_raises(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with finishing() as stop:
-        assert stop.number is None
-        signal.raise_signal(number)
-        assert stop.number == number
-        with pytest.raises(Stopped) as stopped:
+
+    def twice() -> None:
+        with finishing() as stop:
+            assert stop.number is None
             signal.raise_signal(number)
-    assert stopped.value.number == number
+            assert stop.number == number
+            with pytest.raises(Stopped) as second:
+                signal.raise_signal(number)
+            assert second.value.number == number
+
+    with pytest.raises(Stopped) as first:
+        twice()
+    assert first.value.number == number
     assert signal.getsignal(number) is before
 
 

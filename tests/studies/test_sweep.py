@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from cdeval.config.schema import ContrastConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
-from cdeval.study.sweeps import studies
+from cdeval.study.open import group_by_study
 from tests.commands import cdeval, on
 
 QUIET = ["tracking=none", "cost.latency_repeats=0", "expert.dtype=float32"]
@@ -83,4 +83,4 @@ def test_studies_are_what_can_share_forward_passes() -> None:
         config(prompts=PromptsConfig(limit=3)),
         config(search=SearchConfig(beams=2)),
     ]
-    assert studies(configs) == [[0, 2, 5], [1], [3], [4]]
+    assert group_by_study(configs) == [[0, 2, 5], [1], [3], [4]]

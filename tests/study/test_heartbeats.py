@@ -7,11 +7,12 @@ from typing import Any, cast
 import pytest
 
 from cdeval.config.schema import ExecutionConfig
-from cdeval.study import ray_workers as rayworkers
-from cdeval.study.heartbeats import Heartbeats, Silence
-from cdeval.study.ray_cluster import Crew
-from cdeval.study.ray_workers import RayPool, Telling
-from cdeval.study.workers import Done, Report, Rules, finish
+from cdeval.store.signals import Stop
+from cdeval.study import ray_pool
+from cdeval.study.executor import Workers
+from cdeval.study.heartbeats import Heartbeats
+from cdeval.study.ray import Retries, finish
+from cdeval.study.ray_pool import RayPool, WorkerReport
 
 
 class Clock:
@@ -26,8 +27,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def beats(clock: Clock, lines: list[str], limits: Silence | None = None) -> Heartbeats:
-    found = Heartbeats(limits or Silence(60.0, 600.0), lines.append, clock)
+def beats(clock: Clock, lines: list[str], **limits: float | None) -> Heartbeats:
+    found = Heartbeats(ExecutionConfig(**limits), lines.append, clock)  # type: ignore[arg-type]
     found.began(1, "64 texts")
     return found
 
@@ -55,7 +56,7 @@ def test_silence_is_said_once_and_then_costs_the_worker_its_place(clock: Clock) 
 
 def test_without_a_limit_a_worker_is_named_and_waited_for(clock: Clock) -> None:
     lines: list[str] = []
-    found = beats(clock, lines, Silence(60.0, None))
+    found = beats(clock, lines, replaced_s=None)
     found.asked(1)
     for clock.now in (59.0, 60.0, 1e6):
         assert found.lost() == {}
@@ -84,11 +85,6 @@ def test_silence_of_the_asker_is_none_of_the_worker(clock: Clock) -> None:
     clock.now = 3600.0
     found.asked(1)
     assert found.lost() == {}
-
-
-def test_defaults_are_those_of_the_settings() -> None:
-    execution = ExecutionConfig()
-    assert Silence() == Silence(execution.silence_s, execution.replaced_s)
 
 
 class Ref:
@@ -127,7 +123,7 @@ class FakeRay:
         return SimpleNamespace(
             process=process,
             __ray_ready__=call(lambda: True, ever=True),
-            work=call(lambda worker, work: Report(worker, work * work), ever=False),
+            work=call(lambda worker, work: WorkerReport(worker, work * work), ever=False),
             name=call(lambda: f"process {process}", ever=False),
         )
 
@@ -146,15 +142,13 @@ class FakeRay:
 
 def test_a_hanging_worker_is_replaced_and_nothing_is_lost(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: reports(), which waited without end for a process that neither died nor answered."""
-    monkeypatch.setattr(rayworkers.time, "monotonic", clock)
+    monkeypatch.setattr(ray_pool.time, "monotonic", clock)
     lines: list[str] = []
     ray = FakeRay(clock, hangs=lambda process: process == 1)
-    pool: RayPool[int, int] = RayPool(
-        cast("Any", ray), Crew(2, 1, 0.0), lambda: lambda work: work, Telling(lines.append)
-    )
-    pool._beats = Heartbeats(Silence(), lines.append, clock)
-    found = list(finish(pool, range(6), Rules(2, lambda work: [work], say=lines.append)))
-    assert {one.work: one.answer for one in found if isinstance(one, Done)} == {n: n * n for n in range(6)}
+    heartbeats = Heartbeats(ExecutionConfig(), lines.append, clock)
+    pool: RayPool[int, int] = RayPool(cast("Any", ray), Workers(2, 1, 0.0), lambda: lambda work: work, heartbeats)
+    found = list(finish(pool, range(6), Retries(2, lambda work: [work], Stop(), lines.append)))
+    assert {one.work: one.answer for one in found} == {n: n * n for n in range(6)}
     assert ray.killed == [1]
     assert ray.processes == 3, "another one has its place"
     assert sum("has not answered for 6" in line for line in lines) == 1

@@ -12,10 +12,10 @@ import yaml
 from transformers import AutoTokenizer
 
 from cdeval.cli import run_command
+from cdeval.decode.lanes import Lane
 from cdeval.run import run
 from cdeval.store.ledger import PointState, read_ledger
-from cdeval.study import texts as generating
-from cdeval.study.units import Decoded, Unit
+from cdeval.study import executor
 from tests.commands import TEXTS, run_here
 from tests.conftest import build_model
 
@@ -50,14 +50,14 @@ def states(tmp_path: Path) -> dict[str, PointState]:
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Decoding fails wherever the exit after block 5 is among the lanes."""
-    real = generating.decode_unit
+    real = executor.decode
 
-    def failing(models: object, unit: Unit, *rest: object, **named: object) -> Decoded:
-        if any(text.setting.amateur.layer == 5 for text in unit.texts):
+    def failing(expert: object, lanes: list[Lane], **named: object) -> object:
+        if any(lane.setting.amateur.layer == 5 for lane in lanes):
             raise RuntimeError("a kernel that is not there")
-        return real(models, unit, *rest, **named)  # type: ignore[arg-type]
+        return real(expert, lanes, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(generating, "decode_unit", failing)
+    monkeypatch.setattr(executor, "decode", failing)
 
 
 def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(

@@ -28,28 +28,30 @@ from cdeval.errors import ModelError
 from cdeval.store.ledger import read_ledger
 from cdeval.store.strict_json import plain
 from cdeval.study import pipeline as study
-from cdeval.study.open import Asked
-from cdeval.study.pipeline import Outcome, run_study
-from cdeval.study.ray import Decoder, Piece, Remote, crew_of, remote_of
-from cdeval.study.ray_cluster import Crew, ray_cluster
-from cdeval.study.units import Decoded
-from cdeval.study.workers import Report, attempted
+from cdeval.study.executor import Workers
+from cdeval.study.open import StudyRequest
+from cdeval.study.pipeline import StudyResult, run_study
+from cdeval.study.ray import RayExecutor, ray_executor, workers_of
+from cdeval.study.ray_cluster import ray_cluster
+from cdeval.study.ray_pool import WorkerReport, attempted
+from cdeval.study.units import Unit, UnitTexts
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
-Change = Callable[[Callable[[], Decoder]], Callable[[], Callable[[Piece], Decoded]]]
+Act = Callable[[Unit], UnitTexts]
+Change = Callable[[Callable[[], Act]], Callable[[], Act]]
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with ray_cluster(Crew(workers=2, threads=1, gpus=0)):
+    with ray_cluster(Workers(workers=2, threads=1, gpus=0)):
         yield
 
 
 @pytest.fixture
 def decoded(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., tuple[Outcome, dict[str, dict[str, str]]]]:
+) -> Callable[..., tuple[StudyResult, dict[str, dict[str, str]]]]:
     """Runs two settings and their control; returns what was shown and the texts' lines by run folder and prompt."""
 
     def run(name: str, dtype: Dtype, workers: int = 0, change: Change | None = None, retry: bool = True):
@@ -70,12 +72,12 @@ def decoded(
         )
         configs = [replace(config, amateur=AmateurConfig(layer=layer)) for layer in (4, 6)]
 
-        def changed(*arguments: object) -> Remote:
-            remote = remote_of(*arguments)  # type: ignore[arg-type]
-            return replace(remote, recipe=change(remote.recipe)) if change else remote  # type: ignore[arg-type]
+        def changed(*arguments: object) -> RayExecutor:
+            made = ray_executor(*arguments)  # type: ignore[arg-type]
+            return replace(made, setup=change(made.setup)) if change else made
 
-        monkeypatch.setattr(study, "remote_of", changed)
-        outcome = run_study([Asked(one, plain_dict(one)) for one in configs], lambda _line: None)
+        monkeypatch.setattr(study, "ray_executor", changed)
+        outcome = run_study([StudyRequest(one, plain_dict(one)) for one in configs], lambda _line: None)
         lines = {
             path.parent.name: {json.loads(line)["id"]: line for line in path.read_text().splitlines()}
             for path in (tmp_path / name).glob("*/generations.jsonl")
@@ -102,13 +104,13 @@ def test_one_worker_or_two_make_the_texts_of_one_process(decoded: Callable, dtyp
 def test_a_worker_killed_while_it_decodes_loses_nothing(decoded: Callable, tmp_path: Path) -> None:
     mark = str(tmp_path / "killed")
 
-    def once(recipe: Callable[[], Decoder]) -> Callable[[], Callable[[Piece], Decoded]]:
-        def build() -> Callable[[Piece], Decoded]:
-            decode = recipe()
+    def once(setup: Callable[[], Act]) -> Callable[[], Act]:
+        def build() -> Act:
+            decode = setup()
 
-            def act(piece: Piece) -> Decoded:
-                made = decode(piece)
-                if piece.unit.place == 1 and not os.path.exists(mark):
+            def act(unit: Unit) -> UnitTexts:
+                made = decode(unit)
+                if unit.place == 1 and not os.path.exists(mark):
                     with open(mark, "w"):
                         os.kill(os.getpid(), signal.SIGKILL)
                 return made
@@ -128,15 +130,15 @@ def test_a_worker_killed_while_it_decodes_loses_nothing(decoded: Callable, tmp_p
 def test_a_prompt_that_kills_its_worker_is_named_and_the_rest_is_done_and_scored(
     decoded: Callable, tmp_path: Path
 ) -> None:
-    def deadly(recipe: Callable[[], Decoder]) -> Callable[[], Callable[[Piece], Decoded]]:
-        def build() -> Callable[[Piece], Decoded]:
-            decode = recipe()
+    def deadly(setup: Callable[[], Act]) -> Callable[[], Act]:
+        def build() -> Act:
+            decode = setup()
 
-            def act(piece: Piece) -> Decoded:
-                for text in piece.unit.texts:
+            def act(unit: Unit) -> UnitTexts:
+                for text in unit.texts:
                     if text.prompt.id == "text-1" and text.setting.amateur.layer == 6:
                         os.kill(os.getpid(), signal.SIGKILL)
-                return decode(piece)
+                return decode(unit)
 
             return act
 
@@ -163,11 +165,11 @@ def test_what_is_left_to_cdeval_shares_the_machine_out() -> None:
 
     cores = len(os.sched_getaffinity(0))
     execution = ExecutionConfig(kind=Executor.ray, workers=1)
-    assert crew_of(execution, torch.device("cpu")) == Crew(1, cores, 0.0)
-    assert crew_of(replace(execution, workers=999), torch.device("cuda")) == Crew(999, 1, 1.0)
+    assert workers_of(execution, torch.device("cpu")) == Workers(1, cores, 0.0)
+    assert workers_of(replace(execution, workers=999), torch.device("cuda")) == Workers(999, 1, 1.0)
     given = replace(execution, threads=3, gpus=0.5, address="auto")
-    assert crew_of(given, torch.device("cuda")) == Crew(1, 3, 0.5, "auto")
-    assert plain(crew_of(given, torch.device("cpu"))) == {"workers": 1, "threads": 3, "gpus": 0.5, "address": "auto"}
+    assert workers_of(given, torch.device("cuda")) == Workers(1, 3, 0.5, "auto")
+    assert plain(workers_of(given, torch.device("cpu"))) == {"workers": 1, "threads": 3, "gpus": 0.5, "address": "auto"}
 
 
 @pytest.mark.parametrize("poison", ["text-1", "text-"], ids=["a prompt", "a setting"])
@@ -179,24 +181,24 @@ def test_many_bad_prompts_are_a_bad_setting_and_few_are_not(
     class Here:
         size = 1
 
-        def __init__(self, act: Callable[[Piece], Decoded]) -> None:
-            self._act, self._held = act, deque[Piece]()
+        def __init__(self, act: Act) -> None:
+            self._act, self._held = act, deque[Unit]()
 
-        def give(self, worker: int, work: Piece) -> None:
+        def give(self, worker: int, work: Unit) -> None:
             self._held.append(work)
 
-        def reports(self) -> list[Report[Decoded]]:
+        def reports(self) -> list[WorkerReport[UnitTexts]]:
             return [attempted(self._act, 0, self._held.popleft())]
 
     @contextmanager
-    def here(_crew: Crew, recipe: Callable[[], Decoder], _telling: object) -> Iterator[Here]:
-        decode = recipe()
+    def here(_workers: Workers, setup: Callable[[], Act], *_: object) -> Iterator[Here]:
+        decode = setup()
 
-        def act(piece: Piece) -> Decoded:
-            for text in piece.unit.texts:
+        def act(unit: Unit) -> UnitTexts:
+            for text in unit.texts:
                 if text.prompt.id.startswith(poison) and text.setting.amateur.layer == 6:
                     raise ModelError("it cannot be read")
-            return decode(piece)
+            return decode(unit)
 
         yield Here(act)
 

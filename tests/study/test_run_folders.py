@@ -10,7 +10,7 @@ from cdeval.config.points import Point, Role
 from cdeval.config.setting import Amateur, Setting
 from cdeval.errors import StorageError
 from cdeval.records import Generation, Prompt
-from cdeval.study.checking import check_stored
+from cdeval.study.run_folders import check_stored
 
 SETTING = Setting(
     Amateur(), 1.0, 0.0, 1.0, TemperatureForm.softmax, Normalizer.full, SearchKind.beam, 5, 2, Ban.special

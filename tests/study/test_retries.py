@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from cdeval.errors import ConfigError, WorkerError
-from cdeval.study.workers import DEATHS_A_WORKER, Done, Lost, Report, Rules, attempted, finish
+from cdeval.store.signals import Stop
+from cdeval.study.ray import DEATHS_A_WORKER, Finished, Retries, finish
+from cdeval.study.ray_pool import WorkerReport, attempted
 
 Work = tuple[int, ...]
 
@@ -26,24 +28,24 @@ class Fake:
         self.given.append(work)
         self.most = max(self.most, len(self._held))
 
-    def reports(self) -> list[Report[int]]:
+    def reports(self) -> list[WorkerReport[int]]:
         self._held.rotate(1)
         worker, work = self._held.popleft()
         if self._deadly(work):
-            return [Report(worker, problem="it died", died=True)]
-        return [Report(worker, sum(work))]
+            return [WorkerReport(worker, problem="it died", died=True)]
+        return [WorkerReport(worker, sum(work))]
 
 
-def singles(work: Work) -> list[Work]:
-    return [(one,) for one in work]
+def retries(tries: int, say: Callable[[str], None] = print, stop: Stop | None = None) -> Retries[Work]:
+    return Retries(tries, lambda work: [(one,) for one in work], stop or Stop(), say)
 
 
 def test_every_piece_is_done_once_whatever_the_number_of_workers() -> None:
     works = [(1, 2), (3, 4), (5,), (6, 7)]
     for size in (1, 2, 3, 7):
         pool = Fake(size)
-        found = list(finish(pool, works, Rules(2, singles)))
-        assert sorted(found) == [Done(work, sum(work)) for work in works]
+        found = list(finish(pool, works, retries(2)))
+        assert sorted(found) == [Finished(work, sum(work)) for work in works]
         assert Counter(pool.given) == Counter(works)
         assert pool.most == min(size, len(works)), "no worker is left idle while there is work"
 
@@ -57,7 +59,7 @@ def test_works_are_taken_only_as_workers_become_idle() -> None:
             taken.append(number)
             yield (number,)
 
-    results = finish(Fake(2), works(), Rules(2, singles))
+    results = finish(Fake(2), works(), retries(2))
     next(results)
     assert len(taken) <= 3
 
@@ -70,17 +72,17 @@ def test_what_dies_once_is_tried_again() -> None:
         return work == (3, 4) and deaths[work] == 1
 
     pool = Fake(2, once)
-    assert sorted(finish(pool, [(1, 2), (3, 4)], Rules(2, singles))) == [Done((1, 2), 3), Done((3, 4), 7)]
+    assert sorted(finish(pool, [(1, 2), (3, 4)], retries(2))) == [Finished((1, 2), 3), Finished((3, 4), 7)]
     assert pool.given.count((3, 4)) == 2
 
 
 def test_what_always_dies_is_found_alone_and_the_rest_is_done() -> None:
     lines: list[str] = []
     pool = Fake(2, lambda work: 7 in work)
-    found = list(finish(pool, [(1, 2), (6, 7, 8), (3, 4)], Rules(3, singles, say=lines.append)))
-    lost = [one for one in found if isinstance(one, Lost)]
-    assert lost == [Lost((7,), "it died")]
-    assert sorted(one.work for one in found if isinstance(one, Done)) == [(1, 2), (3, 4), (6,), (8,)]
+    found = list(finish(pool, [(1, 2), (6, 7, 8), (3, 4)], retries(3, lines.append)))
+    lost = [one for one in found if one.problem]
+    assert lost == [Finished((7,), None, "it died")]
+    assert sorted(one.work for one in found if not one.problem) == [(1, 2), (3, 4), (6,), (8,)]
     assert pool.given.count((6, 7, 8)) == pool.given.count((7,)) == 3
     assert any("3 parts one by one" in line for line in lines), "other batches may mean other bfloat16 texts: said"
 
@@ -89,20 +91,21 @@ def test_workers_that_die_of_everything_end_the_run() -> None:
     """Else a machine without memory would go on reading weights for ever."""
     pool = Fake(2, lambda _work: True)
     with pytest.raises(WorkerError, match="died one after the other"):
-        list(finish(pool, [(number,) for number in range(10_000)], Rules(2, singles)))
+        list(finish(pool, [(number,) for number in range(10_000)], retries(2)))
     assert len(pool.given) <= DEATHS_A_WORKER * 2 + 2
 
 
 def test_scattered_deaths_never_end_the_run() -> None:
     pool = Fake(1, lambda work: work[0] % 2 == 1)
-    found = list(finish(pool, [(number,) for number in range(100)], Rules(1, singles)))
-    assert sum(isinstance(one, Lost) for one in found) == 50
+    found = list(finish(pool, [(number,) for number in range(100)], retries(1)))
+    assert sum(bool(one.problem) for one in found) == 50
 
 
 def test_after_a_stop_what_runs_is_finished_and_no_more_is_begun() -> None:
     pool = Fake(2)
-    found = []
-    for one in finish(pool, [(number,) for number in range(10)], Rules(2, singles, stopping=lambda: bool(found))):
+    found, stop = [], Stop()
+    for one in finish(pool, [(number,) for number in range(10)], retries(2, stop=stop)):
+        stop.number = 15
         found.append(one)
     assert len(found) == len(pool.given) == 2
 
@@ -113,6 +116,6 @@ def test_what_a_worker_raises_becomes_a_line() -> None:
             raise ConfigError("two is wrong")
         return 1 // work[0]
 
-    assert attempted(act, 5, (1,)) == Report(5, answer=1)
-    assert attempted(act, 5, (2,)) == Report(5, problem="two is wrong")
+    assert attempted(act, 5, (1,)) == WorkerReport(5, answer=1)
+    assert attempted(act, 5, (2,)) == WorkerReport(5, problem="two is wrong")
     assert attempted(act, 5, (0,)).problem == "ZeroDivisionError: integer division or modulo by zero"

@@ -1,9 +1,9 @@
 """A pool of Ray actors: processes that each open their models once and then work on whatever they are given.
 
-With `cdeval.study.ray_cluster` the only module that knows Ray (extra `[ray]`). An actor that dies, or that does not
-answer for long (`cdeval.study.heartbeats`), is replaced by a new one, never restarted with its task: what it was
-working on is reported as failed, and `cdeval.study.workers` decides what becomes of it. Nothing that an actor does is
-kept in it, so a piece of work that runs twice makes the same answer twice.
+With `cdeval.study.ray_cluster` this is the only module that knows Ray (extra `[ray]`). An actor that dies, or that does
+not answer for long, is replaced by a new one, never restarted with its task: what it was working on is reported as
+failed, and `cdeval.study.ray` decides what becomes of it. Nothing that an actor does is kept in it, so a piece of work
+that runs twice makes the same answer twice.
 """
 
 import os
@@ -11,49 +11,68 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import WorkerError
-from cdeval.study.heartbeats import Heartbeats, Silence
-from cdeval.study.ray_cluster import Crew, ray_cluster
-from cdeval.study.workers import Pool, Report, attempted, reason
+from cdeval.study.executor import Workers
+from cdeval.study.heartbeats import Heartbeats
+from cdeval.study.ray_cluster import ray_cluster, reason
 
 W = TypeVar("W")
 R = TypeVar("R")
+Given_contra = TypeVar("Given_contra", contravariant=True)
 
 _BESIDE = "beside"  # the group of threads of an actor that answers while it works
 PULSE_SECONDS = 5.0  # between two questions to a worker whether it is there
 ROOM_SECONDS = 60  # for an actor to find a machine; opening its models is not part of it
 
 
-class Telling(NamedTuple, Generic[W]):
-    """What the user hears of the workers, and when."""
+@dataclass(frozen=True, slots=True)
+class WorkerReport(Generic[R]):
+    """What came of the work that a worker was given."""
 
-    say: Callable[[str], None] = lambda _line: None  # takes one line
-    holds: Callable[[W], str] = str  # describes a piece of work
-    silence: Silence = Silence()  # how long one may not answer
+    worker: int
+    answer: R | None = None
+    problem: str | None = None  # why there is no answer, on one line
+    died: bool = False  # the worker is gone, and has been replaced
+
+
+class WorkerPool(Protocol[Given_contra, R]):
+    """Workers, numbered from 0, each with at most one piece of work."""
+
+    @property
+    def size(self) -> int:
+        """Number of workers."""
+
+    def give(self, worker: int, work: Given_contra) -> None:
+        """Let an idle worker begin."""
+
+    def reports(self) -> list[WorkerReport[R]]:
+        """Wait until at least one of those that have work is done with it."""
 
 
 @contextmanager
 def ray_pool(
-    crew: Crew, build: Callable[[], Callable[[W], R]], telling: Telling[W] | None = None
-) -> Iterator[Pool[W, R]]:
-    """Actors that work by what `build` makes in them.
+    workers: Workers, build: Callable[[], Callable[[W], R]], execution: ExecutionConfig, say: Callable[[str], None]
+) -> Iterator[WorkerPool[W, R]]:
+    """Start actors that do what `build` makes in them, and end them with the context.
 
     Args:
-        crew: how many, and where.
+        workers: how many, and where.
         build: called once in each actor, before its first work; it and all work must be picklable, and the package
             importable there.
-        telling: what is said of workers that do not answer, and where Ray listens.
+        execution: says how long a worker may be silent.
+        say: takes one line, of workers that do not answer and of where Ray listens.
 
     Raises: WorkerError: Ray is not installed, there is no such cluster, or it has no room for them; later, from the
         pool's reports, that `build` failed in an actor.
     """
-    telling = telling or Telling()
-    with ray_cluster(crew, telling.say) as ray:
-        _check_room(ray, crew)
-        pool: RayPool[W, R] = RayPool(ray, crew, build, telling)
+    with ray_cluster(workers, say) as ray:
+        _check_room(ray, workers)
+        pool: RayPool[W, R] = RayPool(ray, workers, build, Heartbeats(execution, say))
         try:
             yield pool
         finally:
@@ -61,14 +80,16 @@ def ray_pool(
 
 
 class RayPool(Generic[W, R]):
-    """Actors by number (`cdeval.study.workers.Pool`)."""
+    """Actors by number (`WorkerPool`)."""
 
-    def __init__(self, ray: ModuleType, crew: Crew, build: Callable[[], Callable[[W], R]], telling: Telling[W]) -> None:
-        self._ray, self._build, self.size = ray, build, crew.workers
-        threads = str(crew.threads)  # Ray would set 1
+    def __init__(
+        self, ray: ModuleType, workers: Workers, build: Callable[[], Callable[[W], R]], beats: Heartbeats
+    ) -> None:
+        self._ray, self._build, self.size = ray, build, workers.workers
+        threads = str(workers.threads)  # Ray would set 1
         self._kind = ray.remote(concurrency_groups={_BESIDE: 1})(_Actor).options(
-            num_cpus=crew.threads,
-            num_gpus=crew.gpus,
+            num_cpus=workers.threads,
+            num_gpus=workers.gpus,
             max_restarts=0,
             max_task_retries=0,
             runtime_env={"env_vars": {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}},
@@ -79,9 +100,8 @@ class RayPool(Generic[W, R]):
             self._start(worker)
         self._running: dict[Any, int] = {}  # what an actor is working on -> its number
         self._asked: dict[int, Any] = {}  # the answers that are waited for beside the work, by number
-        self._holds = telling.holds
-        self._beats = Heartbeats(telling.silence, telling.say)
-        self._pulse = min(PULSE_SECONDS, telling.silence.said_s / 4)
+        self._beats = beats
+        self._pulse = min(PULSE_SECONDS, beats.silence_s / 4)
         self._looked = time.monotonic()
 
     def _start(self, worker: int) -> None:
@@ -92,9 +112,9 @@ class RayPool(Generic[W, R]):
         """Send work to an idle actor."""
         self._running[self._actors[worker].work.remote(worker, work)] = worker
         self._asked.pop(worker, None)
-        self._beats.began(worker, self._holds(work))
+        self._beats.began(worker, str(work))
 
-    def reports(self) -> list[Report[R]]:
+    def reports(self) -> list[WorkerReport[R]]:
         """Wait for one of them. Raises: WorkerError: it could not be built, or no machine has room for any of them."""
         waited = time.monotonic()
         while True:
@@ -131,30 +151,30 @@ class RayPool(Generic[W, R]):
             self._asked[worker] = self._actors[worker].name.options(concurrency_group=_BESIDE).remote()
             self._beats.asked(worker)
 
-    def _replaced(self, worker: int, why: str) -> Report[R]:
+    def _replaced(self, worker: int, why: str) -> WorkerReport[R]:
         """End a worker that does not answer: Ray kills its process where it does not end by itself."""
         self._running = {done: other for done, other in self._running.items() if other != worker}
         with suppress(self._ray.exceptions.RayError):
             self._ray.kill(self._actors[worker])
         self._restart(worker)
-        return Report(worker, problem=why, died=True)
+        return WorkerReport(worker, problem=why, died=True)
 
     def _restart(self, worker: int) -> None:
         self._beats.replaced(worker)
         self._asked.pop(worker, None)
         self._start(worker)
 
-    def _report(self, done: Any) -> Report[R]:
-        """What came of a piece of work. Raises: WorkerError: the worker could not be built."""
+    def _report(self, done: Any) -> WorkerReport[R]:
+        """Read what came of a piece of work. Raises: WorkerError: the worker could not be built."""
         worker = self._running.pop(done)
         self._beats.ended(worker)
         try:
-            report: Report[R] | _Unbuilt = self._ray.get(done)
+            report: WorkerReport[R] | _Unbuilt = self._ray.get(done)
         except self._ray.exceptions.RayActorError:
             self._restart(worker)
-            return Report(worker, problem="its worker process died", died=True)
+            return WorkerReport(worker, problem="its worker process died", died=True)
         except self._ray.exceptions.RayError as error:  # an answer that was lost on its way
-            return Report(worker, problem=reason(error))
+            return WorkerReport(worker, problem=reason(error))
         if isinstance(report, _Unbuilt):
             raise WorkerError(f"a worker cannot begin: {report.problem}")
         return report
@@ -187,7 +207,7 @@ class _Actor(Generic[W, R]):
         self._build = build
         self._act: Callable[[W], R] | None = None
 
-    def work(self, worker: int, work: W) -> Report[R] | _Unbuilt:
+    def work(self, worker: int, work: W) -> WorkerReport[R] | _Unbuilt:
         if self._act is None:
             try:
                 self._act = self._build()
@@ -196,17 +216,25 @@ class _Actor(Generic[W, R]):
         return attempted(self._act, worker, work)
 
     def name(self) -> str:
-        """Which process this is; answered beside the work."""
+        """Name the process; answered beside the work."""
         return f"process {os.getpid()} of {socket.gethostname()}"
 
 
-def _check_room(ray: ModuleType, crew: Crew) -> None:
-    """Actors without room would be waited for without end."""
+def attempted(act: Callable[[W], R], worker: int, work: W) -> WorkerReport[R]:
+    """Report on a piece of work, whatever happens to it."""
+    try:
+        return WorkerReport(worker, act(work))
+    except Exception as error:
+        return WorkerReport(worker, problem=reason(error))
+
+
+def _check_room(ray: ModuleType, workers: Workers) -> None:
+    """Raises: WorkerError: the cluster is too small, and actors without room would be waited for without end."""
     has = ray.cluster_resources()
-    for name, setting, each in (("CPU", "threads", crew.threads), ("GPU", "gpus", crew.gpus)):
-        needed = crew.workers * each
+    for name, setting, each in (("CPU", "threads", workers.threads), ("GPU", "gpus", workers.gpus)):
+        needed = workers.workers * each
         if needed > has.get(name, 0):
             raise WorkerError(
-                f"execution.workers={crew.workers} with execution.{setting}={each:g} take {needed:g} {name}s, and the "
-                f"Ray cluster has {has.get(name, 0):g}: lower one of them."
+                f"execution.workers={workers.workers} with execution.{setting}={each:g} take {needed:g} {name}s, and "
+                f"the Ray cluster has {has.get(name, 0):g}: lower one of them."
             )

@@ -6,27 +6,38 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import pytest
 
+from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import ConfigError, WorkerError
 from cdeval.store.locks import short_lock
+from cdeval.store.signals import Stop
 from cdeval.study import ray_cluster as raycluster
-from cdeval.study.heartbeats import Silence
-from cdeval.study.ray_cluster import Crew, ray_cluster
-from cdeval.study.ray_workers import Telling, ray_pool
-from cdeval.study.workers import Done, Lost, Rules, finish
+from cdeval.study.executor import Workers
+from cdeval.study.ray import Finished, Retries, finish
+from cdeval.study.ray_cluster import ray_cluster
+from cdeval.study.ray_pool import WorkerPool, ray_pool
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
-TWO = Crew(workers=2, threads=1, gpus=0)
+TWO = Workers(workers=2, threads=1, gpus=0)
 Work = tuple[int, ...]
+R = TypeVar("R")
 
 
-def singles(work: Work) -> list[Work]:
-    return [(one,) for one in work]
+def retries(say: Callable[[str], None] = print) -> Retries[Work]:
+    return Retries(2, lambda work: [(one,) for one in work], Stop(), say)
+
+
+def pool_of(
+    workers: Workers, build: Callable[[], Callable[[Work], R]], **execution: float
+) -> AbstractContextManager[WorkerPool[Work, R]]:
+    return ray_pool(workers, build, ExecutionConfig(**execution), print)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +71,14 @@ def squares() -> Callable[[], Callable[[Work], tuple[int, int, str | None]]]:
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(WorkerError, match=r"pip install 'cdeval\[ray\]'"), ray_pool(TWO, squares()):
+    with pytest.raises(WorkerError, match=r"pip install 'cdeval\[ray\]'"), pool_of(TWO, squares()):
         pass
 
 
 def test_an_address_without_a_cluster_is_named() -> None:
-    lost = Crew(workers=1, threads=1, gpus=0, address="auto")
+    lost = Workers(workers=1, threads=1, gpus=0, address="auto")
     wrong = pytest.raises(WorkerError, match=r"execution\.address=auto: no Ray cluster answers")
-    with wrong, ray_pool(lost, squares()):
+    with wrong, pool_of(lost, squares()):
         pass
 
 
@@ -79,13 +90,16 @@ def test_sigterm_stays_the_commands_own(cluster: object) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
     works = [(1, 2), (3, 13, 4), (5, 17), (6,), (7, 8)]
-    with ray_pool(TWO, squares()) as pool:
-        found = list(finish(pool, works, Rules(2, singles)))
-    lost = sorted(one for one in found if isinstance(one, Lost))
-    assert lost == [Lost((13,), "its worker process died"), Lost((17,), "seventeen is refused")]
-    answers = {one.work: one.answer[0] for one in found if isinstance(one, Done)}
+    with pool_of(TWO, squares()) as pool:
+        found = list(finish(pool, works, retries()))
+    lost = sorted(one for one in found if one.problem)
+    assert lost == [
+        Finished((13,), None, "its worker process died"),
+        Finished((17,), None, "seventeen is refused"),
+    ]
+    answers = {one.work: one.answer[0] for one in found if one.answer}
     assert answers == {(1, 2): 5, (3,): 9, (4,): 16, (5,): 25, (6,): 36, (7, 8): 113}
-    done = [one.answer for one in found if isinstance(one, Done)]
+    done = [one.answer for one in found if one.answer]
     assert {threads for _, _, threads in done} == {"1"}
     assert os.getpid() not in {process for _, process, _ in done}
 
@@ -95,10 +109,10 @@ def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
     """A process that was stopped neither dies nor answers: it was waited for without a word."""
     killed = stopped = 0
     answers, lines = {}, []
-    telling = Telling(lines.append, lambda work: f"number {work[0]}", Silence(said_s=0.5, replaced_s=1.5))
-    with ray_pool(TWO, squares(), telling) as pool:
-        for one in finish(pool, [(number,) for number in range(20, 40)], Rules(2, singles, say=lines.append)):
-            assert isinstance(one, Done)
+    execution = ExecutionConfig(silence_s=0.5, replaced_s=1.5)
+    with ray_pool(TWO, squares(), execution, lines.append) as pool:
+        for one in finish(pool, [(number,) for number in range(20, 40)], retries(lines.append)):
+            assert one.answer
             answers[one.work], process = one.answer[0], one.answer[1]
             if len(answers) == 5:
                 killed = process
@@ -108,7 +122,7 @@ def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
                 os.kill(stopped, signal.SIGSTOP)
     assert answers == {(number,): number * number for number in range(20, 40)}
     assert stopped
-    assert any(re.match(r"Ray worker \d.* has not answered for \d s and holds number \d\d: ", line) for line in lines)
+    assert any(re.match(r"Ray worker \d.* has not answered for \d s and holds \(\d\d,\): ", line) for line in lines)
     assert any(re.match(r"trying again: Ray worker \d.* did not answer for \d s", line) for line in lines)
     assert "trying again: its worker process died" in lines
 
@@ -122,19 +136,19 @@ def test_what_cannot_be_built_ends_the_run_with_its_reason() -> None:
 
     with (
         pytest.raises(WorkerError, match="a worker cannot begin: there is no such model"),
-        ray_pool(TWO, build) as pool,
+        pool_of(TWO, build) as pool,
     ):
-        list(finish(pool, [(1,), (2,)], Rules(2, singles)))
+        list(finish(pool, [(1,), (2,)], retries()))
 
 
 @pytest.mark.usefixtures("cluster")
 def test_more_than_the_cluster_has_is_refused_at_once() -> None:
     """Ray itself would wait for it without end."""
-    for crew, message in (
-        (Crew(workers=64, threads=1, gpus=0), "execution.workers=64 with execution.threads=1 take 64 CPUs"),
-        (Crew(workers=1, threads=1, gpus=8), "execution.gpus=8 take 8 GPUs"),
+    for workers, message in (
+        (Workers(workers=64, threads=1, gpus=0), "execution.workers=64 with execution.threads=1 take 64 CPUs"),
+        (Workers(workers=1, threads=1, gpus=8), "execution.gpus=8 take 8 GPUs"),
     ):
-        with pytest.raises(WorkerError, match=message), ray_pool(crew, squares()):
+        with pytest.raises(WorkerError, match=message), pool_of(workers, squares()):
             pass
 
 
