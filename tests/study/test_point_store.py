@@ -4,7 +4,9 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,7 @@ from transformers import AutoTokenizer
 from cdeval.cli import run_command
 from cdeval.decode.lanes import Lane
 from cdeval.run import run
-from cdeval.store.ledger import PointState, read_ledger
+from cdeval.store.ledger import Ledger, PointState, read_ledger
 from cdeval.study import executor
 from tests.commands import TEXTS, run_here
 from tests.conftest import build_model
@@ -279,3 +281,46 @@ def test_run_folders_whose_model_is_known_by_a_sample_are_said_once(command: Com
     assert code == 0, said
     assert said.count("older cdeval") == 1
     assert "2 run folders in runs/s are of an older cdeval" in said
+
+
+def test_the_lock_of_the_ledger_is_never_held_while_texts_are_decoded_scored_drawn_or_counted(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes of the study wait for it, so it is held for milliseconds."""
+    held, passed = [], set()
+    real = Ledger.locked
+
+    @contextmanager
+    def locked(ledger: Ledger) -> Iterator[None]:
+        with real(ledger):
+            held.append(ledger)
+            yield
+        held.pop()
+
+    def watched(name: str) -> None:
+        room, _, function = name.rpartition(".")
+        inner = getattr(import_module(room), function)
+
+        def outer(*arguments: object, **named: object) -> object:
+            assert not held, f"{name} is called while the ledger is locked"
+            passed.add(name)
+            return inner(*arguments, **named)
+
+        monkeypatch.setattr(name, outer)
+
+    monkeypatch.setattr(Ledger, "locked", locked)
+    names = {
+        "cdeval.study.open.load_together",
+        "cdeval.study.executor.unit_texts",
+        "cdeval.study.point_states.stored_texts",
+        "cdeval.study.point_store.check_stored",
+        "cdeval.study.costs.price_arms",
+        "cdeval.study.results.score_study",
+        "cdeval.study.results.compare_kept",
+        "cdeval.study.results.publish",
+    }
+    for name in names:
+        watched(name)
+    code, said = command()
+    assert code == 0, said
+    assert passed == names
