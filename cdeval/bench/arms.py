@@ -9,7 +9,7 @@ from cdeval.bench.config import BenchRun, as_run
 from cdeval.bench.ctranslate import ctranslate2
 from cdeval.bench.models import Models
 from cdeval.bench.peers import hugging_face, naive, ours
-from cdeval.bench.plan import Arm, Run
+from cdeval.bench.plan import BenchArm, Run
 from cdeval.config.enums import Dtype, Normalizer, SearchKind
 from cdeval.config.setting import Setting, expert_alone, setting_of
 from cdeval.cost.room import lanes_at_once
@@ -25,7 +25,7 @@ _ALPHAS = (0.05, 0.1, 0.2, 0.3)
 _TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 
 
-class Search(Enum):
+class BenchSearch(Enum):
     """What an arm searches with."""
 
     plain = "plain"  # beam search of the expert alone
@@ -38,7 +38,7 @@ class Search(Enum):
     @property
     def contrasts(self) -> bool:
         """Whether there is an amateur."""
-        return self not in (Search.plain, Search.greedy)
+        return self not in (BenchSearch.plain, BenchSearch.greedy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Size:
 ONE = Size()
 
 
-def label(who: str, search: Search, dtype: Dtype, size: Size = ONE) -> str:
+def label(who: str, search: BenchSearch, dtype: Dtype, size: Size = ONE) -> str:
     """What tables, files and goals call an arm."""
     return f"{who} {search.value} {_SHORT[dtype]}{size}"
 
@@ -88,12 +88,12 @@ class Arms:
         self.config, self.models, self._prompts = config, models, prompts
         self._contrast = setting_of(as_run(config))
 
-    def setting(self, search: Search) -> Setting:
+    def setting(self, search: BenchSearch) -> Setting:
         """The configured setting under that search."""
         setting = self._contrast if search.contrasts else expert_alone(self._contrast)
-        if search in (Search.candidates, Search.greedy_candidates):
+        if search in (BenchSearch.candidates, BenchSearch.greedy_candidates):
             setting = replace(setting, normalizer=Normalizer.candidates)
-        if search in (Search.greedy, Search.greedy_contrast, Search.greedy_candidates):
+        if search in (BenchSearch.greedy, BenchSearch.greedy_contrast, BenchSearch.greedy_candidates):
             return replace(setting, search=SearchKind.greedy, beams=1)
         return setting
 
@@ -103,7 +103,7 @@ class Arms:
         tokens = max(map(len, self._prompts)) + bench.new_tokens
         return lanes_at_once(self.config.execution, self.models.expert(dtype), bench.beams, tokens)
 
-    def ours(self, search: Search, dtype: Dtype, size: Size = ONE, compact_every: int | None = None) -> Arm:
+    def ours(self, search: BenchSearch, dtype: Dtype, size: Size = ONE, compact_every: int | None = None) -> BenchArm:
         """The engine, prompts and settings together in its forward passes; compacted as configured, or as said."""
         lanes = size.prompts * size.settings
         at_once = size.at_once or lanes
@@ -113,11 +113,11 @@ class Arms:
         arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
         return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
 
-    def hugging_face(self, search: Search, dtype: Dtype, size: Size = ONE) -> Arm:
+    def hugging_face(self, search: BenchSearch, dtype: Dtype, size: Size = ONE) -> BenchArm:
         """`generate`, settings one after the other; a contrast comes from a separate amateur in a LogitsProcessor."""
         at_once = size.at_once or size.prompts
         settings = settings_grid(self.setting(search), size.settings)
-        amateur = self.models.amateur(dtype) if search is Search.contrast else None
+        amateur = self.models.amateur(dtype) if search is BenchSearch.contrast else None
         run = hugging_face(
             self.models.peers_expert(dtype),
             self._prompts[: size.prompts],
@@ -128,28 +128,28 @@ class Arms:
         )
         return self._arm(HUGGING_FACE, search, dtype, size, run, batches=size.settings * -(-size.prompts // at_once))
 
-    def naive(self, dtype: Dtype, size: Size) -> Arm:
+    def naive(self, dtype: Dtype, size: Size) -> BenchArm:
         """The seed experiment's way, prompts one after the other."""
-        run = naive(self.models.peers_expert(dtype), self._prompts[: size.prompts], self.setting(Search.contrast))
-        return self._arm(NAIVE, Search.contrast, dtype, size, run, batches=size.prompts)
+        run = naive(self.models.peers_expert(dtype), self._prompts[: size.prompts], self.setting(BenchSearch.contrast))
+        return self._arm(NAIVE, BenchSearch.contrast, dtype, size, run, batches=size.prompts)
 
-    def ctranslate2(self, size: Size = ONE) -> list[Arm]:
+    def ctranslate2(self, size: Size = ONE) -> list[BenchArm]:
         """Its plain beam search on all prompts at once, in float32 and int8; none where it cannot take part."""
         converted = self.models.converted()
         if converted is None:
             return []
-        setting, expert = self.setting(Search.plain), self.models.expert(F32)
+        setting, expert = self.setting(BenchSearch.plain), self.models.expert(F32)
         banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
         prompts = self._prompts[: size.prompts]
         exact, quantised = (
             ctranslate2(self.models.ctranslate2(kind), converted.names, prompts, setting, banned)
             for kind in ("float32", "int8")
         )
-        arm = self._arm(CTRANSLATE2, Search.plain, F32, size, exact)
+        arm = self._arm(CTRANSLATE2, BenchSearch.plain, F32, size, exact)
         return [arm, replace(arm, label=arm.label.replace("f32", "int8"), run=quantised)]
 
-    def _arm(self, who: str, search: Search, dtype: Dtype, size: Size, run: Run, *, batches: int = 1) -> Arm:
-        return Arm(
+    def _arm(self, who: str, search: BenchSearch, dtype: Dtype, size: Size, run: Run, *, batches: int = 1) -> BenchArm:
+        return BenchArm(
             label=label(who, search, dtype, size),
             run=run,
             texts=size.prompts * size.settings,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cdeval.config.enums import AmateurKind, Executor
+from cdeval.config.enums import AmateurKind, ExecutorKind
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.fields import check_values, leaves, number
 from cdeval.config.schema import (
@@ -102,7 +102,7 @@ def validate_bench(config: BenchRun) -> BenchRun:
         raise ConfigError(
             f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."
         )
-    if config.execution.kind is not Executor.local:
+    if config.execution.kind is not ExecutorKind.local:
         raise ConfigError(f"execution={config.execution.kind.name}: the bench times this process; leave it out.")
     if config.amateur.kind is not AmateurKind.early_exit:
         raise ConfigError(

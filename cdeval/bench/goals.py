@@ -8,9 +8,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from cdeval.bench.arms import BF16, CTRANSLATE2, F32, HUGGING_FACE, NAIVE, OURS, Search, Size, label
+from cdeval.bench.arms import BF16, CTRANSLATE2, F32, HUGGING_FACE, NAIVE, OURS, BenchSearch, Size, label
 from cdeval.bench.config import BenchConfig
-from cdeval.bench.plan import GroupResult, Timing
+from cdeval.bench.plan import BenchTiming, GroupResult
 
 Results = Mapping[str, GroupResult]
 KV_TOKENS = 256  # new tokens at which the live cache is judged
@@ -33,16 +33,16 @@ class Goal(NamedTuple):
 def judge(results: Results, bench: BenchConfig, prompt_tokens: int) -> list[Goal]:
     """Every goal, measured or not, in the order in which they are stated."""
     single, greedy = _Times(results, "single"), _Times(results, "greedy")
-    contrast, plain = label(OURS, Search.contrast, BF16), label(OURS, Search.plain, BF16)
-    over_hf_bf16 = single.ratio(contrast, label(HUGGING_FACE, Search.plain, BF16))
-    over_hf_f32 = single.ratio(contrast, label(HUGGING_FACE, Search.plain, F32))
-    over_greedy = greedy.ratio(label(OURS, Search.greedy_candidates, BF16), label(OURS, Search.greedy, BF16))
+    contrast, plain = label(OURS, BenchSearch.contrast, BF16), label(OURS, BenchSearch.plain, BF16)
+    over_hf_bf16 = single.ratio(contrast, label(HUGGING_FACE, BenchSearch.plain, BF16))
+    over_hf_f32 = single.ratio(contrast, label(HUGGING_FACE, BenchSearch.plain, F32))
+    over_greedy = greedy.ratio(label(OURS, BenchSearch.greedy_candidates, BF16), label(OURS, BenchSearch.greedy, BF16))
     eight_settings = _Times(results, "fused").ratio(f"{contrast}{Size(settings=8)}", contrast)
     many = Size(prompts=bench.sweep_prompts, settings=bench.sweep_settings)
-    one_run = f"{label(HUGGING_FACE, Search.contrast, BF16)}{Size(prompts=bench.sweep_prompts)}"
+    one_run = f"{label(HUGGING_FACE, BenchSearch.contrast, BF16)}{Size(prompts=bench.sweep_prompts)}"
     over_sweep = bench.sweep_settings * _Times(results, "sweep").ratio(one_run, f"{contrast}{many}")
     short = Size(new_tokens=bench.naive_tokens)
-    over_naive = _Times(results, "naive").ratio(label(NAIVE, Search.contrast, BF16, short), f"{contrast}{short}")
+    over_naive = _Times(results, "naive").ratio(label(NAIVE, BenchSearch.contrast, BF16, short), f"{contrast}{short}")
     sweep = f"{many.settings} settings x {many.prompts} prompts"
     return [
         Goal("one prompt: contrast bf16 over Hugging Face plain bf16, time", over_hf_bf16, most=0.8),
@@ -65,7 +65,7 @@ class _Times:
         group = results.get(name)
         self._timings = group.timings if group else {}
 
-    def get(self, name: str) -> Timing | None:
+    def get(self, name: str) -> BenchTiming | None:
         return self._timings.get(name)
 
     def ratio(self, above: str, below: str) -> float:
@@ -76,8 +76,8 @@ class _Times:
 
 def _over_ctranslate2(results: Results) -> float:
     batch, eight = _Times(results, "batch"), Size(prompts=8)
-    mine = batch.get(label(OURS, Search.contrast, BF16, eight))
-    theirs = batch.get(label(CTRANSLATE2, Search.plain, F32, eight))
+    mine = batch.get(label(OURS, BenchSearch.contrast, BF16, eight))
+    theirs = batch.get(label(CTRANSLATE2, BenchSearch.plain, F32, eight))
     return mine.tokens_per_second / theirs.tokens_per_second if mine and theirs else math.nan
 
 
@@ -86,17 +86,17 @@ def _best_batches(results: Results) -> float:
     everything = [
         timing for name in ("batch", "growth_prompts") if name in results for timing in results[name].timings.values()
     ]
-    mine = _best(everything, label(OURS, Search.contrast, BF16))
-    theirs = _best(everything, label(HUGGING_FACE, Search.plain, BF16))
+    mine = _best(everything, label(OURS, BenchSearch.contrast, BF16))
+    theirs = _best(everything, label(HUGGING_FACE, BenchSearch.plain, BF16))
     return mine / theirs
 
 
-def _best(timings: Iterable[Timing], series: str) -> float:
+def _best(timings: Iterable[BenchTiming], series: str) -> float:
     return max((timing.tokens_per_second for timing in timings if timing.series == series), default=math.nan)
 
 
 def _live_kv(results: Results, prompt_tokens: int) -> float:
-    timing = _Times(results, "growth_tokens").get(label(OURS, Search.contrast, BF16, Size(new_tokens=KV_TOKENS)))
+    timing = _Times(results, "growth_tokens").get(label(OURS, BenchSearch.contrast, BF16, Size(new_tokens=KV_TOKENS)))
     if timing is None or timing.peak_slots is None:
         return math.nan
     return timing.peak_slots / (prompt_tokens + KV_TOKENS)

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cdeval.bench.arms import BF16, F32, HUGGING_FACE, OURS, Arms, Search, Size, label
+from cdeval.bench.arms import BF16, F32, HUGGING_FACE, OURS, Arms, BenchSearch, Size, label
 from cdeval.bench.config import BenchConfig, GroupName
-from cdeval.bench.plan import Arm, Group
+from cdeval.bench.plan import BenchArm, BenchGroup
 from cdeval.decode.clock import now
 
 GROWTH = {"tokens": "new tokens", "prompts": "prompts at once", "settings": "fused settings of one prompt"}
 
 
-def build_groups(arms: Arms) -> list[Group]:
+def build_groups(arms: Arms) -> list[BenchGroup]:
     """The groups that are configured, in the order given; loads the models that they need."""
     return [group for name in dict.fromkeys(arms.config.bench.groups) for group in _BUILDERS[name](arms)]
 
@@ -38,46 +38,46 @@ def longest_text(bench: BenchConfig) -> int:
     return max(own.get(name, bench.new_tokens) for name in bench.groups)
 
 
-def _single(arms: Arms) -> list[Group]:
+def _single(arms: Arms) -> list[BenchGroup]:
     found = [
-        arms.hugging_face(Search.plain, BF16),
-        arms.hugging_face(Search.plain, F32),
-        arms.hugging_face(Search.contrast, BF16),
-        arms.ours(Search.plain, BF16),
-        arms.ours(Search.contrast, BF16),
-        arms.ours(Search.plain, F32),
-        arms.ours(Search.contrast, F32),
+        arms.hugging_face(BenchSearch.plain, BF16),
+        arms.hugging_face(BenchSearch.plain, F32),
+        arms.hugging_face(BenchSearch.contrast, BF16),
+        arms.ours(BenchSearch.plain, BF16),
+        arms.ours(BenchSearch.contrast, BF16),
+        arms.ours(BenchSearch.plain, F32),
+        arms.ours(BenchSearch.contrast, F32),
         *arms.ctranslate2(),
     ]
-    reference = label(HUGGING_FACE, Search.plain, BF16)
+    reference = label(HUGGING_FACE, BenchSearch.plain, BF16)
     return [_group(arms, "single", "one prompt, beam search", found, reference)]
 
 
-def _greedy(arms: Arms) -> list[Group]:
+def _greedy(arms: Arms) -> list[BenchGroup]:
     found = [
-        arms.ours(Search.greedy, BF16),
-        arms.ours(Search.greedy_contrast, BF16),
-        replace(arms.ours(Search.greedy_candidates, BF16), twin=label(OURS, Search.greedy_contrast, BF16)),
-        arms.hugging_face(Search.greedy, BF16),
+        arms.ours(BenchSearch.greedy, BF16),
+        arms.ours(BenchSearch.greedy_contrast, BF16),
+        replace(arms.ours(BenchSearch.greedy_candidates, BF16), twin=label(OURS, BenchSearch.greedy_contrast, BF16)),
+        arms.hugging_face(BenchSearch.greedy, BF16),
     ]
     return [_group(arms, "greedy", "one prompt, greedy search", found, found[0].label)]
 
 
-def _fused(arms: Arms) -> list[Group]:
-    found = [arms.ours(Search.contrast, BF16, Size(settings=n)) for n in arms.config.bench.fused_settings]
+def _fused(arms: Arms) -> list[BenchGroup]:
+    found = [arms.ours(BenchSearch.contrast, BF16, Size(settings=n)) for n in arms.config.bench.fused_settings]
     return [_group(arms, "fused", "settings of one prompt, decoded together", found, found[0].label)]
 
 
-def _batch(arms: Arms) -> list[Group]:
+def _batch(arms: Arms) -> list[BenchGroup]:
     sizes = [Size(prompts=n) for n in arms.config.bench.batch_sizes]
     found = [
         arm
         for size in sizes
         for arm in (
-            arms.hugging_face(Search.plain, BF16, size),
-            arms.ours(Search.plain, BF16, size),
-            arms.ours(Search.contrast, BF16, size),
-            replace(arms.ours(Search.candidates, BF16, size), twin=label(OURS, Search.contrast, BF16, size)),
+            arms.hugging_face(BenchSearch.plain, BF16, size),
+            arms.ours(BenchSearch.plain, BF16, size),
+            arms.ours(BenchSearch.contrast, BF16, size),
+            replace(arms.ours(BenchSearch.candidates, BF16, size), twin=label(OURS, BenchSearch.contrast, BF16, size)),
             *(arms.ctranslate2(size) if size.prompts <= 8 else []),
         )
     ]
@@ -85,12 +85,12 @@ def _batch(arms: Arms) -> list[Group]:
     return [replace(group, per_token=True)]
 
 
-def _sweep(arms: Arms) -> list[Group]:
+def _sweep(arms: Arms) -> list[BenchGroup]:
     bench = arms.config.bench
     size = Size(prompts=bench.sweep_prompts, settings=bench.sweep_settings)
-    fused = arms.ours(Search.contrast, BF16, replace(size, at_once=arms.lanes_at_once(BF16)))
+    fused = arms.ours(BenchSearch.contrast, BF16, replace(size, at_once=arms.lanes_at_once(BF16)))
     batch = best_batch(arms, bench.sweep_prompts)
-    sequential = arms.hugging_face(Search.contrast, BF16, replace(size, settings=1, at_once=batch))
+    sequential = arms.hugging_face(BenchSearch.contrast, BF16, replace(size, settings=1, at_once=batch))
     title = (
         f"{size.settings} settings of {size.prompts} prompts at once, against one of {size.settings} equal runs at "
         f"Hugging Face's best batch size, {batch} prompts"
@@ -99,26 +99,26 @@ def _sweep(arms: Arms) -> list[Group]:
     return [replace(group, warm_up=False)]  # passes of minutes: what a first one pays is lost in them
 
 
-def _compaction(arms: Arms) -> list[Group]:
+def _compaction(arms: Arms) -> list[BenchGroup]:
     """At a long text, where slots of dead beams would be most; one group a number of prompts."""
     bench = arms.config.bench
     groups = []
     for prompts in bench.compaction_prompts:
         size = Size(prompts=prompts, new_tokens=bench.compaction_tokens)
-        found = [arms.ours(Search.contrast, BF16, size, every) for every in bench.compact_every]
+        found = [arms.ours(BenchSearch.contrast, BF16, size, every) for every in bench.compact_every]
         title = f"steps between compactions of the cache (0: never), {prompts} prompts at once"
         groups.append(_group(arms, f"compaction_{prompts}", title, found, found[0].label, slow=True))
     return groups
 
 
-def _naive(arms: Arms) -> list[Group]:
+def _naive(arms: Arms) -> list[BenchGroup]:
     size = Size(new_tokens=arms.config.bench.naive_tokens)
-    found = [arms.naive(BF16, size), arms.ours(Search.contrast, BF16, size)]
+    found = [arms.naive(BF16, size), arms.ours(BenchSearch.contrast, BF16, size)]
     title = "one prompt, no cache, beams one after the other, the head at all positions"
     return [_group(arms, "naive", title, found, found[0].label, slow=True)]
 
 
-def _growth(arms: Arms) -> list[Group]:
+def _growth(arms: Arms) -> list[BenchGroup]:
     bench = arms.config.bench
     axes: dict[str, list[tuple[int, Size]]] = {
         "tokens": [(n, Size(new_tokens=n)) for n in bench.growth_tokens],
@@ -127,20 +127,20 @@ def _growth(arms: Arms) -> list[Group]:
     }
     groups = []
     for axis, points in axes.items():
-        found = [replace(arms.ours(Search.contrast, BF16, size), x=n) for n, size in points]
+        found = [replace(arms.ours(BenchSearch.contrast, BF16, size), x=n) for n, size in points]
         if axis == "tokens":  # for prompts, group batch has both
-            found += [replace(arms.hugging_face(Search.plain, BF16, size), x=n) for n, size in points]
+            found += [replace(arms.hugging_face(BenchSearch.plain, BF16, size), x=n) for n, size in points]
         title = f"time against {GROWTH[axis]}"
         group = _group(arms, f"growth_{axis}", title, found, found[0].label, slow=True)
         groups.append(replace(group, axis=GROWTH[axis]))
     return groups
 
 
-def _precision(arms: Arms) -> list[Group]:
+def _precision(arms: Arms) -> list[BenchGroup]:
     """The texts count here, not the time: one pass, no warm-up."""
     size = Size(prompts=arms.config.bench.precision_prompts, at_once=arms.lanes_at_once(F32))
     found = []
-    for search in (Search.plain, Search.contrast):
+    for search in (BenchSearch.plain, BenchSearch.contrast):
         exact = arms.ours(search, F32, size)
         found += [exact, replace(arms.ours(search, BF16, size), twin=exact.label)]
     group = _group(arms, "precision", "what bfloat16 changes in the texts", found, found[0].label)
@@ -157,7 +157,7 @@ def best_batch(arms: Arms, prompts: int) -> int:
     device = arms.models.opened.device
     seconds = {}
     for size in sizes:
-        arm = arms.hugging_face(Search.contrast, BF16, Size(prompts=prompts, at_once=size))
+        arm = arms.hugging_face(BenchSearch.contrast, BF16, Size(prompts=prompts, at_once=size))
         arm.run(2)
         started = now(device)
         arm.run(tokens)
@@ -165,15 +165,17 @@ def best_batch(arms: Arms, prompts: int) -> int:
     return min(sizes, key=lambda size: seconds[size])
 
 
-def _group(arms: Arms, name: str, title: str, found: Sequence[Arm], reference: str, *, slow: bool = False) -> Group:
+def _group(
+    arms: Arms, name: str, title: str, found: Sequence[BenchArm], reference: str, *, slow: bool = False
+) -> BenchGroup:
     """A twin that is not among the arms is nobody's."""
     bench = arms.config.bench
     labels = {arm.label for arm in found}
     paired = tuple(arm if arm.twin in labels else replace(arm, twin=None) for arm in found)
-    return Group(name, title, paired, reference, bench.slow_repeats if slow else bench.repeats)
+    return BenchGroup(name, title, paired, reference, bench.slow_repeats if slow else bench.repeats)
 
 
-_BUILDERS: dict[GroupName, Callable[[Arms], list[Group]]] = {
+_BUILDERS: dict[GroupName, Callable[[Arms], list[BenchGroup]]] = {
     GroupName.single: _single,
     GroupName.greedy: _greedy,
     GroupName.fused: _fused,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from cdeval.bench.arms import BF16, F32, OURS, Search, label
+from cdeval.bench.arms import BF16, F32, OURS, BenchSearch, label
 from cdeval.bench.models import Models
 from cdeval.bench.plan import GroupResult
 from cdeval.config.enums import Dtype
@@ -37,7 +37,7 @@ class Limits:
             line = (
                 f"limit {dtype.name}: {self.weight_bytes[dtype.name] / 1e6:.0f} MB of weights in {least:.1f} ms a step"
             )
-            for search in (Search.plain, Search.contrast):
+            for search in (BenchSearch.plain, BenchSearch.contrast):
                 timing = timings.get(label(OURS, search, dtype))
                 line += f"; ours {search.name} {least / timing.ms_per_step:.0%} of that speed" if timing else ""
             found.append(line)

@@ -28,7 +28,7 @@ Run = Callable[[int], Pass]  # decodes everything, that many tokens a text
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class BenchArm:
     """One way to make texts."""
 
     label: str
@@ -42,12 +42,12 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class BenchGroup:
     """Arms that are compared with each other."""
 
     name: str
     title: str
-    arms: tuple[Arm, ...]
+    arms: tuple[BenchArm, ...]
     reference: str  # label of the arm that ratios are over
     repeats: int
     warm_up: bool = True
@@ -56,7 +56,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class BenchTiming:
     """The timed passes of one arm."""
 
     label: str
@@ -96,7 +96,7 @@ class GroupResult:
     reference: str
     per_token: bool
     axis: str
-    timings: Mapping[str, Timing] = field(default_factory=dict)
+    timings: Mapping[str, BenchTiming] = field(default_factory=dict)
 
     def ratio(self, label: str) -> float:
         """Median time over the reference's, per token where the group says so; 0.8 is a fifth faster."""
@@ -106,12 +106,14 @@ class GroupResult:
         return timing.median / reference.median
 
 
-def schedule(arms: Sequence[Arm], repeats: int) -> Iterator[tuple[int, Arm]]:
+def schedule(arms: Sequence[BenchArm], repeats: int) -> Iterator[tuple[int, BenchArm]]:
     """(turn, arm) in the order of execution; turn 0 is the warm-up."""
     return ((turn, arm) for turn in range(repeats + 1) for arm in arms)
 
 
-def measure(group: Group, clock: Callable[[], float], say: Callable[[str], None] = lambda _line: None) -> GroupResult:
+def measure(
+    group: BenchGroup, clock: Callable[[], float], say: Callable[[str], None] = lambda _line: None
+) -> GroupResult:
     """Time a group.
 
     Args: clock: seconds, once the device has finished what it was given. say: told after every turn.
@@ -135,7 +137,7 @@ def measure(group: Group, clock: Callable[[], float], say: Callable[[str], None]
     return GroupResult(group.name, group.title, group.reference, group.per_token, group.axis, timings)
 
 
-def estimate(group: Group, clock: Callable[[], float]) -> float:
+def estimate(group: BenchGroup, clock: Callable[[], float]) -> float:
     """Seconds that `measure` will take, from one short pass of each arm; also finds out whether they all work."""
     total = 0.0
     for arm in group.arms:
@@ -146,7 +148,7 @@ def estimate(group: Group, clock: Callable[[], float]) -> float:
     return total * (group.repeats + group.warm_up)
 
 
-def check_work(arm: Arm, done: Pass, new_tokens: int) -> None:
+def check_work(arm: BenchArm, done: Pass, new_tokens: int) -> None:
     """Equal work in all arms. Raises: RuntimeError: another number of texts or tokens than the arm says."""
     lengths = sorted({len(text) for text in done.texts})
     if len(done.texts) != arm.texts or lengths != [new_tokens]:
@@ -166,13 +168,13 @@ def exponents(points: Sequence[tuple[float, float]]) -> list[float]:
     return [math.log(after[1] / before[1]) / math.log(after[0] / before[0]) for before, after in pairwise(points)]
 
 
-def _timing(arm: Arm, seconds: Sequence[float], last: Mapping[str, Pass]) -> Timing:
+def _timing(arm: BenchArm, seconds: Sequence[float], last: Mapping[str, Pass]) -> BenchTiming:
     mine, same_tokens, same_texts = last[arm.label], math.nan, math.nan
     if arm.twin is not None:
         other = last[arm.twin]
         same_tokens = same_share(mine.texts, other.texts)
         same_texts = sum(a == b for a, b in zip(mine.texts, other.texts, strict=True)) / arm.texts
-    return Timing(
+    return BenchTiming(
         label=arm.label,
         texts=arm.texts,
         new_tokens=arm.new_tokens,

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import torch
 
-from cdeval.bench.arms import BF16, F32, Arms, Search
+from cdeval.bench.arms import BF16, F32, Arms, BenchSearch
 from cdeval.bench.config import BenchRun, GroupName
 from cdeval.bench.ctranslate import ctranslate2_version
 from cdeval.bench.goals import Goal, judge
@@ -99,7 +99,7 @@ def _profiled(config: BenchRun, arms: Arms) -> dict[str, float]:
     """Of the engine's contrastive beam search of one prompt."""
     if not supported(arms.models.opened.device):
         return {}
-    return where_time_goes(arms.ours(Search.contrast, BF16).run, min(PROFILED, config.bench.new_tokens))
+    return where_time_goes(arms.ours(BenchSearch.contrast, BF16).run, min(PROFILED, config.bench.new_tokens))
 
 
 def _prompts(config: BenchRun, opened: OpenedModel) -> tuple[Prompt, ...]:

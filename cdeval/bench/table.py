@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdeval.bench.goals import Goal
-from cdeval.bench.plan import GroupResult, Timing, exponents
+from cdeval.bench.plan import BenchTiming, GroupResult, exponents
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import printable
 
@@ -49,9 +49,9 @@ def growth_lines(result: GroupResult) -> list[str]:
     return lines
 
 
-def series_of(result: GroupResult) -> dict[str, list[Timing]]:
+def series_of(result: GroupResult) -> dict[str, list[BenchTiming]]:
     """The lines of a growth group, by their names; none in other groups."""
-    lines: dict[str, list[Timing]] = {}
+    lines: dict[str, list[BenchTiming]] = {}
     for timing in sorted(result.timings.values(), key=lambda timing: timing.x or 0):
         if timing.x is not None:
             lines.setdefault(timing.series, []).append(timing)
@@ -86,5 +86,5 @@ def _seconds(value: float) -> str:
     return f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
-def _same(timing: Timing) -> str:
+def _same(timing: BenchTiming) -> str:
     return "" if math.isnan(timing.same_tokens) else f"{100 * timing.same_tokens:.1f} %"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from cdeval.config.enums import AmateurKind, Executor, Split
+from cdeval.config.enums import AmateurKind, ExecutorKind, Split
 from cdeval.config.fields import check_values, number, read_when, shown
 from cdeval.config.schema import (
     CONTRASTED,
@@ -84,7 +84,7 @@ def validate_calibration(config: CalibrateRun) -> CalibrateRun:
         raise ConfigError(
             "prompts.split=all: a threshold is calibrated on one split and tested on the other; expected tune or test."
         )
-    if config.execution.kind is not Executor.local:
+    if config.execution.kind is not ExecutorKind.local:
         raise ConfigError(f"execution={config.execution.kind.name}: calibration decodes in this process; leave it out.")
     if config.out is not None and not config.out.endswith(".json"):
         raise ConfigError(f"out={config.out} is no file name for this: expected one that ends with .json.")

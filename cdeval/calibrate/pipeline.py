@@ -37,7 +37,7 @@ from cdeval.study.models import OpenedModels, StudyModels, open_models
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CalibrationResult:
     """What the command shows."""
 
     scores: list[ThresholdScore]  # from the most cautious threshold down
@@ -58,7 +58,9 @@ class _Text(NamedTuple):
         return [dissimilarity(text.token_ids, self.full.token_ids) for text in self.early]
 
 
-def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+def run_calibration(
+    config: CalibrateRun, plain_config: Mapping[str, object], say: Callable[[str], None]
+) -> CalibrationResult:
     """Decode the prompts of both splits by all blocks and at every threshold, and test the thresholds.
 
     Args:
@@ -100,7 +102,9 @@ def run_calibration(config: CalibrateRun, plain_config: Mapping[str, object], sa
     }
     replace_file(file, to_page(record))
     made = [f"calibration: {learnt.describe()}", f"test: {held_out.describe()}"]
-    return Outcome(scores, chosen, [*made, *_verdict(config, _own(early[0]), scores, len(calibration), chosen)], file)
+    return CalibrationResult(
+        scores, chosen, [*made, *_verdict(config, _own(early[0]), scores, len(calibration), chosen)], file
+    )
 
 
 def _prompts(opened: OpenedModels, split: Split, say: Callable[[str], None]) -> PromptSet:

@@ -197,7 +197,7 @@ class WandbMode(Enum):
     online = "online"
 
 
-class Executor(Enum):
+class ExecutorKind(Enum):
     """Who decodes."""
 
     local = "local"  # this process

@@ -10,7 +10,7 @@ from cdeval.config.enums import (
     Context,
     DiversityProtocol,
     Dtype,
-    Executor,
+    ExecutorKind,
     Form,
     Normalizer,
     Pool,
@@ -51,7 +51,7 @@ _TIMED = When(
     "cost.latency_repeats", lambda repeats: repeats > 0, "give cost.latency_repeats=3, or another number above 0"
 )
 _TRACKED = only("tracking.kind", Tracker.wandb)
-_ON_RAY = only("execution.kind", Executor.ray)
+_ON_RAY = only("execution.kind", ExecutorKind.ray)
 _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
 _MOST_VOCABULARY = 10_000_000
 MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
@@ -227,7 +227,7 @@ class TrackingConfig:
 class ExecutionConfig:
     """How the machine is used; nothing here changes a float32 text."""
 
-    kind: Executor = Executor.local
+    kind: ExecutorKind = ExecutorKind.local
     # Prompts x settings in one forward pass; auto: by the free memory (cost.room).
     max_lanes: int | str = number(AUTO, least=1, most=1_000_000, word=AUTO)
     # Steps between two compactions of the key-value cache.

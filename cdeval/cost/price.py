@@ -18,7 +18,7 @@ from cdeval.models.loading import LanguageModel
 NAN = float("nan")
 
 
-class Text(NamedTuple):
+class PricedText(NamedTuple):
     """What a text's costs depend on."""
 
     prompt_tokens: int
@@ -26,11 +26,11 @@ class Text(NamedTuple):
     exit_layers: tuple[int, ...] = ()  # as in `records.Generation`
 
 
-class Arm(NamedTuple):
+class PricedArm(NamedTuple):
     """A setting and the texts it made."""
 
     setting: Setting
-    texts: Sequence[Text]
+    texts: Sequence[PricedText]
 
 
 class Timed(NamedTuple):
@@ -45,7 +45,7 @@ NOT_TIMED = Timed()
 
 def price_arms(
     expert: LanguageModel,
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, PricedArm],
     timed: Timed = NOT_TIMED,
     seconds: Mapping[Amateur, Second] = MappingProxyType({}),
     confidence: float = 0.95,
@@ -76,7 +76,7 @@ def price_arms(
     return found
 
 
-def _model(seconds: Mapping[Amateur, Second], arm: Arm) -> LanguageModel | None:
+def _model(seconds: Mapping[Amateur, Second], arm: PricedArm) -> LanguageModel | None:
     """The amateur with a forward pass of its own, if the arm has one; n-grams have no matrices."""
     found = seconds.get(arm.setting.amateur)
     return found if isinstance(found, LanguageModel) else None
@@ -98,7 +98,7 @@ def _memory(expert: LanguageModel, second: LanguageModel | None, latency: Latenc
     }
 
 
-def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dict[str, float]:
+def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) -> dict[str, float]:
     constants = token_flops(expert)
     amateurs = None if second is None else token_flops(second)
     prefill = decode = amateur = saved = 0
@@ -118,7 +118,7 @@ def _flops(expert: LanguageModel, arm: Arm, second: LanguageModel | None) -> dic
     }
 
 
-def _traffic(expert: LanguageModel, arm: Arm, second: LanguageModel | None, bandwidth: float) -> dict[str, float]:
+def _traffic(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None, bandwidth: float) -> dict[str, float]:
     """Bytes that must be moved, and how long that alone takes at the device's bandwidth."""
     constants = token_bytes(expert)
     amateurs = None if second is None else token_bytes(second)
@@ -136,7 +136,7 @@ def _traffic(expert: LanguageModel, arm: Arm, second: LanguageModel | None, band
     }
 
 
-def _shapes(arm: Arm) -> Counter[tuple[Text, int]]:
+def _shapes(arm: PricedArm) -> Counter[tuple[PricedText, int]]:
     """The different texts by what their costs depend on, each with its steps, and how many there are of each.
 
     A text that ended by itself took one step more than it has tokens, an empty one exactly one.
@@ -144,12 +144,12 @@ def _shapes(arm: Arm) -> Counter[tuple[Text, int]]:
     return Counter((text, min(arm.setting.max_new_tokens, text.tokens + 1)) for text in arm.texts)
 
 
-def _steps(arm: Arm) -> int:
+def _steps(arm: PricedArm) -> int:
     """Of all texts together."""
     return sum(times * taken for (_, taken), times in _shapes(arm).items())
 
 
-def _exits(expert: LanguageModel, arm: Arm) -> dict[str, float]:
+def _exits(expert: LanguageModel, arm: PricedArm) -> dict[str, float]:
     """How far the rows went that were read after the prompt, where the expert may exit early."""
     if arm.setting.adaptive_exit is None:
         return {}

@@ -33,7 +33,7 @@ from cdeval.store.strict_json import to_page
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class LensResult:
     """What the command shows."""
 
     scores: list[LensScore]  # layer by layer, the expert itself last
@@ -42,7 +42,7 @@ class Outcome:
     lens_file: Path | None  # of the lens that was trained, or read
 
 
-def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> LensResult:
     """Train a tuned lens if asked to, and measure all lenses on held-out texts.
 
     Args:
@@ -83,7 +83,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
         "settings": plain_config,
     }
     replace_file(scores_file, to_page(record))
-    return Outcome(scores, _notes(config, scores, lens_file), scores_file, lens_file)
+    return LensResult(scores, _notes(config, scores, lens_file), scores_file, lens_file)
 
 
 def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:

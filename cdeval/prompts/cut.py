@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cdeval.config.enums import Split
 from cdeval.errors import PromptError
-from cdeval.prompts.items import Pair
+from cdeval.prompts.items import GivenPrompt
 from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
@@ -43,7 +43,7 @@ class Cutter:
             return Cut(None, len(tokens))
         return Cut(self._prompt(text.id, tokens[:prompt_tokens], tokens[prompt_tokens:end]), len(tokens))
 
-    def whole(self, pair: Pair) -> Prompt:
+    def whole(self, pair: GivenPrompt) -> Prompt:
         """A prompt used as it is, whatever its length, and the beginning of its reference.
 
         The reference is tokenised by itself, as the model writes it, after the prompt's last token.
@@ -52,7 +52,7 @@ class Cutter:
         """
         return self.all_whole([pair])[0]
 
-    def all_whole(self, pairs: Sequence[Pair]) -> list[Prompt]:
+    def all_whole(self, pairs: Sequence[GivenPrompt]) -> list[Prompt]:
         """As `whole`, of many, in less than half of the time."""
         prompts = self._codec.all_prompt_ids([pair.prompt for pair in pairs])
         for pair, tokens in zip(pairs, prompts, strict=True):

@@ -11,7 +11,7 @@ from cdeval.store.item_file import ItemFile, Located, kind_of
 _SHAPE = 'expected a JSON list or one JSON object a line, each with "prompt" (and "reference"), or with "text"'
 
 
-class Pair(NamedTuple):
+class GivenPrompt(NamedTuple):
     """A prompt to be used whole, and how it went on, if that is known."""
 
     id: str
@@ -19,14 +19,14 @@ class Pair(NamedTuple):
     reference: str | None  # with its leading space, if it has one
 
 
-def read_items(path: Path) -> list[Text | Pair]:
-    """The items of a file, in its order: a Pair where there is a `prompt`, a Text where there is only `text`.
+def read_items(path: Path) -> list[Text | GivenPrompt]:
+    """The items of a file, in its order: a GivenPrompt where there is a `prompt`, a Text where there is only `text`.
 
     An item without `id` is called file-<its line or position>. Further fields are ignored.
 
     Raises: PromptError: not a readable UTF-8 file, not JSON, or an item without a usable prompt; says where.
     """
-    items: list[Text | Pair] = []
+    items: list[Text | GivenPrompt] = []
     seen: dict[str, str] = {}
     for located in ItemFile(path, "prompts.path", _SHAPE, PromptError).located():
         item = _item(path, located)
@@ -39,7 +39,7 @@ def read_items(path: Path) -> list[Text | Pair]:
     return items
 
 
-def _item(path: Path, located: Located) -> Text | Pair:
+def _item(path: Path, located: Located) -> Text | GivenPrompt:
     where = f"{path}, {located.where}"
     fields = located.value
     if not isinstance(fields, dict):
@@ -51,7 +51,7 @@ def _item(path: Path, located: Located) -> Text | Pair:
     if prompt is not None:
         if not prompt:
             raise PromptError(f"{where}: the prompt is empty; give it at least one token, or delete the item.")
-        return Pair(identifier, prompt, reference)
+        return GivenPrompt(identifier, prompt, reference)
     if text is None:
         found = ", ".join(map(str, fields)) or "none"
         misspelt = [(name, close[0]) for name in fields if (close := get_close_matches(name, ["prompt", "text"], n=1))]

@@ -11,7 +11,7 @@ from cdeval.config.schema import PromptsConfig
 from cdeval.errors import PromptError
 from cdeval.prompts import texts
 from cdeval.prompts.cut import Cutter, in_split, shuffled
-from cdeval.prompts.items import Pair, read_items
+from cdeval.prompts.items import GivenPrompt, read_items
 from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
@@ -95,7 +95,7 @@ def one_prompt(text: str, tokenizer: PreTrainedTokenizerBase) -> PromptSet:
     """
     if not TextCodec(tokenizer).prompt_ids(text):
         raise PromptError(f"prompt={text!r} yields no tokens: give some text.")
-    prompts = (Cutter(tokenizer, max_new_tokens=0).whole(Pair("prompt", text, None)),)
+    prompts = (Cutter(tokenizer, max_new_tokens=0).whole(GivenPrompt("prompt", text, None)),)
     return PromptSet(prompts, "the command line", 1, 0, 1, 1, None, 1, 0)
 
 
@@ -132,13 +132,15 @@ def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Spl
     return [text.text for text in preferred or found]
 
 
-def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig, needed: int) -> dict[int, Prompt]:
+def _usable(
+    items: Sequence[Text | GivenPrompt], cutter: Cutter, config: PromptsConfig, needed: int
+) -> dict[int, Prompt]:
     """Prompts by position of their item; texts that are too short have none."""
-    pairs = {position: item for position, item in enumerate(items) if isinstance(item, Pair)}
+    pairs = {position: item for position, item in enumerate(items) if isinstance(item, GivenPrompt)}
     usable = dict(zip(pairs, cutter.all_whole(list(pairs.values())), strict=True))
     longest = 0
     for position, item in enumerate(items):
-        if isinstance(item, Pair):
+        if isinstance(item, GivenPrompt):
             continue
         cut = cutter.cut(item, config.prompt_tokens, at_least=needed)
         longest = max(longest, cut.tokens)
@@ -154,7 +156,7 @@ def _usable(items: Sequence[Text | Pair], cutter: Cutter, config: PromptsConfig,
     )
 
 
-def _items(config: PromptsConfig, needed: int) -> Sequence[Text | Pair]:
+def _items(config: PromptsConfig, needed: int) -> Sequence[Text | GivenPrompt]:
     """Everything of the source, in its order, in the split."""
     if config.source is PromptSource.file:
         if config.path is None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from cdeval.report.exports import records
 from cdeval.report.studyfiles import REPORT, Study, read_study
-from cdeval.report.wandb.mirror import Mirrored, Table
+from cdeval.report.wandb.mirror import Mirrored, WandbTable
 from cdeval.store.strict_json import parse
 
 _FILES = (REPORT, "report.md", "table.md", "results.csv", "results.parquet", "results.tex")
@@ -35,17 +35,17 @@ def study_run(folder: Path) -> Mirrored:
     )
 
 
-def _results(study: Study) -> Table:
+def _results(study: Study) -> WandbTable:
     """A row an arm: every number of its summary, its scores with the ends of their intervals."""
     rows: list[dict[str, Any]] = []
     for arm, record in zip(study.arms, records(study), strict=True):
         ends = {f"{name}_{end}": getattr(score, end) for name, score in arm.scores.items() for end in ("low", "high")}
         rows.append({**ends, **record})
     names = list(dict.fromkeys([*records(study)[0], *(name for row in rows for name in row)]))
-    return Table(names, [[row.get(name) for name in names] for row in rows])
+    return WandbTable(names, [[row.get(name) for name in names] for row in rows])
 
 
-def _comparisons(study: Study) -> Table:
+def _comparisons(study: Study) -> WandbTable:
     rows = [
         [
             *(one.metric, one.arm, one.against, one.difference.value, one.difference.low, one.difference.high),
@@ -53,10 +53,10 @@ def _comparisons(study: Study) -> Table:
         ]
         for one in study.comparisons
     ]
-    return Table(_COMPARED, rows)
+    return WandbTable(_COMPARED, rows)
 
 
-def _lenses(folder: Path) -> dict[str, Table]:
+def _lenses(folder: Path) -> dict[str, WandbTable]:
     """What `python -m cdeval.lens` measured, a table a file; other JSON that lies there is none of it."""
     found = {}
     for path in sorted(folder.glob("*.json")):
@@ -68,5 +68,5 @@ def _lenses(folder: Path) -> dict[str, Table]:
             columns = list(rows[0])
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
             continue
-        found[f"lens/{path.stem}"] = Table(columns, [[row.get(name) for name in columns] for row in rows])
+        found[f"lens/{path.stem}"] = WandbTable(columns, [[row.get(name) for name in columns] for row in rows])
     return found

@@ -19,7 +19,7 @@ _GENERATIONS = "generations.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TextFile:
     """One file to read, and what its run folder says of it."""
 
     path: Path
@@ -28,7 +28,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ReadArm:
     """One row of the comparison."""
 
     label: str
@@ -44,7 +44,7 @@ class Arm:
 class Collection:
     """What is compared."""
 
-    arms: tuple[Arm, ...]
+    arms: tuple[ReadArm, ...]
     human: tuple[Generation, ...]  # one an item; empty where no file has references
     human_file: ReadFile | None  # where the human texts have a file of their own, with their tokens
     notes: tuple[str, ...]
@@ -66,7 +66,7 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
     if not arms:
         raise TextsError(f"generations={','.join(paths)} holds the human texts only: give the generated ones, too.")
     names = _labels(arms, labels)
-    read = [Arm(name, read_generations(source.path, fields)) for name, source in zip(names, arms, strict=True)]
+    read = [ReadArm(name, read_generations(source.path, fields)) for name, source in zip(names, arms, strict=True)]
     own = [read_generations(source.path, fields) for source in sources if source.human]
     check_same_prompts({arm.label: arm.generations for arm in read} | {HUMAN: own[0].generations if own else ()})
     human, clashes = _human(read, own[0] if own else None)
@@ -77,9 +77,9 @@ def collect(paths: Sequence[str], labels: Sequence[str], fields: FieldsConfig) -
     return Collection(tuple(read), human, own[0] if own else None, (*notes, *_inequality(read)))
 
 
-def _sources(path: Path) -> list[Source]:
+def _sources(path: Path) -> list[TextFile]:
     if not path.is_dir():
-        return [Source(path, None, human=False)]
+        return [TextFile(path, None, human=False)]
     empty = _without_texts(path)
     found = [_stored(folder) for folder in _run_folders(path) if folder not in empty]
     if not found:
@@ -101,7 +101,7 @@ def _without_texts(path: Path) -> list[Path]:
     return [found for found in _run_folders(path) if found != path and not (found / _GENERATIONS).stat().st_size]
 
 
-def _stored(folder: Path) -> Source:
+def _stored(folder: Path) -> TextFile:
     """A run folder: its settings say what it is."""
     label, role = folder.name, ""
     try:
@@ -110,10 +110,10 @@ def _stored(folder: Path) -> Source:
         label, role = str(point["label"]), str(point["role"])
     except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):
         pass  # texts without their settings are still texts
-    return Source(folder / _GENERATIONS, label, human=role == HUMAN)
+    return TextFile(folder / _GENERATIONS, label, human=role == HUMAN)
 
 
-def _labels(sources: Sequence[Source], given: Sequence[str]) -> list[str]:
+def _labels(sources: Sequence[TextFile], given: Sequence[str]) -> list[str]:
     if given and len(given) != len(sources):
         raise TextsError(f"labels={list(given)} names {len(given)} arms, but there are {len(sources)}.")
     parts = distinguishing([Path(masked(str(source.path))) for source in sources])
@@ -149,7 +149,7 @@ def distinguishing(paths: Sequence[Path]) -> list[str]:
     return next((names for names in choices if len(set(names)) == len(paths)), shortened)
 
 
-def _human(arms: Sequence[Arm], own: ReadFile | None) -> tuple[tuple[Generation, ...], int]:
+def _human(arms: Sequence[ReadArm], own: ReadFile | None) -> tuple[tuple[Generation, ...], int]:
     """The human texts, each item's once, and how many prompts have unlike references in different files."""
     found = list(own.generations) if own else []
     clashes: set[str] = set()
@@ -163,7 +163,7 @@ def _human(arms: Sequence[Arm], own: ReadFile | None) -> tuple[tuple[Generation,
     return tuple(found), len(clashes)
 
 
-def _inequality(arms: Sequence[Arm]) -> list[str]:
+def _inequality(arms: Sequence[ReadArm]) -> list[str]:
     """What a reader must know where the arms do not hold the same prompts, one text each."""
     prompts = {arm.label: {generation.id for generation in arm.generations} for arm in arms}
     notes = [

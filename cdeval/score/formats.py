@@ -59,7 +59,7 @@ class Item(NamedTuple):
     continuations: tuple[str, ...]  # samples, at least one
 
 
-class Cut(NamedTuple):
+class CutItem(NamedTuple):
     """An item without its prompt in front, and how often it stood there."""
 
     item: Item
@@ -110,7 +110,7 @@ def item_of(located: Located, form: Format, path: object) -> Item:
     return items[0]._replace(id=identifier, continuations=tuple(text for item in items for text in item.continuations))
 
 
-def without_prompt(item: Item) -> Cut:
+def without_prompt(item: Item) -> CutItem:
     """The item with its prompt cut off the front of the texts that begin with it."""
     starts = [_begins(item.prompt, text) for text in item.continuations]
     continuations = tuple(_after(item.prompt, text) for text in item.continuations)
@@ -119,7 +119,7 @@ def without_prompt(item: Item) -> Cut:
     for mark in _MARKS:
         prompt = prompt.removeprefix(mark)
     cut = item._replace(prompt=prompt, reference=reference, continuations=continuations)
-    return Cut(cut, sum(starts), len(starts) - sum(starts), int(prompt != item.prompt))
+    return CutItem(cut, sum(starts), len(starts) - sum(starts), int(prompt != item.prompt))
 
 
 def _begins(prompt: str, text: str) -> bool:

@@ -37,7 +37,7 @@ Texts = dict[str, list[Generation]]  # by arm, the human texts last
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScoreResult:
     """What the command shows."""
 
     rows: list[Row]
@@ -47,7 +47,7 @@ class Outcome:
     folder: Path
 
 
-def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> Outcome:
+def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> ScoreResult:
     """Score every arm and the human texts, write the results.
 
     Args:
@@ -81,7 +81,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     groups = [shown for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS) if (shown := filled(rows, group))]
     _write(folder, rows, scored, groups, notes)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
-    return Outcome(rows, groups, scored.comparisons, notes, folder)
+    return ScoreResult(rows, groups, scored.comparisons, notes, folder)
 
 
 def _tokenised(

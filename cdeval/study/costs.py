@@ -12,7 +12,7 @@ import torch
 from cdeval.config.points import Point
 from cdeval.config.schema import RunConfig
 from cdeval.cost.latency import Latency
-from cdeval.cost.price import NOT_TIMED, Arm, Text, price_arms
+from cdeval.cost.price import NOT_TIMED, PricedArm, PricedText, price_arms
 from cdeval.errors import StorageError
 from cdeval.prompts import PromptSet
 from cdeval.records import Generation
@@ -45,7 +45,7 @@ def price_points(study: LoadedStudy, folders: Mapping[Point, RunFolder], texts: 
     if kept is not None:
         return kept
     arms = {
-        point.label: Arm(point.setting, [_text(text) for text in found])
+        point.label: PricedArm(point.setting, [_text(text) for text in found])
         for point, found in texts.items()
         if point.setting is not None and found
     }
@@ -57,7 +57,7 @@ def price_points(study: LoadedStudy, folders: Mapping[Point, RunFolder], texts: 
 
 
 def price_and_time(
-    arms: Mapping[str, Arm],
+    arms: Mapping[str, PricedArm],
     models: StudyModels,
     opened: Sequence[OpenedModels],
     prompts: PromptSet,
@@ -94,8 +94,8 @@ def price_and_time(
     return priced, timed.latency
 
 
-def _text(made: Generation) -> Text:
-    return Text(len(made.prompt_token_ids), len(made.token_ids), made.exit_layers)
+def _text(made: Generation) -> PricedText:
+    return PricedText(len(made.prompt_token_ids), len(made.token_ids), made.exit_layers)
 
 
 def kept_costs(

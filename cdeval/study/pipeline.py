@@ -12,8 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 
-from cdeval.config.enums import Executor as ExecutorKind
-from cdeval.config.enums import Tracker
+from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.config.setting import amateur_of

@@ -153,7 +153,7 @@ class Retries(Generic[W]):
     say: Callable[[str], None] = lambda _line: None  # told when work is tried again or taken apart
 
 
-class Finished(NamedTuple, Generic[W, R]):
+class FinishedWork(NamedTuple, Generic[W, R]):
     """Work and its answer, or the reason why there is none after all tries of its smallest part."""
 
     work: W
@@ -166,7 +166,7 @@ class _Attempt(NamedTuple, Generic[W]):
     tries: int  # that are left, this one included
 
 
-def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Iterator[Finished[W, R]]:
+def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Iterator[FinishedWork[W, R]]:
     """Hand out work to workers that may die, and yield each piece as it finishes.
 
     Args:
@@ -197,7 +197,7 @@ def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Ite
             idle.append(report.worker)
             if report.problem is None:
                 deaths = 0
-                yield Finished(attempt.work, report.answer)
+                yield FinishedWork(attempt.work, report.answer)
                 continue
             deaths += report.died
             if deaths > DEATHS_A_WORKER * pool.size:
@@ -210,7 +210,7 @@ def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Ite
             if parts:
                 again.extend(parts)
             else:
-                yield Finished(attempt.work, None, report.problem)
+                yield FinishedWork(attempt.work, None, report.problem)
 
 
 def _after(attempt: _Attempt[W], problem: str, rules: Retries[W]) -> list[_Attempt[W]]:

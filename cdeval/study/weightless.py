@@ -15,7 +15,7 @@ from pathlib import Path
 from cdeval.config.points import plan_points
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import Amateur
-from cdeval.cost.price import Arm, Text
+from cdeval.cost.price import PricedArm, PricedText
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.models.vocabulary import token_names
 from cdeval.prompts import PromptSet
@@ -42,7 +42,11 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
     say(f"expert {expert.name}: {models.expert.parts.depth} blocks, random weights, {models.expert.dtype_name}")
     tokens, length = common.prompts.prompt_tokens, common.search.max_new_tokens
     points = plan_points([one.config for one in opened], lambda amateur: _identity(common, amateur), prompts.prompts)
-    arms = {point.label: Arm(point.setting, [Text(tokens, length)]) for point in points if point.setting is not None}
+    arms = {
+        point.label: PricedArm(point.setting, [PricedText(tokens, length)])
+        for point in points
+        if point.setting is not None
+    }
     priced, latency = price_and_time(arms, models, opened, prompts, common, say)
     root = Path(common.runs) / common.study
     facts = {

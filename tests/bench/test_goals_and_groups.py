@@ -10,11 +10,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from cdeval.bench.arms import BF16, F32, HUGGING_FACE, NAIVE, OURS, Search, Size, label, settings_grid
+from cdeval.bench.arms import BF16, F32, HUGGING_FACE, NAIVE, OURS, BenchSearch, Size, label, settings_grid
 from cdeval.bench.config import BenchConfig, GroupName
 from cdeval.bench.goals import Goal, judge
 from cdeval.bench.groups import longest_text, prompts_needed
-from cdeval.bench.plan import GroupResult, Timing
+from cdeval.bench.plan import BenchTiming, GroupResult
 from cdeval.bench.plot import draw
 from cdeval.bench.table import goals_table, group_table, growth_lines
 from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
@@ -22,12 +22,12 @@ from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit
 
 
-def timed(name: str, seconds: float, texts: int = 1, **more: object) -> Timing:
+def timed(name: str, seconds: float, texts: int = 1, **more: object) -> BenchTiming:
     facts = {"new_tokens": 10, "batches": 1, "seconds": (seconds,), "peak_slots": None, "twin": None, **more}
-    return Timing(name, texts, **facts)  # type: ignore[arg-type]
+    return BenchTiming(name, texts, **facts)  # type: ignore[arg-type]
 
 
-def group(name: str, *timings: Timing, axis: str = "") -> GroupResult:
+def group(name: str, *timings: BenchTiming, axis: str = "") -> GroupResult:
     return GroupResult(name, "a title", timings[0].label, False, axis, {timing.label: timing for timing in timings})
 
 
@@ -36,13 +36,13 @@ def goal(results: dict[str, GroupResult], start: str, bench: BenchConfig | None 
     return found
 
 
-CONTRAST = label(OURS, Search.contrast, BF16)
+CONTRAST = label(OURS, BenchSearch.contrast, BF16)
 
 
 def test_time_goals_are_ours_over_theirs() -> None:
     """A ratio upside down would pass exactly when it should fail."""
-    hf_bf16, hf_f32 = (label(HUGGING_FACE, Search.plain, dtype) for dtype in (BF16, F32))
-    plain = timed(label(OURS, Search.plain, BF16), 2.0)
+    hf_bf16, hf_f32 = (label(HUGGING_FACE, BenchSearch.plain, dtype) for dtype in (BF16, F32))
+    plain = timed(label(OURS, BenchSearch.plain, BF16), 2.0)
     single = group("single", timed(hf_bf16, 4.0), timed(hf_f32, 10.0), plain, timed(CONTRAST, 3.0))
     results = {"single": single}
     assert goal(results, "one prompt: contrast bf16 over Hugging Face plain bf16").measured == pytest.approx(0.75)
@@ -55,9 +55,9 @@ def test_time_goals_are_ours_over_theirs() -> None:
 def test_the_greedy_goal_is_the_candidate_only_heads() -> None:
     greedy = group(
         "greedy",
-        timed(label(OURS, Search.greedy, BF16), 2.0),
-        timed(label(OURS, Search.greedy_contrast, BF16), 2.2),
-        timed(label(OURS, Search.greedy_candidates, BF16), 2.02),
+        timed(label(OURS, BenchSearch.greedy, BF16), 2.0),
+        timed(label(OURS, BenchSearch.greedy_contrast, BF16), 2.2),
+        timed(label(OURS, BenchSearch.greedy_candidates, BF16), 2.02),
     )
     found = goal({"greedy": greedy}, "one prompt: greedy contrast")
     assert (found.measured, found.met) == (pytest.approx(1.01), True)
@@ -65,17 +65,19 @@ def test_the_greedy_goal_is_the_candidate_only_heads() -> None:
 
 def test_speed_goals_are_theirs_over_ours() -> None:
     short = Size(new_tokens=80)
-    naive = group("naive", timed(label(NAIVE, Search.contrast, BF16, short), 120.0), timed(f"{CONTRAST}{short}", 2.0))
+    naive = group(
+        "naive", timed(label(NAIVE, BenchSearch.contrast, BF16, short), 120.0), timed(f"{CONTRAST}{short}", 2.0)
+    )
     faster = goal({"naive": naive}, "80 tokens")
     assert (faster.measured, faster.met) == (pytest.approx(60.0), True)
     many = Size(prompts=16, settings=8)
-    sequential = timed(label(HUGGING_FACE, Search.contrast, BF16, Size(prompts=16)), 70.0 / 8)
+    sequential = timed(label(HUGGING_FACE, BenchSearch.contrast, BF16, Size(prompts=16)), 70.0 / 8)
     sweep = group("sweep", sequential, timed(f"{CONTRAST}{many}", 10.0))
     assert (goal({"sweep": sweep}, "8 settings").measured, goal({"sweep": sweep}, "8 settings").met) == (7.0, False)
 
 
 def test_each_side_is_taken_at_its_own_best_batch_size() -> None:
-    theirs = label(HUGGING_FACE, Search.plain, BF16)
+    theirs = label(HUGGING_FACE, BenchSearch.plain, BF16)
     batch = group(
         "batch",
         timed(theirs, 1.0, texts=1, series=theirs),

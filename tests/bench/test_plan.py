@@ -5,7 +5,18 @@ from collections.abc import Callable
 
 import pytest
 
-from cdeval.bench.plan import Arm, Group, GroupResult, Pass, Run, Timing, estimate, exponents, measure, same_share
+from cdeval.bench.plan import (
+    BenchArm,
+    BenchGroup,
+    BenchTiming,
+    GroupResult,
+    Pass,
+    Run,
+    estimate,
+    exponents,
+    measure,
+    same_share,
+)
 
 
 class Clock:
@@ -18,7 +29,7 @@ class Clock:
     def __call__(self) -> float:
         return self.seconds
 
-    def arm(self, label: str, seconds: Callable[[int], float], texts: int = 1, **more: object) -> Arm:
+    def arm(self, label: str, seconds: Callable[[int], float], texts: int = 1, **more: object) -> BenchArm:
         """An arm whose n-th call takes `seconds(n)`; its texts are the label's first letter, repeated."""
 
         def run(new_tokens: int) -> Pass:
@@ -26,11 +37,11 @@ class Clock:
             self.seconds += seconds(sum(name == label for name, _ in self.log) - 1)
             return Pass(((ord(label[0]),) * new_tokens,) * texts)
 
-        return Arm(**{"label": label, "run": run, "texts": texts, "new_tokens": 8, **more})  # type: ignore[arg-type]
+        return BenchArm(**{"label": label, "run": run, "texts": texts, "new_tokens": 8, **more})  # type: ignore[arg-type]
 
 
-def group(*arms: Arm, repeats: int = 3, **more: object) -> Group:
-    return Group("g", "title", arms, arms[0].label, repeats, **more)  # type: ignore[arg-type]
+def group(*arms: BenchArm, repeats: int = 3, **more: object) -> BenchGroup:
+    return BenchGroup("g", "title", arms, arms[0].label, repeats, **more)  # type: ignore[arg-type]
 
 
 def test_arms_are_interleaved_after_a_full_length_warm_up() -> None:
@@ -67,7 +78,7 @@ def lying(answer: Callable[[int], tuple[tuple[int, ...], ...]]) -> Run:
     ],
 )
 def test_an_arm_that_does_less_than_it_says_is_no_arm(answer: Callable[[int], tuple[tuple[int, ...], ...]]) -> None:
-    lazy = Arm("lazy", lying(answer), texts=2, new_tokens=8)
+    lazy = BenchArm("lazy", lying(answer), texts=2, new_tokens=8)
     with pytest.raises(RuntimeError, match="lazy: expected 2 texts of 8 tokens"):
         measure(group(lazy), Clock())
     with pytest.raises(RuntimeError, match="expected 2 texts of 4 tokens"):
@@ -82,14 +93,14 @@ def test_the_estimate_is_what_the_group_takes_when_steps_cost_alike() -> None:
 
 
 def test_numbers_of_a_timing() -> None:
-    timing = Timing("a", texts=6, new_tokens=10, batches=2, seconds=(4.0, 2.0), peak_slots=None, twin=None)
+    timing = BenchTiming("a", texts=6, new_tokens=10, batches=2, seconds=(4.0, 2.0), peak_slots=None, twin=None)
     assert timing.median == 3.0
     assert timing.ms_per_step == pytest.approx(1e3 * 3.0 / 20), "two batches of ten steps each"
     assert timing.tokens_per_second == pytest.approx(60 / 3.0)
 
 
-def timing(label: str, seconds: float, texts: int) -> Timing:
-    return Timing(label, texts, new_tokens=10, batches=1, seconds=(seconds,), peak_slots=None, twin=None)
+def timing(label: str, seconds: float, texts: int) -> BenchTiming:
+    return BenchTiming(label, texts, new_tokens=10, batches=1, seconds=(seconds,), peak_slots=None, twin=None)
 
 
 def test_ratios_are_of_time_or_of_time_per_token() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 import pytest
 
 from cdeval.cost.latency import Latency
-from cdeval.cost.price import Arm, Text, Timed, price_arms
+from cdeval.cost.price import PricedArm, PricedText, Timed, price_arms
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit, setting
 
-TEXT = Text(prompt_tokens=3, tokens=12)
+TEXT = PricedText(prompt_tokens=3, tokens=12)
 SETTINGS = {
     "beam": setting(alpha=1.0, beta=0.0),
     "exit": early_exit(2),
@@ -18,7 +18,7 @@ SETTINGS = {
     "greedy": setting(alpha=1.0, beta=0.0, beams=1),
     "lonely exit": early_exit(2, beams=3),
 }
-ARMS = {label: Arm(one, [TEXT]) for label, one in SETTINGS.items()}
+ARMS = {label: PricedArm(one, [TEXT]) for label, one in SETTINGS.items()}
 
 
 def timed(*seconds: float, **more: object) -> Latency:

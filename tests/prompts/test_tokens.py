@@ -18,7 +18,7 @@ from cdeval.models.loading import language_model
 from cdeval.models.vocabulary import token_names
 from cdeval.prompts import load_prompts
 from cdeval.prompts.cut import Cutter
-from cdeval.prompts.items import Pair
+from cdeval.prompts.items import GivenPrompt
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation
 from tests.conftest import build_model, build_tokenizer
@@ -228,7 +228,7 @@ class TestCleanUp:
     def test_prompts_references_and_continuations_keep_their_spaces(self, kind: str) -> None:
         tokenizer = KINDS[kind]()
         assert tokenizer.decode(tokenizer("was n't")["input_ids"], skip_special_tokens=True) == "wasn't", "it cleans up"
-        prompt = Cutter(tokenizer, max_new_tokens=40).whole(Pair("a", self.SPACED, f" {self.SPACED}"))
+        prompt = Cutter(tokenizer, max_new_tokens=40).whole(GivenPrompt("a", self.SPACED, f" {self.SPACED}"))
         assert (prompt.text, prompt.reference) == (self.SPACED, f" {self.SPACED}")
         codec = TextCodec(tokenizer)
         assert codec.continuation_text(prompt.reference_token_ids or (), prompt.token_ids) == prompt.reference

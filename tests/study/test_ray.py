@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cdeval.cli import plain_dict
-from cdeval.config.enums import Dtype, Executor, PromptSource, Tracker
+from cdeval.config.enums import Dtype, ExecutorKind, PromptSource, Tracker
 from cdeval.config.schema import (
     AmateurConfig,
     CostConfig,
@@ -57,7 +57,7 @@ def decoded(
     def run(name: str, dtype: Dtype, workers: int = 0, change: Change | None = None, retry: bool = True):
         execution = ExecutionConfig(max_lanes=3)
         if workers:
-            execution = ExecutionConfig(kind=Executor.ray, max_lanes=3, workers=workers, threads=1)
+            execution = ExecutionConfig(kind=ExecutorKind.ray, max_lanes=3, workers=workers, threads=1)
         config = RunConfig(
             expert=ExpertConfig(name=str(tiny_gpt2_folder), dtype=dtype),
             search=SearchConfig(beams=2, max_new_tokens=8),
@@ -164,7 +164,7 @@ def test_what_is_left_to_cdeval_shares_the_machine_out() -> None:
     import torch
 
     cores = len(os.sched_getaffinity(0))
-    execution = ExecutionConfig(kind=Executor.ray, workers=1)
+    execution = ExecutionConfig(kind=ExecutorKind.ray, workers=1)
     assert workers_of(execution, torch.device("cpu")) == Workers(1, cores, 0.0)
     assert workers_of(replace(execution, workers=999), torch.device("cuda")) == Workers(999, 1, 1.0)
     given = replace(execution, threads=3, gpus=0.5, address="auto")

@@ -19,7 +19,7 @@ from cdeval.store.locks import short_lock
 from cdeval.store.signals import Stop
 from cdeval.study import ray_cluster as raycluster
 from cdeval.study.executor import Workers
-from cdeval.study.ray import Finished, Retries, finish
+from cdeval.study.ray import FinishedWork, Retries, finish
 from cdeval.study.ray_cluster import ray_cluster
 from cdeval.study.ray_pool import WorkerPool, ray_pool
 
@@ -94,8 +94,8 @@ def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
         found = list(finish(pool, works, retries()))
     lost = sorted(one for one in found if one.problem)
     assert lost == [
-        Finished((13,), None, "its worker process died"),
-        Finished((17,), None, "seventeen is refused"),
+        FinishedWork((13,), None, "its worker process died"),
+        FinishedWork((17,), None, "seventeen is refused"),
     ]
     answers = {one.work: one.answer[0] for one in found if one.answer}
     assert answers == {(1, 2): 5, (3,): 9, (4,): 16, (5,): 25, (6,): 36, (7, 8): 113}

@@ -7,7 +7,7 @@ import pytest
 
 from cdeval.errors import ConfigError, WorkerError
 from cdeval.store.signals import Stop
-from cdeval.study.ray import DEATHS_A_WORKER, Finished, Retries, finish
+from cdeval.study.ray import DEATHS_A_WORKER, FinishedWork, Retries, finish
 from cdeval.study.ray_pool import WorkerReport, attempted
 
 Work = tuple[int, ...]
@@ -45,7 +45,7 @@ def test_every_piece_is_done_once_whatever_the_number_of_workers() -> None:
     for size in (1, 2, 3, 7):
         pool = Fake(size)
         found = list(finish(pool, works, retries(2)))
-        assert sorted(found) == [Finished(work, sum(work)) for work in works]
+        assert sorted(found) == [FinishedWork(work, sum(work)) for work in works]
         assert Counter(pool.given) == Counter(works)
         assert pool.most == min(size, len(works)), "no worker is left idle while there is work"
 
@@ -72,7 +72,7 @@ def test_what_dies_once_is_tried_again() -> None:
         return work == (3, 4) and deaths[work] == 1
 
     pool = Fake(2, once)
-    assert sorted(finish(pool, [(1, 2), (3, 4)], retries(2))) == [Finished((1, 2), 3), Finished((3, 4), 7)]
+    assert sorted(finish(pool, [(1, 2), (3, 4)], retries(2))) == [FinishedWork((1, 2), 3), FinishedWork((3, 4), 7)]
     assert pool.given.count((3, 4)) == 2
 
 
@@ -81,7 +81,7 @@ def test_what_always_dies_is_found_alone_and_the_rest_is_done() -> None:
     pool = Fake(2, lambda work: 7 in work)
     found = list(finish(pool, [(1, 2), (6, 7, 8), (3, 4)], retries(3, lines.append)))
     lost = [one for one in found if one.problem]
-    assert lost == [Finished((7,), None, "it died")]
+    assert lost == [FinishedWork((7,), None, "it died")]
     assert sorted(one.work for one in found if not one.problem) == [(1, 2), (3, 4), (6,), (8,)]
     assert pool.given.count((6, 7, 8)) == pool.given.count((7,)) == 3
     assert any("3 parts one by one" in line for line in lines), "other batches may mean other bfloat16 texts: said"

@@ -12,10 +12,10 @@ from pathlib import Path
 from cdeval.config.enums import WandbMode
 from cdeval.config.schema import TrackingConfig
 from cdeval.records import Generation
-from cdeval.report.wandb.mirror import Mirrored, Table, write_mirror
+from cdeval.report.wandb.mirror import Mirrored, WandbTable, write_mirror
 from cdeval.report.wandb.sending import reach_server, reason, send
 
-__all__ = ["Mirrored", "Table", "point_run", "track"]
+__all__ = ["Mirrored", "WandbTable", "point_run", "track"]
 
 _COLUMNS = ("id", "sample", "prompt", "continuation", "reference", "tokens", "logprob_expert_nats", "score_nats")
 
@@ -37,7 +37,7 @@ def point_run(
         ]
         for one in texts
     ]
-    return Mirrored(study, label, "point", folder, config, summary, {"continuations": Table(_COLUMNS, rows)})
+    return Mirrored(study, label, "point", folder, config, summary, {"continuations": WandbTable(_COLUMNS, rows)})
 
 
 def track(config: TrackingConfig, root: Path, runs: Sequence[Mirrored]) -> list[str]:

@@ -40,7 +40,7 @@ _SETTINGS: dict[str, Any] = {
 }
 
 
-class Table(NamedTuple):
+class WandbTable(NamedTuple):
     """A W&B table; None and NaN are empty cells."""
 
     columns: Sequence[str]
@@ -56,7 +56,7 @@ class Mirrored(NamedTuple):
     folder: Path  # all of its `wandb/` is the mirror
     config: Mapping[str, object]  # to search by
     summary: Mapping[str, float]  # numbers by name; those that are not finite are left out
-    tables: Mapping[str, Table]
+    tables: Mapping[str, WandbTable]
     pictures: Mapping[str, Path] = {}  # PNG files by name
     files: Sequence[Path] = ()  # what its artifact holds; none: no artifact
 
@@ -118,7 +118,7 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
         shutil.rmtree(logs)
 
 
-def _table(table: Any, content: Table) -> Any:
+def _table(table: Any, content: WandbTable) -> Any:
     return table(columns=list(content.columns), data=[[_cell(value) for value in row] for row in content.rows])
 
 

@@ -13,7 +13,7 @@ from cdeval.score.prompts import check_same_prompts
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class BlindPair:
     """Two continuations of one prompt, as a rater sees them, and who wrote them."""
 
     code: str  # what raters see instead of the prompt's id: p001
@@ -29,7 +29,7 @@ class Sheet:
     """The pairs of one comparison."""
 
     arms: tuple[str, str]  # labels: the first, the second
-    pairs: tuple[Pair, ...]
+    pairs: tuple[BlindPair, ...]
     unused: int  # prompts that only one arm continues
     same: int  # prompts whose two texts are equal, which nobody can tell apart
 
@@ -81,7 +81,9 @@ def draw_pairs(
     for number, (identifier, first_is_left) in enumerate(zip(drawn, sides, strict=True), 1):
         texts = (ours[identifier].continuation, theirs[identifier].continuation)
         left, right = texts if first_is_left else texts[::-1]
-        pairs.append(Pair(f"p{number:0{width}}", identifier, ours[identifier].prompt, left, right, bool(first_is_left)))
+        pairs.append(
+            BlindPair(f"p{number:0{width}}", identifier, ours[identifier].prompt, left, right, bool(first_is_left))
+        )
     unused = len(ours) + len(theirs) - 2 * len(shared)
     return Sheet(labels, tuple(pairs), unused, len(shared) - len(unlike))
 

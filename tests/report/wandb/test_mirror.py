@@ -117,7 +117,7 @@ def test_it_leaks_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(mirror, "_table", talkative)
     home = str(Path.home())
     run = point(folder, label=f"of {home}/model")
-    run = run._replace(config={"name": f"{home}/model"}, tables={"t": mirror.Table(["a"], [[f"in {home}"]])})
+    run = run._replace(config={"name": f"{home}/model"}, tables={"t": mirror.WandbTable(["a"], [[f"in {home}"]])})
     assert track_point(OFFLINE, run) is None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
