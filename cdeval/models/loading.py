@@ -23,7 +23,7 @@ from cdeval.assets import embedded as assets
 from cdeval.assets.hub import require_hub
 from cdeval.config.enums import Dtype, Weights
 from cdeval.config.schema import ExpertConfig
-from cdeval.errors import CdevalError, ModelError
+from cdeval.errors import ModelError
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
@@ -129,7 +129,7 @@ class OpenedModel:
         """The model, and the digest of its weights."""
         files = list(self.folder.glob("*.safetensors")) if self.folder else []
         facts = ["weights", str(self.dtype), transformers.__version__, settings_digest(self.config)]
-        with _reporting(self.name):
+        with _reporting(self.name, OSError):
             known = Remembered(files, facts) if files else None
         with _reporting(self.name), quiet_transformers():
             model, report = AutoModelForCausalLM.from_pretrained(
@@ -145,7 +145,7 @@ class OpenedModel:
                 output_loading_info=True,
             )
         check_complete(report, self.name)
-        with _reporting(self.name):
+        with _reporting(self.name, OSError):
             weights = known.digest(lambda: weights_digest(model)) if known else weights_digest(model)
         return model.to(self.device).eval().requires_grad_(requires_grad=False), weights
 
@@ -195,9 +195,11 @@ def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: b
         raise ModelError(f"{given} names a commit on the hub, and {config.name} is a folder: leave the revision out.")
     with _reporting(config.name), quiet_transformers():
         model_config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        (anatomy_of if decodes else check_causal)(model_config, config.name)
+    (anatomy_of if decodes else check_causal)(model_config, config.name)
+    with _reporting(config.name, OSError):
         folder = local_folder(path, revision)
-        check_files(folder, config.name, model_config)
+    check_files(folder, config.name, model_config)
+    with _reporting(config.name), quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     return OpenedModel(
         name=config.name,
@@ -268,13 +270,17 @@ def _locate(name: str, revision: str | None, setting: str) -> str:
 
 
 @contextmanager
-def _reporting(name: str) -> Iterator[None]:
-    """Turn what the libraries raise for a wrong name, a broken folder or missing weights into one message."""
+def _reporting(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Turn the exceptions for a wrong name, a broken folder or missing weights into one message.
+
+    Around calls of transformers these are of any kind: it passes on a plain `Exception` of tokenizers for a broken
+    tokenizer.json, and whatever a value of a wrong type in config.json leads to. So nothing else stands inside.
+
+    Raises: ModelError: an exception of this kind was raised.
+    """
     try:
         yield
-    except CdevalError:
-        raise
-    except Exception as error:  # tokenizers raises plain ones for a tokenizer.json of an unknown kind
+    except kind as error:
         reason = " ".join(str(error).split())[:400]
         hint = (
             "Only safetensors weights are read; convert pickled ones with save_pretrained first. "

@@ -1,5 +1,6 @@
 """What becomes of points that fail, and what is said when a study goes on elsewhere; the command, in this process."""
 
+import inspect
 import json
 import math
 import shutil
@@ -50,20 +51,23 @@ def states(tmp_path: Path) -> dict[str, PointState]:
 
 
 @pytest.fixture
-def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding fails wherever the exit after block 5 is among the lanes."""
+def broken(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Decoding fails wherever the exit after block 5 is among the lanes; yields the functions that led there."""
     real = executor.decode
+    ways: list[list[str]] = []
 
     def failing(expert: object, lanes: list[Lane], **named: object) -> object:
         if any(lane.setting.amateur.layer == 5 for lane in lanes):
+            ways.append([f"{Path(frame.filename).stem}.{frame.function}" for frame in inspect.stack()[1:4]])
             raise RuntimeError("a kernel that is not there")
         return real(expert, lanes, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(executor, "decode", failing)
+    return ways
 
 
 def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
-    command: Command, broken: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, broken: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code, said = command()
     assert code == 2
@@ -91,13 +95,14 @@ def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
 
 
 def test_where_every_point_fails_the_command_says_so_and_scores_nothing(
-    command: Command, broken: None, tmp_path: Path
+    command: Command, broken: list[list[str]], tmp_path: Path
 ) -> None:
     code, said = command("amateur.layer=5", "controls=false")
     assert code == 2
     assert "scoring" not in said
     assert "1 failed; the same command again tries" in said
     assert states(tmp_path) == {"early_exit k=5": PointState.failed}
+    assert broken[0] == ["executor.decode", "pipeline.run_study", "run.run"], "the way from the command to decoding"
 
 
 def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledger(
