@@ -1,4 +1,4 @@
-"""cdeval without Hydra: load, decode, score, trace, and look into layers, from Python.
+"""Python functions that load, decode, score, trace, and look into layers, without Hydra.
 
     from cdeval.api import Contrast, Search, decode, load, score
 
@@ -25,13 +25,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
 from cdeval.config.points import plan_points
-from cdeval.config.schema import (
-    AUTO,
-    ExecutionConfig,
-    ExpertConfig,
-    MetricsConfig,
-    PromptsConfig,
-)
+from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
 from cdeval.config.setting import setting_of
@@ -95,14 +89,14 @@ def load(
     device: str = "auto",
     revision: str | None = None,
 ) -> LanguageModel:
-    """A model to decode with.
+    """Load a model to decode with.
 
     Args:
         model: a hub id, a folder, `embedded:smollm2`, or a Hugging Face causal language model that is loaded already.
-        tokenizer: of a loaded model.
+        tokenizer: the tokenizer of a loaded model.
         dtype: auto, float32, bfloat16 or float16; a loaded model keeps its own.
         device: auto, cpu, cuda, …; a loaded model stays where it is.
-        revision: of a hub id.
+        revision: a commit of a hub id.
 
     A loaded model is the caller's: while it decodes it has another attention, and is as it was afterwards.
 
@@ -125,15 +119,15 @@ def load(
 def prompts_from(
     source: str, expert: LanguageModel, *, limit: int = 8, max_new_tokens: int = 128, split: str = "test", seed: int = 0
 ) -> list[Prompt]:
-    """Prompts with human references, as a study takes them.
+    """Read prompts with human references, as a study takes them.
 
     Args:
         source: news, wiki, news_wiki, wikitext103, ccnews, or a JSON or JSONL file.
-        expert: whose tokens are counted.
-        limit: how many at most.
+        expert: the model whose tokens are counted.
+        limit: the largest number of prompts.
         max_new_tokens: length of the references [tokens].
         split: test, tune or all.
-        seed: chooses.
+        seed: chooses among the prompts.
 
     Raises: PromptError: there are none. ConfigError: no such source or split. AssetError, HubError: not here.
     """
@@ -161,19 +155,19 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     max_lanes: int | str = AUTO,
     on_step: Callable[[int], None] = lambda _tokens: None,
 ) -> list[Generation]:
-    """Continue prompts.
+    """Continue prompts by contrastive decoding, or by the expert alone.
 
     Args:
         expert: the strong model.
         prompts: texts, used whole, or prompts with references.
-        amateur: None is the expert alone; a number its own exit after so many blocks, or after a fraction of them;
-            another model one of the same vocabulary.
+        amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
+            them; another model of the same vocabulary.
         lens: how an exit is read: norm, raw, or the file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         search: how to search, as in `conf/search`.
-        seed: of what sampling draws.
-        max_lanes: prompts in one forward pass; auto: by the free memory.
-        on_step: told after every step how many tokens were gained.
+        seed: of the draws of sampling.
+        max_lanes: prompts in one forward pass; auto: as many as fit in the free memory.
+        on_step: called after every step with the number of new tokens.
 
     Returns: the continuations in the order of the prompts, all samples of one together.
 
@@ -193,12 +187,12 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
     plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
-    for made in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
-        if isinstance(made, FailedPoint):
-            raise made.error
-        for message in made.texts.faults.values():
+    for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
+        if isinstance(unit, FailedPoint):
+            raise unit.error
+        for message in unit.texts.faults.values():
             raise ModelError(message)
-        found.update({text.key: one for text, one in zip(made.unit.texts, made.texts.generations, strict=True)})
+        found.update({text.key: one for text, one in zip(unit.unit.texts, unit.texts.generations, strict=True)})
     return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
 
 
@@ -214,9 +208,9 @@ def score(
 
     Args:
         arms: continuations by label, over the same prompts.
-        scorer: the model that wrote the texts: for MAUVE, perplexity and log-likelihood coherence. Texts whose tokens
+        scorer: the model that wrote the texts, for MAUVE, perplexity and log-likelihood coherence. Texts whose tokens
             are another model's are read as the scorer tokenises them.
-        metrics: names; none: all. Without a scorer, those that need none: diversity, coherence, words, ….
+        metrics: names; none: all. Without a scorer, all that need none: diversity, coherence, words, ….
         against: the arm that the others are compared with; None: the last one.
         seed: of resamples and k-means.
 
@@ -261,10 +255,11 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     seed: int = 0,
     candidates: int = 8,
 ) -> Trace:
-    """Continue one prompt and keep what every step weighed: `cdeval.trace.page` shows it.
+    """Continue one prompt and keep the scores of every step: `cdeval.trace.page` shows them.
 
-    Args: as `decode`; `candidates` of the expert's likeliest tokens are kept at each step.
-    Raises: as `decode`; ConfigError: the search is contrastive search.
+    The arguments are those of `decode`; of the expert's likeliest tokens `candidates` are kept at each step.
+
+    Raises: CdevalError: as `decode`. ConfigError: the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
     config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
@@ -277,13 +272,13 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
 def layers(
     expert: LanguageModel, prompt: str, *, lens: str = "norm", blocks: Sequence[int] | None = None
 ) -> Trajectory:
-    """What each layer would say after each token of a prompt: `cdeval.lens.page` draws it.
+    """Read which tokens each layer predicts after each token of a prompt: `cdeval.lens.page` draws them.
 
     Args:
         expert: the model.
         prompt: any text.
         lens: how layers are read: norm, raw, or the file of a tuned lens.
-        blocks: after how many blocks; None: all, or those that the tuned lens has.
+        blocks: the numbers of blocks after which to read; None: all, or those that the tuned lens has.
 
     Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
     """

@@ -17,7 +17,7 @@ import yaml
 from cdeval.config.points import Point, Role, stored_alone
 from cdeval.store.files import writing
 from cdeval.store.folder import SUMMARY
-from cdeval.store.ledger import Ledger, PointState
+from cdeval.store.ledger import PointState, read_ledger
 from cdeval.store.locks import short_lock
 from cdeval.store.sessions import PROVENANCE
 
@@ -72,7 +72,7 @@ def all_finished(root: Path, mine: Sequence[Finished]) -> list[Finished]:
     That is the order in which points were first asked for, the human references last.
     Points that would be called the same have a part of their digest in their labels.
     """
-    book = Ledger(root, lambda _line: None).read().points
+    book = read_ledger(root).points
     found = {one.digest: one for one in mine}
     for path in sorted(root.glob(f"*/{SUMMARY}")):
         one = _stored(path.parent)

@@ -96,10 +96,6 @@ class LedgerState:
             plan = entry.plan or (before.plan if before else None)
             self.points[entry.digest] = replace(entry, plan=plan, changed_utc=now)
 
-    def mark(self, digest: str, **changes: Any) -> None:
-        """Change fields of an entry."""
-        self.put(replace(self.points[digest], **changes))
-
 
 class Ledger:
     """The ledger of one study, as one process reads and changes it."""
@@ -137,10 +133,6 @@ class Ledger:
             result = edit(state)
             replace_file(self._root / STUDY, _page(state))
         return result
-
-    def read(self) -> LedgerState:
-        """Read the ledger as it is on the disk now."""
-        return read_ledger(self._root)
 
 
 def read_ledger(root: Path) -> LedgerState:
@@ -186,7 +178,7 @@ def plan_together(
         state.plans.setdefault(plan.digest, plan)
         kept.setdefault(plan.digest, []).extend(fresh)
         for digest in fresh:
-            state.mark(digest, plan=plan.digest)
+            state.put(replace(state.points[digest], plan=plan.digest))
     return kept, apart
 
 

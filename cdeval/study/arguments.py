@@ -1,4 +1,4 @@
-"""What a Python caller hands to `cdeval.api`, checked where it comes in, so that a mistake is one sentence.
+"""Checks of the arguments that a Python caller gives to `cdeval.api`, so that a mistake is one sentence.
 
 Types and choices are checked as Hydra checks them for the commands: `Search(kind="greedy")` is what `search=greedy` is.
 """
@@ -36,11 +36,11 @@ from cdeval.score.marks import without_marks
 from cdeval.score.read import human_texts
 
 C = TypeVar("C")
-Amateur = None | int | float | LanguageModel  # nobody, the expert's exit after a block, or a second model
+Amateur = None | int | float | LanguageModel  # none, the expert's exit after a block, or another model
 
 
 def settings(name: str, given: object, kind: type[C]) -> C:
-    """A group of settings with every value of its type; None: the defaults.
+    """Check a group of settings, every value by its type; None stands for the defaults.
 
     Raises: ConfigError: another object, or a value of another type.
     """
@@ -56,7 +56,7 @@ def settings(name: str, given: object, kind: type[C]) -> C:
 
 
 def language_model_of(name: str, given: object) -> LanguageModel:
-    """What `load` returned. Raises: ConfigError: it is something else."""
+    """Check that `load` returned an object. Raises: ConfigError: it is something else."""
     if not isinstance(given, LanguageModel):
         hint = f"load({name}, tokenizer)" if isinstance(given, PreTrainedModel) else "load('gpt2')"
         raise ConfigError(f"{name}: expected what cdeval.api.load returns, as {hint}; got {_kind(given)}.")
@@ -64,20 +64,20 @@ def language_model_of(name: str, given: object) -> LanguageModel:
 
 
 def number_of_blocks(name: str, given: object) -> None:
-    """Raises: ConfigError: neither a number, whose range is checked later, nor what `load` returned."""
+    """Check an amateur. Raises: ConfigError: neither a number, whose range is checked later, nor a loaded model."""
     if not isinstance(given, int | float):
         language_model_of(name, given)
 
 
 def whole_number(name: str, given: object, least: int) -> int:
-    """A whole number. Raises: ConfigError: another type, or below `least`."""
+    """Check a whole number. Raises: ConfigError: another type, or below `least`."""
     if not isinstance(given, int) or isinstance(given, bool) or given < least:
         raise ConfigError(f"{name}={given!r}: expected a whole number from {least}.")
     return given
 
 
 def texts_or_prompts(given: object) -> list[str | Prompt]:
-    """A list of prompts. Raises: ConfigError: no list, or of something else."""
+    """Check a list of prompts. Raises: ConfigError: no list, or of something else."""
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
         raise ConfigError(f"prompts: expected a list of texts, as decode(expert, ['a text']); got {_kind(given)}.")
     found = list(given)
@@ -88,14 +88,14 @@ def texts_or_prompts(given: object) -> list[str | Prompt]:
 
 
 def list_of_names(name: str, given: object) -> list[str]:
-    """A list of names. Raises: ConfigError: one name by itself, or no names."""
+    """Check a list of names. Raises: ConfigError: one name by itself, or no names."""
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise ConfigError(f"{name}: expected a list of names, as {name}=['diversity']; got {given!r}.")
     return [str(one) for one in given]
 
 
 def arms_of(given: object) -> Mapping[str, Sequence[Generation]]:
-    """Texts by label. Raises: ConfigError: no mapping, no texts, or texts that are no generations."""
+    """Check texts by label. Raises: ConfigError: no mapping, no texts, or texts that are no generations."""
     if not isinstance(given, Mapping) or not given or any(not isinstance(texts, Sequence) for texts in given.values()):
         raise ConfigError("score needs arms with at least one text each, as {'my arm': decode(...)}.")
     for label, texts in given.items():
@@ -108,7 +108,7 @@ def arms_of(given: object) -> Mapping[str, Sequence[Generation]]:
 
 
 def loaded_model(model: object, tokenizer: object, asked: Mapping[str, str | None]) -> PreTrainedModel:
-    """A model that a user loaded, fit to decode with as it is.
+    """Check that a model which a user loaded can be decoded with as it is.
 
     Args:
         model: what the user gave as the model.
@@ -151,7 +151,7 @@ def loaded_model(model: object, tokenizer: object, asked: Mapping[str, str | Non
 
 
 def model_name(model: PreTrainedModel) -> str:
-    """What a model is called: where it was loaded from, or its class."""
+    """Name a model by where it was loaded from, or by its class."""
     return getattr(model, "name_or_path", "") or type(model).__name__
 
 
@@ -163,7 +163,7 @@ def decode_settings(
     search: SearchConfig | None,
     seed: int,
 ) -> tuple[RunConfig, dict[setting.Amateur, Second]]:
-    """The settings of `api.decode` as a study has them, checked, and the amateur's model or lens by its amateur.
+    """Check the settings of `api.decode` as a study's, and open the amateur's model or lens.
 
     Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, or the
         lens is none of the expert's.
@@ -217,7 +217,7 @@ def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> Ama
 
 
 def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
-    """Texts as prompts with ids of their own. Raises: ConfigError: none, or one id twice."""
+    """Make prompts with ids of texts. Raises: ConfigError: none, or one id twice."""
     found = [
         replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
         if isinstance(prompt, str)
@@ -232,7 +232,7 @@ def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[P
 def check_readable(
     expert: LanguageModel, seconds: Mapping[setting.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
 ) -> None:
-    """Whether every model can read the prompts and what is to follow. Raises: ModelError: one cannot."""
+    """Check that every model can read the prompts and their continuations. Raises: ModelError: one cannot."""
     lengths = {len(prompt.token_ids) for prompt in prompts}
     for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
         check_prompts(model.vocabulary, prompts)
@@ -240,7 +240,7 @@ def check_readable(
 
 
 def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
-    """The metrics to compute; without a scorer those that need none, if none is named.
+    """Choose the metrics to compute; without a scorer those that need none, if none is named.
 
     Raises: ConfigError: a named one needs a scorer.
     """
@@ -253,7 +253,7 @@ def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
 
 
 def in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:
-    """The texts in the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
+    """Give texts the scorer's tokens: their own where these decode to the text, but for spaces at the seams."""
     tokenizer, codec = scorer.tokenizer, TextCodec(scorer.tokenizer)
     decoded = [codec.continuation_text(text.token_ids, text.prompt_token_ids) for text in texts]
     own = [
@@ -266,7 +266,7 @@ def in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Gen
 
 
 def unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | None) -> list[Generation]:
-    """The texts of an arm; those without token ids lose the special tokens at their ends, with a warning.
+    """Take special tokens from the ends of an arm's texts that have no token ids, with a warning.
 
     Raises: TextsError: a special token stands inside a text.
     """
@@ -280,7 +280,7 @@ def unmarked(label: str, texts: Sequence[Generation], scorer: LanguageModel | No
 
 
 def references_of(arms: Mapping[str, Sequence[Generation]], scorer: LanguageModel | None) -> list[Generation]:
-    """The references of all arms as texts of their own, with the scorer's tokens where there is one."""
+    """Make texts of the references of all arms, with the scorer's tokens where there is a scorer."""
     found = list(human_texts([text for texts in arms.values() for text in texts]))
     return found if scorer is None else with_tokens(found, scorer.tokenizer)
 

@@ -124,7 +124,7 @@ def kept_costs(
 
 
 def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collection[object]) -> None:
-    """Raises: StorageError: these are not the costs that were measured, or cannot be an arm's."""
+    """Check stored costs. Raises: StorageError: they are not those that were measured, or cannot be an arm's."""
     if known and digest_of(plain(costs)) not in known:
         raise StorageError(f"{path} was changed after it was written")
     if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
@@ -135,10 +135,10 @@ def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collecti
 
 
 def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, root: Path) -> None:
-    """Remember which arms the costs in their folders were measured beside, and what they were.
+    """Store which arms were timed in turn, and digests of their costs.
 
     Timings of other arms stay, so that their commands need not time them again; those by another number of passes stay
-    only where they share no arm with this one, whose costs it replaced.
+    only where they share no arm with this one, whose costs it replaces.
     """
     digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
     timing = _timing(costs, config)
@@ -155,14 +155,14 @@ def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, ro
 
 
 def _timings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All timings of a study, the last one first."""
+    """List all timings of a study, the last one first."""
     earlier = record.get(_EARLIER)
     found = [record, *(earlier if isinstance(earlier, list) else [])]
     return [{name: one[name] for name in one if name != _EARLIER} for one in found if isinstance(one, dict)]
 
 
 def _measured(timing: Mapping[str, Any], point: Point) -> object:
-    """Digest of the point's costs in a timing; None where it has none."""
+    """Read the digest of the point's costs in a timing; None where it has none."""
     digests = timing.get("costs")
     return digests.get(point.digest) if isinstance(digests, dict) else None
 
@@ -172,5 +172,5 @@ def _arms_of(timing: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
-    """Which arms were timed in turn, and how."""
+    """Describe which arms were timed in turn, and how often."""
     return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}

@@ -15,7 +15,7 @@ from cdeval.metrics.judges import find_judges
 from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
-from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of
+from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
 from cdeval.store.strict_json import plain
 from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models
 
@@ -145,7 +145,7 @@ def _without_left(requests: Sequence[StudyRequest], ledger: Ledger) -> tuple[Seq
     """With retry=false, leave out the settings that failed before, with an error for each."""
     if requests[0].config.retry or not ledger.exists:
         return requests, []
-    known = ledger.read().points
+    known = read_ledger(study_folder(requests[0].config)).points
     left = {one.digest for one in requests} & set(known)
     errors: list[CdevalError] = [left_alone(known[digest].label, known[digest].reason) for digest in sorted(left)]
     return [one for one in requests if one.digest not in left], errors

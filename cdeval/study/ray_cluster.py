@@ -44,7 +44,7 @@ def _ray() -> ModuleType:
 
 @contextmanager
 def ray_cluster(workers: Workers, say: Callable[[str], None] = lambda _line: None) -> Iterator[ModuleType]:
-    """A connection to the cluster of these workers; one that this process has already is used, and stays.
+    """Connect to the cluster for these workers; a connection that this process has already is used, and stays.
 
     Args: say: told where an embedded one listens, if others can reach it.
 
@@ -77,7 +77,7 @@ def ray_cluster(workers: Workers, say: Callable[[str], None] = lambda _line: Non
 def _embedded(
     ray: ModuleType, workers: Workers, quiet: Mapping[str, object], say: Callable[[str], None]
 ) -> Iterator[None]:
-    """A cluster of this machine alone, until the end. Raises: WorkerError: it cannot be started."""
+    """Run a cluster of this machine alone. Raises: WorkerError: it cannot be started."""
     folder, others = _private_folder(), _listening()
     try:
         with _own_handlers(), _on_loopback():
@@ -106,7 +106,7 @@ def _embedded(
 
 
 def _listening() -> set[tuple[int, str]]:
-    """Processes of this command and the addresses on which they wait for connections."""
+    """List processes of this command with the addresses on which they wait for connections."""
     found = set()
     own = psutil.Process()
     for process in (own, *own.children(recursive=True)):
@@ -117,7 +117,7 @@ def _listening() -> set[tuple[int, str]]:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether only this machine reaches it; IPv4 addresses may be written as IPv6 ones."""
+    """Tell whether only this machine reaches an address; IPv4 addresses may be written as IPv6 ones."""
     found = ip_address(address)
     return (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
@@ -141,7 +141,7 @@ def _on_loopback() -> Iterator[None]:
 
 @contextmanager
 def _own_handlers() -> Iterator[None]:
-    """Ray takes SIGTERM for itself and would exit at once; the command finishes and stores what runs first."""
+    """Keep the handler of SIGTERM: Ray's would exit at once, and the command first finishes and stores what runs."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -154,7 +154,7 @@ def _own_handlers() -> Iterator[None]:
 
 @cache
 def _private_folder() -> Path:
-    """A short-named folder that only this user can enter, for Ray's logs, sockets and token, until the process ends.
+    """Make a folder that only this user can enter, for Ray's logs, sockets and token, until the process ends.
 
     Ray opens its folder to everybody and would keep the token, readable by all, in the home folder. It reads the token
     once a process: one that changed would shut the second study of a command out of its own cluster.

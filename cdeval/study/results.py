@@ -1,4 +1,4 @@
-"""From decoded points to a study's results: scores beside those of all other finished points, then tables and report.
+"""Results of a study: its points are scored beside all other finished ones, then tables and a report are written.
 
     points of this command + finished points of others -> scores -> run folders -> table, comparisons, report
 
@@ -41,7 +41,7 @@ METRICS_FILE = "metrics.json"
 
 @dataclass(frozen=True, slots=True)
 class StudyResult:
-    """All finished points of a study, as a command shows them."""
+    """Results of all finished points of a study, as a command shows them."""
 
     rows: list[Row]
     comparisons: list[Comparison]  # of each arm with the expert alone under the same search
@@ -157,7 +157,7 @@ def write_report(study: LoadedStudy, scores: StudyScores, made: Sequence[str]) -
 def write_tables(
     root: Path, every: Sequence[Finished], comparisons: Sequence[Comparison], made: Sequence[str], digest: str = ""
 ) -> StudyResult:
-    """What the screen shows of all finished points, as files of the study, and the report that is made of them.
+    """Write tables of all finished points into the study's folder, and the report that is made of them.
 
     To be called within `finished.scoring_turn`, which keeps other processes from writing the same files. The ledger is
     not locked meanwhile: drawing takes seconds, and others enter their points there.
@@ -188,13 +188,13 @@ def write_tables(
 def _own_point(
     one: Finished, point: Point, folder: RunFolder, stored: Sequence[Generation], costs: Mapping[str, float]
 ) -> _ScoredPoint:
-    """A point of this command, which is scored by all metrics that are asked for."""
+    """Prepare a point of this command, which is scored by all metrics that are asked for."""
     texts = with_known_logprobs(stored, None if point.setting is None else point.setting.ban)
     return _ScoredPoint(one, texts, costs, Before(_known(folder.path, texts)), folder)
 
 
 def _other_point(root: Path, one: Finished, prompts: Sequence[Prompt]) -> _ScoredPoint | None:
-    """A finished point of the same group, which is scored again only by metrics that it has been scored by.
+    """Prepare a finished point of the same group, which is scored again only by metrics that it was scored by.
 
     Returns: None for a broken folder: it keeps its numbers, and its own command says what is wrong with it.
     """
@@ -220,14 +220,14 @@ def _write(folder: RunFolder, one: _ScoredPoint, scores: Mapping[str, Estimate],
 
 
 def _known(path: Path, texts: Sequence[Generation]) -> ArmScores:
-    """What is kept of a point; of one that an older cdeval scored, its numbers alone."""
+    """Read the stored scores of a point; of one that an older cdeval scored, its numbers alone."""
     kept = read_scores(path)
     older = {name: one for name, one in _stored_scores(path).items() if name not in kept.scores}
     return replace(kept, scores={**of_estimates(older, texts_digest(texts)).scores, **kept.scores})
 
 
 def _stored_scores(path: Path) -> dict[str, Estimate]:
-    """Of metrics.json; nothing where it is missing or broken: it is written anew when the point is scored."""
+    """Read metrics.json; a missing or broken one holds nothing and is written anew when the point is scored."""
     with suppress(StorageError, ValueError, KeyError, TypeError, AttributeError):
         record: dict[str, Any] = RunFolder(path).read_mapping(METRICS_FILE)
         return {name: estimate_from_json(found) for name, found in record.items()}
@@ -243,7 +243,7 @@ def _costs(folder: RunFolder) -> dict[str, float]:
 def _compared(
     root: Path, kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, config: RunConfig
 ) -> tuple[list[Comparison], str]:
-    """The comparisons of all points; those that are stored where they were made of the same scores."""
+    """Compare all points; comparisons that are stored and were made of the same scores are read."""
     made_of = {label: _made_of(found) for label, found in kept.items()}
     whole = all(digest for found in made_of.values() for digest in found.values())
     digest = digest_of([made_of, dict(against), list(settings), config.protocol.diversity.name]) if whole else ""

@@ -1,7 +1,7 @@
-"""Arms timed in a process of their own, which has loaded the models and does nothing else.
+"""Timing of arms in a process of their own, which has loaded the models and does nothing else.
 
 The process that makes and scores the texts holds other models, caches and an allocator's leftovers, and has warmed
-other kernels: none of that is an arm's. What is sent over is configurations and settings; the other process reads the
+other kernels: none of that belongs to an arm. Configurations and settings are sent over; the other process reads the
 weights itself.
 """
 
@@ -30,7 +30,7 @@ FRESH: Final = "spawn"  # how the process begins: a fork of this one would inher
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """What is to be timed, and how."""
+    """Arms that are to be timed in turn, and how."""
 
     opened: tuple[OpenedModels, ...]  # all models of the arms
     prompts: PromptSet

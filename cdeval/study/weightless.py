@@ -1,4 +1,4 @@
-"""A study of costs alone: true architectures filled with random numbers, timed and priced at fixed length.
+"""Studies of costs alone: true architectures filled with random numbers, timed and priced at fixed length.
 
     settings -> points (arms and controls) -> FLOPs and bytes of the shapes -> timing in a process of its own -> files
 
@@ -31,7 +31,7 @@ from cdeval.study.results import StudyResult, write_tables
 
 
 def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> StudyResult:
-    """Price and time settings beside their controls; arguments and errors as of `study.run_study`."""
+    """Price and time settings beside their controls; arguments and errors are those of `pipeline.run_study`."""
     common = requests[0].config
     expert = open_model(common.expert)
     opened = [open_models(one.config, expert) for one in requests]
@@ -73,7 +73,7 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
 
 
 def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
-    """Random tokens, one prompt a pass, the warm-up included."""
+    """Draw random tokens, one prompt a pass, the warm-up included."""
     wanted, tokens = config.cost.latency_repeats + 1, config.prompts.prompt_tokens
     draw = random.Random(config.seed)
     known = [token for token in sorted(token_names(expert.tokenizer)) if token < expert.config.vocab_size]
@@ -84,11 +84,11 @@ def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
 
 
 def _shapes(one: OpenedModels) -> OpenedModels:
-    """The same without weights: what is only counted takes no memory."""
+    """Leave out the weights: models whose costs are only counted take no memory."""
     second = None if one.second is None else replace(one.second, on_paper=True)
     return replace(one, expert=replace(one.expert, on_paper=True), second=second)
 
 
 def _identity(config: RunConfig, amateur: Amateur) -> str:
-    """What would make the texts, if there were any."""
+    """Name the weights that would make the texts, if there were any."""
     return f"random {config.expert.name} {config.expert.dtype.value} {amateur.name}"
