@@ -29,7 +29,7 @@ from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsCon
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
 from cdeval.config.setting import setting_of
-from cdeval.cost.room import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once
 from cdeval.errors import ConfigError, ModelError
 from cdeval.lens.reading import View
 from cdeval.lens.trajectory import trajectory

@@ -12,7 +12,7 @@ from cdeval.bench.peers import hugging_face, naive, ours
 from cdeval.bench.plan import BenchArm, Run
 from cdeval.config.enums import Dtype, Normalizer, SearchKind
 from cdeval.config.setting import Setting, expert_alone, setting_of
-from cdeval.cost.room import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once
 from cdeval.models.vocabulary import banned_tokens
 
 BF16, F32 = Dtype.bfloat16, Dtype.float32

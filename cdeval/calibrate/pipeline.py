@@ -17,8 +17,8 @@ from cdeval.config.labels import label_of
 from cdeval.config.points import prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import AdaptiveExit, Setting, setting_of
+from cdeval.cost.capacity import lanes_at_once
 from cdeval.cost.flops import lane_flops, token_flops
-from cdeval.cost.room import lanes_at_once
 from cdeval.decode.batches import decode
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane

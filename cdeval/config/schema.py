@@ -228,7 +228,7 @@ class ExecutionConfig:
     """How the machine is used; nothing here changes a float32 text."""
 
     kind: ExecutorKind = ExecutorKind.local
-    # Prompts x settings in one forward pass; auto: by the free memory (cost.room).
+    # Prompts x settings in one forward pass; auto: by the free memory (cost.capacity).
     max_lanes: int | str = number(AUTO, least=1, most=1_000_000, word=AUTO)
     # Steps between two compactions of the key-value cache.
     compact_every: int = number(8, least=0, most=_MOST_TOKENS, hint="0 never compacts")

@@ -16,7 +16,7 @@ from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.config.setting import amateur_of
-from cdeval.cost.room import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.report.boards import study_run

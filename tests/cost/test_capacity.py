@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cdeval.config.schema import ExecutionConfig
-from cdeval.cost import room
+from cdeval.cost import capacity
 from cdeval.cost.memory import slot_bytes
 from cdeval.decode import engine
 from cdeval.decode.lanes import Lane
@@ -24,7 +24,7 @@ def test_a_lane_takes_what_is_reckoned(every_tiny: LanguageModel, monkeypatch: p
     (run,) = kept
     held = sum(buffer.nbytes for layer in run._reader.cache.layers for buffer in (layer.keys, layer.values)) / 4
     assert run._reader.cache.layers[0].keys.shape[2] * slot_bytes(every_tiny) == held, "slot_bytes is what a slot takes"
-    reckoned = room.lane_bytes(every_tiny, 5, 43, 8)
+    reckoned = capacity.lane_bytes(every_tiny, 5, 43, 8)
     assert held / 2 < reckoned < 4 * held
 
 
@@ -32,21 +32,23 @@ def test_auto_fills_the_free_memory_and_no_more(
     tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm = tiny("llama")
-    lane = room.lane_bytes(lm, 5, 160, 8)
-    for free, expected in [(0, 1), (10.5 * lane / room.SHARE, 10), (1e15, 160 // 5)]:
-        monkeypatch.setattr(room, "free_bytes", lambda _device, free=free: int(free))
-        assert room.lanes_at_once(ExecutionConfig(), lm, 5, 160) == expected
-    assert room.lanes_at_once(ExecutionConfig(max_lanes=7), lm, 5, 160) == 7
-    assert room.lane_bytes(lm, 5, 160, 0) > room.lane_bytes(lm, 5, 160, 8), "without compaction a lane grows wider"
-    more = room.lane_bytes(lm, 5, 160, 8, head_rows=8) - lane
+    lane = capacity.lane_bytes(lm, 5, 160, 8)
+    for free, expected in [(0, 1), (10.5 * lane / capacity.SHARE, 10), (1e15, 160 // 5)]:
+        monkeypatch.setattr(capacity, "free_bytes", lambda _device, free=free: int(free))
+        assert capacity.lanes_at_once(ExecutionConfig(), lm, 5, 160) == expected
+    assert capacity.lanes_at_once(ExecutionConfig(max_lanes=7), lm, 5, 160) == 7
+    assert capacity.lane_bytes(lm, 5, 160, 0) > capacity.lane_bytes(lm, 5, 160, 8), (
+        "without compaction a lane grows wider"
+    )
+    more = capacity.lane_bytes(lm, 5, 160, 8, head_rows=8) - lane
     assert more == 5 * 7 * 128 * 4, "seven more rows of logits a beam"
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("2000\n")
-    assert room._container_bytes(tmp_path) == 3000
+    assert capacity._container_bytes(tmp_path) == 3000
     (tmp_path / "memory.max").write_text("max\n")
-    assert room._container_bytes(tmp_path) > 2**60
-    assert room._container_bytes(tmp_path / "none") > 2**60
-    assert 0 < room.free_bytes(torch.device("cpu")) < 2**60
+    assert capacity._container_bytes(tmp_path) > 2**60
+    assert capacity._container_bytes(tmp_path / "none") > 2**60
+    assert 0 < capacity.free_bytes(torch.device("cpu")) < 2**60
