@@ -13,7 +13,7 @@ import time
 from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import psutil
 
@@ -27,8 +27,8 @@ from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, Workers
 from cdeval.study.open import LoadedStudy
 from cdeval.study.point_store import PointRecord, PointStore
-from cdeval.study.ray import Retries, finish
-from cdeval.study.ray_pool import WorkerReport
+from cdeval.study.ray import finish
+from cdeval.study.ray_pool import RayPool, WorkerReport
 from cdeval.study.units import TextTask, Unit, UnitTexts
 
 LANES = 64  # texts a unit
@@ -88,14 +88,14 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     ledger = Ledger(root, lambda _line: None)
     found: Any = SimpleNamespace(prompts=asked)
     study = LoadedStudy(config, ledger, models, [], found, [], [], lambda _line: None)
-    pool, retries = _Pool(), Retries(2, Unit.by_text, Stop())
+    pool = _Pool()
     started = time.perf_counter()
     records = {point: PointRecord({}, {}) for point in rows}
     with PointStore(study, records, Capacity({setting.beams: LANES}, 8, True)) as store:
         units = store.plan()
-        for done in finish(pool, store.left(units), retries):
-            assert done.answer is not None  # noqa: S101 - these workers never fail
-            store.add(DecodedUnit(done.work, done.answer))
+        for done in finish(cast("RayPool[Unit, UnitTexts]", pool), store.left(units), 2, Stop(), study.say):
+            assert done.texts is not None  # noqa: S101 - these workers never fail
+            store.add(DecodedUnit(done.unit, done.texts))
         seconds = time.perf_counter() - started
         planned, growth = pool.first, pool.most - pool.first
         before = resident()

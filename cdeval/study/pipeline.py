@@ -50,9 +50,9 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
         settings share; whatever was generated before it stays on disk. Stopped: an end was wanted, likewise.
     """
     study = open_study(requests, say)
-    executor = executor_of(study)
-    records = point_records(study, executor)
-    with PointStore(study, records, capacity_of(study)) as store:
+    executor = choose_executor(study)
+    points = list_points(study, executor)
+    with PointStore(study, points, measure_capacity(study)) as store:
         while units := store.plan():
             with (
                 finishing() as stop,
@@ -73,10 +73,10 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
             result = write_report(study, scores, _notes(study))
             keep_costs(costs, study.config, study.root)
             store.finish()
-    return replace(result, failures=failures, notes=[*result.notes, *_track(study, records, texts)])
+    return replace(result, failures=failures, notes=[*result.notes, *_track(study, points, texts)])
 
 
-def executor_of(study: LoadedStudy) -> Executor:
+def choose_executor(study: LoadedStudy) -> Executor:
     """Choose who decodes, as `execution` says."""
     execution = study.config.execution
     if execution.kind is ExecutorKind.local:
@@ -85,7 +85,7 @@ def executor_of(study: LoadedStudy) -> Executor:
     return ray_executor(execution, configs, study.models, study.prompts, study.say)
 
 
-def point_records(study: LoadedStudy, executor: Executor) -> dict[Point, PointRecord]:
+def list_points(study: LoadedStudy, executor: Executor) -> dict[Point, PointRecord]:
     """List the points of the study, each with what its run folder is to say of it."""
     old = by_sample(study.root)
     if old:
@@ -123,7 +123,7 @@ def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> d
     }
 
 
-def capacity_of(study: LoadedStudy) -> Capacity:
+def measure_capacity(study: LoadedStudy) -> Capacity:
     """Find how many lanes of each beam width fit in memory, whatever amateur they have."""
     execution, length = study.config.execution, study.config.search.max_new_tokens
     longest = max(len(prompt.token_ids) for prompt in study.prompts.prompts) + length

@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 
@@ -26,11 +26,8 @@ from cdeval.prompts import PromptSet
 from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText, Workers
 from cdeval.study.models import StudyModels, load_together, open_models
-from cdeval.study.ray_pool import WorkerPool, ray_pool
+from cdeval.study.ray_pool import RayPool, ray_pool
 from cdeval.study.units import Unit, UnitTexts, unit_texts
-
-W = TypeVar("W")
-R = TypeVar("R")
 
 LOST_TEXTS = 3  # of a point; with so many, and fewer decoded, its setting cannot be decoded, and no prompt is to blame
 DEATHS_A_WORKER = 10  # one after the other with nothing finished in between: no single unit can be to blame
@@ -51,10 +48,10 @@ class RayExecutor:
         """Decode as `executor.Executor.decode` says; which worker decoded a unit leaves no trace."""
         lost: Counter[Point] = Counter()
         decoded: Counter[Point] = Counter()
-        workers, rules = self.workers, Retries(self.execution.tries, Unit.by_text, stop, self.say)
+        workers, tries = self.workers, self.execution.tries
         self.say(f"starting {workers.workers} Ray workers of {workers.threads} threads and {workers.gpus:g} GPUs")
         with ray_pool(workers, self.setup, self.execution, self.say) as pool:
-            for unit, texts, problem in finish(pool, units, rules):
+            for unit, texts, problem in finish(pool, units, tries, stop, self.say):
                 on_tokens(unit.tokens)
                 if texts is not None:
                     decoded.update(text.point for text in unit.texts)
@@ -143,53 +140,47 @@ class WorkerSetup:
         return decode_unit
 
 
-@dataclass(frozen=True, slots=True)
-class Retries(Generic[W]):
-    """When work is tried again, taken apart or given up."""
+class FinishedWork(NamedTuple):
+    """A unit and its texts, or the reason why there are none after all tries of its smallest part."""
 
-    tries: int  # of each piece of work, at least 1
-    parts: Callable[[W], Sequence[W]]  # takes failing work apart; what cannot be is its own only part
-    stop: Stop  # once it holds a signal, no work is begun, and none again
-    say: Callable[[str], None] = lambda _line: None  # told when work is tried again or taken apart
+    unit: Unit
+    texts: UnitTexts | None
+    problem: str = ""  # on one line
 
 
-class FinishedWork(NamedTuple, Generic[W, R]):
-    """Work and its answer, or the reason why there is none after all tries of its smallest part."""
-
-    work: W
-    answer: R | None
-    problem: str = ""
-
-
-class _Attempt(NamedTuple, Generic[W]):
-    work: W
+class _Attempt(NamedTuple):
+    unit: Unit
     tries: int  # that are left, this one included
 
 
-def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Iterator[FinishedWork[W, R]]:
-    """Hand out work to workers that may die, and yield each piece as it finishes.
+def finish(
+    pool: RayPool[Unit, UnitTexts], units: Iterable[Unit], tries: int, stop: Stop, say: Callable[[str], None]
+) -> Iterator[FinishedWork]:
+    """Hand out units to workers that may die, and yield each unit as it finishes.
 
     Args:
         pool: the workers.
-        works: taken one by one as workers become idle, so there may be any number of them.
-        rules: say how often each is tried, and what becomes of one that fails.
+        units: taken one by one as workers become idle, so there may be any number of them.
+        tries: of each unit, at least 1, before it is taken apart text by text.
+        stop: once it holds a signal, no unit is begun, and none again.
+        say: takes one line when a unit is tried again or taken apart.
 
     Raises: WorkerError: workers die whatever they are given. What was yielded before stays valid.
     """
-    fresh = iter(works)
-    again: deque[_Attempt[W]] = deque()
-    running: dict[int, _Attempt[W]] = {}
+    fresh = iter(units)
+    again: deque[_Attempt] = deque()
+    running: dict[int, _Attempt] = {}
     idle = list(reversed(range(pool.size)))
     deaths = 0
     while True:
-        while idle and rules.stop.number is None:
+        while idle and stop.number is None:
             # What failed goes first: a machine that is lost for good is noticed before all else is done.
-            attempt = again.popleft() if again else next((_Attempt(work, rules.tries) for work in fresh), None)
+            attempt = again.popleft() if again else next((_Attempt(unit, tries) for unit in fresh), None)
             if attempt is None:
                 break
             worker = idle.pop()
             running[worker] = attempt
-            pool.give(worker, attempt.work)
+            pool.give(worker, attempt.unit)
         if not running:
             return
         for report in pool.reports():
@@ -197,7 +188,7 @@ def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Ite
             idle.append(report.worker)
             if report.problem is None:
                 deaths = 0
-                yield FinishedWork(attempt.work, report.answer)
+                yield FinishedWork(attempt.unit, report.answer)
                 continue
             deaths += report.died
             if deaths > DEATHS_A_WORKER * pool.size:
@@ -206,20 +197,12 @@ def finish(pool: WorkerPool[W, R], works: Iterable[W], rules: Retries[W]) -> Ite
                     "Give them more memory (fewer execution.workers, or a lower execution.max_lanes) and run the same "
                     "command again: everything finished is stored."
                 )
-            parts = _after(attempt, report.problem, rules)
-            if parts:
-                again.extend(parts)
+            parts = attempt.unit.by_text()
+            if attempt.tries > 1:
+                say(f"trying again: {report.problem}")
+                again.append(_Attempt(attempt.unit, attempt.tries - 1))
+            elif len(parts) > 1:
+                say(f"failed {tries} times, going on with its {len(parts)} parts one by one: {report.problem}")
+                again.extend(_Attempt(part, tries) for part in parts)
             else:
-                yield FinishedWork(attempt.work, None, report.problem)
-
-
-def _after(attempt: _Attempt[W], problem: str, rules: Retries[W]) -> list[_Attempt[W]]:
-    """List what is to be tried after an attempt that failed; nothing where the culprit is alone."""
-    if attempt.tries > 1:
-        rules.say(f"trying again: {problem}")
-        return [_Attempt(attempt.work, attempt.tries - 1)]
-    parts = rules.parts(attempt.work)
-    if len(parts) < 2:
-        return []
-    rules.say(f"failed {rules.tries} times, going on with its {len(parts)} parts one by one: {problem}")
-    return [_Attempt(part, rules.tries) for part in parts]
+                yield FinishedWork(attempt.unit, None, report.problem)

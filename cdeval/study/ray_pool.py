@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import WorkerError
@@ -23,7 +23,6 @@ from cdeval.study.ray_cluster import ray_cluster, reason
 
 W = TypeVar("W")
 R = TypeVar("R")
-Given_contra = TypeVar("Given_contra", contravariant=True)
 
 _BESIDE = "beside"  # the group of threads of an actor that answers while it works
 PULSE_SECONDS = 5.0  # between two questions to a worker whether it is there
@@ -38,26 +37,13 @@ class WorkerReport(Generic[R]):
     answer: R | None = None
     problem: str | None = None  # why there is no answer, on one line
     died: bool = False  # the worker is gone, and has been replaced
-
-
-class WorkerPool(Protocol[Given_contra, R]):
-    """Workers, numbered from 0, each with at most one piece of work."""
-
-    @property
-    def size(self) -> int:
-        """Number of workers."""
-
-    def give(self, worker: int, work: Given_contra) -> None:
-        """Let an idle worker begin."""
-
-    def reports(self) -> list[WorkerReport[R]]:
-        """Wait until at least one of those that have work is done with it."""
+    unbuilt: bool = False  # the worker cannot begin at all
 
 
 @contextmanager
 def ray_pool(
     workers: Workers, build: Callable[[], Callable[[W], R]], execution: ExecutionConfig, say: Callable[[str], None]
-) -> Iterator[WorkerPool[W, R]]:
+) -> Iterator["RayPool[W, R]"]:
     """Start actors that do what `build` makes in them, and end them with the context.
 
     Args:
@@ -72,7 +58,7 @@ def ray_pool(
     """
     with ray_cluster(workers, say) as ray:
         _check_room(ray, workers)
-        pool: RayPool[W, R] = RayPool(ray, workers, build, Heartbeats(execution, say))
+        pool = RayPool(ray, workers, build, Heartbeats(execution, say))
         try:
             yield pool
         finally:
@@ -80,7 +66,7 @@ def ray_pool(
 
 
 class RayPool(Generic[W, R]):
-    """Actors by number (`WorkerPool`)."""
+    """Actors, numbered from 0, each with at most one piece of work."""
 
     def __init__(
         self, ray: ModuleType, workers: Workers, build: Callable[[], Callable[[W], R]], beats: Heartbeats
@@ -169,13 +155,13 @@ class RayPool(Generic[W, R]):
         worker = self._running.pop(done)
         self._beats.ended(worker)
         try:
-            report: WorkerReport[R] | _Unbuilt = self._ray.get(done)
+            report: WorkerReport[R] = self._ray.get(done)
         except self._ray.exceptions.RayActorError:
             self._restart(worker)
             return WorkerReport(worker, problem="its worker process died", died=True)
         except self._ray.exceptions.RayError as error:  # an answer that was lost on its way
             return WorkerReport(worker, problem=reason(error))
-        if isinstance(report, _Unbuilt):
+        if report.unbuilt:
             raise WorkerError(f"a worker cannot begin: {report.problem}")
         return report
 
@@ -196,10 +182,6 @@ class RayPool(Generic[W, R]):
                 self._ray.kill(actor)
 
 
-class _Unbuilt(NamedTuple):
-    problem: str
-
-
 class _Actor(Generic[W, R]):
     """One worker process. Errors come back as values, so that none has to survive being pickled."""
 
@@ -207,12 +189,12 @@ class _Actor(Generic[W, R]):
         self._build = build
         self._act: Callable[[W], R] | None = None
 
-    def work(self, worker: int, work: W) -> WorkerReport[R] | _Unbuilt:
+    def work(self, worker: int, work: W) -> WorkerReport[R]:
         if self._act is None:
             try:
                 self._act = self._build()
             except Exception as error:
-                return _Unbuilt(reason(error))
+                return WorkerReport(worker, problem=reason(error), unbuilt=True)
         return attempted(self._act, worker, work)
 
     def name(self) -> str:

@@ -7,12 +7,11 @@ from typing import Any, cast
 import pytest
 
 from cdeval.config.schema import ExecutionConfig
-from cdeval.store.signals import Stop
 from cdeval.study import ray_pool
 from cdeval.study.executor import Workers
 from cdeval.study.heartbeats import Heartbeats
-from cdeval.study.ray import Retries, finish
 from cdeval.study.ray_pool import RayPool, WorkerReport
+from tests.study.test_retries import Work, finish
 
 
 class Clock:
@@ -123,7 +122,7 @@ class FakeRay:
         return SimpleNamespace(
             process=process,
             __ray_ready__=call(lambda: True, ever=True),
-            work=call(lambda worker, work: WorkerReport(worker, work * work), ever=False),
+            work=call(lambda worker, work: WorkerReport(worker, sum(work)), ever=False),
             name=call(lambda: f"process {process}", ever=False),
         )
 
@@ -146,9 +145,9 @@ def test_a_hanging_worker_is_replaced_and_nothing_is_lost(clock: Clock, monkeypa
     lines: list[str] = []
     ray = FakeRay(clock, hangs=lambda process: process == 1)
     heartbeats = Heartbeats(ExecutionConfig(), lines.append, clock)
-    pool: RayPool[int, int] = RayPool(cast("Any", ray), Workers(2, 1, 0.0), lambda: lambda work: work, heartbeats)
-    found = list(finish(pool, range(6), Retries(2, lambda work: [work], Stop(), lines.append)))
-    assert {one.work: one.answer for one in found} == {n: n * n for n in range(6)}
+    pool: RayPool[Work, int] = RayPool(cast("Any", ray), Workers(2, 1, 0.0), lambda: lambda work: work, heartbeats)
+    found = list(finish(pool, [(number,) for number in range(6)], 2, lines.append))
+    assert {one.unit: one.texts for one in found} == {(n,): n for n in range(6)}
     assert ray.killed == [1]
     assert ray.processes == 3, "another one has its place"
     assert sum("has not answered for 6" in line for line in lines) == 1

@@ -16,27 +16,22 @@ import pytest
 from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import ConfigError, WorkerError
 from cdeval.store.locks import short_lock
-from cdeval.store.signals import Stop
 from cdeval.study import ray_cluster as raycluster
 from cdeval.study.executor import Workers
-from cdeval.study.ray import FinishedWork, Retries, finish
+from cdeval.study.ray import FinishedWork
 from cdeval.study.ray_cluster import ray_cluster
-from cdeval.study.ray_pool import WorkerPool, ray_pool
+from cdeval.study.ray_pool import RayPool, ray_pool
+from tests.study.test_retries import Work, finish
 
 pytest.importorskip("ray", reason="needs the extra [ray]")
 
 TWO = Workers(workers=2, threads=1, gpus=0)
-Work = tuple[int, ...]
 R = TypeVar("R")
-
-
-def retries(say: Callable[[str], None] = print) -> Retries[Work]:
-    return Retries(2, lambda work: [(one,) for one in work], Stop(), say)
 
 
 def pool_of(
     workers: Workers, build: Callable[[], Callable[[Work], R]], **execution: float
-) -> AbstractContextManager[WorkerPool[Work, R]]:
+) -> AbstractContextManager[RayPool[Work, R]]:
     return ray_pool(workers, build, ExecutionConfig(**execution), print)  # type: ignore[arg-type]
 
 
@@ -91,15 +86,15 @@ def test_sigterm_stays_the_commands_own(cluster: object) -> None:
 def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
     works = [(1, 2), (3, 13, 4), (5, 17), (6,), (7, 8)]
     with pool_of(TWO, squares()) as pool:
-        found = list(finish(pool, works, retries()))
+        found = list(finish(pool, works, 2))
     lost = sorted(one for one in found if one.problem)
     assert lost == [
         FinishedWork((13,), None, "its worker process died"),
         FinishedWork((17,), None, "seventeen is refused"),
     ]
-    answers = {one.work: one.answer[0] for one in found if one.answer}
+    answers = {one.unit: one.texts[0] for one in found if one.texts}
     assert answers == {(1, 2): 5, (3,): 9, (4,): 16, (5,): 25, (6,): 36, (7, 8): 113}
-    done = [one.answer for one in found if one.answer]
+    done = [one.texts for one in found if one.texts]
     assert {threads for _, _, threads in done} == {"1"}
     assert os.getpid() not in {process for _, process, _ in done}
 
@@ -111,9 +106,9 @@ def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
     answers, lines = {}, []
     execution = ExecutionConfig(silence_s=0.5, replaced_s=1.5)
     with ray_pool(TWO, squares(), execution, lines.append) as pool:
-        for one in finish(pool, [(number,) for number in range(20, 40)], retries(lines.append)):
-            assert one.answer
-            answers[one.work], process = one.answer[0], one.answer[1]
+        for one in finish(pool, [(number,) for number in range(20, 40)], 2, lines.append):
+            assert one.texts
+            answers[one.unit], process = one.texts[0], one.texts[1]
             if len(answers) == 5:
                 killed = process
                 os.kill(killed, signal.SIGKILL)
@@ -138,7 +133,7 @@ def test_what_cannot_be_built_ends_the_run_with_its_reason() -> None:
         pytest.raises(WorkerError, match="a worker cannot begin: there is no such model"),
         pool_of(TWO, build) as pool,
     ):
-        list(finish(pool, [(1,), (2,)], retries()))
+        list(finish(pool, [(1,), (2,)], 2))
 
 
 @pytest.mark.usefixtures("cluster")
