@@ -93,7 +93,7 @@ def simulate(prompts: int, points: int, root: Path) -> Simulated:
     records = {point: PointRecord({}, {}) for point in rows}
     with PointStore(study, records, Capacity({setting.beams: LANES}, 8, True)) as store:
         units = store.plan()
-        for done in finish(cast("RayPool[Unit, UnitTexts]", pool), store.left(units), 2, Stop(), study.say):
+        for done in finish(cast("RayPool[Unit, UnitTexts]", pool), store.remaining(units), 2, Stop(), study.say):
             assert done.texts is not None  # noqa: S101 - these workers never fail
             store.add(DecodedUnit(done.unit, done.texts))
         seconds = time.perf_counter() - started

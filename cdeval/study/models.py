@@ -22,13 +22,13 @@ from cdeval.prompts.tokens import TextCodec
 
 @dataclass(frozen=True, slots=True)
 class StudyModels:
-    """Loaded models, ready to decode."""
+    """The loaded models of a study."""
 
     expert: LanguageModel
     seconds: Mapping[Amateur, Second] = field(default_factory=dict)  # what amateurs are made of, beside the expert
 
     def identity(self, amateur: Amateur | None = None) -> str:
-        """What a text depends on beside prompt and setting: the weights that make it, and their number format."""
+        """Name the weights that make the texts of an amateur's arm, and their number format."""
         models = [self.expert, self.seconds.get(amateur) if amateur else None]
         return " ".join(
             f"{model.fingerprint} {model.dtype_name}"
@@ -51,7 +51,7 @@ class OpenedModels:
     lens: TunedLens | None = None  # of an early exit
 
     def prompts(self) -> PromptSet:
-        """The study's prompts, whose length is to be checked.
+        """Read the study's prompts; `check` then tells whether they fit the models.
 
         Raises: PromptError, AssetError, HubError: there are none here.
         """
@@ -59,7 +59,7 @@ class OpenedModels:
         return load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
 
     def check(self, prompts: PromptSet) -> None:
-        """Whether both models can read prompts and continuations. Raises: ModelError: too long, or unknown tokens."""
+        """Check that both models can read the prompts. Raises: ModelError: they are too long, or have other tokens."""
         lengths = {len(prompt.token_ids) for prompt in prompts.prompts}
         own = {1} if self.config.amateur.context is Context.generated else lengths  # what an amateur reads of a prompt
         read = [(self.expert, lengths), (self.second or self.expert, own)]
@@ -68,7 +68,7 @@ class OpenedModels:
             check_lengths(opened.config, of_prompts, self.config.search.max_new_tokens, opened.name)
 
     def load(self, prompts: PromptSet) -> StudyModels:
-        """Read the weights, count the n-grams.
+        """Read the weights and count the n-grams.
 
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
             count.
@@ -79,7 +79,7 @@ class OpenedModels:
         return models
 
     def second_of(self, expert: LanguageModel, prompts: PromptSet) -> Second | None:
-        """What the amateur is made of beside the expert's own layers, if anything.
+        """Load what the amateur needs beside the expert's own layers, if it needs anything.
 
         Raises: as `load`.
         """

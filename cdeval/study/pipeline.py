@@ -57,7 +57,7 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
             with (
                 finishing() as stop,
                 _progress(study, units) as progress,
-                closing(executor.decode(store.left(units), stop, progress.tokens)) as finished,
+                closing(executor.decode(store.remaining(units), stop, progress.tokens)) as finished,
             ):
                 for unit in finished:
                     progress.texts(store.add(unit))

@@ -92,7 +92,8 @@ class PointStore:
         return {point: folder for point, folder in self._held.items() if point not in self._failures}
 
     def texts(self) -> Texts:
-        """Read every point's stored texts. Raises: StorageError: a line cannot be read."""
+        """Read every point's stored texts, once all are decoded. Raises: StorageError: a line cannot be read."""
+        self._stored.clear()  # nothing is compared with them any more, and the folders read them anew
         return {point: in_order(one.generations(), self._prompts, point.samples) for point, one in self.folders.items()}
 
     def plan(self) -> list[Unit]:
@@ -124,7 +125,7 @@ class PointStore:
         self._held = take_all(left, root, self._fail, self._folders)
         return self._units()
 
-    def left(self, units: Iterable[Unit]) -> Iterator[Unit]:
+    def remaining(self, units: Iterable[Unit]) -> Iterator[Unit]:
         """Yield what is still to be decoded of units when their turn comes, with the number of lanes that fit."""
         for whole in units:
             unit = whole.without(self._failures) if self._failures else whole
