@@ -1,4 +1,4 @@
-"""What a large study takes, on paper: `python -m cdeval.bench.scaling`. The numbers of docs/scaling.md.
+"""What a large study takes, on paper: `python scripts/scaling.py`. The numbers of docs/scaling.md.
 
 FLOPs are `cdeval.cost.flops`' for models of the published shapes, which are built without weights. A GPU's FLOP/s are
 its peak times a utilisation that is assumed, not measured.

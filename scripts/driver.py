@@ -1,7 +1,7 @@
 """How many texts a second the driver of a study can take, and in how much memory: everything real but the decoding.
 
-    python -m cdeval.bench.driver 1000000        # prompts of one point
-    python -m cdeval.bench.driver 5000 200       # prompts of each of so many points
+    python scripts/driver.py 1000000        # prompts of one point
+    python scripts/driver.py 5000 200       # prompts of each of so many points
 
 Plan, hand-out, run folder and ledger are those of `cdeval.run` with `execution=ray`; the workers are imaginary and
 answer at once. All prompts are alike, but for their ids. What is printed is docs/scaling.md's.

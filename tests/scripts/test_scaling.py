@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.bench.driver import LANES, simulate
-from cdeval.bench.scaling import EXPERTS, Need, need
+from scripts.driver import LANES, simulate
+from scripts.scaling import EXPERTS, Need, need
 
 
 def test_models_on_paper_have_the_published_sizes() -> None:
