@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from cdeval.records import Trajectory
 from cdeval.report.charts import GREY, LINES, ORANGE, TEAL
-from cdeval.report.document import Body, document
 from cdeval.report.drawing import html_text
+from cdeval.report.rendering import PLOTLY, render
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import encode
 
@@ -46,25 +46,16 @@ def shown(token: str) -> str:
 
 
 def to_html(found: Trajectory) -> str:
-    """The page."""
-    options = "".join(f'<option value="{name}">{html_text(title)}</option>' for name, (title, _) in _MEASURES.items())
-    body = Body(
-        title="Layers of one prompt · cdeval",
+    """Write the page as HTML."""
+    return render(
+        "lens/page.html.j2",
+        scripts=(PLOTLY, "lens/page.js"),
+        data={"heat": {name: _heat(found, name) for name in _MEASURES}, "bars": _bars(found)},
         eyebrow=f"cdeval lens · {found.lens} · {len(found.layers) - 1} layers and the expert",
         headline=f"{''.join(found.tokens)} …{shown(found.candidates[0])}",
-        more=f'<p class="lead">{html_text(_sentence(found))}</p>',
-        nav="",
-        main=(
-            '<section><h2>What each layer would say next</h2><div class="controls"><label>Colour <select id="measure">'
-            f'{options}</select></label></div><figure><div class="scroll"><div id="heat"></div></div><figcaption>'
-            "Columns are the prompt’s tokens, rows layers, the expert on top; a cell holds the likeliest next token."
-            '</figcaption></figure></section><section><h2>After the whole prompt</h2><figure><div id="bars"></div>'
-            "<figcaption>Probabilities of the expert’s likeliest next tokens, layer by layer.</figcaption></figure>"
-            "</section>"
-        ),
+        lead=_sentence(found),
+        measures={name: title for name, (title, _) in _MEASURES.items()},
     )
-    heat = {name: _heat(found, name) for name in _MEASURES}
-    return document(body, {"heat": heat, "bars": _bars(found)}, "trajectory.js")
 
 
 def _sentence(found: Trajectory) -> str:

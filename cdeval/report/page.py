@@ -1,29 +1,24 @@
-"""A study as one HTML file: pictures, table and texts. Texts reach the page as text nodes: none is read as HTML."""
+"""A study's page, `report.html`: pictures, table and texts, as `templates/study.html.j2` lays them out."""
 
-import html
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdeval.records import Generation
 from cdeval.report import sections
 from cdeval.report.charts import STYLES, Chart
-from cdeval.report.document import Body, document
 from cdeval.report.drawing import plotly_of
 from cdeval.report.measures import TOTALS, Measure, present
-from cdeval.report.repeats import repeated_spans
+from cdeval.report.rendering import PLOTLY, render
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Arm, Study
+from cdeval.report.texts import side_by_side
 from cdeval.report.verdict import best_of, verdict
-from cdeval.store.private import masked
 
-MOST_TEXT_BYTES = 2_500_000  # of prompts and texts on a page, whose plotting script alone has five million
 _SHOWN_FIRST = 3  # texts beside each other before a reader chooses
 
 
 def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, str], set[str]]) -> str:
-    """The page.
+    """Write the page as HTML.
 
     Args:
         study: as its files tell it.
@@ -32,19 +27,41 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
     """
     drawn = [chart for chart in charts if chart.kind != "points"]
     texts = side_by_side(study)
-    parts = _parts(study, drawn, texts)
-    headline, *more = verdict(study)
-    body = Body(
-        title=f"{study.name} · cdeval",
+    groups = list(dict.fromkeys(chart.group for chart in drawn if chart.group))
+    sweeps = {f"sweep-{at}": [one for one in drawn if one.group == group] for at, group in enumerate(groups)}
+    curves = [chart for chart in drawn if chart.kind == "curves"]
+    costs = [chart for chart in drawn if not chart.group and chart.kind != "curves"]
+    titles = {
+        "quality-and-cost": "Quality and cost",
+        "table": "All arms",
+        **({"texts": "Texts side by side"} if texts else {}),
+        **dict(zip(sweeps, groups, strict=True)),
+        **({"mauve": "MAUVE"} if curves else {}),
+        **({"costs": "What it costs"} if costs else {}),
+        "protocol": "Protocol and provenance",
+    }
+    headline, *lead = verdict(study)
+    return render(
+        "report/templates/study.html.j2",
+        scripts=(PLOTLY, "report/templates/study.js"),
+        data=_data(study, drawn, fronts, texts),
+        study=study,
         eyebrow=_eyebrow(study),
         headline=headline,
-        more="".join(f'<p class="lead">{html.escape(line)}</p>' for line in more),
-        nav="".join(f'<a href="#{name}">{html.escape(title)}</a>' for name, title, _ in parts),
-        main="\n".join(
-            f'<section id="{name}"><h2>{html.escape(title)}</h2>{inner}</section>' for name, title, inner in parts
-        ),
+        lead=lead,
+        titles=titles,
+        prompts={"shown": len(texts), "all": len({text.id for arm in study.arms for text in arm.generations})},
+        sweeps=sweeps,
+        curves=curves,
+        costs=costs,
+        legend_of=sections.legend_of,
+        shared_legend=sections.shared_legend,
+        kinds=sections.kinds(study),
+        **sections.axes(study),
+        **sections.results(study),
+        **sections.differences(study),
+        example=sections.example(study),
     )
-    return document(body, _data(study, drawn, fronts, texts), "page.js")
 
 
 def _eyebrow(study: Study) -> str:
@@ -54,101 +71,13 @@ def _eyebrow(study: Study) -> str:
     return " · ".join(str(fact) for fact in known if fact)
 
 
-def _parts(study: Study, charts: Sequence[Chart], texts: Sequence[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Name, title and HTML of every section that has something to show."""
-    groups = list(dict.fromkeys(chart.group for chart in charts if chart.group))
-    found = [("quality-and-cost", "Quality and cost", _pareto(study)), ("table", "All arms", sections.results(study))]
-    if compared := sections.differences(study):
-        found[-1] = (*found[-1][:2], found[-1][2] + compared)
-    if texts:
-        found.append(("texts", "Texts side by side", _texts(study, texts)))
-    for number, group in enumerate(groups):
-        mine = [chart for chart in charts if chart.group == group]
-        grid = f'<div class="grid">{"".join(sections.figure(chart) for chart in mine)}</div>'
-        found.append((f"sweep-{number}", group, sections.group_legend(mine) + _BANDS + grid))
-    alone = {chart.name: sections.figure(chart) for chart in charts if not chart.group}
-    if "divergence" in alone:
-        found.append(("mauve", "MAUVE", alone.pop("divergence")))
-    if alone:
-        found.append(("costs", "What it costs", f'<div class="grid">{"".join(alone.values())}</div>'))
-    found.append(("protocol", "Protocol and provenance", sections.protocol(study)))
-    return found
-
-
-_BANDS = '<p class="note">Bands are intervals; a level far outside the lines is left to the table.</p>'
-
-
-def _pareto(study: Study) -> str:
-    measures = present(TOTALS, study.decoded)
-    costs = [measure for measure in measures if measure.cost]
-    if not costs or len(costs) == len(measures):
-        missing = "No texts were scored" if costs else "No costs are known of these texts"
-        return f'<p class="note">{missing}: there is nothing to weigh against each other.</p>'
-
-    def select(name: str, label: str, of: Sequence[Measure]) -> str:
-        options = "".join(f'<option value="{one.name}">{sections.escape(one.heading)}</option>' for one in of)
-        return f'<label>{label} <select id="{name}">{options}</select></label>'
-
-    others = [*costs, *(measure for measure in reversed(measures) if not measure.cost)]
-    chosen = select("y-axis", "Up", [m for m in measures if not m.cost]) + select("x-axis", "Across", others)
-    note = (
-        '<p class="note">An arm on the front (outlined) has no other that is at least as good and as cheap, and better '
-        "in one of the two numbers that are drawn; the table on the screen calls an arm dominated (†) by diversity, "
-        "MAUVE, coherence and FLOPs together. Where intervals overlap, the order may be chance, and a number that is "
-        "best near the human one (≈ human) has no front. A click shows its texts.</p>"
-    )
-    legend = sections.kinds_legend(study)
-    return f'<div class="controls">{chosen}</div>{legend}<figure><div id="pareto"></div></figure>{note}'
-
-
-def _texts(study: Study, texts: Sequence[Mapping[str, Any]]) -> str:
-    whole = len({text.id for arm in study.arms for text in arm.generations})
-    cut = "" if len(texts) == whole else f" Here are the first {len(texts)} of {whole} prompts."
-    return (
-        '<p class="note">Highlighted: words of a 4-gram that stood in the text before. All texts are in '
-        f'generations.jsonl.{cut}</p><div class="controls"><label>Search <input id="search" type="search" '
-        'placeholder="a word or a phrase"></label> <button type="button" id="previous">← Previous</button> '
-        '<button type="button" id="next">Next →</button> <span id="which" role="status" class="note"></span></div>'
-        '<details><summary>Choose arms</summary><div id="chips" class="chips"></div></details>'
-        '<div id="cards" class="cards"></div>'
-    )
-
-
-def side_by_side(study: Study) -> list[dict[str, Any]]:
-    """Prompt by prompt, the human text and every arm's with what they repeat; as many prompts as a page may hold.
-
-    A text is [arm, sample, text, places], places in JavaScript's count of signs, which takes some for two.
-    """
-    prompts: dict[str, tuple[str, list[tuple[int, Generation]]]] = {}
-    for place, arm in sorted(enumerate(study.arms), key=lambda pair: not pair[1].is_human):
-        for text in arm.generations:
-            prompts.setdefault(text.id, (text.prompt, []))[1].append((place, text))
-    kept: list[dict[str, Any]] = []
-    size = 0
-    for name, (prompt, texts) in prompts.items():
-        shown = {"id": name, "prompt": prompt, "texts": [_shown(place, text) for place, text in texts]}
-        size += len(json.dumps(shown))
-        if kept and size > MOST_TEXT_BYTES:
-            break
-        kept.append(shown)
-    return kept
-
-
-def _shown(place: int, text: Generation) -> list[Any]:
-    shown = masked(text.continuation)  # before places in it are counted
-    return [place, text.sample, shown, [_utf16(shown, at) for span in repeated_spans(shown) for at in span]]
-
-
-def _utf16(text: str, place: int) -> int:
-    return len(text[:place].encode("utf-16-le", "surrogatepass")) // 2
-
-
 def _data(
     study: Study,
     charts: Sequence[Chart],
     fronts: Mapping[tuple[str, str], set[str]],
     texts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
+    """What the page's script draws and lets readers search."""
     short = short_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
     measures = present(TOTALS, study.arms)

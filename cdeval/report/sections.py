@@ -1,12 +1,8 @@
-"""The parts of the page that are plain HTML: they stand without a script, sort without numbers read from text, print.
+"""What the sections of a study's page show, as plain values for its template: rows, cells, legends, settings."""
 
-Every text that enters is escaped here; nothing else of the page takes texts.
-"""
-
-import html
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -23,18 +19,41 @@ _OVERHEADS = {
     "decode_seconds_per_token": "latency_overhead",
     "memory_bytes": "memory_overhead",
 }
-_SIGNS = {
-    "circle": '<circle cx="6" cy="6" r="5"/>',
-    "square": '<rect x="1.5" y="1.5" width="9" height="9"/>',
-    "triangle-up": '<path d="M6 1 11 11H1z"/>',
-    "diamond": '<path d="M6 0 12 6 6 12 0 6z"/>',
-}
-_STROKES = {"solid": "", "dash": "5 3", "dot": "1.5 2.5", "dashdot": "6 2 1.5 2"}
 
 
-def escape(text: object) -> str:
-    """For HTML, in attributes as well."""
-    return html.escape(str(text))
+class Key(NamedTuple):
+    """An entry of a legend."""
+
+    color: str
+    look: str  # a marker's symbol, or a line's dash
+    label: str
+    line: bool
+
+
+class ResultCell(NamedTuple):
+    """A number of the table."""
+
+    value: str
+    detail: str  # what qualifies it
+    sort: str  # the number in full; empty: there is none
+    best: bool  # of the decoded texts
+
+
+class ResultRow(NamedTuple):
+    """An arm in the table."""
+
+    arm: Arm
+    label: str  # with the mark of former texts
+    style: tuple[str, str] | None  # colour and symbol in the pictures; None: the human texts
+    cells: list[ResultCell]
+
+
+class DifferenceRow(NamedTuple):
+    """An arm less its control."""
+
+    arm: str
+    against: str
+    cells: list[str]
 
 
 def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
@@ -50,38 +69,29 @@ def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
     return measure.shown(value), f"{measure.shown(low)}–{measure.shown(high)}" if math.isfinite(low) else ""
 
 
-def results(study: Study) -> str:
-    """The table: a row an arm, sorted by the page's script, the best of each column starred."""
+def axes(study: Study) -> dict[str, Any]:
+    """The numbers that a reader can weigh against each other; or, as `no_axes`, why there are none."""
+    measures = present(TOTALS, study.decoded)
+    costs = [measure for measure in measures if measure.cost]
+    if not costs or len(costs) == len(measures):
+        return {"axes": None, "no_axes": "No texts were scored" if costs else "No costs are known of these texts"}
+    qualities = [measure for measure in measures if not measure.cost]
+    return {"axes": {"up": qualities, "across": [*costs, *reversed(qualities)]}}
+
+
+def results(study: Study) -> dict[str, Any]:
+    """The table: its measures, and a row an arm."""
     measures = present(TOTALS, study.arms)
     best = {measure.name: _best(measure, study) for measure in measures}
-    heads = "".join(
-        f'<th scope="col" aria-sort="none" data-first="{"descending" if one.better > 0 else "ascending"}">'
-        f'<button type="button">{escape(one.heading)}</button></th>'
-        for one in measures
-    )
     rows = []
-    for place, (arm, row) in enumerate(zip(study.arms, study.rows, strict=True)):
+    for arm, row in zip(study.arms, study.rows, strict=True):
         cells = []
         for measure in measures:
-            value, detail = cell(measure, arm)
             number = measure.of(arm)
-            sort = f"{number!r}" if math.isfinite(number) else ""
-            mark = ' class="best" title="best of the decoded texts"' if arm.label in best[measure.name] else ""
-            small = f"<small>{escape(detail)}</small>" if detail else ""
-            cells.append(f'<td data-value="{sort}"{mark}>{escape(value)}{small}</td>')
-        sign, shown = "" if arm.is_human else _sign(*STYLES[arm.kind]), escape(row.label + row.mark)
-        rows.append(
-            f'<tr data-arm="{place}" class="{"human" if arm.is_human else "arm"}">'
-            f'<th scope="row" data-value="{escape(arm.label)}">{sign}{shown}</th>{"".join(cells)}'
-            f'<td class="place">{MISSING}</td></tr>'
-        )
-    name = '<th scope="col" aria-sort="none" data-first="ascending"><button type="button">arm</button></th>'
-    return (
-        '<div class="controls"><label>Filter arms <input id="filter" type="search" placeholder="k=24 beam"></label> '
-        f'<span id="filtered" class="note" role="status">{len(rows)} of {len(rows)}</span></div>'
-        f'<div class="scroll" tabindex="0" role="region" aria-label="Results"><table id="results"><thead><tr>{name}'
-        f'{heads}<th scope="col">place</th></tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+            sort = repr(number) if math.isfinite(number) else ""
+            cells.append(ResultCell(*cell(measure, arm), sort, arm.label in best[measure.name]))
+        rows.append(ResultRow(arm, row.label + row.mark, None if arm.is_human else STYLES[arm.kind], cells))
+    return {"measures": measures, "rows": rows}
 
 
 def _best(measure: Measure, study: Study) -> set[str]:
@@ -93,12 +103,13 @@ def _best(measure: Measure, study: Study) -> set[str]:
     return {label for label, value in shown.items() if value == highest}
 
 
-def differences(study: Study) -> str:
-    """Every arm less its control, on the metrics that the screen shows; empty where nothing was compared."""
+def differences(study: Study) -> dict[str, Any]:
+    """Every arm less its control, on the metrics that the screen shows, and for how many tests p is corrected."""
+    measures = {measure.name: measure for measure in TOTALS if measure.name in COMPARED}
     rows = []
     for one in study.comparisons:
-        measure = next((measure for measure in TOTALS if measure.name == one.metric), None)
-        if measure is None or one.metric not in COMPARED or not math.isfinite(one.difference.value):
+        measure = measures.get(one.metric)
+        if measure is None or not math.isfinite(one.difference.value):
             continue
         digits = measure.digits
         ends = f"{one.difference.low:+.{digits}f} to {one.difference.high:+.{digits}f}"
@@ -109,86 +120,45 @@ def differences(study: Study) -> str:
             f"{one.p_holm:.2g}" if math.isfinite(one.p_holm) else MISSING,
             f"{one.detectable:.{digits}f}" if math.isfinite(one.detectable) else MISSING,
         ]
-        shown = "".join(f"<td>{escape(text)}</td>" for text in cells)
-        rows.append(f'<tr><th scope="row">{escape(one.arm)} <small>less {escape(one.against)}</small></th>{shown}</tr>')
-    if not rows:
-        return ""
-    tests = corrected_for(study.comparisons)
-    says = (
-        f"p is corrected for all {tests} comparisons of the study that have a p-value; “seen from” is the smallest "
-        "difference that a study of this size finds 4 times of 5."
-        if tests
-        else "No comparison has a p-value."
-    )
-    names = ("arm less its control", "metric", "difference", "interval", "p (Holm)", "seen from")
-    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
-    return (
-        f'<details><summary>{len(rows)} differences, paired by prompt</summary><p class="note">{says}</p>'
-        '<div class="scroll" tabindex="0" role="region" aria-label="Differences">'
-        f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></details>"
-    )
+        rows.append(DifferenceRow(one.arm, one.against, cells))
+    return {"differences": rows, "tests": corrected_for(study.comparisons)}
 
 
-def figure(chart: Chart) -> str:
-    """An empty place that the script draws in, with its name, its legend and what must be known of it."""
-    note = f"<figcaption>{escape(chart.note)}</figcaption>" if chart.note else ""
-    alone = "" if chart.group else _legend_of(chart)
-    return f'<figure><h3>{escape(chart.title)}</h3>{alone}<div id="figure-{chart.name}"></div>{note}</figure>'
-
-
-def _legend_of(chart: Chart) -> str:
+def legend_of(chart: Chart) -> list[Key]:
+    """The legend of one picture; empty where it needs none, or shares that of its group."""
+    if chart.group:
+        return []
     if chart.kind == "bars" and len(chart.series) > 1:
-        return _legend([(_sign(one.color, "square"), one.label) for one in chart.series])
+        return [Key(one.color, "square", one.label, line=False) for one in chart.series]
     if chart.kind == "curves":
-        named = [(_stroke(one.color, one.dash), one.label) for one in reversed(chart.series) if one.color != PALE]
-        others = [(_stroke(PALE, "solid"), "the others")] if len(named) < len(chart.series) else []
-        return _legend([*named, *others])
-    return ""
+        named = [Key(one.color, one.dash, one.label, line=True) for one in reversed(chart.series) if one.color != PALE]
+        return [*named, *([Key(PALE, "solid", "the others", line=True)] if len(named) < len(chart.series) else [])]
+    return []
 
 
-def group_legend(charts: Sequence[Chart]) -> str:
+def shared_legend(charts: Sequence[Chart]) -> list[Key]:
     """One legend for pictures that share their lines."""
-    entries = {one.label: _stroke(one.color, one.dash) for chart in charts for one in chart.series}
-    levels = {one.label: _stroke(one.color, one.dash) for chart in charts for one in chart.levels}
-    return _legend([(sign, label) for label, sign in (entries | levels).items()])
+    lines = [line for chart in charts for line in chart.series] + [level for chart in charts for level in chart.levels]
+    return list({one.label: Key(one.color, one.dash, one.label, line=True) for one in lines}.values())
 
 
-def kinds_legend(study: Study) -> str:
-    """Colours and signs of the arms."""
-    kinds = {arm.kind for arm in study.decoded}
-    entries = [(_sign(*style), kind) for kind, style in STYLES.items() if kind in kinds]
-    human = [(_stroke(*LEVEL_STYLES["human"]), "human texts")] if study.human else []
-    return _legend([*entries, *human])
+def kinds(study: Study) -> list[Key]:
+    """Colours and symbols of the arms."""
+    known = {arm.kind for arm in study.decoded}
+    entries = [Key(*style, kind, line=False) for kind, style in STYLES.items() if kind in known]
+    return [*entries, *([Key(*LEVEL_STYLES["human"], "human texts", line=True)] if study.human else [])]
 
 
-def _legend(entries: Sequence[tuple[str, str]]) -> str:
-    return f'<ul class="legend">{"".join(f"<li>{sign}{escape(label)}</li>" for sign, label in entries)}</ul>'
-
-
-def _sign(color: str, symbol: str) -> str:
-    return f'<svg width="12" height="12" fill="{color}" aria-hidden="true">{_SIGNS[symbol]}</svg> '
-
-
-def _stroke(color: str, dash: str) -> str:
-    line = (
-        f'<line x1="0" y1="6" x2="24" y2="6" stroke="{color}" stroke-width="2.5" stroke-dasharray="{_STROKES[dash]}"/>'
-    )
-    return f'<svg width="24" height="12" aria-hidden="true">{line}</svg>'
-
-
-def protocol(study: Study) -> str:
-    """What was done, how each number was made, and on what: enough to judge it, and to do it again."""
+def example(study: Study) -> dict[str, Any] | None:
+    """What the first arm was made on, and its files in full: enough to judge a study, and to do it again."""
     arm = next((arm for arm in study.decoded if arm.config), None)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in study.notes)
-    parts = [f"<h3>How the numbers were made</h3><ul>{notes}</ul>" if notes else ""]
-    if arm is not None:
-        parts.append(f"<h3>Made on</h3>{_pairs(_facts(arm.provenance))}")
-        for title, value in (("Settings", arm.config), ("Provenance", arm.provenance)):
-            text = yaml.safe_dump(masked_all(value), sort_keys=False, allow_unicode=True)
-            parts.append(
-                f"<details><summary>{title} of {escape(arm.label)}</summary><pre>{escape(text)}</pre></details>"
-            )
-    return "".join(parts)
+    if arm is None:
+        return None
+    texts = {
+        title: yaml.safe_dump(masked_all(value), sort_keys=False, allow_unicode=True)
+        for title, value in (("Settings", arm.config), ("Provenance", arm.provenance))
+    }
+    return {"label": arm.label, "facts": _facts(arm.provenance), "files": texts}
 
 
 def _facts(provenance: Mapping[str, Any]) -> dict[str, object]:
@@ -206,7 +176,3 @@ def _facts(provenance: Mapping[str, Any]) -> dict[str, object]:
         "machine": f"{machine.get('cpu')}, {machine.get('cores_usable')} cores, {threads} threads",
         "started": provenance.get("started_utc"),
     }
-
-
-def _pairs(facts: Mapping[str, object]) -> str:
-    return f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(value)}</dd>' for name, value in facts.items())}</dl>"

@@ -1,8 +1,6 @@
 """The trace of one generation, as a table for a terminal and as a page: every token, and what stood beside it."""
 
-import html
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
@@ -10,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdeval.records import Trace, TraceStep, Weighed
-from cdeval.report.document import Body, document
+from cdeval.report.rendering import render
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import printable
 from cdeval.store.folder import replace_file
@@ -74,77 +72,23 @@ def summary(trace: Trace) -> str:
 
 
 def to_html(trace: Trace) -> str:
-    """The page: the text, each token a link to its step."""
-    tokens = "".join(_token(place, step) for place, step in enumerate(trace.steps))
-    steps = "".join(_step(place, step) for place, step in enumerate(trace.steps))
-    body = Body(
-        title="Trace of one generation · cdeval",
+    """Write the page as HTML: the text, each token a link to its step, and the steps."""
+    return render(
+        "trace/page.html.j2",
         eyebrow=f"cdeval trace · {trace.expert} · {trace.label}",
         headline=summary(trace),
-        more=(
-            f'<p class="lead">Score {trace.score:.2f} nats, log-probability by the expert {trace.logprob_expert:.2f} '
-            "nats. Marked tokens are those at which the contrast changed the favourite; each leads to its step.</p>"
-        ),
-        nav="",
-        main=(
-            f'<section><h2>The text</h2><p class="text"><em>{html.escape(trace.prompt)}</em>{tokens}</p></section>'
-            f"<section><h2>Step by step</h2>{steps}</section>"
-        ),
-    )
-    return document(body)
-
-
-def _token(place: int, step: TraceStep) -> str:
-    text = html.escape(step.chosen.text)
-    marked = f"<mark>{text}</mark>" if step.flipped else text
-    return f'<a href="#s{place}" title="{html.escape(_hover(step))}" style="color:inherit">{marked}</a>'
-
-
-def _hover(step: TraceStep) -> str:
-    own = step.chosen
-    return (
-        f"p expert {_probability(own.log_expert)}, amateur {_probability(own.log_amateur)}, score {_number(own.score)}"
+        trace=trace,
+        rows=_rows,
+        shown=shown,
+        probability=_probability,
+        number=_number,
     )
 
 
-def _step(place: int, step: TraceStep) -> str:
-    said = f"{place + 1}. {html.escape(shown(step.chosen.text))}"
-    if step.flipped:
-        favourite = html.escape(shown(step.expert_favourite))
-        said = f"<mark>{said}</mark> <small>instead of the expert’s {favourite}</small>"
-    rows = list(step.candidates)
-    if step.chosen.token not in {one.token for one in rows}:
-        rows.append(step.chosen)
-    table = _rows(
-        ("token", "p expert", "log p expert", "p amateur", "log p amateur", "score"),
-        [_weighed(one, own=one.token == step.chosen.token) for one in rows],
-    )
-    beams = "".join(
-        f"<li>{'<strong>' if place == step.beam else ''}{beam.total:.2f} nats: {html.escape(shown(beam.text))} after "
-        f"beam {beam.parent + 1}{'</strong>, the text’s own' if place == step.beam else ''}</li>"
-        for place, beam in enumerate(step.beams)
-    )
-    kept = f'<p class="note">Beams kept:</p><ol class="note">{beams}</ol>' if len(step.beams) > 1 else ""
-    number = f"{step.plausible} plausible token{'s' if step.plausible != 1 else ''}"
-    return f'<details id="s{place}" open><summary>{said}</summary><p class="note">{number}</p>{table}{kept}</details>'
-
-
-def _rows(headers: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in headers)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-
-
-def _weighed(one: Weighed, *, own: bool) -> str:
-    numbers = (
-        _probability(one.log_expert),
-        _number(one.log_expert),
-        _probability(one.log_amateur),
-        _number(one.log_amateur),
-        "implausible" if one.score is None else _number(one.score),
-    )
-    cells = "".join(f"<td>{cell}</td>" for cell in numbers)
-    row = '<tr class="pointed">' if own else "<tr>"
-    return f"{row}<th>{html.escape(shown(one.text))}</th>{cells}</tr>"
+def _rows(step: TraceStep) -> list[Weighed]:
+    """The step's likeliest tokens, and the chosen one in any case."""
+    known = {one.token for one in step.candidates}
+    return [*step.candidates, *([] if step.chosen.token in known else [step.chosen])]
 
 
 def _probability(log_p: float | None) -> str:

@@ -1,5 +1,6 @@
 """The picture of a prompt: every cell and bar is there, and tokens are no markup."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_page_and_picture(tmp_path: Path) -> None:
     page, picture = write_trajectory(FOUND, tmp_path / "lens" / "p.html")
     assert picture.read_bytes().startswith(b"\x89PNG")
     text = page.read_text(encoding="utf-8")
-    assert "from layer 2 of 3 on it is every layer&#x27;s first choice" in text.replace("'", "&#x27;")
+    assert "from layer 2 of 3 on it is every layer's first choice" in html.unescape(text)
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, flags=re.DOTALL)[1])
     for name, heat in data["heat"].items():
         go.Figure(heat)

@@ -8,17 +8,21 @@ import re
 from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
+from markupsafe import escape
 
-from cdeval.report import page
+from cdeval.report import texts
 from cdeval.report.charts import charts_of
-from cdeval.report.page import side_by_side
 from cdeval.report.publish import fronts_of, write_report
-from cdeval.report.repeats import repeated_spans
+from cdeval.report.rendering import render
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import read_study
+from cdeval.report.texts import repeated_spans, side_by_side
 from tests.report.studies import write_study
 
-NASTY = "</script><script>alert(1)</script></style><img src=http://x.y onerror=alert(2)> & \u2028 \"'`$title ${0}"
+NASTY = (
+    "</script><script>alert(1)</script></style><img src=//x.y onerror=alert(2)> & \u2028 \"'`$x {{ 7 * 7 }} {% raw %}"
+)
 
 
 def page_of(folder: Path) -> str:
@@ -40,13 +44,28 @@ def test_only_our_own_tags_open(nasty: str) -> None:
     without_plotly = re.sub(r"<script>/\*\*\n\* plotly.*?</script>", "", nasty, flags=re.DOTALL)
     assert len(re.findall(r"<script", without_plotly)) == 2, "the data and the page's own"
     assert not re.search(r"<img|alert\(1\)</script>|</style>.*</style>", without_plotly, flags=re.DOTALL)
-    assert html.escape("</script><script>alert(1)") in nasty
-    assert "$title ${0}" in nasty, "a text is no template"
+    assert str(escape(NASTY)) in nasty
+    assert "{{ 7 * 7 }} {% raw %}" in nasty, "a text is no template"
 
 
 def test_texts_come_back_from_the_data_to_the_letter(nasty: str) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', nasty, flags=re.DOTALL)[1])
     assert {text for prompt in data["texts"] for _, _, text, _ in prompt["texts"]} == {NASTY}
+
+
+def test_a_template_that_lacks_a_value_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="eyebrow"):
+        render("report/templates/base.html.j2")
+
+
+def test_no_page_names_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    page = render(
+        "report/templates/base.html.j2", eyebrow=tmp_path / "a", headline=f"in {tmp_path}/b", data=[f"{tmp_path}/c"]
+    )
+    assert "~/a" in page
+    assert "in ~/b" in page
+    assert str(tmp_path) not in page
 
 
 def test_the_policy_names_every_script_by_its_hash_and_allows_no_network(nasty: str) -> None:
@@ -82,7 +101,7 @@ def test_twelve_arms_of_64_long_texts_fit_in_8_megabytes(tmp_path: Path) -> None
 
 def test_more_texts_than_fit_are_left_out_by_whole_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    monkeypatch.setattr(page, "repeated_spans", lambda shown: read.append(1) or repeated_spans(shown))
+    monkeypatch.setattr(texts, "repeated_spans", lambda shown: read.append(1) or repeated_spans(shown))
     folder = write_study(tmp_path / "s", texts=["word " * 40_000] * 8)
     kept = side_by_side(read_study(folder))
     assert 0 < len(kept) < 8
