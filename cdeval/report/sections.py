@@ -21,7 +21,7 @@ _OVERHEADS = {
 }
 
 
-class Key(NamedTuple):
+class LegendKey(NamedTuple):
     """An entry of a legend."""
 
     color: str
@@ -124,29 +124,34 @@ def differences(study: Study) -> dict[str, Any]:
     return {"differences": rows, "tests": corrected_for(study.comparisons)}
 
 
-def legend_of(chart: Chart) -> list[Key]:
+def legend_of(chart: Chart) -> list[LegendKey]:
     """The legend of one picture; empty where it needs none, or shares that of its group."""
     if chart.group:
         return []
     if chart.kind == "bars" and len(chart.series) > 1:
-        return [Key(one.color, "square", one.label, line=False) for one in chart.series]
+        return [LegendKey(one.color, "square", one.label, line=False) for one in chart.series]
     if chart.kind == "curves":
-        named = [Key(one.color, one.dash, one.label, line=True) for one in reversed(chart.series) if one.color != PALE]
-        return [*named, *([Key(PALE, "solid", "the others", line=True)] if len(named) < len(chart.series) else [])]
+        named = [
+            LegendKey(one.color, one.dash, one.label, line=True) for one in reversed(chart.series) if one.color != PALE
+        ]
+        return [
+            *named,
+            *([LegendKey(PALE, "solid", "the others", line=True)] if len(named) < len(chart.series) else []),
+        ]
     return []
 
 
-def shared_legend(charts: Sequence[Chart]) -> list[Key]:
+def shared_legend(charts: Sequence[Chart]) -> list[LegendKey]:
     """One legend for pictures that share their lines."""
     lines = [line for chart in charts for line in chart.series] + [level for chart in charts for level in chart.levels]
-    return list({one.label: Key(one.color, one.dash, one.label, line=True) for one in lines}.values())
+    return list({one.label: LegendKey(one.color, one.dash, one.label, line=True) for one in lines}.values())
 
 
-def kinds(study: Study) -> list[Key]:
+def kinds(study: Study) -> list[LegendKey]:
     """Colours and symbols of the arms."""
     known = {arm.kind for arm in study.decoded}
-    entries = [Key(*style, kind, line=False) for kind, style in STYLES.items() if kind in known]
-    return [*entries, *([Key(*LEVEL_STYLES["human"], "human texts", line=True)] if study.human else [])]
+    entries = [LegendKey(*style, kind, line=False) for kind, style in STYLES.items() if kind in known]
+    return [*entries, *([LegendKey(*LEVEL_STYLES["human"], "human texts", line=True)] if study.human else [])]
 
 
 def example(study: Study) -> dict[str, Any] | None:
