@@ -125,7 +125,7 @@ def kept_costs(
 
 def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collection[object]) -> None:
     """Check stored costs. Raises: StorageError: they are not those that were measured, or cannot be an arm's."""
-    if known and digest_of(plain(costs)) not in known:
+    if known and _digest(costs) not in known:
         raise StorageError(f"{path} was changed after it was written")
     if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
         raise StorageError(f"{path} has no costs of an arm")
@@ -140,7 +140,7 @@ def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, ro
     Timings of other arms stay, so that their commands need not time them again; those by another number of passes stay
     only where they share no arm with this one, whose costs it replaces.
     """
-    digests = {point.digest: digest_of(plain(of_point)) for point, of_point in costs.items()}
+    digests = {point.digest: _digest(of_point) for point, of_point in costs.items()}
     timing = _timing(costs, config)
     mine = {point.digest for point in costs if point.setting is not None}
     with Ledger(root, lambda _line: None).locked():  # other processes keep the costs of their arms there, too
@@ -152,6 +152,11 @@ def keep_costs(costs: Mapping[Point, Mapping[str, float]], config: RunConfig, ro
                 if _arms_of(one) != timing and (apart or one.get("repeats") == timing["repeats"]):
                     earlier.append(one)
         replace_file(root / TIMED, to_page({**timing, "costs": digests, _EARLIER: earlier}))
+
+
+def _digest(costs: Mapping[str, float]) -> str:
+    """Digest of costs that is the same for 1 and 1.0: whole numbers come back from a file as floats."""
+    return digest_of(plain({name: float(value) for name, value in costs.items()}))
 
 
 def _timings(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:

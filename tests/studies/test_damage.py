@@ -196,7 +196,7 @@ SETTING = Setting(
 def priced(tmp_path: Path) -> tuple[dict[Point, RunFolder], Path]:
     points = [Point(Role.control, SETTING, "expert alone", "a" * 64), Point(Role.human, None, "human", "b" * 64)]
     costs: dict[Point, dict[str, float]] = {
-        points[0]: {"flops_per_token": 1e9, "latency_overhead": -0.1, "memory_bytes": float("nan")},
+        points[0]: {"flops_per_token": 1e9, "latency_overhead": -0.1, "memory_bytes": float("nan"), "weights_bytes": 7},
         points[1]: {},
     }
     for point in points:
