@@ -73,7 +73,11 @@ class Chart:
 
 
 def charts_of(study: Study) -> list[Chart]:
-    """All that the study's files allow, in the order of the page; the first one is quality against cost."""
+    """All that the study's files allow, in the order of the page; the first one is quality against cost.
+
+    Scores of former texts are not drawn.
+    """
+    study = study.current
     found = [_sweep_chart(sweep, measure) for sweep in sweeps_of(study) for measure in _measured(sweep)]
     return [*_costs_and_quality(study), *found, *_curves(study), *_latency(study), *_flops(study), *_memory(study)]
 

@@ -46,6 +46,7 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
         scripts=(PLOTLY, "report/templates/study.js"),
         data=_data(study, drawn, fronts, texts),
         study=study,
+        former=[arm.label for arm in study.arms if arm.former.metrics],
         eyebrow=_eyebrow(study),
         headline=headline,
         lead=lead,
@@ -82,7 +83,7 @@ def _data(
     place = {arm.label: at for at, arm in enumerate(study.arms)}
     measures = present(TOTALS, study.arms)
     return {
-        "arms": [_arm(arm, short[arm.label], measures) for arm in study.arms],
+        "arms": [_arm(arm, short[arm.label], measures) for arm in study.current.arms],
         "measures": [{"name": one.name, "heading": one.heading, "cost": one.cost} for one in measures],
         "styles": STYLES,
         "fronts": {f"{x} {y}": sorted(place[label] for label in front) for (x, y), front in fronts.items()},

@@ -47,8 +47,9 @@ def publish(study: Study) -> Path:
 def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
     """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show.
 
-    There is no front where one of the two is neither better high nor better low.
+    There is no front where one of the two is neither better high nor better low. Scores of former texts are on none.
     """
+    study = study.current
     found: dict[tuple[str, str], set[str]] = {}
     for up in present(QUALITIES, study.decoded):
         for across in present(TOTALS, study.decoded):

@@ -82,7 +82,7 @@ def axes(study: Study) -> dict[str, Any]:
 def results(study: Study) -> dict[str, Any]:
     """The table: its measures, and a row an arm."""
     measures = present(TOTALS, study.arms)
-    best = {measure.name: _best(measure, study) for measure in measures}
+    best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
         cells = []

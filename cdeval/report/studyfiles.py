@@ -76,6 +76,19 @@ class Arm:
         amateur = (self.setting.get("amateur") or {}).get("kind", "none")
         return {"none": Kind.alone, "early_exit": Kind.exit}.get(amateur, Kind.amateur)
 
+    @property
+    def current(self) -> "Arm":
+        """The arm without the scores that are of former texts."""
+        if not self.former.metrics:
+            return self
+        former = {f"{name}{end}" for name in self.former.metrics for end in ("", "_low", "_high")}
+        return replace(
+            self,
+            summary={name: value for name, value in self.summary.items() if name not in former},
+            scores={name: score for name, score in self.scores.items() if name not in former},
+            curve=[] if "mauve" in former else self.curve,
+        )
+
     def value(self, name: str) -> Estimate:
         """A score with its interval, or a number of the summary without one; NaN where there is neither."""
         if name in self.scores:
@@ -111,6 +124,11 @@ class Study:
         return [
             Row(arm.label, arm.role, arm.summary, arm.folder, mark) for arm, mark in zip(self.arms, marks, strict=True)
         ]
+
+    @property
+    def current(self) -> "Study":
+        """The study without the scores that are of former texts: what pictures show and what may be called best."""
+        return replace(self, arms=[arm.current for arm in self.arms])
 
     @property
     def changed(self) -> list[str]:

@@ -100,7 +100,7 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
 def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """What follows each label: a dagger where another setting dominates it; and the line that says so, if any does."""
     changed = [row.mark for row in rows]
-    decoded = [row.summary if row.role != "human" else {} for row in rows]
+    decoded = [row.summary if row.role != "human" and not row.mark else {} for row in rows]  # a mark: of former texts
     objectives = objectives_of(decoded)
     better = dominators(decoded, objectives) if objectives else [None] * len(rows)
     if not any(place is not None for place in better):

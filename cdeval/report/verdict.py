@@ -166,7 +166,7 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
         f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
         f"{shifts.count(-1)} for the worse, {basis}."
     ]
-    highest = max(study.decoded, key=lambda arm: _ordered(measure, arm))
+    highest = max(study.current.decoded, key=lambda arm: _ordered(measure, arm))
     cost = next((cost for cost in COSTS if math.isfinite(cost.of(highest))), None)
     if cost is not None:
         lines.append(

@@ -13,10 +13,12 @@ from cdeval.metrics.scorefile import SCORES, of_estimates, texts_digest, to_byte
 from cdeval.records import Estimate
 from cdeval.report import publish, views
 from cdeval.report.__main__ import report
+from cdeval.report.charts import charts_of
 from cdeval.report.config import ReportRun, validate_report
 from cdeval.report.exports import records
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import markdown_table
+from cdeval.report.verdict import verdict
 from cdeval.store.folder import RunFolder
 from tests.report.studies import write_study
 
@@ -90,6 +92,33 @@ def test_what_is_of_former_texts_is_marked_and_compared_with_nobody(study: Path,
     assert marked == [LABEL]
     assert markdown_table(found.rows).count("‡") == 1
     assert next(record["of_former_texts"] for record in records(found)) == "coherence diversity mauve"
+
+
+def test_former_scores_are_drawn_nowhere_and_dominate_nobody(study: Path) -> None:
+    """They were: as points, lines and curves, on the front, starred as the best, and named by the verdict."""
+    summary = study / "exit-4" / "summary.json"
+    best = {**json.loads(summary.read_text()), "diversity": 0.99, "coherence": 0.99, "mauve": 0.99}
+    summary.write_text(json.dumps(best | {"flops_per_token": 1.0}))
+    before = read_study(study)
+    assert "†" in markdown_table(before.rows)
+    lose_one(study / "exit-4" / "generations.jsonl")
+    found = read_study(study)
+    assert not any(LABEL in front for front in publish.fronts_of(found).values())
+    assert "†" not in markdown_table(found.rows)
+    scored = [chart for chart in charts_of(found) if chart.kind in ("points", "lines", "curves")]
+    assert scored
+    shown = [name for chart in scored for line in chart.series for name in (line.label, *line.names)]
+    assert not any("k=4" in name for name in shown)
+    assert any("k=8" in name for name in shown)
+    assert LABEL not in " ".join(verdict(found))
+    page = publish.publish(found).read_text(encoding="utf-8")
+    assert f"(‡ in the table): {LABEL}." in page
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert [name for name in data["arms"][0]["values"]] == [
+        "flops_per_token",
+        "decode_seconds_per_token",
+        "memory_bytes",
+    ]
 
 
 def test_a_control_without_its_texts_is_compared_with_nobody_either(study: Path) -> None:
