@@ -1,6 +1,6 @@
 """The whole bench on one page: models and prompts in, timed groups out, each on disk before the next one starts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,19 +16,18 @@ from cdeval.bench.goals import Goal, judge
 from cdeval.bench.groups import build_groups, longest_text, prompts_needed
 from cdeval.bench.limits import Limits
 from cdeval.bench.models import Models
-from cdeval.bench.page import numbers
 from cdeval.bench.plan import GroupResult, estimate, measure
-from cdeval.bench.plot import draw
 from cdeval.bench.profile import describe, supported, where_time_goes
+from cdeval.bench.results import numbers, to_png
 from cdeval.config.points import prompts_digest
 from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.decode.clock import now
-from cdeval.errors import ConfigError, PromptError
+from cdeval.errors import PromptError
 from cdeval.models.anatomy import check_depth, check_length
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.prompts import load_prompts
 from cdeval.records import Prompt
-from cdeval.store.folder import RunFolder
+from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.provenance import provenance
 
 PROFILED = 16  # tokens of the profiled pass: torch takes seconds to count a thousand operators a step
@@ -89,9 +88,9 @@ def run_bench(
             "bench.json",
             {**page, "profile": shares, **numbers(results, judge(results, config.bench, prompt_tokens))},
         )
-        undrawn = _draw(list(results.values()), machine, folder.path / "bench.png")
+        replace_file(folder.path / "bench.png", to_png(list(results.values()), machine))
     profiled = [describe(shares)] if shares else []
-    notes = [machine, *models.skipped, *limits.lines(results), *profiled, *undrawn, *_conditions(config)]
+    notes = [machine, *models.skipped, *limits.lines(results), *profiled, *_conditions(config)]
     return Report(judge(results, config.bench, prompt_tokens), notes, folder.path)
 
 
@@ -161,11 +160,3 @@ def _conditions(config: BenchRun) -> list[str]:
         f"{config.prompts.prompt_tokens} + {bench.new_tokens} tokens, {bench.beams} beams, "
         f"{torch.get_num_threads()} threads",
     ]
-
-
-def _draw(results: Sequence[GroupResult], title: str, path: Path) -> list[str]:
-    try:
-        draw(results, title, path)
-    except ConfigError as error:
-        return [str(error)]
-    return []

@@ -49,12 +49,13 @@ class Series:
     label: str
     x: Sequence[float]
     y: Sequence[float | str]
-    low: Sequence[float] = ()  # of y where it is a line; of x where it is a point's cost
+    low: Sequence[float] = ()  # of y where it is a line or points; of x where it is bars
     high: Sequence[float] = ()
     color: str = BLUE
     dash: Dash = "solid"
     symbol: str = "circle"
-    names: Sequence[str] = ()  # a point each
+    names: Sequence[str] = ()  # a point, a column or a cell each
+    hovers: Sequence[str] = ()  # of a heat map's cells, in plotly's own markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +64,15 @@ class Chart:
 
     name: str  # of its files
     title: str
-    kind: Literal["points", "lines", "curves", "bars", "boxes"]
+    kind: Literal["points", "lines", "curves", "bars", "columns", "boxes", "heat"]
     x_title: str
     y_title: str
     series: Sequence[Series]
     levels: Sequence[Series] = field(default=())  # horizontal lines: x is empty, y one number
     group: str = ""  # charts of one group stand side by side under its name
     note: str = ""
+    ticks: Sequence[str] = ()  # names of a heat map's columns, whose rows are the series
+    logarithmic: bool = False  # both axes, in files
 
 
 def charts_of(study: Study) -> list[Chart]:

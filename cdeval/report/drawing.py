@@ -1,7 +1,7 @@
 """Charts as plotly's JSON, without colours of text, grid and paper: those are the page's, light or dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -17,7 +17,7 @@ def plotly_of(chart: Chart) -> dict[str, Any]:
     """`data` and `layout` of one figure. Raises: ValueError: of points, which the page's own script draws."""
     if chart.kind == "points":
         raise ValueError(f"{chart.name}: points are drawn by the page, which lets readers choose the axes")
-    draw = {"lines": _lines, "curves": _curves, "bars": _bars, "boxes": _boxes}[chart.kind]
+    draw = _DRAW[chart.kind]
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": chart.x_title}, "automargin": True, "fixedrange": True, "zeroline": False},
         "yaxis": {"title": {"text": chart.y_title}, "automargin": True, "fixedrange": True, "zeroline": False},
@@ -194,3 +194,54 @@ def _boxes(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
         }
         for box in chart.series
     ]
+
+
+def _columns(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
+    layout |= {"barmode": "stack", "height": 360, "showlegend": True, "legend": {"orientation": "h", "y": 1.12}}
+    layout["xaxis"] |= {"type": "category"}
+    return [
+        {
+            "type": "bar",
+            "name": html_text(part.label),
+            "x": list(part.names),
+            "y": list(part.y),
+            "marker": {"color": part.color},
+        }
+        for part in chart.series
+    ]
+
+
+def _heat(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
+    """Values from 0 on, a row a series, the first one at the bottom."""
+    places = list(range(len(chart.ticks)))
+    layout |= {"height": 90 + 22 * len(chart.series), "width": max(640, 66 * len(places) + 150)}
+    layout["margin"] = {"l": 56, "r": 10, "t": 30, "b": 10}
+    ticks = [html_text(tick) for tick in chart.ticks]
+    layout["xaxis"] |= {"tickvals": places, "ticktext": ticks, "side": "top", "showgrid": False}
+    layout["yaxis"] |= {"type": "category", "showgrid": False}
+    return [
+        {
+            "type": "heatmap",
+            "x": places,
+            "y": [row.label for row in chart.series],
+            "z": [list(row.y) for row in chart.series],
+            "text": [[html_text(name) for name in row.names] for row in chart.series],
+            "texttemplate": "%{text}",
+            "textfont": {"size": 11},
+            "colorscale": [[0, "#fcfcfc"], [1, chart.series[0].color]],
+            "zmin": 0,
+            "customdata": [list(row.hovers) for row in chart.series],
+            "hovertemplate": "%{customdata}<extra></extra>",
+            "colorbar": {"thickness": 10},
+        }
+    ]
+
+
+_DRAW: dict[str, Callable[[Chart, dict[str, Any]], list[dict[str, Any]]]] = {
+    "lines": _lines,
+    "curves": _curves,
+    "bars": _bars,
+    "columns": _columns,
+    "boxes": _boxes,
+    "heat": _heat,
+}

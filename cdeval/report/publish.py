@@ -9,7 +9,7 @@ from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
 from cdeval.report.measures import QUALITIES, TOTALS, present
 from cdeval.report.page import to_html
 from cdeval.report.pareto import Objective, dominators
-from cdeval.report.stills import still
+from cdeval.report.stills import picture
 from cdeval.report.studyfiles import REPORT, Study, read_study
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import encode
@@ -34,7 +34,7 @@ def publish(study: Study) -> Path:
     """As `write_report`, of a study that has been read."""
     folder, charts = study.folder, charts_of(study)
     for chart in charts:
-        for suffix, data in still(chart).items():
+        for suffix, data in picture([chart]).items():
             replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
     replace_file(folder / "results.csv", to_csv(study))
     replace_file(folder / "results.parquet", to_parquet(study))

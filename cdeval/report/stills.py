@@ -2,11 +2,13 @@
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from cdeval.report.charts import BLUE, PALE, Chart
 
@@ -25,24 +27,58 @@ _LOOK: Any = {
 }
 
 
-def still(chart: Chart) -> dict[str, bytes]:
-    """The file's bytes by its suffix: png (150 dots an inch) and svg."""
+def picture(charts: Sequence[Chart], columns: int = 1, title: str = "") -> dict[str, bytes]:
+    """Draw charts into one picture, row by row.
+
+    Args:
+        charts: a panel each.
+        columns: panels beside each other.
+        title: above all of them.
+
+    Returns: the file's bytes by its suffix: png (150 dots an inch) and svg.
+    """
+    rows = [charts[at : at + columns] for at in range(0, len(charts), columns)]
+    heights = [max(map(_height, row)) for row in rows]
+    size = (columns * max(map(_width, charts)), sum(heights) + (0.3 if title else 0.0))
     with rc_context(_LOOK):
-        rows = len(chart.series[0].y) if chart.kind == "bars" else len(chart.series)
-        tall = 0.9 + 0.24 * rows if chart.kind in ("bars", "boxes") else 3.8
-        figure = Figure(figsize=(6.4, max(2.4, tall)), layout="constrained", dpi=150)
-        axes = figure.subplots()
-        _DRAW[chart.kind](axes, chart)
-        axes.set_xlabel(chart.x_title)
-        axes.set_ylabel(chart.y_title)
-        if chart.title != chart.y_title:
-            axes.set_title(chart.title, fontsize=10, loc="left", pad=20 if chart.kind == "points" else None)
+        figure = Figure(figsize=size, layout="constrained", dpi=150)
+        panels = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights).flatten()
+        for axes, chart in zip(panels, charts, strict=False):
+            _draw(axes, chart)
+        for axes in panels[len(charts) :]:
+            axes.set_axis_off()
+        if title:
+            figure.suptitle(title, fontsize=10)
         found = {}
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
             found[suffix] = buffer.getvalue()
     return found
+
+
+def _width(chart: Chart) -> float:
+    return max(6.4, 0.75 * len(chart.ticks) + 1)  # inches
+
+
+def _height(chart: Chart) -> float:
+    if chart.kind in ("bars", "boxes", "heat"):
+        rows = len({bar for part in chart.series for bar in part.y}) if chart.kind == "bars" else len(chart.series)
+        return max(2.4, 0.9 + 0.24 * rows)
+    return 3.8
+
+
+def _draw(axes: Any, chart: Chart) -> None:
+    _DRAW[chart.kind](axes, chart)
+    axes.set_xlabel(chart.x_title)
+    axes.set_ylabel(chart.y_title)
+    if chart.title != chart.y_title:
+        legend_between = chart.kind == "points" or (chart.kind == "bars" and _has_legend(chart))
+        axes.set_title(chart.title, fontsize=10, loc="left", pad=20 if legend_between else None, wrap=True)
+
+
+def _has_legend(chart: Chart) -> bool:
+    return len(chart.series) > 1 and any(part.label for part in chart.series)
 
 
 def _points(axes: Any, chart: Chart) -> None:
@@ -84,8 +120,16 @@ def _lines(axes: Any, chart: Chart) -> None:
     for line in chart.series:
         style = {"color": line.color, "linestyle": _DASHES[line.dash]}
         axes.plot(line.x, line.y, marker="o", markersize=4, label=line.label, **style)
-        axes.fill_between(line.x, line.low, line.high, color=line.color, alpha=0.12, linewidth=0)
-    axes.set_xticks(sorted({place for line in chart.series for place in line.x}))
+        if line.low:
+            axes.fill_between(line.x, line.low, line.high, color=line.color, alpha=0.12, linewidth=0)
+    if chart.logarithmic:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        axes.xaxis.set_minor_locator(NullLocator())
+        for set_formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            set_formatter("{x:g}")
+    places = sorted({place for line in chart.series for place in line.x})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
     _levels(axes, chart)
     axes.legend(fontsize=7, frameon=False)
 
@@ -106,10 +150,12 @@ def _curves(axes: Any, chart: Chart) -> None:
 def _bars(axes: Any, chart: Chart) -> None:
     left: dict[float | str, float] = {}
     for part in chart.series:
-        axes.barh(part.y, part.x, left=[left.get(bar, 0.0) for bar in part.y], color=part.color, label=part.label)
+        ends = [_reach(part.x, part.low), _reach(part.high, part.x)] if part.low else None
+        style = {"color": part.color, "label": part.label, "xerr": ends, "capsize": 3}
+        axes.barh(part.y, part.x, left=[left.get(bar, 0.0) for bar in part.y], **style)
         left |= {bar: left.get(bar, 0.0) + width for bar, width in zip(part.y, part.x, strict=True)}
     axes.grid(visible=False, axis="y")
-    if len(chart.series) > 1:
+    if _has_legend(chart):
         axes.legend(fontsize=7, frameon=False, ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
 
 
@@ -120,10 +166,35 @@ def _boxes(axes: Any, chart: Chart) -> None:
     axes.set_xlim(left=0)
 
 
+def _columns(axes: Any, chart: Chart) -> None:
+    bottom = [0.0] * len(chart.series[0].names)
+    for part in chart.series:
+        axes.bar(part.names, part.y, bottom=bottom, color=part.color, label=part.label)
+        bottom = [low + float(height) for low, height in zip(bottom, part.y, strict=True)]
+    axes.set_ylim(0, max(0.1, math.ceil(10 * max(bottom)) / 10))
+    axes.legend(fontsize=7, frameon=False, ncols=len(chart.series))
+
+
+def _heat(axes: Any, chart: Chart) -> None:
+    """Values from 0 to 1."""
+    colors = LinearSegmentedColormap.from_list("", ["#ffffff", chart.series[0].color])
+    axes.imshow([row.y for row in chart.series], aspect="auto", origin="lower", cmap=colors, vmin=0, vmax=1)
+    for row, cells in enumerate(chart.series):
+        for place, (value, name) in enumerate(zip(cells.y, cells.names, strict=True)):
+            ink = "white" if float(value) > 0.6 else "black"
+            axes.text(place, row, name, ha="center", va="center", fontsize=6, color=ink)
+    axes.set_xticks(range(len(chart.ticks)), chart.ticks, fontsize=7)
+    axes.set_yticks(range(len(chart.series)), [row.label for row in chart.series], fontsize=7)
+    axes.xaxis.tick_top()
+    axes.grid(visible=False)
+
+
 _DRAW: dict[str, Callable[[Any, Chart], None]] = {
     "points": _points,
     "lines": _lines,
     "curves": _curves,
     "bars": _bars,
+    "columns": _columns,
     "boxes": _boxes,
+    "heat": _heat,
 }

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +14,7 @@ from cdeval.bench.config import BenchConfig, GroupName
 from cdeval.bench.goals import Goal, judge
 from cdeval.bench.groups import longest_text, prompts_needed
 from cdeval.bench.plan import BenchTiming, GroupResult
-from cdeval.bench.plot import draw
+from cdeval.bench.results import to_png
 from cdeval.bench.table import goals_table, group_table, growth_lines
 from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
 from cdeval.models.loading import LanguageModel
@@ -169,8 +168,6 @@ def test_the_tables_say_what_was_measured() -> None:
     assert verdicts["c"] == ["≤", "1", "–", "not", "measured"]
 
 
-def test_the_picture_is_drawn_whole(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    draw([growth(), group("single", timed("ours", 2.0)), group("x", timed("y", 1.0))], "a machine", tmp_path / "b.png")
-    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == ["b.png"]
+def test_the_picture_is_drawn_whole() -> None:
+    groups = [growth(), group("single", timed("ours", 2.0)), group("x", timed("y", 1.0))]
+    assert to_png(groups, "a machine").startswith(b"\x89PNG")

@@ -9,7 +9,7 @@ import pytest
 
 from cdeval.report.charts import Chart, Series, charts_of
 from cdeval.report.drawing import plotly_of
-from cdeval.report.stills import still
+from cdeval.report.stills import picture
 from cdeval.report.studyfiles import read_study
 from tests.report.studies import write_study
 
@@ -78,11 +78,11 @@ def test_without_timings_the_mean_is_shown(tmp_path: Path) -> None:
 
 def test_stills_are_png_and_svg_and_the_same_every_time(charts: dict[str, Chart]) -> None:
     for chart in charts.values():
-        found = still(chart)
+        found = picture([chart])
         assert found["png"].startswith(b"\x89PNG")
         assert b"</svg>" in found["svg"]
     chart = charts["latency"]
-    assert still(chart)["svg"] == still(chart)["svg"], "a report that is made again is no change"
+    assert picture([chart])["svg"] == picture([chart])["svg"], "a report that is made again is no change"
 
 
 def test_labels_are_not_read_as_markup(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_labels_are_not_read_as_markup(tmp_path: Path) -> None:
     shown = (folder / "shown.json").read_text().replace("expert alone", "<b>$x^{}$ %{x}")
     (folder / "shown.json").write_text(shown)
     for chart in charts_of(read_study(folder)):
-        assert b"</svg>" in still(chart)["svg"]  # matplotlib raises where it reads a broken formula
+        assert b"</svg>" in picture([chart])["svg"]  # matplotlib raises where it reads a broken formula
         if chart.kind in ("bars", "curves"):
             drawn = json.dumps(plotly_of(chart))
             assert '"ticktext"' not in drawn or "&lt;b>$x^{}$" in drawn
