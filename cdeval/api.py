@@ -22,6 +22,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cdeval.config.amateur import kind_of
 from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
 from cdeval.config.points import plan_points
@@ -184,7 +185,11 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     models = StudyModels(expert, seconds)
     points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
-    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, setting.amateur.head_rows)}
+    lanes = {
+        setting.beams: lanes_at_once(
+            execution, expert, setting.beams, longest, kind_of(setting.amateur).head_rows(setting.amateur)
+        )
+    }
     plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
     for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):

@@ -5,8 +5,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
@@ -19,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cdeval.config.fields import expand_paths, leaves
+from cdeval.config.fields import expand_paths, leaves, plain_values
 from cdeval.config.given import given_by
 from cdeval.config.letters import as_meant
 from cdeval.config.overrides import check_key, check_overrides
@@ -208,17 +206,7 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
 
 def plain_dict(config: object) -> dict[str, Any]:
     """The configuration as JSON-ready values, enums by name."""
-    return cast("dict[str, Any]", _plain(config))
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {entry.name: _plain(getattr(value, entry.name)) for entry in fields(value)}
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return cast("dict[str, Any]", plain_values(config))
 
 
 def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
-from cdeval.config.enums import AmateurKind, ExecutorKind
+from cdeval.config.enums import ExecutorKind
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.fields import check_values, leaves, number
 from cdeval.config.schema import (
@@ -104,10 +104,8 @@ def validate_bench(config: BenchRun) -> BenchRun:
         )
     if config.execution.kind is not ExecutorKind.local:
         raise ConfigError(f"execution={config.execution.kind.name}: the bench times this process; leave it out.")
-    if config.amateur.kind is not AmateurKind.early_exit:
-        raise ConfigError(
-            f"amateur={config.amateur.kind.name}: the bench times a contrast, and needs amateur=early_exit."
-        )
+    if config.amateur.kind != "early_exit":
+        raise ConfigError(f"amateur={config.amateur.kind}: the bench times a contrast, and needs amateur=early_exit.")
     plain = config.amateur.lens is Lens.norm and config.amateur.selection is Selection.fixed
     if not plain or not isinstance(config.amateur.layer, int) or config.contrast.temperature == CALIBRATED:
         raise ConfigError(

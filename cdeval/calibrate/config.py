@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from cdeval.config.enums import AmateurKind, ExecutorKind, Split
+from cdeval.config.enums import ExecutorKind, Split
 from cdeval.config.fields import check_values, number, read_when, shown
 from cdeval.config.schema import (
     CONTRASTED,
@@ -35,7 +35,7 @@ class CalibrateRun:
     # ε: the probability that the promise is broken, at most.
     level: float = number(0.05, least=0, open_least=True, most=1, open_most=True)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
-    amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind=AmateurKind.none))
+    amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind="none"))
     contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)  # its exits but for their threshold
     prompts: BothSplits = field(default_factory=BothSplits)  # calibrated on its split, tested on the other one

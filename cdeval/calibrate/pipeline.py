@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cdeval.calibrate.config import CalibrateRun, as_run
 from cdeval.calibrate.dissimilarity import dissimilarity
 from cdeval.calibrate.guarantee import fixed_sequence, texts_needed
+from cdeval.config.amateur import kind_of
 from cdeval.config.enums import PromptSource, Split
 from cdeval.config.labels import label_of
 from cdeval.config.points import prompts_digest
@@ -148,7 +149,7 @@ def _texts(
     """All settings of a prompt share its prefill and, as far as there is room, their forward passes."""
     lanes = [Lane(prompt.token_ids, setting, prompt.id) for prompt in prompts for setting in settings]
     longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
-    rows = settings[0].amateur.head_rows + 1
+    rows = kind_of(settings[0].amateur).head_rows(settings[0].amateur) + 1
     max_lanes = lanes_at_once(run.execution, models.expert, run.search.beams, longest, rows)
     found: dict[int, Continuation] = {}
     total = len(lanes) * run.search.max_new_tokens

@@ -22,21 +22,6 @@ class Weights(Enum):
     random = "random"
 
 
-class AmateurKind(Enum):
-    """Who is subtracted.
-
-    none: nobody. early_exit: the expert after some of its blocks, at no forward pass of its own. truncated: the same
-    blocks as a separate model with its own cache, the same texts at another price. model: a second model with the
-    expert's vocabulary. ngram: counts over the expert's tokens.
-    """
-
-    none = "none"
-    early_exit = "early_exit"
-    truncated = "truncated"
-    model = "model"
-    ngram = "ngram"
-
-
 class Context(Enum):
     """What an amateur with a forward pass of its own reads.
 

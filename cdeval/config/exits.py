@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config.enums import AmateurKind
 from cdeval.config.fields import When, number, only, read_when, shown
 from cdeval.errors import ConfigError
 
@@ -50,7 +49,7 @@ class Measure(Enum):
     saturation = "saturation"
 
 
-_EXITS = only("amateur.kind", AmateurKind.early_exit)
+_EXITS = only("amateur.kind", "early_exit")
 _TUNED = only("amateur.lens", Lens.tuned)
 _CONFIDENT = only("amateur.selection", Selection.confidence)
 _ADAPTIVE = When(
@@ -88,11 +87,15 @@ class AdaptiveExitConfig:
 _LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"
 
 
-def validate_layers(setting: str, given: object) -> list[int | float]:
-    """The layers of a setting that is one layer or a list of them.
+def validate_layers(setting: str, given: object, needed_by: str = "") -> list[int | float]:
+    """The layers of a setting that is one layer or a list of them, and that a kind of amateur may need.
 
-    Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth.
+    Raises: ConfigError: one of them is neither a number of blocks nor a fraction of the depth, or it is missing.
     """
+    if needed_by and given is None:
+        raise ConfigError(
+            f"amateur={needed_by} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
+        )
     layers: list[Any] = list(given) if isinstance(given, list | tuple) else [given]
     if not layers:
         raise ConfigError(f"{setting}=[] names no layer: expected {_LAYER}, or a list of such.")
@@ -111,6 +114,11 @@ def in_blocks(layers: Sequence[int | float], depth: int) -> list[int]:
     """
     blocks = {layer if isinstance(layer, int) else min(max(round(layer * depth), 1), depth - 1) for layer in layers}
     return sorted(blocks)
+
+
+def blocks_of(layer: object, depth: int) -> list[int]:
+    """The layers of `amateur.layer` as blocks. Raises: ConfigError: as `validate_layers`."""
+    return in_blocks(validate_layers("amateur.layer", layer), depth)
 
 
 def validate_exit(config: ExitConfig, layer: object) -> None:

@@ -16,7 +16,7 @@ from unicodedata import category
 from cdeval.errors import ConfigError
 from cdeval.store.private import expanded
 
-_KEY = "cdeval"  # of the metadata
+KEY = "cdeval"  # of the metadata
 _NAME_BYTES = 255  # of one part of a path: what Linux and macOS file systems take
 _LINE_BYTES = 4095  # of a whole path, or of any other text of one line
 _PROSE_BYTES = 1_000_000
@@ -82,6 +82,8 @@ class Rules:
     text: TextForm | None = None
     when: tuple[When, ...] = ()
     label: bool = False  # a text that names no file, and in which `~` is a letter
+    # By its group and value, whether it is written down; None: always. What is new must not change older records.
+    written: Callable[[Any, Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,25 +121,46 @@ def number(  # noqa: PLR0913 - named arguments, most with a default
 ) -> Any:
     """A field that holds a number, or a list of numbers, between two bounds; the arguments are those of `Range`."""
     rules = Rules(Range(least, most, open_least, open_most, word, hint), None, when)
-    return field(default=default, default_factory=factory, metadata={_KEY: rules})
+    return field(default=default, default_factory=factory, metadata={KEY: rules})
 
 
 def text(default: Any, kind: TextForm = TextForm.line, *, when: tuple[When, ...] = (), label: bool = False) -> Any:
     """A field that holds text."""
-    return field(default=default, metadata={_KEY: Rules(None, kind, when, label)})
+    return field(default=default, metadata={KEY: Rules(None, kind, when, label)})
 
 
 def read_when(*when: When, default: Any = MISSING, factory: Any = MISSING, label: bool = False) -> Any:
     """A field, or a whole group of them, that is read under conditions only."""
-    return field(default=default, default_factory=factory, metadata={_KEY: Rules(None, None, when, label)})
+    return field(default=default, default_factory=factory, metadata={KEY: Rules(None, None, when, label)})
 
 
-def only(setting: str, *values: Enum, remedy: str | None = None) -> When:
+def only(setting: str, *values: Enum | str, remedy: str | None = None) -> When:
     """The condition that a setting is one of some choices."""
     named = setting.removesuffix(".kind").removesuffix(".source")
     return When(
-        setting, lambda value: value in values, f"add {remedy or ' or '.join(f'{named}={v.name}' for v in values)}"
+        setting, lambda value: value in values, f"add {remedy or ' or '.join(f'{named}={shown(v)}' for v in values)}"
     )
+
+
+def written_unless_default(default: str) -> Any:
+    """A field of text that is written down only where it is not its default."""
+    return field(default=default, metadata={KEY: Rules(written=lambda _group, value: value != default)})
+
+
+def plain_values(config: object) -> Any:
+    """A configuration as JSON-ready values, enums by name, without what its fields say is not written down."""
+    if is_dataclass(config):
+        return {
+            entry.name: plain_values(getattr(config, entry.name))
+            for entry in fields(config)
+            if (written := entry.metadata.get(KEY, Rules()).written) is None
+            or written(config, getattr(config, entry.name))
+        }
+    if isinstance(config, Enum):
+        return config.name
+    if isinstance(config, Mapping):
+        return {key: plain_values(inner) for key, inner in config.items()}
+    return [plain_values(inner) for inner in config] if isinstance(config, list | tuple) else config
 
 
 def leaves(root: type) -> dict[str, Leaf]:
@@ -148,7 +171,7 @@ def leaves(root: type) -> dict[str, Leaf]:
 def _leaves(root: type, path: str, when: tuple[When, ...]) -> Iterator[Leaf]:
     hints = get_type_hints(root)
     for entry in fields(root):
-        rules: Rules = entry.metadata.get(_KEY, Rules())
+        rules: Rules = entry.metadata.get(KEY, Rules())
         name = f"{path}{entry.name}"
         conditions = (*when, *rules.when)
         kind, optional = _without_none(hints[entry.name])

@@ -16,7 +16,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cdeval.config.enums import AmateurKind
 from cdeval.config.fields import Leaf, leaves, shown, value_of
 from cdeval.config.paths import CONF
 from cdeval.config.unread import Given
@@ -60,7 +59,7 @@ def given_by(hydra: DictConfig, config: object) -> dict[str, Given]:
 def _of_protocol(hydra: DictConfig, config: object, typed: Given) -> dict[str, Given]:
     """What the chosen protocol sets; beside amateur=none, its control, there is nothing to contrast."""
     path = CONF / "protocol" / f"{hydra.runtime.choices.get('protocol')}.yaml"
-    if not path.is_file() or value_of(config, "amateur.kind") is AmateurKind.none:
+    if not path.is_file() or value_of(config, "amateur.kind") == "none":
         return {}
     settings = leaves(type(config))
     names = [name for name in _written(path, "protocol").values if name in settings]

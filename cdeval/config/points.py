@@ -7,10 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import SearchKind
 from cdeval.config.labels import label_of
 from cdeval.config.naming import shortened, slug
+from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.schema import RunConfig
-from cdeval.config.setting import _ALONE, Amateur, Setting, expert_alone, setting_of
+from cdeval.config.setting import ALONE, Setting, expert_alone, setting_of
 from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
@@ -97,9 +100,12 @@ def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
 
 def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
     """As `expert_alone`, of a setting as `Point.facts` writes it."""
-    fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in _ALONE.items()}
-    kept = {name: value for name, value in setting.items() if name != "adaptive_exit"}
-    return {**kept, **{name: _plain_value(value) for name, value in fixed.items()}}
+    fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in ALONE.items()}
+    kept = {name: value for name, value in setting.items() if name not in ("adaptive_exit", "plausibility")}
+    sampling = kept.get("sampling")
+    if isinstance(sampling, Mapping) and setting.get("search") != SearchKind.sample.value:
+        kept["sampling"] = {**sampling, "seed": 0}
+    return {**kept, **{name: _plain_value(value) for name, value in fixed.items() if name != "plausibility"}}
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
@@ -113,19 +119,26 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
         canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
     nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
-    digest = _sha256([identity(canonical.amateur), _plain(nameless), texts])
+    rule = RULES[canonical.plausibility.rule].origin if canonical.plausibility != ALPHA else None
+    code = [rule.digest] if rule is not None else []
+    digest = _sha256([identity(canonical.amateur), _plain(nameless), texts, *code])
     return Point(role, canonical, label_of(canonical), digest)
 
 
 def _plain(setting: Setting) -> dict[str, object]:
+    # What is new is left out where a setting has none of it, so that points keep the digests that they had before.
     values = asdict(setting)
-    if setting.adaptive_exit is None:  # so that points keep the digests that they had before there were such exits
+    if setting.adaptive_exit is None:
         del values["adaptive_exit"]
+    if setting.plausibility == ALPHA:
+        del values["plausibility"]
     return {name: _plain_value(value) for name, value in values.items()}
 
 
 def _plain_value(value: object) -> object:
     if isinstance(value, dict):
+        if value.get("settings") == ():  # of a method that is no plug-in's
+            value = {name: inner for name, inner in value.items() if name != "settings"}
         return {name: _plain_value(inner) for name, inner in value.items()}
     return value.value if isinstance(value, Enum) else value
 

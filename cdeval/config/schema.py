@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cdeval.config.enums import (
-    AmateurKind,
     Ban,
     Codebook,
     Context,
@@ -24,19 +23,17 @@ from cdeval.config.enums import (
     Weights,
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
-from cdeval.config.fields import When, number, only, read_when
+from cdeval.config.fields import When, number, only, read_when, written_unless_default
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
 CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompts
 
 # Conditions under which settings are read; `cdeval.config.unread` refuses those that are set and not read.
-_LAYERED = only("amateur.kind", AmateurKind.early_exit, AmateurKind.truncated)
-_NAMED = only("amateur.kind", AmateurKind.model)
-_READS_ALONG = only("amateur.kind", AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
-CONTRASTED = When(
-    "amateur.kind", lambda kind: kind is not AmateurKind.none, "add amateur=early_exit, or another amateur"
-)
+_LAYERED = only("amateur.kind", "early_exit", "truncated")
+_NAMED = only("amateur.kind", "model")
+_READS_ALONG = only("amateur.kind", "truncated", "model", "ngram")
+CONTRASTED = When("amateur.kind", lambda kind: kind != "none", "add amateur=early_exit, or another amateur")
 _BEAMS = only("search.kind", SearchKind.beam)
 _DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
 _PENALISED = only("search.kind", SearchKind.contrastive_search)
@@ -84,13 +81,13 @@ class ExpertConfig:
 class AmateurConfig(ExitConfig):
     """The weak side of the contrast."""
 
-    kind: AmateurKind = AmateurKind.early_exit
+    kind: str = "early_exit"  # a name of `cdeval.config.amateur.AMATEURS`
     # Exit after, or truncated to, this many blocks, 1 <= layer < L, or this fraction of L; a list: candidates.
     layer: Any = read_when(_LAYERED, default=None)
     name: str | None = read_when(_NAMED, default=None)  # hub id or local folder
     revision: str | None = read_when(_NAMED, default=None)  # hub commit, tag or branch
     context: Context = read_when(_READS_ALONG, default=Context.full)
-    order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(only("amateur.kind", AmateurKind.ngram),))
+    order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(only("amateur.kind", "ngram"),))
 
 
 @dataclass
@@ -98,7 +95,14 @@ class ContrastConfig:
     """How the amateur is subtracted (DESIGN: the objective); read where there is an amateur."""
 
     # Plausibility: p_expert >= alpha * max p_expert.
-    alpha: float = number(0.1, least=0, open_least=True, most=1, hint="0.1 is the published value")
+    alpha: float = number(
+        0.1,
+        least=0,
+        open_least=True,
+        most=1,
+        hint="0.1 is the published value",
+        when=(only("contrast.plausibility", "alpha"),),
+    )
     # Weight of the amateur's log-probability.
     beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone")
     # Of the amateur; calibrated: fitted (lenses.temperature).
@@ -110,6 +114,8 @@ class ContrastConfig:
     expert_top_k: int | None = number(None, least=1, most=_MOST_VOCABULARY)
     # Plausible tokens that are kept at least.
     min_tokens: int = number(1, least=1, most=_MOST_VOCABULARY)
+    # Which tokens may be chosen: alpha, or a rule of a plug-in.
+    plausibility: str = written_unless_default("alpha")
 
 
 @dataclass

@@ -3,43 +3,11 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cdeval.config.enums import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
-from cdeval.config.exits import AdaptiveExitConfig, Lens, Measure, Selection
-from cdeval.config.schema import AmateurConfig, RunConfig
-
-
-@dataclass(frozen=True, slots=True)
-class Amateur:
-    """Who is subtracted; what a kind does not read has its default."""
-
-    kind: AmateurKind = AmateurKind.none
-    layer: int | None = None  # blocks before the exit, or of the truncated model; None where it is chosen
-    name: str | None = None  # of a second model
-    revision: str | None = None  # of a second model
-    context: Context = Context.full  # of an amateur with a forward pass of its own
-    order: int | None = None  # of n-grams
-    lens: Lens = Lens.norm  # of an early exit
-    lens_file: str | None = None  # of a tuned lens; its content, not its name, tells texts apart
-    selection: Selection = Selection.fixed  # of an early exit
-    layers: tuple[int, ...] = ()  # candidates of a selection, ascending
-    measure: Measure | None = None  # of selection=confidence
-    threshold: float | None = None  # of selection=confidence, before its decay
-
-    @property
-    def contrasts(self) -> bool:
-        """Whether there is anybody to subtract."""
-        return self.kind is not AmateurKind.none
-
-    @property
-    def exits(self) -> tuple[int, ...]:
-        """The layers that an early exit reads."""
-        return self.layers if self.layer is None else (self.layer,)
-
-    @property
-    def head_rows(self) -> int:
-        """How many rows of the head a beam's early exit takes: one, or one a candidate where those are compared."""
-        by_logits = self.selection is Selection.jsd or self.measure is Measure.softmax
-        return len(self.layers) if by_logits else 1
+from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
+from cdeval.config.enums import Ban, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.config.exits import AdaptiveExitConfig, Measure
+from cdeval.config.plausibility import ALPHA, Plausibility, plausibility_of
+from cdeval.config.schema import RunConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +59,10 @@ class Setting:
     sampling: Sampling = Sampling()
     penalty: float = 0.0  # α of contrastive search
     adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
+    plausibility: Plausibility = ALPHA
 
     def __post_init__(self) -> None:
-        if self.adaptive_exit is not None and self.amateur.kind is AmateurKind.early_exit:
+        if self.adaptive_exit is not None and kind_of(self.amateur).reads_expert:
             first, amateur = min(self.adaptive_exit.layers), max(self.amateur.exits)
             if first <= amateur:
                 raise ValueError(f"an exit of the expert after block {first} hides its amateur, block {amateur}")
@@ -106,12 +75,12 @@ class Setting:
 
 def setting_of(config: RunConfig) -> Setting:
     """The setting that the configuration asks for; its layers are blocks and its temperature a number by now."""
-    contrasts = config.amateur.kind is not AmateurKind.none
+    amateur, rule = amateur_of(config.amateur), plausibility_of(config.contrast)
     return Setting(
-        amateur=amateur_of(config.amateur),
-        alpha=config.contrast.alpha,
+        amateur=amateur,
+        alpha=config.contrast.alpha if rule == ALPHA else 1.0,
         beta=config.contrast.beta,
-        temperature=float(config.contrast.temperature) if contrasts else 1.0,
+        temperature=float(config.contrast.temperature) if amateur.contrasts else 1.0,
         temperature_form=config.contrast.temperature_form,
         normalizer=config.contrast.normalizer,
         search=config.search.kind,
@@ -125,14 +94,15 @@ def setting_of(config: RunConfig) -> Setting:
         sampling=sampling_of(config),
         penalty=config.search.penalty if config.search.kind is SearchKind.contrastive_search else 0.0,
         adaptive_exit=adaptive_exit_of(config.search.adaptive_exit),
+        plausibility=rule,
     )
 
 
 def sampling_of(config: RunConfig) -> Sampling:
-    """The random draws that the configuration asks for; the seed shapes no other search's texts."""
+    """The random draws that the configuration asks for; without any the seed shapes no text."""
     search = config.search
     if search.kind is not SearchKind.sample:
-        return Sampling()
+        return Sampling(seed=config.seed) if AMATEURS[config.amateur.kind].draws else Sampling()
     return Sampling(
         seed=config.seed,
         samples=search.samples,
@@ -152,38 +122,14 @@ def adaptive_exit_of(config: AdaptiveExitConfig) -> AdaptiveExit | None:
     return AdaptiveExit(config.measure, config.threshold, config.decay, tuple(config.layers))
 
 
-def amateur_of(config: AmateurConfig) -> Amateur:
-    """The amateur that the configuration asks for, without what its kind does not read; layers are blocks by now."""
-    kind = config.kind
-    exits = kind is AmateurKind.early_exit
-    chosen = exits and config.selection is not Selection.fixed
-    confident = chosen and config.selection is Selection.confidence
-    layered = exits or kind is AmateurKind.truncated
-    named = kind is AmateurKind.model
-    reads_along = kind in (AmateurKind.truncated, AmateurKind.model, AmateurKind.ngram)
-    return Amateur(
-        kind=kind,
-        layer=config.layer if layered and not chosen else None,
-        name=config.name if named else None,
-        revision=config.revision if named else None,
-        context=config.context if reads_along else Context.full,
-        order=config.order if kind is AmateurKind.ngram else None,
-        lens=config.lens if exits else Lens.norm,
-        lens_file=config.lens_file if exits else None,
-        selection=config.selection if exits else Selection.fixed,
-        layers=tuple(config.layer) if chosen else (),
-        measure=config.measure if confident else None,
-        threshold=config.threshold if confident else None,
-    )
-
-
 def expert_alone(setting: Setting) -> Setting:
     """The same search by all blocks, without a contrast; what only that reads is fixed, so all controls are one."""
-    return replace(setting, adaptive_exit=None, **_ALONE)
+    sampling = setting.sampling if setting.search is SearchKind.sample else Sampling()
+    return replace(setting, adaptive_exit=None, sampling=sampling, **ALONE)
 
 
 # What the expert alone does not read.
-_ALONE: dict[str, Any] = {
+ALONE: dict[str, Any] = {
     "amateur": Amateur(),
     "alpha": 1.0,
     "beta": 0.0,
@@ -194,4 +140,5 @@ _ALONE: dict[str, Any] = {
     "expert_top_k": None,
     "min_tokens": 1,
     "pool": Pool.all,
+    "plausibility": ALPHA,
 }

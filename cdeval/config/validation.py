@@ -4,9 +4,11 @@ What depends on the model (the exit layer against its depth, the length against 
 `cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
 """
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
-from cdeval.config.exits import Lens, Selection, validate_exit, validate_layers
+from cdeval.config.amateur import AMATEURS
+from cdeval.config.enums import Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
+from cdeval.config.exits import validate_layers
 from cdeval.config.fields import check_values
+from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.errors import ConfigError
 
@@ -18,7 +20,8 @@ def validate(config: RunConfig) -> RunConfig:
     """
     check_values(config)
     _validate_search(config.search, config.amateur)
-    _validate_amateur(config.amateur, config.expert)
+    AMATEURS[config.amateur.kind].check(config.amateur, config.expert)
+    plausibility_of(config.contrast)
     _validate_temperature(config)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
         raise ConfigError(
@@ -47,9 +50,9 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
             f"search.beams={search.beams} with search=sample: a draw goes on with 1 text. "
             f"For several texts a prompt use search.samples={search.beams}; for beams, search=beam."
         )
-    if kind is SearchKind.contrastive_search and amateur.kind is not AmateurKind.none:
+    if kind is SearchKind.contrastive_search and amateur.kind != "none":
         raise ConfigError(
-            f"search=contrastive_search with amateur={amateur.kind.name}: contrastive search (Su et al. 2022) compares "
+            f"search=contrastive_search with amateur={amateur.kind}: contrastive search (Su et al. 2022) compares "
             "the expert's candidates with the text so far and has no amateur; add amateur=none."
         )
     if search.adaptive_exit.layers is not None:
@@ -62,44 +65,14 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
         )
 
 
-def _validate_amateur(amateur: AmateurConfig, expert: ExpertConfig) -> None:
-    kind = amateur.kind
-    if kind in (AmateurKind.early_exit, AmateurKind.truncated) and amateur.layer is None:
-        raise ConfigError(
-            f"amateur={kind.name} needs amateur.layer: the number of blocks before the exit, 1 <= layer < L."
-        )
-    if kind is AmateurKind.early_exit:
-        validate_exit(amateur, amateur.layer)
-    if kind is AmateurKind.truncated:
-        validate_layers("amateur.layer", amateur.layer)
-        if isinstance(amateur.layer, list):
-            raise ConfigError(
-                f"amateur.layer={amateur.layer} with amateur=truncated: a truncated model has one last block; a choice "
-                "among layers needs amateur=early_exit."
-            )
-    if kind is AmateurKind.model and amateur.name is None:
-        raise ConfigError("amateur=model needs amateur.name: a hub id such as gpt2, or a local model folder.")
-    if kind is AmateurKind.model and (amateur.name, amateur.revision) == (expert.name, expert.revision):
-        raise ConfigError(
-            f"amateur.name={amateur.name} is the expert itself: give another model, or an earlier checkpoint of it "
-            "by amateur.revision=<commit, tag or branch>."
-        )
-    if kind is AmateurKind.early_exit and amateur.context is Context.generated:
-        raise ConfigError(
-            "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
-            "the same blocks with a forward pass of their own."
-        )
-
-
 def _validate_temperature(config: RunConfig) -> None:
     """A temperature can be fitted where one layer's distribution is the amateur, in the form that has a likelihood."""
     amateur, contrast = config.amateur, config.contrast
-    if contrast.temperature != CALIBRATED or amateur.kind is AmateurKind.none:
+    if contrast.temperature != CALIBRATED or amateur.kind == "none":
         return
-    fixed = amateur.kind is AmateurKind.early_exit and amateur.selection is Selection.fixed
-    if not fixed and amateur.kind is not AmateurKind.truncated:
+    if not AMATEURS[amateur.kind].fits_temperature(amateur):
         raise ConfigError(
-            f"contrast.temperature=calibrated is fitted to one layer of the expert: amateur={amateur.kind.name} "
+            f"contrast.temperature=calibrated is fitted to one layer of the expert: amateur={amateur.kind} "
             f"with amateur.selection={amateur.selection.name} has none. Give a number."
         )
     if contrast.temperature_form is not TemperatureForm.softmax:
@@ -115,8 +88,7 @@ def _validate_random(config: RunConfig) -> None:
     amateur, contrast, exits = config.amateur, config.contrast, config.search.adaptive_exit
     needing = [
         (config.metrics.only, f"metrics.only={config.metrics.only}", "texts, and there are none; leave it empty"),
-        (amateur.kind is AmateurKind.ngram, "amateur=ngram", "texts to count"),
-        (amateur.lens is Lens.tuned, "amateur.lens=tuned", "a lens that was trained for the weights"),
+        *((True, *need) for need in [AMATEURS[amateur.kind].needs(amateur)] if need is not None),
         (
             contrast.temperature == CALIBRATED,
             "contrast.temperature=calibrated",

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer
+from cdeval.config.enums import Context, Normalizer
 from cdeval.config.exits import Lens
 from cdeval.config.setting import Setting
 from cdeval.cost.flops import LaneFlops
+from cdeval.decode.amateurs.early_exit import EarlyExit, head_rows
 from cdeval.decode.objective import CANDIDATES
 from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel
@@ -41,7 +42,7 @@ def count_lane(
     if second is not None:
         own = prompt_tokens if setting.amateur.context is Context.full else 1
         amateur = _read(second, own, beams, new_tokens)
-    elif setting.amateur.kind is AmateurKind.early_exit:
+    elif setting.amateur.kind == EarlyExit.name:
         amateur = _exit(expert, setting, 1) + (new_tokens - 1) * _exit(expert, setting, beams)
     prefill = _read(expert, prompt_tokens, beams, 1)
     return LaneFlops(prefill, _read(expert, prompt_tokens, beams, new_tokens) - prefill, amateur, new_tokens)
@@ -89,7 +90,7 @@ def _head(model: LanguageModel, rows: int) -> int:
 def _exit(model: LanguageModel, setting: Setting, rows: int) -> int:
     """An early exit after some tokens: its lens, and the head of all tokens or of the candidates."""
     amateur, width = setting.amateur, int(model.model.config.hidden_size)
-    only_candidates = setting.normalizer is Normalizer.candidates and amateur.head_rows == 1
+    only_candidates = setting.normalizer is Normalizer.candidates and head_rows(amateur) == 1
     tokens = torch.zeros(rows, CANDIDATES, dtype=torch.long, device=_META)
     translator = Translator(_hidden(model, width, width).float(), _hidden(model, 1, width)[0].float())
 
@@ -97,7 +98,7 @@ def _exit(model: LanguageModel, setting: Setting, rows: int) -> int:
         states = [_hidden(model, rows, width) for _ in amateur.exits]
         if amateur.lens is Lens.tuned:
             states = [translated(translator, state) for state in states]
-        for state in states[: amateur.head_rows]:
+        for state in states[: head_rows(amateur)]:
             finished = model.parts.finish(state)
             if only_candidates:
                 model.parts.logits_of(finished, tokens)

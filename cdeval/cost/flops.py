@@ -27,10 +27,10 @@ from torch import nn
 from transformers import PretrainedConfig
 from transformers.pytorch_utils import Conv1D
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure
+from cdeval.config.amateur import kind_of
+from cdeval.config.enums import Context, SearchKind
+from cdeval.config.exits import Measure
 from cdeval.config.setting import AdaptiveExit, Setting
-from cdeval.decode.objective import CANDIDATES
 from cdeval.models.loading import LanguageModel
 
 
@@ -40,12 +40,12 @@ class LaneFlops:
 
     expert_prefill: int  # the prompt and the choice of the first token
     expert_decode: int  # the other tokens, all beams, as far as they went
-    amateur: int  # what the contrast adds
+    amateur: float  # what the contrast adds; NaN where a plug-in does not say
     new_tokens: int
     saved: int = 0  # by the expert's own early exits, less what asking for them took: below 0 where that was more
 
     @property
-    def total(self) -> int:
+    def total(self) -> float:
         """Expert and amateur."""
         return self.expert_prefill + self.expert_decode + self.amateur
 
@@ -125,12 +125,12 @@ def lane_flops(
 
     Raises: ValueError: the expert may exit early, and these are not the rows of so many tokens.
     """
-    amateur = 0
     if second is not None:
         own_prompt = prompt_tokens if setting.amateur.context is Context.full else 1
-        amateur = _read(second, own_prompt, setting.beams, new_tokens)
-    elif setting.amateur.kind is AmateurKind.early_exit:
-        amateur = _exit_token(costs, setting) * (1 + setting.beams * (new_tokens - 1))
+        amateur: float = _read(second, own_prompt, setting.beams, new_tokens)
+    else:
+        each = kind_of(setting.amateur).flops(setting.amateur, setting.normalizer, costs)
+        amateur = each * (1 + setting.beams * (new_tokens - 1))
     prefill = _read(costs, prompt_tokens, setting.beams, 1)
     whole = (
         _read_candidates(costs, prompt_tokens, setting.beams, new_tokens)
@@ -161,15 +161,6 @@ def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:
     if own.measure is Measure.softmax:
         return costs.head * sum(layer < exit_layer for layer in own.layers)
     return costs.cosine * sum(layer <= exit_layer for layer in own.layers)
-
-
-def _exit_token(costs: TokenFlops, setting: Setting) -> int:
-    """An early exit at one token: a translator a layer read, a row of the head a layer whose logits are needed."""
-    amateur = setting.amateur
-    only_candidates = setting.normalizer is Normalizer.candidates and amateur.head_rows == 1
-    head = costs.candidate_head(CANDIDATES) if only_candidates else costs.head
-    translators = len(amateur.exits) * costs.translator if amateur.lens is Lens.tuned else 0
-    return amateur.head_rows * head + translators
 
 
 def _read(costs: TokenFlops, prompt_tokens: int, beams: int, new_tokens: int) -> int:

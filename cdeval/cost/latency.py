@@ -11,14 +11,15 @@ from statistics import fmean
 from types import MappingProxyType
 from typing import NamedTuple
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.setting import Setting
 from cdeval.cost.energy import Counter, open_counter
 from cdeval.cost.load import OtherLoad
 from cdeval.cost.memory import WorkingMemory
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
-from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel
 
 NAN = float("nan")
@@ -54,7 +55,7 @@ def measure(
     prompts: Sequence[tuple[int, ...]],
     repeats: int,
     compact_every: int,
-    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
 ) -> dict[str, Latency]:
     """Time every arm `repeats` times, interleaved; pass i uses prompt i (modulo their number) for all arms.
 
@@ -80,7 +81,7 @@ def _pass(
     expert: LanguageModel,
     lane: Lane,
     compact_every: int,
-    seconds: Mapping[Amateur, Second],
+    seconds: Mapping[Amateur, AmateurModel],
     counter: Counter | None,
 ) -> _Pass:
     before = counter.joules() if counter else NAN

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from cdeval.config.setting import Amateur, Setting, expert_alone
+from cdeval.config.amateur import Amateur
+from cdeval.config.setting import Setting, expert_alone
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency
 from cdeval.cost.memory import slot_bytes, weights_bytes
 from cdeval.cost.spread import NOTHING, over_passes, quantiles, ratio_over_turns
 from cdeval.cost.traffic import lane_bytes, token_bytes
-from cdeval.decode.sources import Second
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.models.loading import LanguageModel
 
 NAN = float("nan")
@@ -47,7 +48,7 @@ def price_arms(
     expert: LanguageModel,
     arms: Mapping[str, PricedArm],
     timed: Timed = NOT_TIMED,
-    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
     """FLOPs and bytes moved of the texts, latency, memory and energy of single lanes, by arm.
@@ -76,7 +77,7 @@ def price_arms(
     return found
 
 
-def _model(seconds: Mapping[Amateur, Second], arm: PricedArm) -> LanguageModel | None:
+def _model(seconds: Mapping[Amateur, AmateurModel], arm: PricedArm) -> LanguageModel | None:
     """The amateur with a forward pass of its own, if the arm has one; n-grams have no matrices."""
     found = seconds.get(arm.setting.amateur)
     return found if isinstance(found, LanguageModel) else None
@@ -101,7 +102,8 @@ def _memory(expert: LanguageModel, second: LanguageModel | None, latency: Latenc
 def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) -> dict[str, float]:
     constants = token_flops(expert)
     amateurs = None if second is None else token_flops(second)
-    prefill = decode = amateur = saved = 0
+    prefill = decode = saved = 0
+    amateur: float = 0
     for (text, taken), times in _shapes(arm).items():
         lane = lane_flops(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
         prefill += times * lane.expert_prefill
@@ -122,7 +124,8 @@ def _traffic(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None
     """Bytes that must be moved, and how long that alone takes at the device's bandwidth."""
     constants = token_bytes(expert)
     amateurs = None if second is None else token_bytes(second)
-    moved = whole = 0
+    moved: float = 0
+    whole: float = 0
     for (text, taken), times in _shapes(arm).items():
         lane = lane_bytes(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
         moved += times * (lane.prefill + lane.decode + lane.amateur)

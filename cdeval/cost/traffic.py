@@ -19,12 +19,11 @@ can be moved; an engine that keeps every beam's past apart moves more.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
-from cdeval.config.exits import Lens
+from cdeval.config.amateur import kind_of
+from cdeval.config.enums import Context, SearchKind
 from cdeval.config.setting import Setting
 from cdeval.cost.flops import token_flops
 from cdeval.cost.memory import slot_bytes
-from cdeval.decode.objective import CANDIDATES
 from cdeval.models.loading import LanguageModel
 
 _TRANSLATOR_ITEM = 4  # bytes of a float32
@@ -36,7 +35,7 @@ class LaneBytes:
 
     prefill: int  # the expert's, up to the first token
     decode: int  # the expert's, the other tokens
-    amateur: int  # what the contrast adds
+    amateur: float  # what the contrast adds; NaN where a plug-in does not say
     new_tokens: int
 
     @property
@@ -100,22 +99,17 @@ def lane_bytes(
     )
     if setting.search is SearchKind.contrastive_search:  # reads the candidates of the last token, too
         decode += costs.step(prompt_tokens + new_tokens, beams)
-    amateur = 0
     if second is not None:
         own = prompt_tokens if setting.amateur.context is Context.full else 1
-        amateur = second.prompt(own) + sum(second.step(own + step, beams) for step in steps)
-    elif setting.amateur.kind is AmateurKind.early_exit:
-        amateur = _exit(costs, setting, 1) + len(steps) * _exit(costs, setting, beams)
+        amateur: float = second.prompt(own) + sum(second.step(own + step, beams) for step in steps)
+    else:
+        first, later = (_amateur_traffic(costs, setting, rows) for rows in (1, beams))
+        amateur = first + len(steps) * later
     return LaneBytes(prefill, decode, amateur, new_tokens)
 
 
-def _exit(costs: TokenBytes, setting: Setting, rows: int) -> int:
-    """What an early exit moves for some rows of one step."""
-    amateur = setting.amateur
-    only_candidates = setting.normalizer is Normalizer.candidates and amateur.head_rows == 1
-    row = CANDIDATES * costs.head_token if only_candidates else 2 * costs.logits
-    translators = len(amateur.exits) * costs.translator if amateur.lens is Lens.tuned else 0
-    return rows * amateur.head_rows * row + translators
+def _amateur_traffic(costs: TokenBytes, setting: Setting, rows: int) -> float:
+    return kind_of(setting.amateur).traffic(setting.amateur, setting.normalizer, costs, rows)
 
 
 def _deepest(exit_layers: Sequence[int], beams: int) -> list[int]:

@@ -32,12 +32,9 @@ from torch import Tensor
 from cdeval.config.exits import Measure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.objective import log_probs
-from cdeval.decode.selection import gap, saturation, thresholds
+from cdeval.decode.selection import COMPARED_AT_ONCE, gap, saturation, thresholds
 from cdeval.models.exits import change
 from cdeval.models.loading import LanguageModel
-
-# Lanes whose distributions are worked out together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
-COMPARED_AT_ONCE = 2
 
 
 class _Question(NamedTuple):

@@ -5,12 +5,11 @@ from itertools import groupby
 from types import MappingProxyType
 from typing import NamedTuple
 
-import torch
-
-from cdeval.config.setting import Amateur
+from cdeval.config.amateur import Amateur
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
+from cdeval.decode.guard import is_out_of_memory
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
-from cdeval.decode.sources import Second
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
 
@@ -40,7 +39,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
     *,
     max_lanes: int,
     compact_every: int,
-    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     on_step: Callable[[int], None] = lambda _tokens: None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
@@ -68,7 +67,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
         try:
             continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add, seconds)
         except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if len(indices) == 1:
                 raise ModelError(
@@ -98,8 +97,3 @@ class _Tally:
 
     def take_back(self) -> None:
         self._on_step(-self._total)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """The CPU allocator raises a plain RuntimeError; only its text tells."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

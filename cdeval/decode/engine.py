@@ -16,10 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, SearchKind
-from cdeval.config.setting import Amateur
 from cdeval.decode.adaptive import AdaptiveExits
-from cdeval.decode.amateurs import AmateurPart, Amateurs
+from cdeval.decode.amateurs.batch import AmateurPart, Amateurs
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.answers import read_answers
 from cdeval.decode.beam import Choice, largest, survivors
 from cdeval.decode.clock import Clock
@@ -30,7 +31,6 @@ from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
 from cdeval.decode.searches import NextTokens, open_search
-from cdeval.decode.sources import Second
 from cdeval.decode.watch import Watch
 from cdeval.models.attention import lanes_attend
 from cdeval.models.exits import tap
@@ -53,7 +53,7 @@ def decode_batch(
     lanes: Sequence[Lane],
     compact_every: int,
     on_step: Callable[[int], None] = lambda _tokens: None,
-    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     watch: Watch | None = None,
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
@@ -70,7 +70,7 @@ def decode_batch(
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
-    amateurs, adaptive = Amateurs(settings, expert, seconds), AdaptiveExits(settings, expert)
+    amateurs, adaptive = Amateurs(lanes, expert, seconds), AdaptiveExits(settings, expert)
     # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
     whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
     prompts = [lane.prompt for lane in lanes]

@@ -109,4 +109,4 @@ def _named(setting: Setting) -> str:
     if amateur.name is not None:
         return amateur.name
     blocks = ", ".join(map(str, amateur.exits))
-    return f"{amateur.kind.name} after block {blocks}, lens {amateur.lens.name}" if blocks else amateur.kind.name
+    return f"{amateur.kind} after block {blocks}, lens {amateur.lens.name}" if blocks else amateur.kind

@@ -1,6 +1,6 @@
 r"""The contrastive objective: pure functions, float32, per lane.
 
-    V_head = { x : log p_e(x) >= max log p_e + ln alpha }
+    V_head = { x : log p_e(x) >= max log p_e + ln alpha }, or another rule's (`cdeval.decode.plausibility`)
     score  = log p_e(x) - beta * log p_a(x; T)   on V_head,  -inf elsewhere                              [nats]
 
 Li et al. 2022, "Contrastive Decoding", section 3.2-3.3. The amateur's temperature enters in one of two forms:
@@ -25,8 +25,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.config.enums import Form, Normalizer, TemperatureForm
+from cdeval.config.plausibility import ALPHA, Plausibility
 from cdeval.config.setting import Setting
 from cdeval.decode.beam import Ranks, ranks
+from cdeval.decode.plausibility.alpha import threshold
+from cdeval.decode.plausibility.lanes import outside
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Where a plausible set is wider, as many more as
 # it takes (`cdeval.decode.engine`).
@@ -48,10 +51,13 @@ class Knobs(NamedTuple):
     redistributed: Bool[Tensor, "lane 1 1"] | None  # None: nowhere
     best: Ranks | None  # tokens that the expert is cut to; None: nowhere
     at_least: Ranks | None  # plausible tokens at least; None: one everywhere
+    rules: tuple[Plausibility, ...] | None  # one a lane; None: alpha everywhere
 
     def of(self, rows: slice | Int[Tensor, " lane"]) -> "Knobs":
         """Those of some lanes."""
-        over, shared = self.over_candidates, self.redistributed
+        over, shared, rules = self.over_candidates, self.redistributed, self.rules
+        if rules is not None:
+            rules = rules[rows] if isinstance(rows, slice) else tuple(rules[row] for row in rows.tolist())
         return Knobs(
             self.log_alpha[rows],
             self.inner[rows],
@@ -61,6 +67,7 @@ class Knobs(NamedTuple):
             redistributed=None if shared is None else shared[rows],
             best=self.best and self.best.of(rows),
             at_least=self.at_least and self.at_least.of(rows),
+            rules=rules,
         )
 
 
@@ -73,6 +80,7 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     def flags(values: list[bool]) -> Tensor | None:
         return torch.tensor(values, device=device)[:, None, None] if any(values) else None
 
+    rules = tuple(setting.plausibility for setting in settings)
     amplified = [setting.form is Form.amplified for setting in settings]
     over = [setting.normalizer is Normalizer.candidates for setting in settings]
     renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
@@ -88,6 +96,7 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
         redistributed=flags([setting.form is Form.redistributed for setting in settings]),
         best=ranks([setting.expert_top_k for setting in settings], device),
         at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else None for setting in settings], device),
+        rules=None if set(rules) <= {ALPHA} else rules,
     )
 
 
@@ -130,12 +139,14 @@ def plausibility(
     """The expert's log-probabilities, cut where they are to be, and which tokens lie outside V_head."""
     if knobs.best is not None:
         log_expert = cut(log_expert, knobs.best)
-    threshold = log_expert.amax(dim=-1, keepdim=True) + knobs.log_alpha
+    implausible = log_expert < threshold(log_expert, knobs.log_alpha)
+    if knobs.rules is not None:
+        implausible = outside(log_expert, implausible, knobs.rules)
     if knobs.at_least is not None:
-        threshold = torch.minimum(threshold, knobs.at_least.value(log_expert, without=math.inf))
         # Where fewer tokens than that are possible at all, the impossible ones are not plausible for it.
-        threshold = threshold.clamp(min=torch.finfo(threshold.dtype).min)
-    return log_expert, log_expert < threshold
+        last = knobs.at_least.value(log_expert, without=math.inf).clamp(min=torch.finfo(log_expert.dtype).min)
+        implausible = implausible & (log_expert < last)
+    return log_expert, implausible
 
 
 def tempered(

@@ -1,4 +1,4 @@
-r"""Which early exit is the amateur of a token: pure functions, float32, per lane and beam.
+r"""Which early exit is the amateur of a token, in float32, for each lane and beam.
 
 jsd (DoLa, Chuang et al. 2023, section 2): the candidate furthest from the expert,
 
@@ -16,13 +16,22 @@ this follows the paper.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config.exits import DECAY
+from cdeval.config.setting import Setting
 from cdeval.decode.beam import largest
+from cdeval.decode.lanes import index
+from cdeval.decode.objective import log_probs
+
+FIXED, BY_STATES, BY_CONFIDENCE, BY_DIVERGENCE = range(4)  # ways to choose, in the order of the lanes
+
+# Lanes whose distributions are compared together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
+COMPARED_AT_ONCE = 2
 
 
 def divergence(log_p: Float[Tensor, "*rows vocab"], log_q: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
@@ -64,3 +73,70 @@ def first_sure(
     sure = ~(confidence < threshold[:, None, None])
     sure[:, -1] = True
     return sure.to(torch.uint8).argmax(dim=1)  # of equal ones the first
+
+
+class ExitChoice:
+    """Lanes that choose in one way; those with fewer candidates than others have their last one several times."""
+
+    def __init__(
+        self, way: int, settings: Sequence[Setting], lanes: Sequence[int], start: int, device: torch.device
+    ) -> None:
+        """`start` is the place of the first candidate of the first lane among the rows that are chosen from."""
+        self._way = way
+        self._lanes = index(lanes, device)
+        exits = [setting.amateur.exits for setting in settings]
+        widest = max(map(len, exits))
+        self.candidates = sum(map(len, exits))
+        rows, layers = [], []
+        for candidates in exits:
+            rows.append([start + min(place, len(candidates) - 1) for place in range(widest)])
+            layers.append([candidates[min(place, len(candidates) - 1)] for place in range(widest)])
+            start += len(candidates)
+        self._rows = torch.tensor(rows, dtype=torch.long, device=device)
+        self._layers = sorted({layer for candidates in exits for layer in candidates})
+        places = [[self._layers.index(layer) for layer in candidates] for candidates in layers]
+        self._places = torch.tensor(places, dtype=torch.long, device=device)
+        # A value a step and lane, made once: a step sends nothing to the device.
+        levels = [thresholds(setting.amateur.threshold or 0.0, setting.max_new_tokens) for setting in settings]
+        self._thresholds = torch.tensor(levels, device=device).T
+        self._at_once = COMPARED_AT_ONCE if device.type == "cpu" else len(settings)
+
+    @property
+    def layers_before(self) -> list[int]:
+        """The layers before the candidates, which saturation compares them with."""
+        return [layer - 1 for layer in self._layers if layer > 1]
+
+    def by_states(
+        self,
+        read: Float[Tensor, "read beam width"],
+        tapped: Mapping[int, Float[Tensor, "lane beam width"]],
+        step: int,
+    ) -> Float[Tensor, "chosen beam width"]:
+        """The first saturated candidate of each lane and beam."""
+        confidence = torch.stack([saturation(tapped[layer], tapped.get(layer - 1)) for layer in self._layers])
+        mine = confidence[self._places, self._lanes[:, None]]
+        return _picked(read, self._rows, first_sure(mine, self._thresholds[step]))
+
+    def by_logits(
+        self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: int
+    ) -> Float[Tensor, "chosen beam vocab"]:
+        """The candidate of each lane and beam that is surest first, or furthest from the expert."""
+        level = self._thresholds[step]
+        chosen = []
+        for start in range(0, len(level), self._at_once):
+            some = slice(start, start + self._at_once)
+            candidates = (log_probs(of_rows[column]) for column in self._rows[some].unbind(1))
+            if self._way == BY_CONFIDENCE:
+                choice = first_sure(torch.stack([gap(log_q) for log_q in candidates], dim=1), level[some])
+            else:
+                log_p = log_probs(expert[self._lanes[some]])
+                choice = torch.stack([divergence(log_p, log_q) for log_q in candidates], dim=1).argmax(dim=1)
+            chosen.append(_picked(of_rows, self._rows[some], choice))
+        return torch.cat(chosen)
+
+
+def _picked(
+    values: Float[Tensor, "row beam width"], rows: Int[Tensor, "lane candidate"], choice: Int[Tensor, "lane beam"]
+) -> Float[Tensor, "lane beam width"]:
+    """For each lane and beam the row of the candidate that it chose."""
+    return values[rows.gather(1, choice), torch.arange(choice.shape[1], device=choice.device)]

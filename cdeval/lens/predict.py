@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from cdeval.config.enums import AmateurKind, Context, Form, SearchKind, TemperatureForm
+from cdeval.config.enums import Context, Form, SearchKind, TemperatureForm
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.naming import shortened
 from cdeval.errors import ModelError, StorageError
@@ -121,18 +121,16 @@ def _fits(setting: Mapping[str, Any]) -> bool:
     amateur = setting.get("amateur") or {}
     kind = amateur.get("kind")
     own = setting.get("search") in _SEARCHES and not setting.get("adaptive_exit")
-    if kind == AmateurKind.none.name:
+    if kind == "none":
         return own
-    same = kind == AmateurKind.early_exit.name or (
-        kind == AmateurKind.truncated.name and amateur.get("context") == Context.full.name
-    )
+    same = kind == "early_exit" or (kind == "truncated" and amateur.get("context") == Context.full.name)
     one = amateur.get("selection") == Selection.fixed.name
     form = (setting.get("form"), setting.get("temperature_form"))
     return own and same and one and form == (Form.difference.name, TemperatureForm.softmax.name)
 
 
 def _subtracts(arm: Arm) -> bool:
-    return bool(arm.setting["amateur"]["kind"] != AmateurKind.none.name)
+    return bool(arm.setting["amateur"]["kind"] != "none")
 
 
 def _counts(arms: Sequence[Arm]) -> Int[np.ndarray, "prompt arm 6"]:

@@ -17,10 +17,10 @@ from jaxtyping import Float, Int
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from cdeval.config.enums import AmateurKind, Split
+from cdeval.config.amateur import Amateur, amateur_of
+from cdeval.config.enums import Split
 from cdeval.config.schema import CALIBRATED, RunConfig
-from cdeval.config.setting import Amateur, amateur_of
-from cdeval.decode.sources import Second
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.lens.reading import Passage, View, chunks, passages, require_finite
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
@@ -57,7 +57,7 @@ class Calibration:
 def with_temperature(
     config: RunConfig,
     expert: LanguageModel,
-    seconds: Mapping[Amateur, Second],
+    seconds: Mapping[Amateur, AmateurModel],
     used: Collection[str],
     say: Callable[[str], None],
 ) -> tuple[RunConfig, Calibration | None]:
@@ -66,7 +66,7 @@ def with_temperature(
     Args: used: ids of the prompts, whose texts are not looked at.
     Raises: PromptError: no text of the source is left.
     """
-    if config.contrast.temperature != CALIBRATED or config.amateur.kind is AmateurKind.none:
+    if config.contrast.temperature != CALIBRATED or config.amateur.kind == "none":
         return config, None
     amateur = amateur_of(config.amateur)
     (layer,) = amateur.exits

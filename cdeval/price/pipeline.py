@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from cdeval.config.enums import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm, Weights
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm, Weights
 from cdeval.config.schema import ExpertConfig
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.setting import Setting
 from cdeval.cost.counted import count_lane
 from cdeval.cost.flops import LaneFlops, lane_flops, token_flops
 from cdeval.cost.memory import slot_bytes
@@ -58,12 +59,12 @@ def _pair(pair: str, config: PriceRun) -> list[Price]:
     arms: dict[str, tuple[Setting, LanguageModel | None]] = {"expert alone": (alone, None)}
     for amateur in small:
         check_same_size(expert.model.config, amateur.model.config, expert.name, amateur.name)
-        own = Amateur(AmateurKind.model, name=amateur.name)
+        own = Amateur("model", name=amateur.name)
         arms[f"small amateur {amateur.name}"] = (replace(alone, amateur=own), amateur)
-    early = replace(alone, amateur=Amateur(AmateurKind.early_exit, layer=max(1, expert.parts.depth - 2)))
+    early = replace(alone, amateur=Amateur("early_exit", layer=max(1, expert.parts.depth - 2)))
     arms["early exit"] = (early, None)
     arms["early exit, head of the candidates"] = (replace(early, normalizer=Normalizer.candidates), None)
-    cut = replace(alone, amateur=Amateur(AmateurKind.truncated, layer=blocks))
+    cut = replace(alone, amateur=Amateur("truncated", layer=blocks))
     arms[f"truncated k={blocks}"] = (cut, truncate(expert, blocks))
     whole = _Lane.of(expert, alone, None, config)
     return [

@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config import setting
-from cdeval.config.enums import AmateurKind
+from cdeval.config import amateur as config_amateur
+from cdeval.config.amateur import amateur_of
 from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
-from cdeval.config.setting import Setting, amateur_of
+from cdeval.config.setting import Setting
 from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
-from cdeval.decode.sources import Second
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER
 from cdeval.metrics.pairing import METRICS
@@ -162,7 +162,7 @@ def decode_settings(
     contrast: ContrastConfig | None,
     search: SearchConfig | None,
     seed: int,
-) -> tuple[RunConfig, dict[setting.Amateur, Second]]:
+) -> tuple[RunConfig, dict[config_amateur.Amateur, AmateurModel]]:
     """Check the settings of `api.decode` as a study's, and open the amateur's model or lens.
 
     Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, or the
@@ -195,7 +195,7 @@ def decode_settings(
 
 def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
     if amateur is None:
-        return AmateurConfig(kind=AmateurKind.none)
+        return AmateurConfig(kind="none")
     if isinstance(amateur, LanguageModel):
         if amateur.parts.base is expert.parts.base:
             raise ConfigError(
@@ -203,13 +203,13 @@ def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> Ama
             )
         # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
         same = amateur.name == expert.name
-        return AmateurConfig(kind=AmateurKind.model, name=f"{amateur.name} (amateur)" if same else amateur.name)
+        return AmateurConfig(kind="model", name=f"{amateur.name} (amateur)" if same else amateur.name)
     number_of_blocks("amateur", amateur)
     (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
     check_depth(expert.model.config, layer, expert.name, "amateur")
     plain = lens in (Lens.norm.name, Lens.raw.name)
     return AmateurConfig(
-        kind=AmateurKind.early_exit,
+        kind="early_exit",
         layer=layer,
         lens=Lens[lens] if plain else Lens.tuned,
         lens_file=None if plain else lens,
@@ -230,7 +230,10 @@ def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[P
 
 
 def check_readable(
-    expert: LanguageModel, seconds: Mapping[setting.Amateur, Second], prompts: Sequence[Prompt], setting: Setting
+    expert: LanguageModel,
+    seconds: Mapping[config_amateur.Amateur, AmateurModel],
+    prompts: Sequence[Prompt],
+    setting: Setting,
 ) -> None:
     """Check that every model can read the prompts and their continuations. Raises: ModelError: one cannot."""
     lengths = {len(prompt.token_ids) for prompt in prompts}

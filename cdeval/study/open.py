@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from cdeval.config.fields import plain_values
 from cdeval.config.labels import label_of
 from cdeval.config.points import Role
 from cdeval.config.schema import AmateurConfig, ContrastConfig, ProtocolConfig, RunConfig, SearchConfig
@@ -16,7 +17,6 @@ from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
-from cdeval.store.strict_json import plain
 from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class StudyRequest(NamedTuple):
         """Name of the request in the ledger while it is no point."""
         own = self.config
         return "asked:" + digest_of(
-            [own.seed, *map(plain, (own.expert, own.amateur, own.contrast, own.search, own.prompts))]
+            [own.seed, *map(plain_values, (own.expert, own.amateur, own.contrast, own.search, own.prompts))]
         )
 
     @property
@@ -49,7 +49,7 @@ class StudyRequest(NamedTuple):
         try:
             return f"{label_of(setting_of(number))} with T={contrast.temperature}"
         except (TypeError, ValueError):
-            return f"{self.config.amateur.kind.name} of layer {self.config.amateur.layer}"
+            return f"{self.config.amateur.kind} of layer {self.config.amateur.layer}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 
+from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, plan_points
 from cdeval.config.schema import AUTO
-from cdeval.config.setting import amateur_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
@@ -129,7 +129,7 @@ def measure_capacity(study: LoadedStudy) -> Capacity:
     longest = max(len(prompt.token_ids) for prompt in study.prompts.prompts) + length
     rows: dict[int, int] = {}
     for config in (one.config for one in study.settings):
-        search, own = config.search, amateur_of(config.amateur).head_rows
+        search, own = config.search, kind_of(amateur_of(config.amateur)).head_rows(amateur_of(config.amateur))
         exits = search.adaptive_exit.threshold is not None
         rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
     expert = study.models.expert

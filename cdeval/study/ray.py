@@ -15,10 +15,10 @@ from typing import NamedTuple
 
 import torch
 
+from cdeval.config.amateur import Amateur, amateur_of
 from cdeval.config.enums import Dtype
 from cdeval.config.points import Point
 from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
-from cdeval.config.setting import Amateur, amateur_of
 from cdeval.decode.batches import decode
 from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.loading import open_model

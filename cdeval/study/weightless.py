@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.points import plan_points
 from cdeval.config.schema import RunConfig
-from cdeval.config.setting import Amateur
 from cdeval.cost.price import PricedArm, PricedText
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.models.vocabulary import token_names
@@ -85,8 +85,8 @@ def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
 
 def _shapes(one: OpenedModels) -> OpenedModels:
     """Leave out the weights: models whose costs are only counted take no memory."""
-    second = None if one.second is None else replace(one.second, on_paper=True)
-    return replace(one, expert=replace(one.expert, on_paper=True), second=second)
+    amateur = replace(one.amateur, on_paper=True) if isinstance(one.amateur, OpenedModel) else one.amateur
+    return replace(one, expert=replace(one.expert, on_paper=True), amateur=amateur)
 
 
 def _identity(config: RunConfig, amateur: Amateur) -> str:

@@ -7,14 +7,15 @@ from types import MappingProxyType
 
 import torch
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import SearchKind, TemperatureForm
 from cdeval.config.labels import label_of
 from cdeval.config.naming import slug
-from cdeval.config.setting import Amateur, Setting, setting_of
+from cdeval.config.setting import Setting, setting_of
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Lane
-from cdeval.decode.sources import Second
 from cdeval.decode.watch import Seen, Watch
 from cdeval.errors import ConfigError, PromptError, did_you_mean
 from cdeval.lens.temperature import with_temperature
@@ -80,7 +81,7 @@ def trace_text(
     expert: LanguageModel,
     prompt: Prompt,
     setting: Setting,
-    seconds: Mapping[Amateur, Second] = MappingProxyType({}),
+    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     *,
     candidates: int = 8,
     compact_every: int = 8,

@@ -10,12 +10,11 @@ import yaml
 
 from cdeval.bench.config import BenchConfig, BenchRun, validate_bench
 from cdeval.cli import CONF, plain_dict
-from cdeval.config.enums import AmateurKind
 from cdeval.config.schema import AmateurConfig
 from cdeval.errors import ConfigError
 from tests.commands import typed
 
-EARLY = AmateurConfig(AmateurKind.early_exit, 6)
+EARLY = AmateurConfig("early_exit", 6)
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog and runs into the forest near the old river. " * 3,
@@ -119,8 +118,8 @@ def test_a_mistake_gets_one_clear_message(
         (BenchConfig(batch_sizes=[8, 0]), EARLY, "bench.batch_sizes=[8,0] is out of range"),
         (BenchConfig(compact_every=[-1]), EARLY, "bench.compact_every=[-1] is out of range"),
         (BenchConfig(fused_settings=[]), EARLY, "bench.fused_settings=[] times nothing"),
-        (BenchConfig(), AmateurConfig(AmateurKind.none), "needs amateur=early_exit"),
-        (BenchConfig(), AmateurConfig(AmateurKind.early_exit, None), "needs amateur.layer"),
+        (BenchConfig(), AmateurConfig("none"), "needs amateur=early_exit"),
+        (BenchConfig(), AmateurConfig("early_exit", None), "needs amateur.layer"),
     ],
 )
 def test_ranges_are_checked_at_the_door(bench: BenchConfig, amateur: AmateurConfig, expected: str) -> None:

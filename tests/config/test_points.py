@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdeval.config.enums import AmateurKind, Ban, SearchKind
+from cdeval.config.enums import Ban, SearchKind
 from cdeval.config.exits import AdaptiveExitConfig, Lens, Measure, Selection
 from cdeval.config.points import Point, Role, plan_points
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
@@ -26,7 +26,7 @@ def points(run: RunConfig, model: str = "weights", prompts: tuple[Prompt, ...] =
 def test_an_arm_comes_with_its_controls() -> None:
     assert list(points(config())) == [Role.arm, Role.control, Role.human]
     assert list(points(config(controls=False))) == [Role.arm]
-    assert list(points(config(amateur=AmateurConfig(AmateurKind.none)))) == [Role.arm, Role.human]
+    assert list(points(config(amateur=AmateurConfig("none")))) == [Role.arm, Role.human]
     no_reference = replace(PROMPT, reference=None, reference_token_ids=None)
     assert list(points(config(), prompts=(no_reference,))) == [Role.arm, Role.control]
 
@@ -37,7 +37,7 @@ def test_the_control_is_the_same_whatever_the_contrast() -> None:
     other.contrast.alpha = 0.5
     assert points(one)[Role.control] == points(other)[Role.control]
     assert points(one)[Role.arm].digest != points(other)[Role.arm].digest
-    alone = points(config(amateur=AmateurConfig(AmateurKind.none)))[Role.arm]
+    alone = points(config(amateur=AmateurConfig("none")))[Role.arm]
     assert alone.folder == points(one)[Role.control].folder
 
 
@@ -117,7 +117,7 @@ SAMPLING = SearchConfig(kind=SearchKind.sample, beams=1)
     ],
 )
 def test_searches_are_named_as_the_field_names_them(search: SearchConfig, label: str) -> None:
-    arm = points(config(search=search, amateur=AmateurConfig(AmateurKind.none)))[Role.arm]
+    arm = points(config(search=search, amateur=AmateurConfig("none")))[Role.arm]
     assert arm.label == f"expert alone, {label}"
     assert arm.folder.isascii()
 
@@ -146,7 +146,7 @@ def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
     greedy = SearchConfig(kind=SearchKind.greedy, beams=1)
     runs = [
         config(amateur=AmateurConfig(layer=3)),
-        config(amateur=AmateurConfig(AmateurKind.none)),
+        config(amateur=AmateurConfig("none")),
         config(),
         config(search=greedy),
         config(),
@@ -169,7 +169,7 @@ def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
         full["early_exit k=2, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, greedy"]: "expert alone, greedy",
     }
-    baseline = [*runs, config(amateur=AmateurConfig(AmateurKind.none), search=SearchConfig(beams=3))]
+    baseline = [*runs, config(amateur=AmateurConfig("none"), search=SearchConfig(beams=3))]
     told = controls_among([of_point(point, group) for point in plan_points(baseline, lambda _amateur: "w", (PROMPT,))])
     assert told["expert alone, beam 3"] == "expert alone, beam 5", "nobody's control is an arm as any other"
 
@@ -187,7 +187,7 @@ def exits(**changes: object) -> SearchConfig:
     return SearchConfig(kind=SearchKind.greedy, beams=1, adaptive_exit=own)
 
 
-ALONE = AmateurConfig(AmateurKind.none)
+ALONE = AmateurConfig("none")
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Context, Normalizer, SearchKind
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import AdaptiveExit, Amateur, Setting
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.cost.counted import count_lane
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
-from cdeval.decode.sources import Second
 from cdeval.models.anatomy import dissect
 from cdeval.models.loading import LanguageModel
 from cdeval.models.shapes import without_weights
@@ -51,18 +52,18 @@ def settings() -> dict[str, Setting]:
 
 
 def amateurs_with_a_pass() -> dict[str, Amateur]:
-    cut = Amateur(AmateurKind.truncated, layer=2)
+    cut = Amateur("truncated", layer=2)
     return {
         "truncated": cut,
         "truncated generated": replace(cut, context=Context.generated),
-        "small": Amateur(AmateurKind.model, name="small"),
+        "small": Amateur("model", name="small"),
     }
 
 
 def second_of(lm: LanguageModel, how: Setting, small: Callable[[], LanguageModel]) -> LanguageModel | None:
-    if how.amateur.kind is AmateurKind.truncated:
+    if how.amateur.kind == "truncated":
         return truncate(lm, 2)
-    return small() if how.amateur.kind is AmateurKind.model else None
+    return small() if how.amateur.kind == "model" else None
 
 
 def test_whole_lanes_cost_what_torch_counts_on_shapes(
@@ -88,7 +89,7 @@ def test_the_engine_multiplies_what_the_formula_says(tiny: Callable[[str], Langu
     """
     lm = tiny("gpt2")
     how = replace(settings()[name], max_new_tokens=NEW)
-    second: Second | None = second_of(lm, how, lambda: tiny("gpt2"))
+    second: AmateurModel | None = second_of(lm, how, lambda: tiny("gpt2"))
     with FlopCounterMode(display=False) as counter:
         decode_batch(lm, [Lane(tuple(range(2, 2 + PROMPT)), how)], 0, seconds={how.amateur: second} if second else {})
     seconds = replace(token_flops(second), attention=0) if isinstance(second, LanguageModel) else None

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Context, Normalizer, SearchKind
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import AdaptiveExit, Amateur
+from cdeval.config.setting import AdaptiveExit
 from cdeval.cost.memory import weights_bytes
 from cdeval.cost.traffic import TokenBytes, lane_bytes, token_bytes
 from cdeval.models.loading import LanguageModel
@@ -41,7 +42,7 @@ def test_an_early_exit_reads_no_weights_again() -> None:
 
 def test_an_amateur_of_its_own_reads_its_own() -> None:
     small = TokenBytes(blocks=100, head=30, head_token=2, logits=50, slot=3)
-    how = setting(amateur=Amateur(AmateurKind.model, name="small"), beams=2)
+    how = setting(amateur=Amateur("model", name="small"), beams=2)
     whole = lane_bytes(COSTS, how, 3, 3, small)
     assert whole.amateur == lane_bytes(small, setting(beams=2), 3, 3).per_token * 3
     ignoring = replace(how, amateur=replace(how.amateur, context=Context.generated))

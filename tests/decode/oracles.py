@@ -7,9 +7,10 @@ from dataclasses import replace
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from cdeval.config.enums import AmateurKind, Ban, Normalizer, SearchKind, TemperatureForm
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import Amateur, Sampling, Setting
+from cdeval.config.setting import Sampling, Setting
 from cdeval.decode.draws import draw_keys, exponentials, token_bits
 from cdeval.decode.lanes import Lane
 from cdeval.decode.warping import warp, warping
@@ -41,14 +42,14 @@ def setting(**changes: object) -> Setting:
 
 def early_exit(layer: int, **changes: object) -> Setting:
     """The seed experiment's setting at an exit layer, but for the changes."""
-    return setting(**{"amateur": Amateur(AmateurKind.early_exit, layer), "temperature": 0.5, **changes})
+    return setting(**{"amateur": Amateur("early_exit", layer), "temperature": 0.5, **changes})
 
 
 def chosen_exit(
     layers: tuple[int, ...], lens: Lens = Lens.norm, lens_file: str | None = None, **how: object
 ) -> Amateur:
     """An early exit that is chosen at every token."""
-    return Amateur(AmateurKind.early_exit, lens=lens, lens_file=lens_file, layers=layers, **how)  # type: ignore[arg-type]
+    return Amateur("early_exit", lens=lens, lens_file=lens_file, layers=layers, **how)  # type: ignore[arg-type]
 
 
 @torch.inference_mode()

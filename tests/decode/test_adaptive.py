@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Ban, Normalizer, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Normalizer, SearchKind
 from cdeval.config.exits import Measure
-from cdeval.config.setting import AdaptiveExit, Amateur, Setting
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -25,12 +26,12 @@ DEPTH = 4  # of every tiny model
 GREEDY = setting(search=SearchKind.greedy, beams=1)
 CONTRASTED = early_exit(1, search=SearchKind.greedy, beams=1)
 THRESHOLDS = {Measure.softmax: 0.3, Measure.saturation: 0.75}
-TRUNCATED = Amateur(AmateurKind.truncated, 2)
+TRUNCATED = Amateur("truncated", 2)
 
 
 def exiting(how: Setting, measure: Measure = Measure.softmax, **changes: object) -> Setting:
     """With exits of the expert's own, above its amateur."""
-    layers = (2, 3) if how.amateur.kind is AmateurKind.early_exit else (1, 2, 3)
+    layers = (2, 3) if how.amateur.kind == "early_exit" else (1, 2, 3)
     plain: dict[str, object] = {"measure": measure, "threshold": THRESHOLDS[measure], "decay": 4.0, "layers": layers}
     return replace(how, adaptive_exit=AdaptiveExit(**{**plain, **changes}))  # type: ignore[arg-type]
 

@@ -15,12 +15,13 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Ban, Context, Normalizer, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Context, Normalizer, SearchKind
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import AdaptiveExit, Amateur, Setting
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.adaptive import AdaptiveExits
-from cdeval.decode.amateurs import Amateurs
+from cdeval.decode.amateurs.batch import Amateurs
 from cdeval.decode.engine import _Run
 from cdeval.decode.lanes import Lane
 from cdeval.models.anatomy import dissect
@@ -32,7 +33,7 @@ from tests.conftest import EVERY_RUN, build_model
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
-TRUNCATED = Amateur(AmateurKind.truncated, 2, context=Context.generated)
+TRUNCATED = Amateur("truncated", 2, context=Context.generated)
 MIXED = [early_exit(1), early_exit(3, alpha=0.01, beta=0.5), setting(), setting(amateur=TRUNCATED)]
 TUNED = chosen_exit((2, 3), Lens.tuned, "a", selection=Selection.jsd)
 CHOSEN = [
@@ -88,7 +89,7 @@ def lens(device: torch.device) -> TunedLens:
 
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
     lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
-    exits = Amateurs([lane.setting for lane in lanes], lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
+    exits = Amateurs(lanes, lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
     adaptive = AdaptiveExits([lane.setting for lane in lanes], lm)
     with tap(lm.parts, exits.layers) as tapped, adaptive.hooked(), torch.inference_mode():
         with patch.object(engine, "ASKED_AT_EVERY_STEP", ()):  # the CPU, which need not wait for itself, is asked

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 import torch
 
-from cdeval.config.enums import AmateurKind, Normalizer, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Normalizer, SearchKind
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import Amateur, Setting
-from cdeval.decode import exits
-from cdeval.decode.amateurs import Amateurs
+from cdeval.config.setting import Setting
+from cdeval.decode.amateurs import early_exit as exits
+from cdeval.decode.amateurs.batch import Amateurs
+from cdeval.decode.amateurs.early_exit import Exits
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
-from cdeval.decode.exits import Exits
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.decode.sources import Second
 from cdeval.models.lens import Translator, TunedLens, tuned_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
@@ -48,14 +49,14 @@ JSD = chosen_exit((1, 2, 3), selection=Selection.jsd)
 DOLA = chosen_exit((1, 3), Lens.raw, selection=Selection.jsd)
 SURE = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=Measure.softmax, threshold=0.3)
 SATURATED = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=Measure.saturation, threshold=0.75)
-TUNED = Amateur(AmateurKind.early_exit, 2, lens=Lens.tuned, lens_file="a")
+TUNED = Amateur("early_exit", 2, lens=Lens.tuned, lens_file="a")
 TUNED_JSD = chosen_exit((2, 3), Lens.tuned, "a", selection=Selection.jsd)
 TUNED_SATURATED = chosen_exit(
     (2, 3), Lens.tuned, "a", selection=Selection.confidence, measure=Measure.saturation, threshold=0.75
 )
-RAW = Amateur(AmateurKind.early_exit, 2, lens=Lens.raw)
+RAW = Amateur("early_exit", 2, lens=Lens.raw)
 CHOSEN = {"jsd": JSD, "dola": DOLA, "softmax": SURE, "saturation": SATURATED}
-SECONDS: Mapping[Amateur, Second] = {amateur: LENS for amateur in (TUNED, TUNED_JSD, TUNED_SATURATED)}
+SECONDS: Mapping[Amateur, AmateurModel] = {amateur: LENS for amateur in (TUNED, TUNED_JSD, TUNED_SATURATED)}
 
 
 def run(lm: LanguageModel, settings: Sequence[Setting], compact_every: int = 4) -> list[Continuation]:
@@ -112,7 +113,7 @@ def test_the_oracle_chooses_different_layers(amateur: Amateur, tiny: Callable[[s
 def test_lanes_of_all_lenses_and_choices_do_not_feel_each_other(tiny: Callable[[str], LanguageModel]) -> None:
     """Rows are ordered by how they are chosen, and come back in the order of the lanes."""
     lm = tiny("opt")
-    truncated = Amateur(AmateurKind.truncated, 1)
+    truncated = Amateur("truncated", 1)
     seconds = {**SECONDS, truncated: truncate(lm, 1)}
     amateurs = [JSD, RAW, SATURATED, TUNED, Amateur(), SURE, DOLA, truncated, TUNED_SATURATED, TUNED_JSD]
     settings = [setting(amateur=amateur) for amateur in amateurs] + [early_exit(2), early_exit(1)]
@@ -141,7 +142,7 @@ def test_the_candidate_only_head_takes_lenses_and_choices(
 ) -> None:
     """jsd compares whole distributions: it must fall back to the full head."""
     how = setting(amateur=amateur, alpha=alpha, normalizer=Normalizer.candidates, max_new_tokens=8)
-    assert Amateurs([how], tiny("opt_projected"), SECONDS).only_candidates == (amateur is not JSD)
+    assert Amateurs([Lane((1,), how)], tiny("opt_projected"), SECONDS).only_candidates == (amateur is not JSD)
     check(tiny("opt_projected"), how)
 
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Ban, Normalizer, Pool, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Normalizer, Pool, SearchKind
 from cdeval.config.exits import Lens, Measure, Selection
-from cdeval.config.setting import AdaptiveExit, Amateur, Setting
+from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import Cause, not_finite
 from cdeval.decode.lanes import Continuation, Lane
@@ -23,7 +24,7 @@ from tests.decode.oracles import chosen_exit, early_exit, naive_search, sampled,
 
 PROMPT = (5, 17, 40, 8, 77)
 OTHER = (90, 3, 3, 61, 20)
-SECOND = Amateur(AmateurKind.model, name="second")
+SECOND = Amateur("model", name="second")
 SEARCHES = {
     "beam": setting(),
     "greedy": setting(search=SearchKind.greedy, beams=1),
@@ -191,7 +192,7 @@ def test_a_text_that_has_ended_cannot_fail_any_more(tokenizer: PreTrainedTokeniz
 @pytest.mark.parametrize(
     "amateur",
     [
-        Amateur(AmateurKind.early_exit, 2),
+        Amateur("early_exit", 2),
         chosen_exit((2, 3), selection=Selection.jsd),
         *(chosen_exit((2, 3), selection=Selection.confidence, measure=one, threshold=0.9) for one in Measure),
     ],

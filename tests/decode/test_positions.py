@@ -6,7 +6,7 @@ import pytest
 from transformers import Phi3Config, PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
 
 from cdeval.api import Search, decode, load
-from cdeval.config.enums import AmateurKind, Context
+from cdeval.config.enums import Context
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
@@ -93,7 +93,7 @@ def test_longrope_across_its_switch_is_refused(tokenizer: PreTrainedTokenizerFas
 def test_an_amateur_that_reads_less_crosses_by_itself(tokenizer: PreTrainedTokenizerFast, tmp_path: Any) -> None:
     build_model("phi3", **LONG).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    own = AmateurConfig(AmateurKind.truncated, layer=2, context=Context.generated)
+    own = AmateurConfig("truncated", layer=2, context=Context.generated)
     config = RunConfig(ExpertConfig(name=str(tmp_path)), own, search=SearchConfig(max_new_tokens=40))
     long = PromptSet((Prompt("a", "x", prompt(LIMIT + 6), None, None),), "here", 1, 0, 0, 1, None, 1, 0)
     with pytest.raises(ModelError, match="grows from 1 to 41 tokens"):

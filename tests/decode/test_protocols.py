@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
+from cdeval.config.setting import Setting
 from cdeval.decode.beam import best_of_pool
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
@@ -127,7 +128,7 @@ def test_li2022_is_the_authors_search(
 ) -> None:
     expert = tiny(architecture)
     other = language_model(build_model(architecture, seed=1), tokenizer, "amateur")
-    amateur = Amateur(AmateurKind.model, name="amateur", context=context)
+    amateur = Amateur("model", name="amateur", context=context)
     how = setting(
         amateur=amateur,
         temperature=0.5,

@@ -11,8 +11,9 @@ import torch
 from scipy import stats
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Ban, Normalizer
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Normalizer
+from cdeval.config.setting import Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
@@ -189,7 +190,7 @@ def test_the_candidate_only_head_looks_no_further_than_it_must(
 
 def test_other_amateurs_are_sampled_from_too(tiny: Callable[[str], LanguageModel]) -> None:
     """The truncated expert writes the early exit's samples: same numbers, same logits."""
-    lm, amateur = tiny("llama"), Amateur(AmateurKind.truncated, 2)
+    lm, amateur = tiny("llama"), Amateur("truncated", 2)
     exits = run(lm, [Lane(prompt, CONTRASTED, f"p{i}") for i, prompt in enumerate(PROMPTS)])
     how = sampled(early_exit(2, alpha=0.02, amateur=amateur), temperature=1.3)
     lanes = [Lane(prompt, how, f"p{i}") for i, prompt in enumerate(PROMPTS)]

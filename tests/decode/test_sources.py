@@ -7,12 +7,13 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Context, Normalizer, SearchKind
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Context, Normalizer, SearchKind
+from cdeval.config.setting import Setting
+from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.amateurs.ngram import Ngrams
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.decode.ngrams import Ngrams
-from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
@@ -22,7 +23,7 @@ from tests.decode.oracles import best_text, early_exit, setting
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 
 
-def run(lm: LanguageModel, how: Setting, seconds: Mapping[Amateur, Second]) -> list[Continuation]:
+def run(lm: LanguageModel, how: Setting, seconds: Mapping[Amateur, AmateurModel]) -> list[Continuation]:
     found, _ = decode_batch(lm, [Lane(prompt, how) for prompt in PROMPTS], 4, seconds=seconds)
     return found
 
@@ -32,7 +33,7 @@ def test_truncated_writes_the_early_exits_texts(any_tiny: LanguageModel, kind: S
     """What makes it a price tag: another way to the same logits. A double norm or a wrong block shows here."""
     shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 16}
     exits = run(any_tiny, early_exit(2, **shape), {})
-    amateur = Amateur(AmateurKind.truncated, 2)
+    amateur = Amateur("truncated", 2)
     own = run(any_tiny, early_exit(2, amateur=amateur, **shape), {amateur: truncate(any_tiny, 2)})
     for one, other in zip(exits, own, strict=True):
         assert other.token_ids == one.token_ids
@@ -76,7 +77,7 @@ def test_a_second_model_is_the_naive_one(
 ) -> None:
     """OPT's offset of positions, GPT-2's learned ones: an ignored prefix starts at position 0."""
     other = language_model(build_model(architecture, seed=1), tokenizer, "amateur")
-    amateur = Amateur(AmateurKind.model, name="amateur", context=context)
+    amateur = Amateur("model", name="amateur", context=context)
     how = setting(amateur=amateur, temperature=0.5, alpha=0.05)
     for prompt, found in zip(PROMPTS, run(tiny(architecture), how, {amateur: other}), strict=True):
         tokens, score = naive(tiny(architecture), other, prompt, how)
@@ -87,10 +88,10 @@ def test_a_second_model_is_the_naive_one(
 def test_lanes_with_all_kinds_of_amateurs_do_not_feel_each_other(tiny: Callable[[str], LanguageModel]) -> None:
     """Rows of exits, of sources and of lanes without any are picked apart again, whatever their order."""
     lm = tiny("llama")
-    truncated = [Amateur(AmateurKind.truncated, 1, context=context) for context in Context]
-    ngram = Amateur(AmateurKind.ngram, order=2)
+    truncated = [Amateur("truncated", 1, context=context) for context in Context]
+    ngram = Amateur("ngram", order=2)
     counts = Ngrams([[5, 6, 7, 8, 9, 5, 6, 9], [40, 8, 77, 5]], 2, VOCAB)
-    seconds: dict[Amateur, Second] = {**dict.fromkeys(truncated, truncate(lm, 1)), ngram: counts}
+    seconds: dict[Amateur, AmateurModel] = {**dict.fromkeys(truncated, truncate(lm, 1)), ngram: counts}
     settings = [
         setting(amateur=ngram),
         early_exit(3, normalizer=Normalizer.candidates),
@@ -111,7 +112,7 @@ def test_lanes_with_all_kinds_of_amateurs_do_not_feel_each_other(tiny: Callable[
 def test_an_ignored_prefix_keeps_the_amateurs_cache_shorter(tiny: Callable[[str], LanguageModel]) -> None:
     lm, slots = tiny("llama"), {}
     for context in Context:
-        amateur = Amateur(AmateurKind.truncated, 2, context=context)
+        amateur = Amateur("truncated", 2, context=context)
         _, stats = decode_batch(lm, [Lane(PROMPTS[0], setting(amateur=amateur))], 0, seconds={amateur: truncate(lm, 2)})
         slots[context] = stats.amateur_slots
     assert slots[Context.full] - slots[Context.generated] == len(PROMPTS[0]) - 1
@@ -139,7 +140,7 @@ def test_ngrams_are_distributions(order: int) -> None:
 
 @torch.inference_mode()
 def test_n_grams_contrast_as_their_formula_says(tiny: Callable[[str], LanguageModel]) -> None:
-    lm, amateur = tiny("gpt2"), Amateur(AmateurKind.ngram, order=3)
+    lm, amateur = tiny("gpt2"), Amateur("ngram", order=3)
     counts = Ngrams([list(range(10, 60)) * 2, [5, 17, 40, 8, 77, 3]], 3, VOCAB)
     how = setting(amateur=amateur, beams=1, search=SearchKind.greedy, max_new_tokens=8)
     banned = list(banned_tokens(how.ban, lm.model, lm.tokenizer))

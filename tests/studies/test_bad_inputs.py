@@ -11,7 +11,6 @@ import pytest
 
 from cdeval.bench.config import BenchRun
 from cdeval.cli import run_command, run_schema
-from cdeval.config.enums import AmateurKind
 from cdeval.config.fields import Leaf, TextForm, check_values, leaves, value_of
 from cdeval.config.schema import AmateurConfig, ContrastConfig, MetricsConfig, RunConfig
 from cdeval.config.unread import changed, check_read
@@ -89,7 +88,7 @@ def test_conditions_on_metrics_name_the_metrics_that_read() -> None:
 
 
 def test_settings_made_in_python_are_asked_who_reads_them() -> None:
-    config = RunConfig(amateur=AmateurConfig(kind=AmateurKind.none), contrast=ContrastConfig(alpha=0.5))
+    config = RunConfig(amateur=AmateurConfig(kind="none"), contrast=ContrastConfig(alpha=0.5))
     with pytest.raises(ConfigError, match=r"contrast\.alpha=0\.5 is not read with amateur=none"):
         check_read([(config, changed(config))])
     assert not is_dataclass(value_of(config, "contrast.alpha"))

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from cdeval.compare import read_record, record_of, write_record
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.points import Point, Role
 from cdeval.config.schema import CostConfig, RunConfig
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.setting import Setting
 from cdeval.errors import StorageError, TextsError
 from cdeval.report.publish import write_report
 from cdeval.report.reading import below_nothing

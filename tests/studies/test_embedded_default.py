@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import LogitsProcessorList, SuppressTokensLogitsProcessor
 
-from cdeval.config.enums import AmateurKind, Ban, Dtype, SearchKind
+from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Ban, Dtype, SearchKind
 from cdeval.config.schema import ExpertConfig, PromptsConfig
-from cdeval.config.setting import Amateur
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
-from cdeval.decode.sources import Second
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
@@ -38,7 +38,7 @@ def prompts(expert: LanguageModel) -> list[tuple[int, ...]]:
 
 
 def texts(
-    expert: LanguageModel, lanes: Sequence[Lane], seconds: Mapping[Amateur, Second] = MappingProxyType({})
+    expert: LanguageModel, lanes: Sequence[Lane], seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({})
 ) -> list[tuple[int, ...]]:
     found: dict[int, tuple[int, ...]] = {}
     for batch in decode(expert, lanes, max_lanes=64, compact_every=8, seconds=seconds):
@@ -96,6 +96,6 @@ def test_truncated_writes_the_early_exits_texts(
     """The control that prices an early exit at equal quality: the same blocks with a forward pass of their own."""
     shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 12}
     exits = texts(expert, [Lane(prompt, early_exit(24, **shape)) for prompt in prompts[:2]])
-    amateur = Amateur(AmateurKind.truncated, 24)
+    amateur = Amateur("truncated", 24)
     own = [Lane(prompt, early_exit(24, amateur=amateur, **shape)) for prompt in prompts[:2]]
     assert texts(expert, own, {amateur: truncate(expert, 24)}) == exits

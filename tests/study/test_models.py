@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from cdeval.config.enums import AmateurKind, Context, PromptSource
+from cdeval.config.amateur import amateur_of
+from cdeval.config.enums import Context, PromptSource
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.schema import AmateurConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
-from cdeval.config.setting import amateur_of
-from cdeval.decode.ngrams import Ngrams
+from cdeval.decode.amateurs.ngram import Ngrams
 from cdeval.errors import ModelError, PromptError
 from cdeval.models.lens import Translator, to_bytes, tuned_lens
 from cdeval.study.models import load_together, open_models
@@ -34,7 +34,7 @@ def plain(tiny_gpt2_folder: Path, tmp_path: Path) -> RunConfig:
     prompts.write_text("\n".join(f'{{"id": "t{i}", "text": "{text}"}}' for i, text in enumerate(TEXTS)))
     return RunConfig(
         expert=ExpertConfig(name=str(tiny_gpt2_folder)),
-        amateur=AmateurConfig(AmateurKind.none),
+        amateur=AmateurConfig("none"),
         search=SearchConfig(max_new_tokens=4),
         prompts=PromptsConfig(PromptSource.file, str(prompts), prompt_tokens=4, limit=2),
     )
@@ -47,12 +47,12 @@ def test_another_vocabulary_is_refused_with_both_sizes_and_the_first_token_that_
     other.add_tokens(["brand-new"])
     build_model("gpt2", vocab_size=129).save_pretrained(tmp_path / "other")
     other.save_pretrained(tmp_path / "other")
-    config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "other")))
+    config = replace(plain, amateur=AmateurConfig("model", name=str(tmp_path / "other")))
     with pytest.raises(
         ModelError, match=r"\(127 and 126 tokens; the first that differs is 126, 'brand-new' and no token\)"
     ):
         open_models(config)
-    assert open_models(replace(config, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))).second
+    assert open_models(replace(config, amateur=AmateurConfig("model", name=str(amateur_folder)))).amateur
 
 
 def test_a_prompt_must_fit_the_amateur_too(
@@ -60,7 +60,7 @@ def test_a_prompt_must_fit_the_amateur_too(
 ) -> None:
     build_model("gpt2", n_positions=6).save_pretrained(tmp_path / "short")
     tokenizer.save_pretrained(tmp_path / "short")
-    opened = open_models(replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(tmp_path / "short"))))
+    opened = open_models(replace(plain, amateur=AmateurConfig("model", name=str(tmp_path / "short"))))
     with pytest.raises(ModelError, match=r"exceed the context of .*short"):
         opened.check(opened.prompts())
 
@@ -69,7 +69,7 @@ def test_a_texts_identity_holds_the_amateurs_weights(
     plain: RunConfig, amateur_folder: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """A folder may be trained on under the same name: old texts must not pass for new ones."""
-    config = replace(plain, amateur=AmateurConfig(AmateurKind.model, name=str(amateur_folder)))
+    config = replace(plain, amateur=AmateurConfig("model", name=str(amateur_folder)))
     opened, amateur = open_models(config), amateur_of(config.amateur)
     before = opened.load(opened.prompts())
     build_model("gpt2", seed=4).save_pretrained(amateur_folder)
@@ -79,7 +79,7 @@ def test_a_texts_identity_holds_the_amateurs_weights(
 
 
 def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) -> None:
-    config = replace(plain, amateur=AmateurConfig(AmateurKind.ngram, order=2))
+    config = replace(plain, amateur=AmateurConfig("ngram", order=2))
     opened = open_models(config)
     prompts = opened.prompts()
     (counts,) = opened.load(prompts).seconds.values()
@@ -128,10 +128,10 @@ def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
 ) -> None:
     """Else a 2x2 of amateurs and contexts holds the small model twice."""
     amateurs = [
-        AmateurConfig(AmateurKind.model, name=str(amateur_folder)),
-        AmateurConfig(AmateurKind.model, name=str(amateur_folder), context=Context.generated),
+        AmateurConfig("model", name=str(amateur_folder)),
+        AmateurConfig("model", name=str(amateur_folder), context=Context.generated),
         AmateurConfig(layer=4),
-        AmateurConfig(AmateurKind.truncated, layer=4),
+        AmateurConfig("truncated", layer=4),
     ]
     opened = [open_models(replace(plain, amateur=amateur)) for amateur in amateurs]
     models, _ = load_together(opened, opened[0].prompts())
@@ -144,7 +144,7 @@ def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
 def test_an_amateur_that_cannot_be_made_costs_its_own_setting_alone(plain: RunConfig) -> None:
     """All texts are prompts, so none is left to count: the exit beside it decodes all the same."""
     configs = [replace(plain, prompts=replace(plain.prompts, limit=None)) for _ in range(3)]
-    amateurs = [AmateurConfig(AmateurKind.ngram, order=2), AmateurConfig(layer=4), AmateurConfig(AmateurKind.ngram)]
+    amateurs = [AmateurConfig("ngram", order=2), AmateurConfig(layer=4), AmateurConfig("ngram")]
     opened = [open_models(replace(one, amateur=own)) for one, own in zip(configs, amateurs, strict=True)]
     models, failures = load_together(opened, opened[0].prompts())
     assert sorted(failures) == [0, 2]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.points import Point, Role
-from cdeval.config.setting import Amateur, Setting
+from cdeval.config.setting import Setting
 from cdeval.errors import StorageError
 from cdeval.records import Generation, Prompt
 from cdeval.study.run_folders import check_stored

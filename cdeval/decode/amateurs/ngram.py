@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
 from cdeval.config.enums import Context
+from cdeval.config.schema import AmateurConfig, RunConfig
+from cdeval.decode.amateurs.kind import Source, own_prompt
+from cdeval.decode.lanes import Lane
+from cdeval.models.loading import LanguageModel
+from cdeval.prompts import PromptSet, other_texts
+from cdeval.prompts.tokens import TextCodec
 
 Tokens = tuple[int, ...]
 
@@ -63,11 +70,12 @@ class Ngrams:
         return found.log().float()
 
 
-class NgramReader:
+class NgramSource:
     """The last tokens of every beam, and what the counts make of them."""
 
-    def __init__(self, ngrams: Ngrams, context: Context, vocab: int, device: torch.device) -> None:
-        self._ngrams, self._context, self._vocab, self._device = ngrams, context, vocab, device
+    def __init__(self, ngrams: Ngrams, context: Context, expert: LanguageModel) -> None:
+        self._ngrams, self._context, self._device = ngrams, context, expert.device
+        self._vocab = expert.parts.head_weight.shape[0]
         self._recent: list[list[Tokens]] = []  # lane, beam -> its last tokens
         self._parents: list[list[int]] | None = None
 
@@ -75,7 +83,7 @@ class NgramReader:
 
     def prefill(self, prompts: Sequence[Tokens]) -> None:
         """Read the lanes' prompts, or their last tokens."""
-        self._recent = [[prompt if self._context is Context.full else prompt[-1:]] for prompt in prompts]
+        self._recent = [[own_prompt(prompt, self._context)] for prompt in prompts]
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
         """Read the last tokens of all beams."""
@@ -93,7 +101,7 @@ class NgramReader:
     def compact(self) -> None:
         """Nothing is kept that could be dropped."""
 
-    def logits(self) -> Float[Tensor, "lane beam vocab"]:
+    def logits(self, expert: Float[Tensor, "lane beam vocab"]) -> Float[Tensor, "lane beam vocab"]:
         """Log-probabilities; tokens beyond the counted vocabulary are as rare as the rarest."""
         rows: dict[Tokens, Tensor] = {}
         for beams in self._recent:
@@ -105,3 +113,35 @@ class NgramReader:
         if missing > 0:
             found = torch.nn.functional.pad(found, (0, missing), value=float(found.min()))
         return found.to(self._device)
+
+
+class Ngram(AmateurKind):
+    """Counts over the expert's tokens, of the source's texts that are not prompts."""
+
+    name = "ngram"
+
+    def amateur(self, config: AmateurConfig) -> Amateur:
+        """Read its order and context."""
+        return Amateur(self.name, order=config.order, context=config.context)
+
+    def label(self, amateur: Amateur) -> str:
+        """Name it for readers."""
+        return f"{amateur.order}-gram"
+
+    def needs(self, config: AmateurConfig) -> tuple[str, str]:
+        """With random weights there are no texts."""
+        return "amateur=ngram", "texts to count"
+
+    def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> Ngrams:
+        """Count the texts. Raises: PromptError: none are left to count."""
+        texts = other_texts(config.prompts, [prompt.id for prompt in prompts.prompts])
+        codec = TextCodec(expert.tokenizer)
+        vocab = expert.model.config.vocab_size
+        return Ngrams([codec.continuation_ids(text) for text in texts], config.amateur.order, vocab)
+
+    def source(self, amateur: Amateur, loaded: Ngrams, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
+        """Look the last tokens up at every step."""
+        return NgramSource(loaded, amateur.context, expert)
+
+
+AMATEURS.add(Ngram())

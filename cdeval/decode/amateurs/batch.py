@@ -1,8 +1,8 @@
 """The weak side of the contrast, for all lanes of a forward pass.
 
-An early exit needs no model of its own (`decode.exits`): the expert's forward pass leaves the output of block k behind,
-and the expert's final norm and head turn it into logits, in one product with the expert's own rows. Any other amateur
-reads the beams' tokens itself (`decode.sources`). Lanes may have different amateurs, or none.
+An early exit needs no model of its own (`amateurs.early_exit`): the expert's forward pass leaves the output of block k
+behind, and the expert's final norm and head turn it into logits, in one product with the expert's own rows. Any other
+amateur gives its logits step by step (`amateurs.kind.Source`). Lanes may have different amateurs, or none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from cdeval.config.enums import AmateurKind, Form, Normalizer
-from cdeval.config.setting import Amateur, Setting
-from cdeval.decode.exits import Exits
-from cdeval.decode.lanes import index
+from cdeval.config.amateur import Amateur, kind_of
+from cdeval.config.enums import Form, Normalizer
+from cdeval.config.plausibility import ALPHA
+from cdeval.decode.amateurs.early_exit import Exits, head_rows
+from cdeval.decode.amateurs.kind import AmateurModel, Source
+from cdeval.decode.lanes import Lane, index
 from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs, plausibility, tempered
-from cdeval.decode.sources import Second, Source, open_source
 from cdeval.models.loading import LanguageModel
 
 
@@ -27,26 +28,30 @@ class Amateurs:
     exit in the order of `Exits.lanes`, then source by source.
     """
 
-    def __init__(self, settings: Sequence[Setting], expert: LanguageModel, seconds: Mapping[Amateur, Second]) -> None:
-        """Raises: KeyError: a setting's amateur needs a second model or a lens, and `seconds` has none for it."""
-        device = expert.device
+    def __init__(self, lanes: Sequence[Lane], expert: LanguageModel, models: Mapping[Amateur, AmateurModel]) -> None:
+        """Take the lanes, and what their amateurs are made of. Raises: KeyError: a lens is missing there."""
+        settings, device = [lane.setting for lane in lanes], expert.device
         self._lanes = len(settings)
-        self._exits = Exits(settings, expert, seconds)
+        self._exits = Exits(settings, expert, models)
         exits = set(self._exits.lanes)
         own = [i for i, setting in enumerate(settings) if setting.amateur.contrasts and i not in exits]
         by_source = {settings[i].amateur: [j for j in own if settings[j].amateur == settings[i].amateur] for i in own}
         self._contrasted = [*self._exits.lanes, *(lane for lanes in by_source.values() for lane in lanes)]
-        beams = settings[0].beams
         self._sources: list[tuple[Source, list[int], Int[Tensor, " lane"]]] = [
-            (open_source(amateur, seconds[amateur], expert, beams), lanes, index(lanes, device))
-            for amateur, lanes in by_source.items()
+            (
+                _source(amateur, models.get(amateur), expert, [lanes[place] for place in places]),
+                places,
+                index(places, device),
+            )
+            for amateur, places in by_source.items()
         ]
         self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
         self._device = device
         #: Whether only the plausible tokens' logits are ever needed, and all of them come from the expert's head.
         self.only_candidates = bool(exits) and all(
-            settings[lane].amateur.kind is AmateurKind.early_exit
-            and settings[lane].amateur.head_rows == 1
+            lane in exits
+            and head_rows(settings[lane].amateur) == 1
+            and settings[lane].plausibility == ALPHA  # another rule may hold any token for plausible
             and settings[lane].normalizer is Normalizer.candidates
             and settings[lane].form is not Form.redistributed  # which scores every token
             and (settings[lane].expert_top_k or 0) <= CANDIDATES
@@ -102,7 +107,9 @@ class Amateurs:
         of_exits = self._exits.logits(of_head[self._lanes :], of_head[: self._lanes], step)
         if not self._sources:
             return of_exits
-        return torch.cat([of_exits, *(source.logits().to(of_exits.dtype) for source, _, _ in self._sources)])
+        expert = of_head[: self._lanes]
+        found = [source.logits(expert[lanes]).to(of_exits.dtype) for source, _, lanes in self._sources]
+        return torch.cat([of_exits, *found])
 
     def part(self, lanes: slice) -> "AmateurPart":
         """The amateurs of some consecutive lanes."""
@@ -116,6 +123,14 @@ class Amateurs:
             lanes=None if local == list(range(lanes.stop - lanes.start)) else index(local, device),
             knobs=self._knobs.of(rows),
         )
+
+
+def _source(amateur: Amateur, loaded: AmateurModel | None, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
+    """Open the source of some lanes. Raises: ValueError: the kind has none."""
+    found = kind_of(amateur).source(amateur, loaded, expert, lanes)
+    if not isinstance(found, Source):
+        raise ValueError(f"amateur={amateur.kind} gives no logits")
+    return found
 
 
 class AmateurPart:

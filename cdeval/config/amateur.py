@@ -1,0 +1,129 @@
+"""An amateur: who is subtracted, and what its kind knows about itself."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cdeval.config.enums import Context, Normalizer
+from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.methods import Method, Registry, Values, holds_methods, named
+from cdeval.config.schema import AmateurConfig, ExpertConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Amateur:
+    """Who is subtracted; a setting that its kind does not read has its default."""
+
+    kind: str = "none"
+    layer: int | None = None  # blocks before the exit, or of the truncated model; None where it is chosen
+    name: str | None = None  # of a second model
+    revision: str | None = None  # of a second model
+    context: Context = Context.full  # of an amateur with a forward pass of its own
+    order: int | None = None  # of n-grams
+    lens: Lens = Lens.norm  # of an early exit
+    lens_file: str | None = None  # of a tuned lens; its content, not its name, tells texts apart
+    selection: Selection = Selection.fixed  # of an early exit
+    layers: tuple[int, ...] = ()  # candidates of a selection, ascending
+    measure: Measure | None = None  # of selection=confidence
+    threshold: float | None = None  # of selection=confidence, before its decay
+    settings: Values = ()  # of a plug-in's kind
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is anybody to subtract."""
+        return self.kind != "none"
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """The layers of the expert that the amateur reads."""
+        return self.layers if self.layer is None else (self.layer,)
+
+
+class AmateurKind(Method):
+    """One kind of amateur. A kind of ours or of a plug-in is a subclass in one file, and overrides what differs.
+
+    Objects of models are `Any` here, because the configuration is read without torch; the subclasses name their types.
+    """
+
+    reads_expert = False  # whether it reads blocks of the expert's own forward pass, so the expert must reach them
+    draws = False  # whether the seed shapes its logits
+
+    def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:
+        """Check the kind's settings, before any model is opened. Raises: ConfigError: one is wrong or missing."""
+
+    def amateur(self, config: AmateurConfig) -> Amateur:
+        """Read the settings of the kind; layers are numbers of blocks by now."""
+        return Amateur(self.name, settings=self.values(config))
+
+    def label(self, amateur: Amateur) -> str:
+        """Name an amateur for readers in a few words."""
+        return named(amateur.kind, amateur.settings)
+
+    def fits_temperature(self, config: AmateurConfig) -> bool:
+        """Tell whether one layer's distribution is the amateur, so that a temperature can be fitted to it."""
+        return False
+
+    def needs(self, config: AmateurConfig) -> tuple[str, str] | None:
+        """A setting that makes no sense with random weights, and what it needs."""
+        return None
+
+    def in_blocks(self, config: AmateurConfig, depth: int, expert: str) -> AmateurConfig:
+        """Put numbers of blocks for fractions of the expert's depth. Raises: ModelError: its layers do not fit."""
+        return config
+
+    def open(self, config: Any, expert: Any) -> Any:
+        """Find what the amateur is made of, and check that it fits the expert; weights are not read yet.
+
+        Args:
+            config: a `RunConfig`.
+            expert: an `OpenedModel`.
+
+        Returns: an `OpenedModel`, a `TunedLens`, or whatever `load` takes.
+
+        Raises: ModelError: it cannot be opened, or does not fit.
+        """
+        return None
+
+    def load(self, opened: Any, config: Any, expert: Any, prompts: Any) -> Any:
+        """Load what the amateur is made of beside the expert.
+
+        Args:
+            opened: as `open` returned it.
+            config: a `RunConfig`.
+            expert: the loaded `LanguageModel`.
+            prompts: the study's `PromptSet`.
+
+        Returns: a `LanguageModel`, or any object whose `digest` tells it from others; None: there is nothing.
+
+        Raises: CdevalError: it cannot be loaded.
+        """
+        return None
+
+    def source(self, amateur: Amateur, loaded: Any, expert: Any, lanes: Any) -> Any:
+        """Make a fresh `Source` of logits for the lanes of one batch; None where the expert's own pass has them."""
+        return None
+
+    def head_rows(self, amateur: Amateur) -> int:
+        """Count the rows of the head that the amateur takes for one beam."""
+        return 1
+
+    def flops(self, amateur: Amateur, normalizer: Normalizer, costs: Any) -> float:
+        """FLOPs a token and beam that no model of its own accounts for; `costs` are the expert's `TokenFlops`."""
+        return 0
+
+    def traffic(self, amateur: Amateur, normalizer: Normalizer, costs: Any, rows: int) -> float:
+        """Bytes moved for some rows of one step, likewise; `costs` are the expert's `TokenBytes`."""
+        return 0
+
+
+AMATEURS: Registry[AmateurKind] = Registry("amateur", "cdeval.decode.amateurs")
+holds_methods(AMATEURS, "kind")(AmateurConfig)
+
+
+def kind_of(amateur: Amateur) -> AmateurKind:
+    """The kind of an amateur. Raises: ConfigError: its plug-in is not loaded."""
+    return AMATEURS[amateur.kind]
+
+
+def amateur_of(config: AmateurConfig) -> Amateur:
+    """The amateur that the configuration asks for, without what its kind does not read; layers are blocks by now."""
+    return AMATEURS[config.kind].amateur(config)

@@ -1,0 +1,31 @@
+"""Errors of plug-ins while texts are decoded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from cdeval.config.methods import Method
+from cdeval.errors import CdevalError
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory ran out. The CPU allocator raises a plain RuntimeError; only its text tells."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def plugin_errors(method: Method, setting: str) -> Iterator[None]:
+    """Turn what a plug-in raises into one message that names it, but for memory that runs out.
+
+    Raises: ModelError: it raised an exception.
+    """
+    try:
+        yield
+    except CdevalError:
+        raise
+    except Exception as error:
+        if method.origin is None or is_out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:400]
+        raise method.failure(setting, f"raised {type(error).__name__}: {said}") from error
