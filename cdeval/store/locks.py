@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-if sys.platform != "win32":
-    import fcntl
+import portalocker
+from portalocker import AlreadyLocked, LockException, LockFlags
 
 # Some network file systems have no locks; two runs at once are then the user's to avoid.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -19,27 +19,33 @@ def try_lock(file: int) -> bool:
 
     Raises: OSError: the system refuses for another reason.
     """
-    if sys.platform == "win32":
+    return _lock(file, LockFlags.EXCLUSIVE | LockFlags.NON_BLOCKING)
+
+
+def _lock(file: int, flags: LockFlags) -> bool:
+    if sys.platform == "win32":  # a lock there also keeps everybody from reading the file
         return True
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        portalocker.lock(file, flags)
+    except AlreadyLocked:
         return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
+    except LockException as error:
+        if not isinstance(error.__cause__, OSError):
             raise
+        if error.__cause__.errno not in _NO_LOCKS:
+            raise error.__cause__ from None
     return True
 
 
 def unlock(file: int) -> None:
-    """Explicitly, not by closing alone: a forked worker that is still alive shares the lock and would keep it."""
+    """Drop the lock explicitly: a forked worker that is alive shares it, and closing alone would leave it there."""
     if sys.platform != "win32":
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_UN)
+        with suppress(LockException):
+            portalocker.unlock(file)
 
 
 @contextmanager
-def short_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def short_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Wait for the lock on a file that exists for nothing else, and hold it.
 
     Args: path: the file. waiting: called once before this process has to wait, for locks that are held for long.
@@ -47,14 +53,9 @@ def short_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterato
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
     try:
-        if waiting is not None and not try_lock(file):
+        if not try_lock(file):
             waiting()
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise
+            _lock(file, LockFlags.EXCLUSIVE)
         yield
     finally:
         unlock(file)
@@ -63,19 +64,13 @@ def short_lock(path: Path, waiting: Callable[[], None] | None = None) -> Iterato
 
 def is_locked(path: Path) -> bool:
     """Whether a process holds the lock on this file now. What cannot be opened or asked is taken as free."""
-    if sys.platform == "win32":
-        return False
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _lock(file, LockFlags.SHARED | LockFlags.NON_BLOCKING)
     except OSError:
-        return False
-    else:
         return False
     finally:
         os.close(file)
