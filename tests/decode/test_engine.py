@@ -1,6 +1,7 @@
 """The engine against Hugging Face's beam search, against naive re-computation, and against itself."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from itertools import product
 
 import pytest
@@ -19,6 +20,7 @@ from cdeval.models.vocabulary import banned_tokens
 from tests.conftest import build_model
 from tests.decode.oracles import early_exit, naive_search, next_scores, setting
 
+Naive = Callable[[tuple[int, ...], Setting], tuple[tuple[int, ...], float]]
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 
 
@@ -27,6 +29,12 @@ def run(lm: LanguageModel, lanes: Sequence[Lane], max_lanes: int = 64, compact_e
     for batch in decode(lm, lanes, max_lanes=max_lanes, compact_every=compact_every):
         found.update(zip(batch.lanes, batch.continuations, strict=True))
     return [found[i] for i in range(len(lanes))]
+
+
+@pytest.fixture(scope="module")
+def naive(any_tiny: LanguageModel) -> Naive:
+    """The naive text of a prompt under a setting, and its score; worked out once for all tests of an architecture."""
+    return cache(lambda prompt, how: naive_search(any_tiny, prompt, how))
 
 
 def hugging_face(lm: LanguageModel, prompt: tuple[int, ...], how: Setting) -> tuple[list[int], float]:
@@ -88,26 +96,33 @@ def test_natural_endings_are_hugging_faces(tokenizer: PreTrainedTokenizerFast, k
 
 @pytest.mark.parametrize("form", list(TemperatureForm))
 @pytest.mark.parametrize("beta", [1.0, 0.5])
-def test_contrastive_beam_search_is_the_naive_one(any_tiny: LanguageModel, form: TemperatureForm, beta: float) -> None:
+def test_contrastive_beam_search_is_the_naive_one(
+    any_tiny: LanguageModel, naive: Naive, form: TemperatureForm, beta: float
+) -> None:
     how = early_exit(2, temperature_form=form, beta=beta)
     ours = run(any_tiny, [Lane(prompt, how) for prompt in PROMPTS])
     for prompt, continuation in zip(PROMPTS, ours, strict=True):
-        tokens, score = naive_search(any_tiny, prompt, how)
+        tokens, score = naive(prompt, how)
         assert continuation.token_ids == tokens
         assert continuation.score == pytest.approx(score, abs=1e-3)
 
 
-def test_contrastive_greedy_search_is_the_naive_one(any_tiny: LanguageModel) -> None:
+def test_contrastive_greedy_search_is_the_naive_one(any_tiny: LanguageModel, naive: Naive) -> None:
     how = early_exit(3, search=SearchKind.greedy, beams=1)
     ours = run(any_tiny, [Lane(prompt, how) for prompt in PROMPTS])
-    assert [c.token_ids for c in ours] == [naive_search(any_tiny, prompt, how)[0] for prompt in PROMPTS]
+    assert [c.token_ids for c in ours] == [naive(prompt, how)[0] for prompt in PROMPTS]
 
 
 @pytest.mark.parametrize("asked", ["at every step", "at the end"])
 @pytest.mark.parametrize("alpha", [0.2, 1e-9])
 @pytest.mark.parametrize("normalizer", list(Normalizer))
 def test_contrast_over_the_candidates_is_the_naive_one(
-    any_tiny: LanguageModel, alpha: float, normalizer: Normalizer, asked: str, monkeypatch: pytest.MonkeyPatch
+    any_tiny: LanguageModel,
+    naive: Naive,
+    alpha: float,
+    normalizer: Normalizer,
+    asked: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the candidate-only head where the plausible set is narrow, by a wider one where it is crowded, and beside
     lanes without an amateur or with the other normaliser."""
@@ -126,7 +141,7 @@ def test_contrast_over_the_candidates_is_the_naive_one(
     elif alpha < 0.1:
         assert again == (normalizer is Normalizer.candidates), "with the other one the head is whole"
     for lane, continuation in zip(lanes, ours, strict=True):
-        tokens, score = naive_search(any_tiny, lane.prompt, lane.setting)
+        tokens, score = naive(lane.prompt, lane.setting)
         assert continuation.token_ids == tokens
         assert continuation.score == pytest.approx(score, abs=1e-3)
 

@@ -49,7 +49,11 @@ def lines() -> list[tuple[str, str]]:
 
 
 def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
-    """Each one once: (command, arguments) by page and text. A small sweep stands for the grid."""
+    """Each one once: (command, arguments) by page and text.
+
+    A small sweep stands for the grid, and the ends of a list of numbers for what lies between them: a product of whole
+    lists is many points of one kind.
+    """
     found: dict[str, tuple[str, list[str]]] = {}
     seen = set()
     for page, text in lines():
@@ -58,6 +62,7 @@ def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
             continue
         arguments = [one for one in shlex.split(match[2]) if not one.startswith(LEFT_OUT)]
         arguments = ["+sweep=alpha" if one == "+sweep=grid" else one for one in arguments]
+        arguments = [re.sub(r"^([\w.]+=[\d.]+)(?:,[\d.]+)+(,[\d.]+)$", r"\1\2", one) for one in arguments]
         key = (match[1], *arguments)
         if key not in seen:
             seen.add(key)

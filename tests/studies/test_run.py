@@ -151,7 +151,8 @@ def test_whole_prompts_of_several_lengths_keep_their_ids(tmp_path: Path, tiny_gp
 
 def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
     """What the workflow runs on gpt2 small from the hub, here on a folder; its prompts come from the package index."""
-    done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", "prompts.prompt_tokens=8"], tmp_path)
+    quick = ["tracking=none", "cost.latency_repeats=0", "prompts.prompt_tokens=8"]
+    done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", *quick], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "early_exit k=10" in done.stdout
 
