@@ -36,7 +36,7 @@ _SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline"
 def typed(
     module: str, arguments: Sequence[str], cwd: Path, *, largest_file: int | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """`python -m module arguments…` in a folder, with more environment variables, to its end."""
+    """`python -m module arguments…`, or `python file.py arguments…`, in a folder, with more environment variables."""
     with TemporaryDirectory() as folder:
         log = Path(folder, "log")
         process = start(arguments, cwd, log, module=module, largest_file=largest_file, **environment)
@@ -64,7 +64,7 @@ def start(
         arguments: of the command line.
         cwd: the working folder.
         log: what is printed goes to this path with `.out` and `.err` behind it.
-        module: of the command.
+        module: of the command, or the file of a program, which ends with .py.
         largest_file: beyond which the kernel refuses to let a file grow, as a full disk does [bytes].
         environment: variables beside the present ones.
     """
@@ -93,7 +93,11 @@ def _run(
     sys.argv = [module, *arguments]
     code: object = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module.endswith(".py"):
+            sys.path[0] = str(Path(module).parent.absolute())
+            runpy.run_path(module, run_name="__main__")
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         code = ended.code or 0
         if not isinstance(code, int):

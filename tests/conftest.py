@@ -28,6 +28,12 @@ from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
 from tests.commands import TEXTS
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that run whole studies come first, so that none of them is still running when the other worker is done."""
+    items.sort(key=lambda item: item.path.parent.name not in ("study", "studies"))
+
+
 VOCAB = 128
 _COMMON = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}

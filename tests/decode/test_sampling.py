@@ -100,7 +100,9 @@ def test_a_text_ends_at_its_first_end(tokenizer: PreTrainedTokenizerFast) -> Non
     assert len(lengths) > 3, "too few endings to see anything"
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "opt", "llama"])
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("opt", "llama"))]
+)
 def test_texts_do_not_depend_on_the_batch(architecture: str, tiny: Callable[[str], LanguageModel]) -> None:
     """Batches of 1, 8 and 64, shuffled, and the second half alone, as a resumed run decodes it."""
     lm, rng = tiny(architecture), random.Random(0)

@@ -46,7 +46,7 @@ def texts(
     return [found[i] for i in range(len(lanes))]
 
 
-@pytest.mark.parametrize("ban", [Ban.special, Ban.eos])
+@pytest.mark.parametrize("ban", [Ban.special, pytest.param(Ban.eos, marks=pytest.mark.nightly)])
 def test_plain_beam_search_is_hugging_faces(
     expert: LanguageModel, plain: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban
 ) -> None:
@@ -72,7 +72,7 @@ def test_plain_beam_search_is_hugging_faces(
 
 def test_the_seeds_contrastive_search_is_the_naive_one(expert: LanguageModel, prompts: list[tuple[int, ...]]) -> None:
     """alpha 0.1, T 0.5, beta 1, softmax form, against a full forward pass for every beam at every step."""
-    how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=8)
+    how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=6)
     ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:2]])
     assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:2]]
 
@@ -81,20 +81,20 @@ def test_three_prompts_times_three_settings_equal_nine_single_runs(
     expert: LanguageModel, prompts: list[tuple[int, ...]]
 ) -> None:
     settings = [
-        early_exit(26, max_new_tokens=12),
-        early_exit(20, alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=12),
-        setting(max_new_tokens=12),
+        early_exit(26, max_new_tokens=8),
+        early_exit(20, alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=8),
+        setting(max_new_tokens=8),
     ]
     lanes = [Lane(prompt, how) for prompt in prompts[:3] for how in settings]
     assert texts(expert, lanes) == [text for lane in lanes for text in texts(expert, [lane])]
 
 
-@pytest.mark.parametrize("kind", [SearchKind.beam, SearchKind.greedy])
+@pytest.mark.parametrize("kind", [SearchKind.beam, pytest.param(SearchKind.greedy, marks=pytest.mark.nightly)])
 def test_truncated_writes_the_early_exits_texts(
     expert: LanguageModel, prompts: list[tuple[int, ...]], kind: SearchKind
 ) -> None:
     """The control that prices an early exit at equal quality: the same blocks with a forward pass of their own."""
-    shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 12}
+    shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 8}
     exits = texts(expert, [Lane(prompt, early_exit(24, **shape)) for prompt in prompts[:2]])
     amateur = Amateur("truncated", 24)
     own = [Lane(prompt, early_exit(24, amateur=amateur, **shape)) for prompt in prompts[:2]]
