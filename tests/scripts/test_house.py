@@ -11,7 +11,7 @@ SOURCES = {
     "errors.py": "class Fault(Exception): ...\n",
     "store/__init__.py": "",
     "store/files.py": "from cdeval.errors import Fault\nclass Kept: ...\nclass _Own: ...\n",
-    "decode.py": "from cdeval.store import files\nfrom cdeval.errors import Fault\nclass Kept: ...\nlayer = amateur.layer\n",
+    "decode.py": "from cdeval.store import files\nfrom cdeval.errors import Fault\nclass Kept: ...\nk = amateur.layer\n",
     "run.py": "def run():\n    from cdeval import decode\n    import cdeval.store\n    print('self_bleu, a metric')\n",
 }
 
