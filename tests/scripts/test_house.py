@@ -11,7 +11,7 @@ SOURCES = {
     "errors.py": "class Fault(Exception): ...\n",
     "store/__init__.py": "",
     "store/files.py": "from cdeval.errors import Fault\nclass Kept: ...\nclass _Own: ...\n",
-    "decode.py": "from cdeval.store import files\nfrom cdeval.errors import Fault\nclass Kept: ...\nk = amateur.layer\n",
+    "decode.py": "from cdeval.store import files\nfrom cdeval.errors import Fault\nclass Kept: ...\nk = amateur.layer",
     "run.py": "def run():\n    from cdeval import decode\n    import cdeval.store\n    print('self_bleu, a metric')\n",
 }
 
@@ -33,7 +33,7 @@ def test_the_house_is_counted(checkout: Path) -> None:
     assert counted["layer"] == "1"
     assert counted["new_metric"] == "0", "a sentence that mentions a metric does not know it"
     assert counted["shared"] == "1: Kept"
-    assert counted["lines"] == str(sum(text.count("\n") for text in SOURCES.values()))
+    assert counted["lines"] == str(sum(len(text.splitlines()) for text in SOURCES.values()))
 
 
 def test_an_import_that_others_stand_for_is_not_drawn(checkout: Path) -> None:
