@@ -1,13 +1,11 @@
 """A study's numbers for other programs and for papers: CSV, Parquet, LaTeX, Markdown."""
 
-import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pandas as pd
 
 from cdeval.report.charts import Chart
 from cdeval.report.differences import differences_markdown
@@ -47,44 +45,42 @@ def _flat(path: str, value: object) -> dict[str, Any]:
 
 
 def to_csv(study: Study) -> bytes:
-    """With a header; what is missing is empty, and no text is a formula. UTF-8."""
-    rows = records(study)
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    for row in ([*rows[0]], *([*row.values()] for row in rows)):
-        # A carriage return is not quoted by Python's csv, and would end the row.
-        writer.writerow([spreadsheet(cell).replace("\r", "\n") if isinstance(cell, str) else cell for cell in row])
-    return buffer.getvalue().encode("utf-8", "backslashreplace")
+    """Write the records with a header; what is missing is empty, and no text is a formula. UTF-8."""
+    rows = [{name: _plain(value) for name, value in row.items()} for row in records(study)]
+    frame = pd.DataFrame(rows, dtype=object).rename(columns=_plain)
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _plain(value: Any) -> Any:
+    """A cell that no spreadsheet calculates. A carriage return would end the row: Python's csv does not quote it."""
+    return spreadsheet(value).replace("\r", "\n") if isinstance(value, str) else value
 
 
 def to_parquet(study: Study) -> bytes:
-    """The same table with its types; a column that mixes them holds texts."""
-    rows = records(study)
+    """Write the same table with its types; a column that mixes them holds texts."""
     buffer = io.BytesIO()
-    pq.write_table(pa.table({name: _column([row[name] for row in rows]) for name in rows[0]}), buffer)
+    pd.DataFrame(records(study), dtype=object).apply(_typed).to_parquet(buffer, index=False)
     return buffer.getvalue()
 
 
-def _column(values: Sequence[Any]) -> pa.Array:
-    kinds = {type(value) for value in values if value is not None}
+def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
+    kinds = set(map(type, column.dropna()))
     if kinds <= {int, float}:
-        return pa.array([None if value is None else float(value) for value in values], pa.float64())
-    if kinds == {bool}:
-        return pa.array(values, pa.bool_())
-    return pa.array([None if value is None else str(value) for value in values], pa.string())
+        return column.astype("float64")
+    return column.astype("boolean" if kinds == {bool} else "string")
 
 
 def to_latex(study: Study) -> bytes:
-    """A tabular with booktabs' rules; intervals and overheads in brackets."""
+    """Write a tabular with booktabs' rules; intervals and overheads in brackets."""
     measures = present(TOTALS, study.arms)
-    lines = [["", *(measure.heading for measure in measures)]]
+    rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
         shown = [cell(measure, arm) for measure in measures]
-        lines.append([row.label + row.mark, *(f"{value} ({detail})" if detail else value for value, detail in shown)])
-    head, *body = [" & ".join(tex(text) for text in line) + r" \\" for line in lines]
-    start = rf"\begin{{tabular}}{{l{'r' * len(measures)}}}"
-    whole = ["% needs booktabs", start, r"\toprule", head, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    return ("\n".join(whole) + "\n").encode("utf-8", "backslashreplace")
+        rows.append([row.label + row.mark, *(f"{value} ({detail})" if detail else value for value, detail in shown)])
+    frame = pd.DataFrame(rows, columns=["", *(tex(measure.heading) for measure in measures)]).map(tex)
+    text = frame.to_latex(index=False, escape=False, column_format=f"l{'r' * len(measures)}")
+    return f"% needs booktabs\n{text}".encode("utf-8", "backslashreplace")
 
 
 def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
