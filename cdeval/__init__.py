@@ -4,10 +4,12 @@ The question: can an early-exit layer of the expert be its own amateur, for less
 `cdeval.study.pipeline` tells the whole story on one page; `cdeval.decode.engine` is the part that makes it fast.
 """
 
+import importlib
 import os
 import signal
 import sys
 from types import FrameType
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -16,6 +18,19 @@ def leave_at_once(number: int, _frame: FrameType | None) -> None:
     """End a command that is signalled while it still imports: nothing has begun, and a traceback would say nothing."""
     os.write(2, b"stopped; nothing was begun\n")
     os._exit(128 + number)
+
+
+_OFFERED = {  # to plug-ins; read when they are asked for, because they import torch
+    "amateur": "cdeval.decode.amateurs.plugin",
+    "plausibility": "cdeval.decode.plausibility.plugin",
+    "number": "cdeval.config.fields",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_OFFERED[name]), name)
 
 
 def _is_command() -> bool:

@@ -17,15 +17,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cdeval.config.amateur import AMATEURS
 from cdeval.config.fields import expand_paths, leaves, plain_values
 from cdeval.config.given import given_by
 from cdeval.config.letters import as_meant
+from cdeval.config.methods import extended
 from cdeval.config.overrides import check_key, check_overrides
 from cdeval.config.paths import CONF
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read
 from cdeval.config.validation import validate
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
+from cdeval.plugins import load_plugins, named_plugins
 from cdeval.store.files import FULL, refused_reading, replace_file
 from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.screen import complain
@@ -56,7 +59,7 @@ class Job(Generic[T]):
     """What Hydra calls, once a point; `cdeval`'s launcher hands over all points of a sweep at once."""
 
     def __init__(self, task: Callable[[Sequence[T]], Sequence[CdevalError]], schema: Schema[T]) -> None:
-        self._task, self._schema = task, schema
+        self._task, self.schema = task, schema
         self._process = os.getpid()  # of the command; joblib and submitit run points in processes of their own
         self.failures: list[CdevalError] = []  # the other points of a sweep go on; all messages come at the end
 
@@ -90,7 +93,7 @@ class Job(Generic[T]):
         given: list[tuple[object, Mapping[str, Given]]] = []
         for composed, its_hydra in zip(points, hydra, strict=True):
             try:
-                config = typed(composed, self._schema)
+                config = typed(composed, self.schema)
                 given.append((config, given_by(its_hydra, config)))
                 ready.append(config)
             except CdevalError as error:
@@ -123,10 +126,13 @@ def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -
 
 
 def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) -> None:
-    ConfigStore.instance().store(name="schema", node=schema.root)
     failures = job.failures
     try:
         with terminable(), _hydra_raises():
+            load_plugins(named_plugins(sys.argv[1:]))
+            schema = job.schema = schema._replace(root=cast("type[T]", extended(schema.root)))  # type: ignore[arg-type]
+            _offer_amateurs()
+            ConfigStore.instance().store(name="schema", node=schema.root)
             settings = leaves(schema.root)
             sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
             check_overrides(sys.argv[1:], schema.root)
@@ -152,6 +158,13 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
         )
     if failures:
         sys.exit(2)
+
+
+def _offer_amateurs() -> None:
+    """Let `amateur=` take the kinds of plug-ins, with their settings' defaults."""
+    for kind in AMATEURS.plugged():
+        node = {"kind": kind.name, **{name: one.default for name, one in kind.settings.items()}}
+        ConfigStore.instance().store(group="amateur", name=kind.name, node=node)
 
 
 def _mask_record(path: Path) -> None:

@@ -142,9 +142,11 @@ def only(setting: str, *values: Enum | str, remedy: str | None = None) -> When:
     )
 
 
-def written_unless_default(default: str) -> Any:
+def written_unless_default(default: Any = MISSING, factory: Any = MISSING) -> Any:
     """A field of text that is written down only where it is not its default."""
-    return field(default=default, metadata={KEY: Rules(written=lambda _group, value: value != default)})
+    usual = default if factory is MISSING else factory()
+    rules = Rules(written=lambda _group, value: value != usual)
+    return field(default=default, default_factory=factory, metadata={KEY: rules})
 
 
 def plain_values(config: object) -> Any:

@@ -115,7 +115,7 @@ class ContrastConfig:
     # Plausible tokens that are kept at least.
     min_tokens: int = number(1, least=1, most=_MOST_VOCABULARY)
     # Which tokens may be chosen: alpha, or a rule of a plug-in.
-    plausibility: str = written_unless_default("alpha")
+    plausibility: str = written_unless_default(default="alpha")
 
 
 @dataclass
@@ -273,5 +273,7 @@ class RunConfig:
     study: str = "embedded"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
     seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
+    # Modules of the user's that bring kinds of amateurs and rules of plausibility; read off the command line.
+    plugins: list[str] = written_unless_default(factory=list)
     controls: bool = True  # also run the expert alone under the same search, and score the human reference
     retry: bool = True  # decode points again that failed before; false leaves them, and names them

@@ -52,10 +52,14 @@ def exponentials(
     bits: Int[Tensor, "#lane beam token"], keys: Int[Tensor, "lane 2"]
 ) -> Float[Tensor, "lane beam token"]:
     """E of every token of every lane, by the tokens' bits."""
-    mixed = _mix(bits ^ keys[:, 0, None, None], keys[:, 1, None, None])
-    uniform = ((mixed.float() + 0.5) * 2**-32).clamp_(max=_BELOW_ONE)
     # Small exponentials win races: -log(1 - u) is precise for small u, where -log(u) near 1 is not.
-    return uniform.neg_().log1p_().neg_()
+    return uniforms(bits, keys).neg_().log1p_().neg_()
+
+
+def uniforms(bits: Int[Tensor, "#lane beam token"], keys: Int[Tensor, "lane 2"]) -> Float[Tensor, "lane beam token"]:
+    """A number in (0, 1) for every token of every lane, by the tokens' bits."""
+    mixed = _mix(bits ^ keys[:, 0, None, None], keys[:, 1, None, None])
+    return ((mixed.float() + 0.5) * 2**-32).clamp_(max=_BELOW_ONE)
 
 
 def _mix(bits: Tensor, middle: Tensor | int) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cdeval.config.amateur import kind_of
 from cdeval.config.setting import Setting
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
@@ -87,8 +88,11 @@ def not_finite(fault: Fault, expert: LanguageModel, prompt: str, setting: Settin
         Cause.banned: f"every token that is possible is banned (search.ban={setting.ban.name})",
         Cause.contrast: f"scores against the amateur ({_named(setting)}) are NaN or infinite",
     }[fault.cause]
+    origin = kind_of(setting.amateur).origin if fault.cause is Cause.contrast else None
     if fault.cause is Cause.banned:
         remedy = "try search.ban=eos or free, or look into the model: its logits are -inf nearly everywhere"
+    elif origin is not None:
+        remedy = f"look into {origin.where}, whose logits are not finite"
     elif expert.dtype is torch.float32:
         remedy = "float32 holds all that a sound model computes, so look for NaN or inf in the files of its weights"
     else:

@@ -91,6 +91,9 @@ def price_and_time(
             on_paper = models.expert.device.type == "meta"
             timed = time_loaded(timing) if on_paper else time_here(models, timing)
     priced = price_arms(models.expert, arms, timed, models.seconds, config.metrics.confidence)
+    unknown = [label for label, costs in priced.items() if math.isnan(costs["flops_per_token"])]
+    if unknown:
+        say(f"FLOPs unknown: the plug-in of {unknown[0]} does not declare them (amateur(..., flops=…, traffic=…))")
     return priced, timed.latency
 
 
@@ -127,7 +130,7 @@ def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collecti
     """Check stored costs. Raises: StorageError: they are not those that were measured, or cannot be an arm's."""
     if known and _digest(costs) not in known:
         raise StorageError(f"{path} was changed after it was written")
-    if point.setting is not None and not math.isfinite(costs.get("flops_per_token", math.nan)):
+    if point.setting is not None and not math.isfinite(costs.get("expert_decode_flops", math.nan)):
         raise StorageError(f"{path} has no costs of an arm")
     wrong = below_nothing(costs)
     if wrong is not None:

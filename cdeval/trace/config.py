@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
+from cdeval.config.fields import TextForm, When, check_values, number, read_when, text, written_unless_default
 from cdeval.config.schema import (
     CONTRASTED,
     MOST_SEED,
@@ -35,6 +35,7 @@ class TraceRun:
     runs: str = "runs"  # results go to <runs>/trace/
     out: str | None = None  # the page to be written instead; its JSON beside it
     seed: int = number(0, least=0, most=MOST_SEED)  # of what sampling draws
+    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def validate_trace(config: TraceRun) -> TraceRun:
