@@ -9,8 +9,9 @@ import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Final
@@ -21,7 +22,7 @@ from cdeval.config.setting import Setting
 from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.cost.latency import measure
 from cdeval.cost.price import NOT_TIMED, Timed
-from cdeval.errors import CdevalError, ModelError
+from cdeval.errors import ModelError
 from cdeval.prompts import PromptSet
 from cdeval.study.models import OpenedModels, StudyModels, load_together
 
@@ -57,50 +58,35 @@ def time_loaded(timing: Timing) -> Timed:
 
 
 def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:
-    """Time the arms in a fresh process; `work` does so there.
+    """Time the arms in a fresh process; `work` does so there. The process ends with this function, and with its parent.
 
-    Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps.
-        RuntimeError: a bug, with the process's own traceback.
+    Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps. Any other
+        exception: a bug, with the process's own traceback as its cause.
     """
     context = multiprocessing.get_context(FRESH)
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(sender, work or time_loaded, timing), daemon=True)
-    process.start()
-    sender.close()
+    end, held = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(end,))
     try:
-        found: Timed | CdevalError | str = receiver.recv()
-    except EOFError as error:
-        process.join()
+        return pool.submit(work or time_loaded, timing).result()
+    except BrokenProcessPool as error:
         raise ModelError(
-            f"the process that timed the arms ended with code {process.exitcode} before it was done: for want of "
-            "memory, perhaps. The texts are stored. Set cost.isolated=false (models are loaded once), or "
-            "cost.latency_repeats=0 to leave the timing out."
+            "the process that timed the arms ended before it was done: for want of memory, perhaps. The texts "
+            "are stored. Set cost.isolated=false (models are loaded once), or cost.latency_repeats=0 to leave "
+            "the timing out."
         ) from error
     finally:
-        process.kill()
-        process.join()
-    if isinstance(found, CdevalError):
-        raise found
-    if isinstance(found, str):
-        raise RuntimeError(f"timing failed:\n{found}")
-    return found
+        held.close()
+        pool.shutdown()
+        end.close()
 
 
-def _answer(sender: Connection, work: Callable[[Timing], Timed], timing: Timing) -> None:
+def _prepare(end: Connection) -> None:
     """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        sender.send(work(timing))
-    except CdevalError as error:
-        sender.send(error)
-    except Exception:
-        sender.send(traceback.format_exc())
+    threading.Thread(target=_end_with_parent, args=(end,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """End this process when its parent is gone: one that was killed cannot end it, and nobody else would."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _end_with_parent(end: Connection) -> None:
+    """End this process once the parent's side of the pipe is closed: by the parent, or by its death."""
+    wait([end])
+    os._exit(1)

@@ -2,10 +2,13 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -46,22 +49,38 @@ def test_a_process_of_its_own_answers_refuses_breaks_or_dies(monkeypatch: pytest
     assert time_apart(NOTHING, answers).latency["a"].prefill_seconds == (0.5,)
     with pytest.raises(ModelError, match="no such model"):
         time_apart(NOTHING, refuses)
-    with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug"):
+    with pytest.raises(ZeroDivisionError, match="a bug") as bug:
         time_apart(NOTHING, breaks)
-    with pytest.raises(ModelError, match=r"code 9 .*cost\.isolated=false"):
+    assert "in breaks" in str(bug.value.__cause__), "the process's own traceback"
+    with pytest.raises(ModelError, match=r"ended before it was done.*cost\.isolated=false"):
         time_apart(NOTHING, dies)
 
 
-def sleeps(_timing: Timing) -> Timed:
+def test_a_command_that_stops_waiting_leaves_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C or a job's end reaches the command while a pass may run for hours."""
+    monkeypatch.setattr(timing, "FRESH", "forkserver")
+    interrupt = threading.Thread(target=interrupt_once_it_runs, args=[tmp_path / "pid"])
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        time_apart(NOTHING, partial(sleeps, tmp_path / "pid"))
+    interrupt.join()
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+def interrupt_once_it_runs(child: Path) -> None:
+    wait_for(lambda: child.is_file() and child.read_text() != "")
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+
+def sleeps(child: Path, timing: Timing) -> Timed:
     """As long passes do; says first who it is."""
-    Path(os.environ["CHILD"]).write_text(str(os.getpid()))
+    child.write_text(str(os.getpid()))
     time.sleep(600)
-    return answers(_timing)
+    return answers(timing)
 
 
 def times_for_ever(child: str) -> None:
-    os.environ["CHILD"] = child
-    time_apart(NOTHING, sleeps)
+    time_apart(NOTHING, partial(sleeps, Path(child)))
 
 
 def test_a_timed_process_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
