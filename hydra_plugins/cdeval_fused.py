@@ -103,10 +103,10 @@ class Composer:
         return self._parsed[text]
 
     def _chooses_file(self, override: Override, master_config: DictConfig) -> bool:
-        """Whether it chooses a file of a config group, as Hydra decides it."""
+        """Whether it chooses a file of a config group, as Hydra decides it; a key with a dot is a single value's."""
         key = override.key_or_group
         if key not in self._groups:
-            self._groups[key] = bool(
+            self._groups[key] = "." not in key and bool(
                 self._loader.get_group_options(
                     key,
                     ObjectType.CONFIG,
