@@ -8,10 +8,9 @@ from cdeval.metrics.stats import FEW
 from cdeval.records import Estimate
 from cdeval.score.arms import HUMAN, collect
 from cdeval.score.config import ScoreConfig
-from cdeval.score.raters.form import to_html
+from cdeval.score.raters.form import to_csv, to_html
 from cdeval.score.raters.pairs import draw_pairs
 from cdeval.score.raters.preference import Preference, preference
-from cdeval.score.raters.sheet import to_csv
 from cdeval.score.raters.votes import read_ballots, read_key
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import encode, to_page

@@ -14,9 +14,8 @@ from markupsafe import escape
 
 from cdeval.errors import TextsError
 from cdeval.records import Generation
-from cdeval.score.raters.form import to_html
+from cdeval.score.raters.form import to_csv, to_html
 from cdeval.score.raters.pairs import Sheet, draw_pairs
-from cdeval.score.raters.sheet import to_csv
 
 NASTY = "</script><script>alert(1)</script><img src=http://x.y onerror=alert(2)> & \u2028 \"'`{0}"
 

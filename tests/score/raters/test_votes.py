@@ -9,9 +9,9 @@ import pytest
 
 from cdeval.errors import TextsError
 from cdeval.records import Generation
+from cdeval.score.raters.form import to_csv
 from cdeval.score.raters.pairs import Sheet, draw_pairs
 from cdeval.score.raters.preference import krippendorff_alpha, preference
-from cdeval.score.raters.sheet import to_csv
 from cdeval.score.raters.study import lines_of
 from cdeval.score.raters.votes import Ballot, Key, read_ballots, read_key
 
