@@ -24,10 +24,11 @@ from cdeval.records import Generation, Prompt
 from cdeval.store.folder import GENERATIONS
 from cdeval.store.ledger import Capacity, Ledger
 from cdeval.store.signals import Stop
-from cdeval.study.executor import DecodedUnit, Workers
+from cdeval.study.executor import DecodedUnit
 from cdeval.study.open import LoadedStudy
 from cdeval.study.point_store import PointRecord, PointStore
 from cdeval.study.ray import finish
+from cdeval.study.ray_cluster import Workers
 from cdeval.study.ray_pool import RayPool, WorkerReport
 from cdeval.study.units import TextTask, Unit, UnitTexts
 

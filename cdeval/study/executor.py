@@ -1,23 +1,13 @@
 """Executors decode the units of a study: this process or Ray workers (`cdeval.study.ray`), alike for their caller."""
 
 from collections.abc import Callable, Generator, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from cdeval.decode.batches import decode
 from cdeval.store.signals import Stop
 from cdeval.study.models import StudyModels
+from cdeval.study.ray_cluster import Workers
 from cdeval.study.units import TextTask, Unit, UnitTexts, unit_texts
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """How many worker processes there are, and what each may use."""
-
-    workers: int
-    threads: int  # cores of one
-    gpus: float  # of one; a fraction shares a GPU
-    address: str | None = None  # of a running cluster, or auto; None: one on this machine
 
 
 class DecodedUnit(NamedTuple):

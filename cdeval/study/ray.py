@@ -24,8 +24,9 @@ from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.signals import Stop
-from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText, Workers
+from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText
 from cdeval.study.models import StudyModels, load_together, open_models
+from cdeval.study.ray_cluster import Workers
 from cdeval.study.ray_pool import RayPool, ray_pool
 from cdeval.study.units import Unit, UnitTexts, unit_texts
 

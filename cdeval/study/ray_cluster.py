@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,13 +23,22 @@ import psutil
 
 from cdeval.errors import CdevalError, WorkerError
 from cdeval.store.locks import is_locked, try_lock
-from cdeval.study.executor import Workers
 
 # The objects that cross process borders here are texts: Ray's own share of the memory, a third of it, would be idle.
 OBJECT_STORE_BYTES = 128 << 20
 # A socket's path has at most 107 bytes, of which Ray's names below its folder take up to 70.
 LONGEST_FOLDER = 36
 _LOCK = "lock"  # of the private folder: held while its process lives
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many worker processes there are, and what each may use."""
+
+    workers: int
+    threads: int  # cores of one
+    gpus: float  # of one; a fraction shares a GPU
+    address: str | None = None  # of a running cluster, or auto; None: one on this machine
 
 
 def _ray() -> ModuleType:

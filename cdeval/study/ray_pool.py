@@ -17,9 +17,8 @@ from typing import Any, Generic, TypeVar
 
 from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import WorkerError
-from cdeval.study.executor import Workers
 from cdeval.study.heartbeats import Heartbeats
-from cdeval.study.ray_cluster import ray_cluster, reason
+from cdeval.study.ray_cluster import Workers, ray_cluster, reason
 
 W = TypeVar("W")
 R = TypeVar("R")

@@ -8,8 +8,8 @@ import pytest
 
 from cdeval.config.schema import ExecutionConfig
 from cdeval.study import ray_pool
-from cdeval.study.executor import Workers
 from cdeval.study.heartbeats import Heartbeats
+from cdeval.study.ray_cluster import Workers
 from cdeval.study.ray_pool import RayPool, WorkerReport
 from tests.study.test_retries import Work, finish
 

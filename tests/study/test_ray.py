@@ -28,11 +28,10 @@ from cdeval.errors import ModelError
 from cdeval.store.ledger import read_ledger
 from cdeval.store.strict_json import plain
 from cdeval.study import pipeline as study
-from cdeval.study.executor import Workers
 from cdeval.study.open import StudyRequest
 from cdeval.study.pipeline import StudyResult, run_study
 from cdeval.study.ray import RayExecutor, ray_executor, workers_of
-from cdeval.study.ray_cluster import ray_cluster
+from cdeval.study.ray_cluster import Workers, ray_cluster
 from cdeval.study.ray_pool import WorkerReport, attempted
 from cdeval.study.units import Unit, UnitTexts
 

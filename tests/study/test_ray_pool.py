@@ -17,9 +17,8 @@ from cdeval.config.schema import ExecutionConfig
 from cdeval.errors import ConfigError, WorkerError
 from cdeval.store.locks import short_lock
 from cdeval.study import ray_cluster as raycluster
-from cdeval.study.executor import Workers
 from cdeval.study.ray import FinishedWork
-from cdeval.study.ray_cluster import ray_cluster
+from cdeval.study.ray_cluster import Workers, ray_cluster
 from cdeval.study.ray_pool import RayPool, ray_pool
 from tests.study.test_retries import Work, finish
 
