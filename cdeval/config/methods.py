@@ -220,11 +220,16 @@ def named(name: str, settings: Values) -> str:
     return " ".join([name, *shown])
 
 
+def plugged_modules() -> list[str]:
+    """Name the modules of all plug-ins' methods, for a process that is to import them, too."""
+    found = (method.origin for registry, _ in REGISTRIES.values() for method in registry.plugged())
+    return sorted({origin.module for origin in found if origin is not None})
+
+
 def _reduce(config: Any) -> tuple[Callable[..., object], tuple[object, ...]]:
     """Pickle by the class without plug-ins: another process imports them and extends it again."""
-    modules = [method.origin.module for registry, _ in REGISTRIES.values() for method in registry.plugged()]
     values = {one.name: getattr(config, one.name) for one in fields(config)}
-    return _restored, (config._base, sorted(set(modules)), values)
+    return _restored, (config._base, plugged_modules(), values)
 
 
 def _restored(base: type, modules: list[str], values: Mapping[str, object]) -> object:

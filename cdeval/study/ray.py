@@ -11,12 +11,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
 
 from cdeval.config.amateur import Amateur, amateur_of
 from cdeval.config.enums import Dtype
+from cdeval.config.methods import plugged_modules
 from cdeval.config.points import Point
 from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
 from cdeval.decode.batches import decode
@@ -86,7 +88,7 @@ def ray_executor(
     pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
     amateurs = {amateur_of(config.amateur) for config in pinned}
     identities = {amateur: models.identity(amateur) for amateur in amateurs}
-    setup = WorkerSetup(pinned, prompts, identities, os.getcwd())
+    setup = WorkerSetup(pinned, prompts, identities, os.getcwd(), plugged_modules())
     return RayExecutor(workers_of(execution, models.expert.device), execution, setup, say)
 
 
@@ -110,6 +112,7 @@ class WorkerSetup:
     prompts: PromptSet
     identities: Mapping[Amateur, str]  # of the driver's weights
     folder: str  # the driver's: relative paths mean the same in a worker
+    plugins: Sequence[str] = ()  # modules of the driver's methods that are not cdeval's
 
     def __call__(self) -> Callable[[Unit], UnitTexts]:
         """Open and load the models.
@@ -120,6 +123,8 @@ class WorkerSetup:
         """
         with suppress(OSError):  # another machine may not have it, and need not where no path is relative
             os.chdir(self.folder)
+        for module in self.plugins:
+            import_module(module)
         shared = open_model(self.configs[0].expert)
         models, broken = load_together([open_models(config, shared) for config in self.configs], self.prompts)
         if broken:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,9 +26,12 @@ from cdeval.config.schema import (
     TrackingConfig,
 )
 from cdeval.errors import ModelError
+from cdeval.models.loading import LanguageModel
+from cdeval.prompts import PromptSet
 from cdeval.store.ledger import read_ledger
 from cdeval.store.strict_json import plain
 from cdeval.study import pipeline as study
+from cdeval.study.models import StudyModels
 from cdeval.study.open import StudyRequest
 from cdeval.study.pipeline import StudyResult, run_study
 from cdeval.study.ray import RayExecutor, ray_executor, workers_of
@@ -213,3 +217,18 @@ def test_many_bad_prompts_are_a_bad_setting_and_few_are_not(
         assert "prompt 'text-1': it cannot be read" in str(failure)
         assert len(outcome.rows) == 4
         assert list(lacking.values()) == [2]
+
+
+def test_a_worker_imports_the_plug_ins_before_it_opens_the_settings(
+    tmp_path: Path, tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "plugged_in.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cdeval.study.ray.plugged_modules", lambda: ["plugged_in"])
+    prompts = PromptSet((), "no texts", 0, 0, 0, 0, 0, 0, 0)
+    configs = [RunConfig(expert=ExpertConfig(name="/nowhere"), amateur=AmateurConfig(kind="none"))]
+    setup = ray_executor(ExecutionConfig(workers=1), configs, StudyModels(tiny("llama")), prompts, print).setup
+    with pytest.raises(ModelError, match="/nowhere"):
+        setup()
+    assert sys.modules.pop("plugged_in")
