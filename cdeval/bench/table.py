@@ -1,4 +1,4 @@
-"""What the bench prints: a table a group, then the goals."""
+"""The tables that the bench prints: one a group, then the goals."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ def group_table(result: GroupResult) -> Table:
 
 
 def growth_lines(result: GroupResult) -> list[str]:
-    """Where the lines of a growth group bend: between neighbouring points, time ~ x^p (0 free, 1 linear)."""
+    """Say how the lines of a growth group grow: between neighbouring points, time ~ x^p (0 free, 1 linear)."""
     lines = []
     for series, timings in series_of(result).items():
         points = [(float(timing.x or 1), timing.median) for timing in timings]

@@ -72,7 +72,7 @@ def _rows(found: Trajectory) -> list[str]:
 
 
 def _heat(found: Trajectory, name: str) -> Chart:
-    """What every layer would say after every token, coloured by one of the measures."""
+    """Chart what every layer would say after every token, coloured by one of the measures."""
     heading, color = _MEASURES[name]
     rows = [
         Series(
@@ -98,7 +98,7 @@ def _hover(found: Trajectory, row: int, place: int, label: str) -> str:
 
 
 def _candidates(found: Trajectory) -> Chart:
-    """How the expert's likeliest next tokens come to be, layer by layer."""
+    """Chart the probabilities of the expert's likeliest next tokens, layer by layer."""
     parts = [
         Series(
             shown(token),

@@ -1,1 +1,1 @@
-"""What people look at: tables, progress, the page. Reads numbers and files, never torch."""
+"""The report of a study: tables, progress, pictures and the page. It reads numbers and files, never torch."""

@@ -1,4 +1,4 @@
-"""The pictures of a study as plain data, before anything draws them: plotly on the page, matplotlib for files."""
+"""The charts of a study as plain data; `drawing` draws them with plotly on pages, `stills` with matplotlib in files."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -76,7 +76,7 @@ class Chart:
 
 
 def charts_of(study: Study) -> list[Chart]:
-    """All that the study's files allow, in the order of the page; the first one is quality against cost.
+    """List all charts that the study's files allow, in the order of the page; the first is quality against cost.
 
     Scores of former texts are not drawn.
     """
@@ -86,7 +86,7 @@ def charts_of(study: Study) -> list[Chart]:
 
 
 def _costs_and_quality(study: Study) -> list[Chart]:
-    """Against the first cost that is known: arithmetic, else time; and coherence against diversity, its price."""
+    """Chart every quality against the first known cost (arithmetic, else time), and coherence against diversity."""
     costs, qualities = present(COSTS, study.decoded), present(QUALITIES, study.decoded)
     found = [_points(study, costs[0], quality) for quality in qualities] if costs else []
     pair = [measure for measure in qualities if measure.name in ("diversity", "coherence")]
@@ -172,7 +172,7 @@ _NAMED_CURVES = 4
 
 
 def _curves(study: Study) -> list[Chart]:
-    """The best few and the controls in colour, the others pale."""
+    """Chart MAUVE's curves: the best few and the controls in colour, the others pale."""
     arms = sorted((arm for arm in study.decoded if arm.curve), key=lambda arm: -arm.value("mauve").value)
     if not arms:
         return []
@@ -194,7 +194,7 @@ def _curves(study: Study) -> list[Chart]:
 
 
 def _latency(study: Study) -> list[Chart]:
-    """The distribution where the passes were kept, else the mean alone."""
+    """Chart the time of a token: its distribution where the passes were kept, else the mean alone."""
     arms = [arm for arm in study.decoded if arm.token_seconds]
     short = short_labels([arm.label for arm in study.decoded])
     title, unit = "Time of one token, one prompt at a time", "ms"
@@ -232,7 +232,7 @@ def _flops(study: Study) -> list[Chart]:
 
 
 def _memory(study: Study) -> list[Chart]:
-    """The cache is part of what a pass works with: the rest is shown beside it."""
+    """Chart the parts of memory. The cache is part of what a pass works with: the rest is shown beside it."""
     parts = []
     for arm in study.decoded:
         rest = arm.summary.get("working_bytes", math.nan) - arm.summary.get("kv_live_bytes", math.nan)
@@ -247,7 +247,7 @@ def _stacked(
     scale: float,
     names: tuple[str, str, str],
 ) -> list[Chart]:
-    """One chart of the parts that some arm has; none where no arm has any."""
+    """Make one chart of the parts that some arm has; none where no arm has any."""
     short = short_labels([arm.label for arm in study.decoded])
     rows = list(reversed([*zip(study.decoded, summaries, strict=True)]))
     series = []

@@ -18,12 +18,12 @@ _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
 
 def corrected_for(comparisons: Sequence[Comparison]) -> int:
-    """How many comparisons Holm's correction counted: those that have a p-value (`cdeval.metrics.compare.holm`)."""
+    """Count the comparisons in Holm's correction: those that have a p-value (`cdeval.metrics.compare.holm`)."""
     return sum(math.isfinite(one.p) for one in comparisons)
 
 
 def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
-    """For a terminal, one a control; the last one says how to read them. Empty where there is nothing to compare."""
+    """Build a terminal's tables, one a control; the last one says how to read them. Empty without comparisons."""
     tables = []
     for against, mine in _by_control(comparisons).items():
         table = Table(
@@ -44,7 +44,7 @@ def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
 
 
 def differences_markdown(comparisons: Sequence[Comparison]) -> str:
-    """The same as GitHub tables; empty where there is nothing to compare."""
+    """Write the same as GitHub tables; empty without comparisons."""
     pages = []
     for against, mine in _by_control(comparisons).items():
         lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
@@ -54,7 +54,7 @@ def differences_markdown(comparisons: Sequence[Comparison]) -> str:
 
 
 def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:
-    """What is shown of them, by the arm that is subtracted."""
+    """Group the rows that are shown by the arm that is subtracted."""
     controls = dict.fromkeys(found.against for found in comparisons)
     rows = {control: _rows([found for found in comparisons if found.against == control]) for control in controls}
     return {control: mine for control, mine in rows.items() if mine}

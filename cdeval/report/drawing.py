@@ -105,7 +105,7 @@ def _level(level: Series) -> dict[str, Any]:
 
 
 def _level_names(levels: Sequence[Series]) -> list[dict[str, Any]]:
-    """Apart, as levels often lie close together.
+    """Place the levels' names apart, as levels often lie close together.
 
     Human texts right, controls left, amateurs spread between them, every other one below its line.
     """
@@ -142,17 +142,17 @@ def _curves(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def html_text(text: str) -> str:
-    """For plotly's texts, which read a few tags."""
+    """Escape a text for plotly's labels, which read a few tags."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _plain(text: str) -> str:
-    """For plotly's templates, which read `%{…}` as well."""
+    """Escape a text for plotly's templates, which read `%{…}` as well."""
     return html_text(text).replace("%{", "% {")
 
 
 def _with_rows(labels: Sequence[str], layout: dict[str, Any]) -> None:
-    """A row a label, long ones on two lines and more; none of them is read as plotly's markup."""
+    """Give each label a row, with long ones on several lines; none of them is read as plotly's markup."""
     wrapped = ["<br>".join(html_text(line) for line in wrap(label, _WIDTH)) for label in labels]
     row = _ROW * (1 + 0.45 * (max(text.count("<br>") for text in wrapped)))
     layout["yaxis"] |= {"tickmode": "array", "tickvals": list(labels), "ticktext": wrapped}

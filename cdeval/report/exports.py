@@ -19,7 +19,7 @@ from cdeval.store.private import masked_all
 
 
 def records(study: Study) -> list[dict[str, Any]]:
-    """A row an arm: what it is, its setting as `setting.<key>`, every number of its summary. Missing is None."""
+    """List a row an arm: what it is, its setting as `setting.<key>`, every number of its summary. Missing is None."""
     rows = [_record(arm) for arm in study.arms]
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: masked_all(row.get(name)) for name in names} for row in rows]
@@ -84,7 +84,7 @@ def to_latex(study: Study) -> bytes:
 
 
 def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
-    """Verdict, pictures, tables and notes, for places that show Markdown and no HTML."""
+    """Write verdict, pictures, tables and notes, for places that show Markdown and no HTML."""
     pictures = "\n".join(f"![{markdown(chart.title)}](figures/{chart.name}.png)" for chart in charts)
     parts = [
         f"# {markdown(study.name)}",

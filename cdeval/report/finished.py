@@ -25,7 +25,7 @@ _TURN = ".scoring.lock"
 
 
 class Group(NamedTuple):
-    """What points share that are scored together."""
+    """The facts that points share when they are scored together."""
 
     prompts: str  # digest of the prompts
     expert: str  # fingerprint
@@ -94,7 +94,7 @@ def all_finished(root: Path, mine: Sequence[Finished]) -> list[Finished]:
 
 
 def controls_among(points: Iterable[Finished]) -> dict[str, str]:
-    """Which row each arm is compared with, by labels: of its own group the expert alone under its own search.
+    """Find the row that each arm is compared with, by labels: in its group, the expert alone under the same search.
 
     Where there is none, it is compared with the group's first control. Controls are compared with nobody.
     """

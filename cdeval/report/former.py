@@ -22,7 +22,7 @@ NOTHING = Former()
 
 
 def former_scores(folder: Path, scores: Collection[str], texts: Sequence[Generation], counted: float) -> Former:
-    """Which of an arm's scores are of other texts than those that are stored now.
+    """Find the scores of an arm that were made of other texts than those that are stored now.
 
     Args:
         folder: the run folder.
@@ -41,7 +41,7 @@ def former_scores(folder: Path, scores: Collection[str], texts: Sequence[Generat
 
 
 def former_line(label: str, former: Former) -> str:
-    """The line that says so to a reader of the arm's numbers."""
+    """Write the line that warns a reader of the arm's numbers."""
     names = ", ".join(sorted(former.metrics))
     return (
         f"{MARK} '{label}': {former.how} since it was scored. Its {names} are of the former texts and are compared "

@@ -78,7 +78,7 @@ def _data(
     fronts: Mapping[tuple[str, str], set[str]],
     texts: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    """What the page's script draws and lets readers search."""
+    """Collect the values that the page's script draws and lets readers search."""
     short = short_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
     measures = present(TOTALS, study.arms)

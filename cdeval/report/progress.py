@@ -1,4 +1,4 @@
-"""How far decoding is: moving bars for people, two plain lines for logs. All of it goes to stderr."""
+"""Progress of decoding, on stderr: moving bars for people, two plain lines for logs."""
 
 import os
 import time

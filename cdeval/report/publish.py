@@ -1,4 +1,4 @@
-"""Everything that people look at of one study, written from its files alone."""
+"""All files of a study's report, written from the study's own files alone."""
 
 import math
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) 
 
 
 def publish(study: Study) -> Path:
-    """As `write_report`, of a study that has been read."""
+    """Write the same files as `write_report`, of a study that has been read."""
     folder, charts = study.folder, charts_of(study)
     for chart in charts:
         for suffix, data in picture([chart]).items():
@@ -45,7 +45,7 @@ def publish(study: Study) -> Path:
 
 
 def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
-    """Labels of the arms that no other beats, by the names of the numbers across and up that the page can show.
+    """Find the arms that no other beats, by the names of the two numbers (across, up) that the page can draw.
 
     There is no front where one of the two is neither better high nor better low. Scores of former texts are on none.
     """

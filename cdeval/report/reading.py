@@ -39,7 +39,7 @@ def required(path: Path, read: Callable[[Any], _T], default: _T) -> _T:
 
 
 def optional(path: Path, read: Callable[[Any], _T], default: _T, problems: list[str]) -> _T:
-    """As `required`, of what can be left out: then a line is added to `problems`."""
+    """Read a file like `required`, but of what can be left out: a broken file adds a line to `problems`."""
     try:
         return required(path, read, default)
     except StorageError as error:
@@ -126,7 +126,7 @@ def seconds_of(value: Any) -> list[float]:
 
 
 class Table(NamedTuple):
-    """What stood on the screen last."""
+    """The table that stood on the screen last."""
 
     rows: Sequence[Mapping[str, str]]  # label, role and folder of each
     notes: Sequence[str]

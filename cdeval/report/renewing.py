@@ -58,7 +58,7 @@ def _lost(path: Path) -> bool:
 
 
 def _asked(root: Path, every: Sequence[Finished]) -> tuple[Settings, ProtocolConfig]:
-    """What the last command asked for; defaults where its settings do not say.
+    """Read the settings of the last command; defaults where they do not say.
 
     Raises: StorageError: they are damaged.
     """

@@ -1,4 +1,4 @@
-"""What the sections of a study's page show, as plain values for its template: rows, cells, legends, settings."""
+"""The contents of a study's page as plain values for its template: rows, cells, legends, settings."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ class DifferenceRow(NamedTuple):
 
 
 def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
-    """A number as text, and what qualifies it: a score's interval, or a cost's overhead over the expert alone."""
+    """Format a number and what qualifies it: a score's interval, or a cost's overhead over the expert alone."""
     value = measure.of(arm)
     if not math.isfinite(value):
         return MISSING, ""
@@ -70,7 +70,7 @@ def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
 
 
 def axes(study: Study) -> dict[str, Any]:
-    """The numbers that a reader can weigh against each other; or, as `no_axes`, why there are none."""
+    """List the numbers that a reader can weigh against each other; or say, as `no_axes`, why there are none."""
     measures = present(TOTALS, study.decoded)
     costs = [measure for measure in measures if measure.cost]
     if not costs or len(costs) == len(measures):
@@ -80,7 +80,7 @@ def axes(study: Study) -> dict[str, Any]:
 
 
 def results(study: Study) -> dict[str, Any]:
-    """The table: its measures, and a row an arm."""
+    """Build the table: its measures, and a row an arm."""
     measures = present(TOTALS, study.arms)
     best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
@@ -95,7 +95,7 @@ def results(study: Study) -> dict[str, Any]:
 
 
 def _best(measure: Measure, study: Study) -> set[str]:
-    """Labels with the best value of the decoded texts, where more is better; none where all look alike."""
+    """Find the labels with the best value of the decoded texts, where more is better; none where all look alike."""
     shown = {arm.label: measure.shown(measure.of(arm)) for arm in study.decoded if math.isfinite(measure.of(arm))}
     if measure.better <= 0 or len(set(shown.values())) < 2:
         return set()
@@ -104,7 +104,7 @@ def _best(measure: Measure, study: Study) -> set[str]:
 
 
 def differences(study: Study) -> dict[str, Any]:
-    """Every arm less its control, on the metrics that the screen shows, and for how many tests p is corrected."""
+    """List every arm less its control, on the metrics that the screen shows, and count the tests of the correction."""
     measures = {measure.name: measure for measure in TOTALS if measure.name in COMPARED}
     rows = []
     for one in study.comparisons:
@@ -125,7 +125,7 @@ def differences(study: Study) -> dict[str, Any]:
 
 
 def legend_of(chart: Chart) -> list[LegendKey]:
-    """The legend of one picture; empty where it needs none, or shares that of its group."""
+    """Build the legend of one picture; empty where it needs none, or shares that of its group."""
     if chart.group:
         return []
     if chart.kind == "bars" and len(chart.series) > 1:
@@ -142,20 +142,20 @@ def legend_of(chart: Chart) -> list[LegendKey]:
 
 
 def shared_legend(charts: Sequence[Chart]) -> list[LegendKey]:
-    """One legend for pictures that share their lines."""
+    """Build one legend for pictures that share their lines."""
     lines = [line for chart in charts for line in chart.series] + [level for chart in charts for level in chart.levels]
     return list({one.label: LegendKey(one.color, one.dash, one.label, line=True) for one in lines}.values())
 
 
 def kinds(study: Study) -> list[LegendKey]:
-    """Colours and symbols of the arms."""
+    """Build the legend of the arms' colours and symbols."""
     known = {arm.kind for arm in study.decoded}
     entries = [LegendKey(*style, kind, line=False) for kind, style in STYLES.items() if kind in known]
     return [*entries, *([LegendKey(*LEVEL_STYLES["human"], "human texts", line=True)] if study.human else [])]
 
 
 def example(study: Study) -> dict[str, Any] | None:
-    """What the first arm was made on, and its files in full: enough to judge a study, and to do it again."""
+    """Describe how the first arm was made, with its files in full: enough to judge a study and to repeat it."""
     arm = next((arm for arm in study.decoded if arm.config), None)
     if arm is None:
         return None
@@ -167,7 +167,7 @@ def example(study: Study) -> dict[str, Any] | None:
 
 
 def _facts(provenance: Mapping[str, Any]) -> dict[str, object]:
-    """The few that most results turn on."""
+    """Pick the few facts that most results depend on."""
     code, machine = provenance.get("cdeval") or {}, provenance.get("machine") or {}
     models, libraries = provenance.get("models") or {}, provenance.get("libraries") or {}
     commit = str(code.get("commit") or "unknown")[:12] + (" with changes" if code.get("dirty") else "")

@@ -1,10 +1,10 @@
-"""Arms by the few words that tell them apart, for places where a whole label does not fit."""
+"""Short labels of arms: the few words that tell them apart, for places where a whole label does not fit."""
 
 from collections.abc import Sequence
 
 
 def short_labels(labels: Sequence[str]) -> dict[str, str]:
-    """Each label without the words that all labels of its kind share; a kind is the first word. None are equal.
+    """Shorten each label by the words that all labels of its kind (its first word) share. No two are equal.
 
     >>> short_labels(["exit k=1 β=1, beam 5", "exit k=2 β=1, beam 5", "expert alone, beam 5"])
     {'exit k=1 β=1, beam 5': 'exit k=1', 'exit k=2 β=1, beam 5': 'exit k=2', 'expert alone, beam 5': 'expert alone'}

@@ -1,4 +1,4 @@
-"""Charts as PNG and SVG for papers, by matplotlib, with nothing that needs a browser."""
+"""Charts as PNG and SVG for papers, drawn by matplotlib, without a browser."""
 
 import io
 import math

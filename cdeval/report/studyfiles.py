@@ -65,12 +65,12 @@ class Arm:
 
     @property
     def is_human(self) -> bool:
-        """Whether these are the references."""
+        """Whether the arm is the human references."""
         return self.role == HUMAN
 
     @property
     def kind(self) -> str:
-        """By its setting; texts of others are as the expert alone."""
+        """The arm's kind, by its setting; texts of others count as the expert alone."""
         if self.setting.get("adaptive_exit"):
             return Kind.own_exits
         amateur = (self.setting.get("amateur") or {}).get("kind", "none")
@@ -119,7 +119,7 @@ class Study:
 
     @property
     def rows(self) -> list[Row]:
-        """As the tables show them."""
+        """The arms as rows of the tables."""
         marks = [f" {MARK}" if arm.former.metrics else "" for arm in self.arms]
         return [
             Row(arm.label, arm.role, arm.summary, arm.folder, mark) for arm, mark in zip(self.arms, marks, strict=True)
@@ -138,7 +138,7 @@ class Study:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a table of the study showed last."""
+    """The rows, notes and comparisons that the study's last table showed."""
 
     rows: Sequence[Row]
     notes: Sequence[str]  # below the table
@@ -148,7 +148,7 @@ class Shown:
 
 
 def write_shown(folder: Path, shown: Shown) -> None:
-    """What stands on the screen, for whoever reads the study from its files. Raises: StorageError: the disk refuses."""
+    """Store what the screen shows, for readers of the study's files. Raises: StorageError: the disk refuses."""
     rows = [{"label": row.label, "role": row.role, "folder": row.folder} for row in shown.rows]
     page = {"rows": rows, "notes": shown.notes, "made": shown.made, "digest": shown.digest}
     replace_file(folder / SHOWN, to_page(page))
@@ -156,7 +156,7 @@ def write_shown(folder: Path, shown: Shown) -> None:
 
 
 def read_shown(folder: Path) -> Shown | None:
-    """What the study's files say of its last table; None where they are missing or broken: they are made anew then."""
+    """Read the study's last table from its files; None where they are missing or broken: they are made anew then."""
     problems: list[str] = []
     shown = _shown(folder, problems)
     return None if problems else shown

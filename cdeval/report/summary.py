@@ -20,7 +20,7 @@ def summary_of(texts: int, scores: Mapping[str, Estimate], costs: Mapping[str, f
 
 
 def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """How each metric was made, a line for all metrics and arms that say the same, and what has no value.
+    """Say how each metric was made, a line for all that share it, and which metrics have no value.
 
     Notes that differ in a spread between k-means seeds alone are one line with the least and the most.
     """
@@ -110,14 +110,14 @@ def _arms(labels: Sequence[str]) -> str:
 
 
 def sample_notes(samples: int) -> list[str]:
-    """What a reader must know where each prompt has several continuations."""
+    """Say how prompts with several continuations were scored."""
     if samples == 1:
         return []
     return [f"{samples} samples a prompt, one unit of the intervals; MAUVE reads the first of each"]
 
 
 def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """How early the expert exited, a line an arm in which it may; `costs` by label, as `cost.price` makes them."""
+    """Say how early the expert exited, a line an arm in which it may; `costs` by label, as `cost.price` makes them."""
     return [
         f"'{label}': {of_arm['exit_share']:.0%} of the tokens read after the prompt exited early, and a token went "
         f"through {of_arm['exit_layer']:.1f} blocks on average; FLOPs are counted as spent, and no time is saved here"
@@ -127,7 +127,7 @@ def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """What a reader of timed costs must know; `costs` by label, as `cost.price` makes them."""
+    """Say how costs were timed; `costs` by label, as `cost.price` makes them."""
     timed = [one for one in costs.values() if math.isfinite(one.get("decode_seconds_per_token", math.nan))]
     if not timed:
         return []

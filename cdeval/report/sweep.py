@@ -1,4 +1,4 @@
-"""What a study varies: the arms that differ in one number alone, and the levels that they are read against."""
+"""The sweeps of a study: arms that differ in one number alone, and the levels that they are read against."""
 
 import json
 import math
@@ -26,7 +26,7 @@ AXES = (
 
 
 def axes_of(setting: object) -> dict[str, object]:
-    """What may be varied, by the axes' names; nothing where there is no setting, as of the human texts."""
+    """Read a setting's numbers that may be varied, by the axes' names; the human texts have no setting."""
     return {axis.name: axis.of(setting) for axis in AXES} if isinstance(setting, Mapping) else {}
 
 
@@ -124,7 +124,7 @@ def _levels(study: Study, varied: Sequence[Arm]) -> list[Level]:
 
 
 def _search(arm: Arm) -> tuple[str, ...]:
-    """What makes texts of an arm but its contrast: the search, how wide it is, and how tokens are drawn."""
+    """The setting of an arm without its contrast: the search, how wide it is, and how tokens are drawn."""
     return tuple(json.dumps(arm.setting.get(name), sort_keys=True) for name in ("search", "beams", "sampling"))
 
 

@@ -39,7 +39,7 @@ class Section(NamedTuple):
 
 
 class Views(NamedTuple):
-    """All of it."""
+    """The verdict and all sections."""
 
     study: str
     says: tuple[str, ...]  # the verdict
@@ -98,7 +98,7 @@ def _views(folder: Path) -> Views:
 
 
 def views_of(study: Study, pictures: Sequence[str]) -> Views:
-    """What there is to show; `pictures` are the names of those in the study's W&B run."""
+    """List what there is to show; `pictures` are the names of those in the study's W&B run."""
     qualities, costs = present(QUALITIES, study.decoded), present(COSTS, study.decoded)
     known = {axis.name for sweep in sweeps_of(study) for axis in (sweep.axis,)}
     sections = [
@@ -136,7 +136,7 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
 
 
 def outline(views: Views) -> list[str]:
-    """What would be created, in lines for people."""
+    """Describe what would be created, in lines for people."""
     lines = [f"workspace and report of {views.study}", *(f"  {line}" for line in views.says)]
     for section in views.sections:
         lines.append(f"  {section.name} ({section.kind} runs)")
@@ -189,7 +189,7 @@ def report_of(views: Views, entity: str, project: str, *, offline: bool) -> Any:
 
 
 def spec_of(view: Any) -> dict[str, Any]:
-    """What W&B is sent, as JSON, which must come back as it went.
+    """Write a view as the JSON that W&B is sent, which must come back as it went.
 
     Raises: ValueError: it does not, so that W&B would show something else.
     """

@@ -1,4 +1,4 @@
-"""Texts of others on their way out: what they become on a screen, in a spreadsheet, in Markdown and in TeX.
+"""Escaping of foreign texts for a screen, a spreadsheet, Markdown and TeX.
 
 Labels, names of models and files, prompts and continuations are data wherever they are shown. Each function takes what
 its reader would obey (a terminal, a spreadsheet, Markdown, TeX) and leaves the rest of the text as it is; those whose
@@ -33,7 +33,7 @@ _TEX = str.maketrans(
 
 
 def visible(text: str) -> str:
-    r"""The text for a terminal, with its line breaks, and nothing in it that a terminal would obey.
+    r"""Escape a text for a terminal: line breaks stay, and nothing is left in it that a terminal would obey.
 
     >>> visible("a\x1b[2Jb\nc")
     'a�[2Jb\nc'
@@ -48,12 +48,12 @@ def _is_obeyed(sign: str) -> bool:
 
 
 def printable(text: str) -> str:
-    """The text on one line, without the control characters that could repaint a terminal."""
+    """Write a text on one line, without the control characters that could repaint a terminal."""
     return "".join(sign if sign.isprintable() else _REPLACED for sign in " ".join(text.split()))
 
 
 def markdown(text: str) -> str:
-    r"""The text in Markdown, on one line, with nothing in it that Markdown would read.
+    r"""Escape a text for Markdown, on one line: nothing is left in it that Markdown would read.
 
     >>> markdown("# a|b"), markdown("_a_ b_c"), markdown("1. <b>")
     ('\\# a\\|b', '\\_a\\_ b_c', '1\\. \\<b\\>')
@@ -63,7 +63,7 @@ def markdown(text: str) -> str:
 
 
 def spreadsheet(text: str) -> str:
-    """The text as a cell that no spreadsheet calculates: behind an apostrophe where it would.
+    """Write a text as a cell that no spreadsheet calculates: behind an apostrophe where it would be a formula.
 
     >>> spreadsheet("=1+1"), spreadsheet("a=b"), spreadsheet("a;=1+1")
     ("'=1+1", 'a=b', "a;'=1+1")
@@ -73,7 +73,7 @@ def spreadsheet(text: str) -> str:
 
 
 def tex(text: str) -> str:
-    r"""The text in a cell of a TeX table, on one line, with nothing in it that TeX would read.
+    r"""Escape a text for a cell of a TeX table, on one line: nothing is left in it that TeX would read.
 
     >>> tex("50% [a]")
     '50\\% {[}a{]}'

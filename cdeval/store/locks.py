@@ -63,7 +63,7 @@ def short_lock(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterat
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock on this file now. What cannot be opened or asked is taken as free."""
+    """Tell whether a process holds the lock on this file now; a file that cannot be opened or asked counts as free."""
     try:
         file = os.open(path, os.O_RDONLY)
     except OSError:

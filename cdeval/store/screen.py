@@ -1,4 +1,4 @@
-"""The screen: everything that a command prints goes through here, so that no text of others is obeyed by a terminal."""
+"""The console of all commands: everything they print goes through it, so that a terminal obeys no text of others."""
 
 import sys
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Screen(Console):
         super().__init__(file=None if errors else sys.stdout, stderr=errors, markup=False, emoji=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """As rich renders it; its own control codes stay."""
+        """Render as rich does, without what a terminal would obey; rich's own control codes stay."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 

@@ -1,4 +1,4 @@
-"""What a run folder's texts were made on, session by session: the first one in full, of each what moves a last bit."""
+"""The record of the sessions that made a run folder's texts: the first in full, of each what can change a last bit."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ PROVENANCE = "provenance.json"
 
 
 def by_sample(study: Path) -> list[str]:
-    """Names of the study's run folders whose model is known by a sample of its weights alone, as older releases did."""
+    """List the study's run folders whose model is known by a sample of its weights alone, as older releases did."""
     found = []
     for path in sorted(study.glob(f"*/{PROVENANCE}")):
         with suppress(OSError, ValueError, KeyError, TypeError):  # a broken record is reported by whoever needs it
@@ -28,7 +28,7 @@ def by_sample(study: Path) -> list[str]:
 def record_session(
     folder: RunFolder, now: Mapping[str, Any], ledger: Mapping[str, object], *, begun: bool
 ) -> list[str]:
-    """Enter in `provenance.json` that texts are about to be decoded here.
+    """Record in `provenance.json` that texts are about to be decoded here.
 
     Args:
         folder: of the point.
@@ -59,7 +59,7 @@ def record_session(
 
 
 def is_recorded(folder: RunFolder) -> bool:
-    """Whether what made a folder's texts can be read there, and which point they are of."""
+    """Tell whether a folder's record says what made its texts, and of which point they are."""
     try:
         record = folder.read_mapping(PROVENANCE)
         return isinstance(record["point"]["digest"], str) and isinstance(identity(record), dict)

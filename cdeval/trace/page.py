@@ -59,7 +59,7 @@ def shown(token: str) -> str:
 
 
 def summary(trace: Trace) -> str:
-    """How often the contrast had another mind than the expert, in a sentence."""
+    """Say in a sentence how often the contrast's favourite was not the expert's."""
     flips, count = sum(step.flipped for step in trace.steps), len(trace.steps)
     if not count:
         return "The text is empty."

@@ -48,7 +48,7 @@ class WandbTable(NamedTuple):
 
 
 class Mirrored(NamedTuple):
-    """What one W&B run holds."""
+    """The content of one W&B run."""
 
     study: str  # group of the W&B run
     label: str  # its name; study, label and config make its id, so that a repeated one replaces itself

@@ -73,7 +73,7 @@ def _answer(url: str) -> OSError | None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one short line without a key."""
+    """Say what went wrong, in one short line without a key."""
     if isinstance(error, subprocess.TimeoutExpired):
         return f"not sent within {error.timeout:g} s"
     text = f"{type(error).__name__}: {error}"

@@ -1,4 +1,4 @@
-"""Which pairs people judge: the prompts that both arms continue, blinded, in random order, sides balanced."""
+"""The pairs that people judge: prompts that both arms continue, blinded, in random order, sides balanced."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class Sheet:
 
     @property
     def digest(self) -> str:
-        """What ties votes to their sheet: SHA-256 over what raters see, and not over who wrote it."""
+        """The SHA-256 of what raters see, without who wrote it: it ties votes to their sheet."""
         seen = [[pair.code, pair.prompt, pair.left, pair.right] for pair in self.pairs]
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""What votes say: preference rates with intervals, a test, and how far raters agree.
+"""Preference rates of votes with intervals, a test, and how far raters agree.
 
     win, tie, loss = votes for the first arm, for neither, for the second, each over all votes      in [0, 1]
     net            = win − loss                                                                    in [−1, 1]
