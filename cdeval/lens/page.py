@@ -1,5 +1,6 @@
 """The picture of one prompt: every layer's likeliest next token after every token, and how the last ones come to be."""
 
+from functools import partial
 from pathlib import Path
 
 from cdeval.records import Trajectory
@@ -7,6 +8,7 @@ from cdeval.report.charts import GREY, LINES, ORANGE, TEAL, Chart, Series
 from cdeval.report.drawing import html_text, plotly_of
 from cdeval.report.rendering import PLOTLY, render
 from cdeval.report.stills import picture
+from cdeval.store.escaping import token_text
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import encode
 
@@ -17,26 +19,15 @@ _MEASURES = {
     "kl": ("KL(expert || layer) [nats]", "#3f007d"),
 }
 _COLORS = (*LINES, ORANGE, TEAL, GREY)
-_SIGNS = 12  # of a token that are shown in a cell
+shown = partial(token_text, most=12)
 
 
 def write_trajectory(found: Trajectory, page: Path) -> list[Path]:
-    """The page and, beside it, a PNG. Returns: both. Raises: StorageError: the disk refuses."""
+    """Write the page and, beside it, a PNG. Returns: both. Raises: StorageError: the disk refuses."""
     beside = page.with_suffix(".png")
     replace_file(beside, picture([_heat(found, "probability"), _candidates(found)])["png"])
     replace_file(page, encode(to_html(found)))
     return [page, beside]
-
-
-def shown(token: str) -> str:
-    """A token as the field writes it: its spaces and line ends to be seen, its length bounded.
-
-    >>> shown(" Honolulu")
-    '▁Honolulu'
-    """
-    seen = token.replace(" ", "▁").replace("\n", "⏎")
-    plain = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in seen)
-    return plain if len(plain) <= _SIGNS else f"{plain[: _SIGNS - 1]}…"
 
 
 def to_html(found: Trajectory) -> str:

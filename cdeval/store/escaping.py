@@ -52,6 +52,17 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else _REPLACED for sign in " ".join(text.split()))
 
 
+def token_text(token: str, most: int) -> str:
+    """Write a token so that a reader sees its blanks and line ends, in at most that many characters.
+
+    >>> token_text(" rose" + chr(10), 24)
+    '▁rose⏎'
+    """
+    seen = token.replace(" ", "▁").replace("\n", "⏎").replace("\t", "⇥")
+    plain = "".join(sign if sign.isprintable() else _REPLACED for sign in seen)
+    return plain if len(plain) <= most else f"{plain[: most - 1]}…"
+
+
 def markdown(text: str) -> str:
     r"""Escape a text for Markdown, on one line: nothing is left in it that Markdown would read.
 

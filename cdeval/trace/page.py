@@ -1,6 +1,7 @@
 """The trace of one generation, as a table for a terminal and as a page: every token, and what stood beside it."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -10,15 +11,15 @@ from rich.text import Text
 from cdeval.records import Trace, TraceStep, Weighed
 from cdeval.report.rendering import render
 from cdeval.report.table import MISSING
-from cdeval.store.escaping import printable
+from cdeval.store.escaping import printable, token_text
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import encode, to_page
 
-_SIGNS = 24  # of a token that are shown
+shown = partial(token_text, most=24)
 
 
 def write_trace(trace: Trace, page: Path) -> list[Path]:
-    """The page and, beside it, the same as JSON. Returns: both. Raises: StorageError: the disk refuses."""
+    """Write the page and, beside it, the same as JSON. Returns: both. Raises: StorageError: the disk refuses."""
     data = page.with_suffix(".json")
     replace_file(data, to_page(trace))
     replace_file(page, encode(to_html(trace)))
@@ -26,7 +27,7 @@ def write_trace(trace: Trace, page: Path) -> list[Path]:
 
 
 def trace_table(trace: Trace) -> Table:
-    """A row a token; those that the contrast flipped are marked."""
+    """Build the table, a row a token; those that the contrast flipped are marked."""
     table = Table(
         title=Text(f"{printable(trace.label)}, token by token", style="bold"),
         caption=Text(
@@ -46,16 +47,6 @@ def trace_table(trace: Trace) -> Table:
         cells = [_probability(own.log_expert), _probability(own.log_amateur), _number(own.score), str(step.plausible)]
         table.add_row(Text(shown(own.text)), *cells, "✱" if step.flipped else "", Text(other))
     return table
-
-
-def shown(token: str) -> str:
-    """A token as a reader can see it: spaces and breaks by signs of their own, in a few letters.
-
-    >>> shown(" rose") + shown(chr(10))
-    '▁rose⏎'
-    """
-    plain = printable(token.replace(" ", "▁").replace("\n", "⏎").replace("\t", "⇥"))
-    return plain if len(plain) <= _SIGNS else f"{plain[: _SIGNS - 1]}…"
 
 
 def summary(trace: Trace) -> str:
