@@ -11,7 +11,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -24,6 +23,7 @@ from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
 from cdeval.decode.batches import decode
 from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.loading import open_model
+from cdeval.plugins import load_plugins
 from cdeval.prompts import PromptSet
 from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText
@@ -123,8 +123,7 @@ class WorkerSetup:
         """
         with suppress(OSError):  # another machine may not have it, and need not where no path is relative
             os.chdir(self.folder)
-        for module in self.plugins:
-            import_module(module)
+        load_plugins(self.plugins)
         shared = open_model(self.configs[0].expert)
         models, broken = load_together([open_models(config, shared) for config in self.configs], self.prompts)
         if broken:
