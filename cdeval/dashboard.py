@@ -30,7 +30,7 @@ def validate_dashboard(config: DashboardRun) -> DashboardRun:
 
 def dashboard(config: DashboardRun) -> None:
     """Write and print what is created, and create it unless that is all; to the standard output."""
-    from cdeval.report.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
+    from cdeval.report.wandb.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
 
     console = Screen()
     folder = Path(config.study or "")

@@ -19,12 +19,12 @@ from cdeval.config.schema import AUTO
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
-from cdeval.report.boards import study_run
 from cdeval.report.finished import scoring_turn
 from cdeval.report.progress import Advance, decoding_progress
 from cdeval.report.summary import sample_notes
 from cdeval.report.sweep import axes_of
 from cdeval.report.wandb import point_run, track
+from cdeval.report.wandb.boards import study_run
 from cdeval.store.folder import RunFolder
 from cdeval.store.ledger import Capacity
 from cdeval.store.sessions import by_sample

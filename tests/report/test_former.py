@@ -11,7 +11,7 @@ from cdeval.compare import CompareRun, compare_studies
 from cdeval.errors import StorageError
 from cdeval.metrics.scorefile import SCORES, of_estimates, texts_digest, to_bytes
 from cdeval.records import Estimate
-from cdeval.report import publish, views
+from cdeval.report import publish
 from cdeval.report.__main__ import report
 from cdeval.report.charts import charts_of
 from cdeval.report.config import ReportRun, validate_report
@@ -19,6 +19,7 @@ from cdeval.report.exports import records
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import markdown_table
 from cdeval.report.verdict import verdict
+from cdeval.report.wandb import views
 from cdeval.store.folder import RunFolder
 from tests.report.studies import write_study
 

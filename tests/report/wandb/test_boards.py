@@ -10,7 +10,7 @@ import pytest
 
 from cdeval.config.enums import WandbMode
 from cdeval.config.schema import TrackingConfig
-from cdeval.report.boards import study_run
+from cdeval.report.wandb.boards import study_run
 from cdeval.report.publish import write_report
 from cdeval.report.wandb import point_run, sending, track
 from tests.report.studies import write_study
