@@ -32,3 +32,5 @@ if __name__ == "__main__":
     assert list(ours.token_ids) == theirs[0, ids.shape[1] :].tolist(), "beams read other positions or another mask"
     (contrasted,) = decode(expert, ["The river had been rising"], amateur=2, search=Search(max_new_tokens=6))
     print("olmo2 decodes as Hugging Face does; with its exit after 2 blocks as amateur it writes", contrasted.token_ids)
+    model.save_pretrained("tiny-olmo2")
+    tokenizer.save_pretrained("tiny-olmo2")

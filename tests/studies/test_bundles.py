@@ -159,7 +159,10 @@ def test_a_papers_preset_is_its_published_setting(preset: str, tmp_path: Path, m
     )
 
 
-@pytest.mark.parametrize(("preset", "architecture"), [("paper_gpt2xl", "gpt2"), ("paper_opt13b", "opt")])
+@pytest.mark.parametrize(
+    ("preset", "architecture"),
+    [("paper_gpt2xl", "gpt2"), pytest.param("paper_opt13b", "opt", marks=pytest.mark.nightly)],
+)
 def test_a_papers_preset_runs_on_stand_ins(  # one command, every arm
     preset: str, architecture: str, prompts_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

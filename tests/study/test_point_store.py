@@ -39,6 +39,7 @@ def command(
 
     def call(*more: str) -> tuple[int, str]:
         arguments = ["--multirun", *names, *cheap, "amateur.layer=4,5", *more]
+        monkeypatch.setattr("cdeval.report.publish.picture", lambda _charts: {})  # a sixth of a small study's time
         code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
         return code, said
 

@@ -114,7 +114,7 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
                 run.log_artifact(artifact)
         finally:
             run.finish()
-    for logs in what.mirror.glob("*/logs"):
+    for logs in list(what.mirror.rglob("logs")):  # also those of the service, beside the cache
         shutil.rmtree(logs)
 
 
