@@ -121,6 +121,7 @@ def test_it_leaks_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: p
     assert track_point(OFFLINE, run) is None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
+    assert [path for path in files if path.suffix == ".log"] == [], "a log names processes and folders of the machine"
     for path in files:
         content = path.read_bytes()
         assert KEY.encode() not in content
