@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdeval.config.enums import Context, Normalizer
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.methods import Method, Registry, Values, holds_methods, named
 from cdeval.config.schema import AmateurConfig, ExpertConfig
 
@@ -23,7 +23,7 @@ class Amateur:
     lens_file: str | None = None  # of a tuned lens; its content, not its name, tells texts apart
     selection: Selection = Selection.fixed  # of an early exit
     layers: tuple[int, ...] = ()  # candidates of a selection, ascending
-    measure: Measure | None = None  # of selection=confidence
+    measure: ConfidenceMeasure | None = None  # of selection=confidence
     threshold: float | None = None  # of selection=confidence, before its decay
     settings: Values = ()  # of a plug-in's kind
 

@@ -38,7 +38,7 @@ class Selection(Enum):
     confidence = "confidence"
 
 
-class Measure(Enum):
+class ConfidenceMeasure(Enum):
     """What confidence is.
 
     softmax: the gap between the two largest probabilities. saturation: the cosine between the outputs of the block and
@@ -66,7 +66,7 @@ class ExitConfig:
     lens: Lens = read_when(_EXITS, default=Lens.norm)
     lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
     selection: Selection = read_when(_EXITS, default=Selection.fixed)
-    measure: Measure = read_when(_EXITS, _CONFIDENT, default=Measure.softmax)
+    measure: ConfidenceMeasure = read_when(_EXITS, _CONFIDENT, default=ConfidenceMeasure.softmax)
     # Lambda; it decays along the text as published.
     threshold: float = number(0.5, least=0, most=1, when=(_EXITS, _CONFIDENT))
 
@@ -77,7 +77,7 @@ class AdaptiveExitConfig:
 
     # λ; null: every token goes through all blocks.
     threshold: float | None = number(None, least=0, most=1, hint="null is no early exits")
-    measure: Measure = read_when(_ADAPTIVE, default=Measure.softmax)
+    measure: ConfidenceMeasure = read_when(_ADAPTIVE, default=ConfidenceMeasure.softmax)
     # τ; 0: the threshold stays at 0.9 λ + 0.1.
     decay: float = number(DECAY, least=0, most=10_000, hint="4 is published, 0 is no decay", when=(_ADAPTIVE,))
     # With an exit: a list, or one number, it and all layers after it; null: all.

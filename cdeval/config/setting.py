@@ -5,7 +5,7 @@ from typing import Any
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Ban, Form, Normalizer, Pool, SearchKind, TemperatureForm
-from cdeval.config.exits import AdaptiveExitConfig, Measure
+from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure
 from cdeval.config.plausibility import ALPHA, Plausibility, plausibility_of
 from cdeval.config.schema import RunConfig
 
@@ -28,7 +28,7 @@ class Sampling:
 class AdaptiveExit:
     """Where the expert itself may stop at a token (`cdeval.decode.adaptive`)."""
 
-    measure: Measure
+    measure: ConfidenceMeasure
     threshold: float  # λ, before its decay
     decay: float  # τ
     layers: tuple[int, ...]  # blocks before each possible exit, ascending

@@ -29,7 +29,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cdeval.config.amateur import kind_of
 from cdeval.config.enums import Context, SearchKind
-from cdeval.config.exits import Measure
+from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.models.loading import LanguageModel
 
@@ -158,7 +158,7 @@ def lane_flops(
 
 def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:
     """How sure a token was after each layer up to its exit; the row of the head at the exit chooses the next token."""
-    if own.measure is Measure.softmax:
+    if own.measure is ConfidenceMeasure.softmax:
         return costs.head * sum(layer < exit_layer for layer in own.layers)
     return costs.cosine * sum(layer <= exit_layer for layer in own.layers)
 

@@ -29,7 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config.exits import Measure
+from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import COMPARED_AT_ONCE, gap, saturation, thresholds
@@ -40,7 +40,7 @@ from cdeval.models.loading import LanguageModel
 class _Question(NamedTuple):
     """Lanes that are asked after the same block, in the same way."""
 
-    measure: Measure
+    measure: ConfidenceMeasure
     lanes: Int[Tensor, " lane"]  # of the batch
     levels: Float[Tensor, "step lane"]  # how sure they must be
 
@@ -102,7 +102,7 @@ class AdaptiveExits:
 
     def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
         rows = hidden[question.lanes]
-        if question.measure is Measure.softmax:
+        if question.measure is ConfidenceMeasure.softmax:
             confidence = self._gaps(rows)
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
@@ -120,7 +120,7 @@ def _questions(rules: dict[int, AdaptiveExit], steps: int, device: torch.device)
     """Who is asked after which block."""
     found: dict[int, list[_Question]] = {}
     for layer in sorted({layer for rule in rules.values() for layer in rule.layers}):
-        for measure in Measure:
+        for measure in ConfidenceMeasure:
             asked = {lane: rule for lane, rule in rules.items() if rule.measure is measure and layer in rule.layers}
             if not asked:
                 continue

@@ -21,7 +21,7 @@ from cdeval.metrics.codebook import MEASURES, Codes, mauve_interval, quantise
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.mauve_parts import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
-from cdeval.metrics.scorer import Reader, context_length
+from cdeval.metrics.scorer import TextReader, context_length
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY
 from cdeval.records import HUMAN_TEXTS, Estimate, Generation
 
@@ -51,7 +51,7 @@ class MauveOfArms:
 def mauve_of_arms(
     arms: Arms,
     human: Sequence[Generation] | None,
-    reader: Reader,
+    reader: TextReader,
     config: MetricsConfig,
     seed: int,
     cache: FeatureCache = NO_CACHE,
@@ -82,7 +82,7 @@ def mauve_of_arms(
     return MauveOfArms({label: found or {} for label, found in estimates.items()}, curves, codes)
 
 
-def pair_up(generated: Sequence[Generation], human: Sequence[Generation], reader: Reader) -> list[Pair]:
+def pair_up(generated: Sequence[Generation], human: Sequence[Generation], reader: TextReader) -> list[Pair]:
     """The pairs of one arm, each cut to its shorter side and to the reader's context."""
     partners = {generation.id: generation.token_ids for generation in reader.read(human)}
     pairs = []
@@ -119,7 +119,7 @@ def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: Metri
 
 
 def _codes(
-    scored: Mapping[str, Sequence[Pair]], reader: Reader, config: MetricsConfig, seed: int, cache: FeatureCache
+    scored: Mapping[str, Sequence[Pair]], reader: TextReader, config: MetricsConfig, seed: int, cache: FeatureCache
 ) -> tuple[dict[str, Codes], dict[str, dict[str, float]]]:
     """The clusters of each arm's texts, and what mauve-text says where it was asked."""
     if not scored:

@@ -25,7 +25,7 @@ from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.human import mauve_of_arms
 from cdeval.metrics.mauve_parts import unavailable
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.models.loading import open_model
 
 
@@ -46,7 +46,7 @@ def _compute(  # noqa: PLR0913 - options by name
     featurizer = open_model(ExpertConfig(name=model, dtype=choice_of(Dtype, "dtype", dtype), device=device)).load()
     config = MetricsConfig(mauve_seeds=kmeans_seeds, mauve_codebook=book, bootstrap_draws=2)  # no interval is asked for
     generated, human = (as_generations(texts) for texts in (predictions, references))
-    reader = Reader(featurizer, retokenise=True)
+    reader = TextReader(featurizer, retokenise=True)
     found = mauve_of_arms({"predictions": generated}, human, reader, config, seed).estimates["predictions"]
     return {**{name: found[name].value for name in MEASURES}, "missing": float(found["mauve"].missing)}
 

@@ -29,7 +29,7 @@ from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, identity, key, require_finite
-from cdeval.metrics.scorer import Reader, Scorer, context_length, described, equal_batches
+from cdeval.metrics.scorer import Scorer, TextReader, context_length, described, equal_batches
 from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
@@ -151,7 +151,7 @@ def _compute(
 ) -> dict[str, float]:
     chosen = ExpertConfig(name=model, dtype=choice_of(Dtype, "dtype", dtype), device=device)
     judge = open_model(chosen).load()
-    rows = nll_rows(judge, Reader(judge, retokenise=True).read(as_generations(predictions, prompts)))
+    rows = nll_rows(judge, TextReader(judge, retokenise=True).read(as_generations(predictions, prompts)))
     present = rows[~np.isnan(rows).any(axis=1)]
     return {
         "perplexity": float(perplexity(present)),

@@ -31,7 +31,7 @@ class Scorer(Protocol):
         """Tells its weights from any others."""
 
 
-class Reader(NamedTuple):
+class TextReader(NamedTuple):
     """A model that reads texts, and whether their token ids are its own."""
 
     scorer: Scorer

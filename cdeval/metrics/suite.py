@@ -23,7 +23,7 @@ from cdeval.metrics.perplexity import describe, nll_rows
 from cdeval.metrics.recall import Before, Means, Recall
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.metrics.scorefile import ArmScores, texts_digest
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.metrics.stats import perplexity
 from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows
 from cdeval.models.loading import choose_device
@@ -98,7 +98,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     fresh = _estimates(arms, rows, recall.lacking(), config, seed)
     mauve = MauveOfArms({})
     if not recall.knows_mauve:
-        reader = Reader(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
+        reader = TextReader(judges.featurizer or judges.required_scorer(), retokenise=judges.featurizer is not None)
         first = {label: _first_samples(arms[label]) for label in recall.clustered}
         mauve = mauve_of_arms(first, human, reader, config, seed, judges.cache)
         for label, estimates in mauve.estimates.items():
@@ -196,7 +196,7 @@ def _coherence(arms: Arms, judges: Judges, config: MetricsConfig) -> dict[str, R
 
 
 def _likelihood(generations: Sequence[Generation], judges: Judges) -> dict[str, Rows]:
-    reader = Reader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
+    reader = TextReader(judges.likelihood or judges.required_scorer(), retokenise=judges.likelihood is not None)
     values = nll_rows(reader.scorer, reader.read(generations), judges.cache)
     same = judges.scorer is not None and reader.scorer.fingerprint == judges.scorer.fingerprint
     wrote = judges.wrote if judges.wrote is None else judges.wrote and same

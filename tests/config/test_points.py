@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from cdeval.config.enums import Ban, SearchKind
-from cdeval.config.exits import AdaptiveExitConfig, Lens, Measure, Selection
+from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens, Selection
 from cdeval.config.points import Point, Role, plan_points
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.records import Prompt
@@ -73,7 +73,9 @@ def test_names_are_readable_and_fit_a_file_system() -> None:
             "early_exit k=2,4 by softmax λ=0.9",
         ),
         (
-            AmateurConfig(layer=[2, 4], selection=Selection.confidence, measure=Measure.saturation, lens=Lens.raw),
+            AmateurConfig(
+                layer=[2, 4], selection=Selection.confidence, measure=ConfidenceMeasure.saturation, lens=Lens.raw
+            ),
             "early_exit k=2,4 by saturation λ=0.5 raw lens",
         ),
     ],
@@ -88,7 +90,7 @@ def test_lenses_and_choices_are_in_the_label_and_in_the_digest(amateur: AmateurC
 def test_what_a_choice_does_not_read_tells_no_points_apart() -> None:
     """A threshold of confidence makes no difference to jsd, nor a measure to a fixed layer."""
     jsd = AmateurConfig(layer=[2, 4], selection=Selection.jsd)
-    other = replace(jsd, threshold=0.9, measure=Measure.saturation)
+    other = replace(jsd, threshold=0.9, measure=ConfidenceMeasure.saturation)
     assert points(config(amateur=jsd))[Role.arm] == points(config(amateur=other))[Role.arm]
 
 
@@ -195,7 +197,10 @@ ALONE = AmateurConfig("none")
     [
         (exits(), "CALM k=5,6,7 by softmax λ=.9, greedy"),
         (exits(threshold=1.0, decay=0.0), "CALM k=5,6,7 by softmax λ=1 τ=0, greedy"),
-        (exits(measure=Measure.saturation, layers=list(range(5, 12))), "CALM k=5..11 (7) by saturation λ=.9, greedy"),
+        (
+            exits(measure=ConfidenceMeasure.saturation, layers=list(range(5, 12))),
+            "CALM k=5..11 (7) by saturation λ=.9, greedy",
+        ),
     ],
 )
 def test_early_exits_of_the_expert_are_in_the_label_and_in_the_digest(own: SearchConfig, name: str) -> None:
@@ -210,7 +215,7 @@ def test_early_exits_of_the_expert_are_in_the_label_and_in_the_digest(own: Searc
 
 
 @pytest.mark.parametrize(
-    "change", [{"threshold": 0.8}, {"decay": 1.0}, {"measure": Measure.saturation}, {"layers": [6]}]
+    "change", [{"threshold": 0.8}, {"decay": 1.0}, {"measure": ConfidenceMeasure.saturation}, {"layers": [6]}]
 )
 def test_every_setting_of_an_early_exit_changes_the_folder(change: dict[str, object]) -> None:
     one, other = (points(config(search=search, amateur=ALONE)) for search in (exits(), exits(**change)))

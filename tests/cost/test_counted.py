@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Context, Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.cost.counted import count_lane
 from cdeval.cost.flops import TokenFlops, lane_flops, token_flops
@@ -34,7 +34,7 @@ def on_paper(lm: LanguageModel) -> LanguageModel:
 def settings() -> dict[str, Setting]:
     own_pass = {name: setting(amateur=amateur, beams=3) for name, amateur in amateurs_with_a_pass().items()}
     jsd = chosen_exit((1, 2, 3), selection=Selection.jsd)
-    sure = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=Measure.saturation, threshold=0.5)
+    sure = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=ConfidenceMeasure.saturation, threshold=0.5)
     tuned = replace(early_exit(2).amateur, lens=Lens.tuned)
     greedy = {"search": SearchKind.greedy, "beams": 1}
     return {
@@ -100,7 +100,7 @@ def test_the_engine_multiplies_what_the_formula_says(tiny: Callable[[str], Langu
 
 
 def test_exits_that_depend_on_the_text_are_not_counted(tiny: Callable[[str], LanguageModel]) -> None:
-    own = AdaptiveExit(Measure.softmax, 0.5, 4.0, (1, 3))
+    own = AdaptiveExit(ConfidenceMeasure.softmax, 0.5, 4.0, (1, 3))
     with pytest.raises(ValueError, match="depends on the text"):
         count_lane(on_paper(tiny("gpt2")), setting(adaptive_exit=own), PROMPT, NEW)
 

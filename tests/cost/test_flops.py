@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
 from cdeval.config.enums import Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.cost.flops import TokenFlops, head_width, lane_flops, token_flops
 from cdeval.models.loading import LanguageModel
@@ -77,7 +77,7 @@ def test_lenses_and_choices_cost_what_they_multiply(tiny: Callable[[str], Langua
     """A row of the head for each candidate whose logits are compared, a translator for each layer that is read."""
     costs = TokenFlops(blocks=1000, attention=10, head=100, head_token=1, translator=7)
     tokens = 1 + 2 + 2
-    choices = {"softmax": Measure.softmax, "saturation": Measure.saturation}
+    choices = {"softmax": ConfidenceMeasure.softmax, "saturation": ConfidenceMeasure.saturation}
     amateurs = {
         name: chosen_exit((1, 2, 3), selection=Selection.confidence, measure=measure, threshold=0.5)
         for name, measure in choices.items()
@@ -96,7 +96,7 @@ def test_lenses_and_choices_cost_what_they_multiply(tiny: Callable[[str], Langua
     assert token_flops(tiny("opt_projected")).translator == 2 * 32 * 32
 
 
-def exiting(measure: Measure, **changes: object) -> Setting:
+def exiting(measure: ConfidenceMeasure, **changes: object) -> Setting:
     own = AdaptiveExit(measure, 0.5, 4.0, (1, 3))
     return setting(**{"adaptive_exit": own, "search": SearchKind.greedy, "beams": 1, **changes})
 
@@ -107,22 +107,22 @@ def test_early_exits_of_the_expert_cost_what_was_not_skipped() -> None:
     prompt = 3 * 400 + 40 * 6 + 1000
     first = 100 + 10 * 4 + 3 * 20  # exits after block 1
     second = 3 * (100 + 10 * 5) + 20  # exits after block 3
-    found = lane_flops(costs, exiting(Measure.softmax), 3, 3, exit_layers=(1, 3))
+    found = lane_flops(costs, exiting(ConfidenceMeasure.softmax), 3, 3, exit_layers=(1, 3))
     assert found.expert_prefill == prompt
     assert found.expert_decode == (first + 1000) + (second + 2 * 1000), "the head after block 1, and after 1 and 3"
-    found = lane_flops(costs, exiting(Measure.saturation), 3, 3, exit_layers=(1, 3))
+    found = lane_flops(costs, exiting(ConfidenceMeasure.saturation), 3, 3, exit_layers=(1, 3))
     assert found.expert_decode == (first + 6 + 1000) + (second + 2 * 6 + 1000)
-    full = lane_flops(costs, exiting(Measure.softmax, adaptive_exit=None), 3, 3)
+    full = lane_flops(costs, exiting(ConfidenceMeasure.softmax, adaptive_exit=None), 3, 3)
     assert found.overhead == pytest.approx(found.total / full.total - 1)
     assert found.overhead < 0
-    asked = lane_flops(costs, exiting(Measure.softmax), 3, 3, exit_layers=(4, 4))
+    asked = lane_flops(costs, exiting(ConfidenceMeasure.softmax), 3, 3, exit_layers=(4, 4))
     assert asked.total == full.total + 2 * 2 * 1000, "asked twice a token, and never sure"
     assert asked.overhead > 0
 
 
 def test_every_beam_exits_for_itself_and_the_amateur_comes_on_top() -> None:
     costs = TokenFlops(blocks=400, attention=40, head=1000, head_token=1, by_block=(100,) * 4, key_value=20, cosine=6)
-    how = early_exit(1, beams=2, adaptive_exit=AdaptiveExit(Measure.saturation, 0.5, 4.0, (2,)))
+    how = early_exit(1, beams=2, adaptive_exit=AdaptiveExit(ConfidenceMeasure.saturation, 0.5, 4.0, (2,)))
     found = lane_flops(costs, how, 3, 3, exit_layers=(2, 4, 4, 2))
     plain = lane_flops(costs, replace(how, adaptive_exit=None), 3, 3)
     assert found.amateur == plain.amateur

@@ -7,7 +7,7 @@ import pytest
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Context, Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import AdaptiveExit
 from cdeval.cost.memory import weights_bytes
 from cdeval.cost.traffic import TokenBytes, lane_bytes, token_bytes
@@ -50,7 +50,7 @@ def test_an_amateur_of_its_own_reads_its_own() -> None:
 
 
 def test_an_exit_of_the_expert_saves_weights_where_all_beams_leave() -> None:
-    own = AdaptiveExit(Measure.saturation, 0.5, 4.0, (1, 2))
+    own = AdaptiveExit(ConfidenceMeasure.saturation, 0.5, 4.0, (1, 2))
     plain = lane_bytes(COSTS, setting(beams=2), 3, 3).decode
     found = lane_bytes(COSTS, setting(beams=2, adaptive_exit=own), 3, 3, exit_layers=(1, 2, 1, 4))
     assert plain - found.decode == 2 * (250 - 20), "the second step needs all blocks for one of its beams"

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cdeval.config.exits import Measure
+from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import blocks_and_logits, exit_logits
@@ -71,7 +71,7 @@ def level(own: AdaptiveExit, step: int, steps: int) -> float:
 
 def confidence(lm: LanguageModel, own: AdaptiveExit, now: torch.Tensor, before: torch.Tensor, block: int) -> float:
     """How sure a token is after a block, whose input was `before`."""
-    if own.measure is Measure.softmax:
+    if own.measure is ConfidenceMeasure.softmax:
         best, second = sorted(exit_logits(lm, now).softmax(-1).tolist())[-1:-3:-1]
         return best - second
     if block == 1:

@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import Sampling, Setting
 from cdeval.decode.draws import draw_keys, exponentials, token_bits
 from cdeval.decode.lanes import Lane
@@ -93,7 +93,7 @@ def chosen_layer(  # one line a definition
     assert amateur.threshold is not None
     needed = min(1.0, max(0.0, 0.9 * amateur.threshold + 0.1 * math.exp(-4 * step / steps)))
     for k in sorted(exits):
-        if amateur.measure is Measure.softmax:
+        if amateur.measure is ConfidenceMeasure.softmax:
             best, second = sorted(exits[k].softmax(-1).tolist())[-1:-3:-1]
             confidence = best - second
         elif k == 1:

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind
-from cdeval.config.exits import Measure
+from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
@@ -25,11 +25,11 @@ PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 DEPTH = 4  # of every tiny model
 GREEDY = setting(search=SearchKind.greedy, beams=1)
 CONTRASTED = early_exit(1, search=SearchKind.greedy, beams=1)
-THRESHOLDS = {Measure.softmax: 0.3, Measure.saturation: 0.75}
+THRESHOLDS = {ConfidenceMeasure.softmax: 0.3, ConfidenceMeasure.saturation: 0.75}
 TRUNCATED = Amateur("truncated", 2)
 
 
-def exiting(how: Setting, measure: Measure = Measure.softmax, **changes: object) -> Setting:
+def exiting(how: Setting, measure: ConfidenceMeasure = ConfidenceMeasure.softmax, **changes: object) -> Setting:
     """With exits of the expert's own, above its amateur."""
     layers = (2, 3) if how.amateur.kind == "early_exit" else (1, 2, 3)
     plain: dict[str, object] = {"measure": measure, "threshold": THRESHOLDS[measure], "decay": 4.0, "layers": layers}
@@ -72,9 +72,9 @@ def check(lm: LanguageModel, lane: Lane, found: Continuation) -> None:
         assert len(found.exit_layers) == lane.setting.beams * (len(tokens) - 1)
 
 
-@pytest.mark.parametrize("measure", list(Measure))
+@pytest.mark.parametrize("measure", list(ConfidenceMeasure))
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_exiting_text_is_the_naive_one(any_tiny: LanguageModel, kind: str, measure: Measure) -> None:
+def test_an_exiting_text_is_the_naive_one(any_tiny: LanguageModel, kind: str, measure: ConfidenceMeasure) -> None:
     """Exits of every row at its own block, and the state at the exit in the caches of the blocks that were skipped."""
     how = replace(exiting(KINDS[kind], measure), max_new_tokens=10)
     lanes = lanes_of(how)
@@ -82,9 +82,9 @@ def test_an_exiting_text_is_the_naive_one(any_tiny: LanguageModel, kind: str, me
         check(any_tiny, lane, found)
 
 
-@pytest.mark.parametrize("measure", list(Measure))
+@pytest.mark.parametrize("measure", list(ConfidenceMeasure))
 def test_exits_are_mixed_and_their_states_are_seen_by_later_tokens(
-    measure: Measure, tiny: Callable[[str], LanguageModel]
+    measure: ConfidenceMeasure, tiny: Callable[[str], LanguageModel]
 ) -> None:
     """Else the test above saw nothing: without propagation other texts or scores come out."""
     depths: Counter[int] = Counter()
@@ -103,7 +103,7 @@ def test_exits_are_mixed_and_their_states_are_seen_by_later_tokens(
 def test_a_threshold_that_is_never_reached_is_the_plain_expert(any_tiny: LanguageModel) -> None:
     """An off-by-one of layers, or a state that leaks from the step before, would show."""
     for how in (GREEDY, setting(), CONTRASTED):
-        never = [exiting(how, measure, threshold=1.0, decay=0.0) for measure in Measure]
+        never = [exiting(how, measure, threshold=1.0, decay=0.0) for measure in ConfidenceMeasure]
         plain, _ = decode_batch(any_tiny, lanes_of(how), 4)
         for one in never:
             found, _ = decode_batch(any_tiny, lanes_of(one), 4)
@@ -135,7 +135,7 @@ def test_lanes_with_and_without_exits_do_not_feel_each_other(tiny: Callable[[str
     settings = [
         GREEDY,
         exiting(GREEDY),
-        exiting(GREEDY, Measure.saturation),
+        exiting(GREEDY, ConfidenceMeasure.saturation),
         exiting(GREEDY, threshold=0.1, layers=(3,)),
         exiting(GREEDY, threshold=0.6, decay=0.0, layers=(1,)),
         CONTRASTED,

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Context, Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.adaptive import AdaptiveExits
@@ -41,7 +41,7 @@ CHOSEN = [
     setting(amateur=chosen_exit((1, 2), Lens.raw, selection=Selection.jsd)),
     *(
         setting(amateur=chosen_exit((1, 2, 3), selection=Selection.confidence, measure=measure, threshold=0.5))
-        for measure in Measure
+        for measure in ConfidenceMeasure
     ),
     early_exit(2),
 ]
@@ -53,7 +53,7 @@ SEARCHED = [setting(search=SearchKind.contrastive_search, beams=3, penalty=penal
 EXITING = [
     replace(how, adaptive_exit=AdaptiveExit(measure, 0.5, 4.0, (2, 3)))
     for how in (early_exit(1), setting())
-    for measure in Measure
+    for measure in ConfidenceMeasure
 ] + [setting()]
 KINDS = {
     "full": MIXED,

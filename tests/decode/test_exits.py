@@ -7,7 +7,7 @@ import torch
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Normalizer, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import Setting
 from cdeval.decode.amateurs import early_exit as exits
 from cdeval.decode.amateurs.batch import Amateurs
@@ -47,12 +47,12 @@ def random_lens(scale: float = 0.1) -> TunedLens:
 LENS = random_lens()
 JSD = chosen_exit((1, 2, 3), selection=Selection.jsd)
 DOLA = chosen_exit((1, 3), Lens.raw, selection=Selection.jsd)
-SURE = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=Measure.softmax, threshold=0.3)
-SATURATED = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=Measure.saturation, threshold=0.75)
+SURE = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=ConfidenceMeasure.softmax, threshold=0.3)
+SATURATED = chosen_exit((1, 2, 3), selection=Selection.confidence, measure=ConfidenceMeasure.saturation, threshold=0.75)
 TUNED = Amateur("early_exit", 2, lens=Lens.tuned, lens_file="a")
 TUNED_JSD = chosen_exit((2, 3), Lens.tuned, "a", selection=Selection.jsd)
 TUNED_SATURATED = chosen_exit(
-    (2, 3), Lens.tuned, "a", selection=Selection.confidence, measure=Measure.saturation, threshold=0.75
+    (2, 3), Lens.tuned, "a", selection=Selection.confidence, measure=ConfidenceMeasure.saturation, threshold=0.75
 )
 RAW = Amateur("early_exit", 2, lens=Lens.raw)
 CHOSEN = {"jsd": JSD, "dola": DOLA, "softmax": SURE, "saturation": SATURATED}

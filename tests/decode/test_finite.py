@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, Pool, SearchKind
-from cdeval.config.exits import Lens, Measure, Selection
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import Cause, not_finite
@@ -35,7 +35,7 @@ SEARCHES = {
     "pool": early_exit(2, pool=Pool.local, expert_top_k=50, min_tokens=2),
     "second model": setting(amateur=SECOND),
     "free ends": setting(ban=Ban.none),
-    "adaptive": setting(adaptive_exit=AdaptiveExit(Measure.softmax, 0.9, 4.0, (2, 3))),
+    "adaptive": setting(adaptive_exit=AdaptiveExit(ConfidenceMeasure.softmax, 0.9, 4.0, (2, 3))),
 }
 
 
@@ -194,7 +194,7 @@ def test_a_text_that_has_ended_cannot_fail_any_more(tokenizer: PreTrainedTokeniz
     [
         Amateur("early_exit", 2),
         chosen_exit((2, 3), selection=Selection.jsd),
-        *(chosen_exit((2, 3), selection=Selection.confidence, measure=one, threshold=0.9) for one in Measure),
+        *(chosen_exit((2, 3), selection=Selection.confidence, measure=one, threshold=0.9) for one in ConfidenceMeasure),
     ],
     ids=["fixed", "jsd", "softmax", "saturation"],
 )
@@ -210,7 +210,9 @@ def test_an_exit_through_a_broken_lens(tiny: Callable[[str], LanguageModel], ama
     lane = Lane(PROMPT, how if search == "beam" else sampled(how))
     plain = Lane(PROMPT, replace(lane.setting, amateur=Amateur()))
     (found, beside), _ = decode_batch(lm, [lane, plain], 4, seconds={tuned: lens})
-    if amateur.measure is Measure.saturation:  # which asks the states before the lens: the broken one may go unread
+    if (
+        amateur.measure is ConfidenceMeasure.saturation
+    ):  # which asks the states before the lens: the broken one may go unread
         assert found.fault is None or found.fault.cause is Cause.contrast
     else:
         assert found.fault == (0, Cause.contrast)

@@ -12,7 +12,7 @@ from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.family import MetricRows, compare_metrics
 from cdeval.metrics.human import mauve_of_arms
 from cdeval.metrics.perplexity import nll_rows
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.metrics.stats import perplexity, ratio_of_sums
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
@@ -48,7 +48,7 @@ def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
             {label: ArmRows(ids[label], counted(loglik_rows(rows))) for label, rows in nll.items()}, ratio_of_sums
         ),
     }
-    codes = mauve_of_arms(arms, human, Reader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
+    codes = mauve_of_arms(arms, human, TextReader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
     found = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS)
     assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*metrics, *MEASURES) for a in ("dull", "same")]
     fewer = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS, ["mauve"])

@@ -11,7 +11,7 @@ from cdeval.metrics import human as module
 from cdeval.metrics.codebook import MEASURES, quantise
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.human import MauveOfArms, Pair, mauve_of_arms, pair_up
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Estimate, Generation
 
@@ -28,27 +28,27 @@ def random_texts(seed: int, count: int, length: int = 6) -> list[Generation]:
 
 
 @pytest.fixture
-def judge(tiny: Callable[[str], LanguageModel]) -> Reader:
-    return Reader(tiny("gpt2"), retokenise=False)
+def judge(tiny: Callable[[str], LanguageModel]) -> TextReader:
+    return TextReader(tiny("gpt2"), retokenise=False)
 
 
-def test_pairs_are_one_prompts_and_one_length(judge: Reader):
+def test_pairs_are_one_prompts_and_one_length(judge: TextReader):
     ours = [text("a", [1, 2, 3]), text("b", [4]), text("c", [5, 6])]
     theirs = [text("c", [7, 8, 9]), text("a", [1, 1])]
     assert pair_up(ours, theirs, judge) == [Pair("a", (1, 1), (1, 2)), Pair("c", (7, 8), (5, 6))]
 
 
-def test_pairs_without_tokens_are_left_out(judge: Reader):
+def test_pairs_without_tokens_are_left_out(judge: TextReader):
     assert pair_up([text("a", []), text("b", [1])], [text("a", [1]), text("b", [])], judge) == []
 
 
-def test_pairs_end_at_the_context(judge: Reader):
+def test_pairs_end_at_the_context(judge: TextReader):
     (pair,) = pair_up([text("a", [3] * 400)], [text("a", [4] * 300)], judge)
     assert len(pair.human) == len(pair.generated) == 256
 
 
 def test_another_featurizer_reads_the_words(tiny: Callable[[str], LanguageModel]):
-    other = Reader(tiny("llama"), retokenise=True)
+    other = TextReader(tiny("llama"), retokenise=True)
     words = other.scorer.tokenizer("the old river", add_special_tokens=False)["input_ids"]
     (pair,) = pair_up([text("a", [1], "the old river")], [text("a", [2, 3], "the old river")], other)
     assert list(pair.generated) == words
@@ -59,7 +59,7 @@ def one(found: MauveOfArms, arm: str = "arm") -> Estimate:
     return found.estimates[arm]["mauve"]
 
 
-def test_value_counts_and_note(judge: Reader):
+def test_value_counts_and_note(judge: TextReader):
     arm, human = [*random_texts(0, 30), text("alone", [7, 8])], [*random_texts(1, 30), text("other", [9])]
     arm[3] = text(3, [])
     arm[4] = text(4, arm[4].token_ids[:2])
@@ -75,7 +75,7 @@ def test_value_counts_and_note(judge: Reader):
     assert every.estimates["arm"]["mauve_star"].value != one(every).value
 
 
-def test_the_curve_and_the_clusters_are_kept(judge: Reader):
+def test_the_curve_and_the_clusters_are_kept(judge: TextReader):
     """A plot and a comparison need no second clustering; the curve's area is the value when there is one seed."""
     human, arm = random_texts(1, 24), random_texts(2, 24)
     found = mauve_of_arms({"arm": arm, "human": human}, human, judge, MetricsConfig(mauve_seeds=1), 0)
@@ -86,7 +86,7 @@ def test_the_curve_and_the_clusters_are_kept(judge: Reader):
     assert found.codes["arm"].ids == tuple(generation.id for generation in arm)
 
 
-def test_one_arm_scores_as_mauve_text_does(judge: Reader):
+def test_one_arm_scores_as_mauve_text_does(judge: TextReader):
     """The oracle: same features, same clusters, same seeds; a slip in the quantisation differs here."""
     human, arm = random_texts(1, 60), random_texts(2, 60)
     shared = mauve_of_arms({"arm": arm}, human, judge, CONFIG, 3).estimates["arm"]
@@ -98,7 +98,7 @@ def test_one_arm_scores_as_mauve_text_does(judge: Reader):
     assert "by mauve-text" not in shared["mauve"].note
 
 
-def test_arms_share_one_codebook(judge: Reader, monkeypatch: pytest.MonkeyPatch):
+def test_arms_share_one_codebook(judge: TextReader, monkeypatch: pytest.MonkeyPatch):
     """An arm that says what another says scores the same, whatever k-means does; order and labels decide nothing."""
     human, arm, third = random_texts(1, 24), random_texts(2, 24), random_texts(3, 24, length=4)
     asked: list[int] = []
@@ -111,7 +111,7 @@ def test_arms_share_one_codebook(judge: Reader, monkeypatch: pytest.MonkeyPatch)
     assert turned.estimates == found.estimates
 
 
-def test_pairwise_arms_do_not_disturb_each_other(judge: Reader):
+def test_pairwise_arms_do_not_disturb_each_other(judge: TextReader):
     config = MetricsConfig(mauve_seeds=2, mauve_codebook=Codebook.pairwise)
     human, first, second = random_texts(1, 24), random_texts(2, 24), random_texts(3, 24, length=4)
     together = mauve_of_arms({"one": first, "two": second, "human": human}, human, judge, config, 0)
@@ -119,7 +119,7 @@ def test_pairwise_arms_do_not_disturb_each_other(judge: Reader):
     assert one(together, "one") != one(together, "two")
 
 
-def test_a_broken_arm_does_not_coarsen_the_others(judge: Reader):
+def test_a_broken_arm_does_not_coarsen_the_others(judge: TextReader):
     """Clusters are counted for the arm with the most texts: three texts must not leave the others with two clusters."""
     human, arm = random_texts(1, 60), random_texts(2, 60)
     found = mauve_of_arms({"arm": arm, "broken": random_texts(3, 3)}, human, judge, CONFIG, 0)
@@ -128,7 +128,7 @@ def test_a_broken_arm_does_not_coarsen_the_others(judge: Reader):
     assert "no interval" in one(found, "broken").note
 
 
-def test_texts_are_read_once_and_kept(judge: Reader, tmp_path: Path):
+def test_texts_are_read_once_and_kept(judge: TextReader, tmp_path: Path):
     human, arm, other = random_texts(1, 10), random_texts(2, 10), random_texts(3, 10)
     read: list[int] = []
     hook = judge.scorer.model.base_model.register_forward_pre_hook(
@@ -154,7 +154,7 @@ def test_texts_are_read_once_and_kept(judge: Reader, tmp_path: Path):
         ("arm", "are the human"),
     ],
 )
-def test_no_value_has_a_reason(judge: Reader, human: list[Generation] | str | None, reason: str):
+def test_no_value_has_a_reason(judge: TextReader, human: list[Generation] | str | None, reason: str):
     arm = random_texts(0, 5)
     every = mauve_of_arms({"arm": arm}, arm if isinstance(human, str) else human, judge, CONFIG, 0)
     assert not every.curves
@@ -165,7 +165,7 @@ def test_no_value_has_a_reason(judge: Reader, human: list[Generation] | str | No
         assert found.n + found.missing == 5
 
 
-def test_missing_library_costs_the_value_not_the_run(judge: Reader, monkeypatch: pytest.MonkeyPatch):
+def test_missing_library_costs_the_value_not_the_run(judge: TextReader, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "unavailable", lambda codebook: "mauve-text is away")
     found = one(mauve_of_arms({"arm": random_texts(0, 5)}, random_texts(1, 5), judge, CONFIG, 0))
     assert math.isnan(found.value)

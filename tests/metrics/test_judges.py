@@ -11,7 +11,7 @@ from cdeval.errors import ModelError
 from cdeval.metrics.judges import find_judges, open_judges
 from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.perplexity import nll_rows
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
 from tests.conftest import build_tokenizer
@@ -47,7 +47,7 @@ def test_a_scorer_needs_no_known_anatomy(tmp_path: Path) -> None:
     judges = open_judges(["perplexity_expert", "mauve"], config, None, tmp_path, wrote=None)
     text = Generation("a", "The quick brown", (), None, " fox jumps over", (), None, None)
     assert judges.likelihood is not None
-    read = Reader(judges.likelihood, retokenise=True)
+    read = TextReader(judges.likelihood, retokenise=True)
     rows = nll_rows(read.scorer, read.read([text]), judges.cache)
     ids = tokenizer(text.prompt + text.continuation, return_tensors="pt")["input_ids"]
     prompt = len(tokenizer(text.prompt)["input_ids"])

@@ -16,7 +16,7 @@ from cdeval.metrics.embedder import Embedder, load_embedder
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.human import mauve_of_arms
 from cdeval.metrics.perplexity import nll_rows
-from cdeval.metrics.scorer import Reader
+from cdeval.metrics.scorer import TextReader
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation
 from tests.conftest import build_model
@@ -66,7 +66,7 @@ def test_mauve(judge: LanguageModel) -> None:
     """It came to a traceback from clustering."""
     human = [text(one.id, 20, 21, 22) for one in TEXTS]
     with pytest.raises(ModelError, match=r"MAUVE: broken in float32 gives a last hidden state .* text 'two'"):
-        mauve_of_arms({"arm": TEXTS}, human, Reader(judge, retokenise=False), MetricsConfig(), 0)
+        mauve_of_arms({"arm": TEXTS}, human, TextReader(judge, retokenise=False), MetricsConfig(), 0)
 
 
 def test_an_overflow_in_float16(tokenizer: PreTrainedTokenizerFast) -> None:

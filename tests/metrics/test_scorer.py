@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from cdeval.metrics.scorer import Reader, equal_batches
+from cdeval.metrics.scorer import TextReader, equal_batches
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 
@@ -19,13 +19,13 @@ def test_a_text_too_large_for_the_bound_goes_alone():
 
 def test_a_reader_of_its_own_tokens_changes_nothing(tiny: Callable[[str], LanguageModel]):
     text = Generation("a", "the dog", (5, 6), None, " runs", (7,), None, None)
-    assert Reader(tiny("gpt2"), retokenise=False).read([text]) == [text]
+    assert TextReader(tiny("gpt2"), retokenise=False).read([text]) == [text]
 
 
 def test_another_reader_tokenises_prompt_and_words(tiny: Callable[[str], LanguageModel]):
     judge = tiny("llama")
     text = Generation("a", "the dog", (5, 6), None, " runs", (7,), None, None)
-    (read,) = Reader(judge, retokenise=True).read([text])
+    (read,) = TextReader(judge, retokenise=True).read([text])
     assert judge.tokenizer.decode(read.prompt_token_ids) == "the dog"
     assert judge.tokenizer.decode(read.token_ids) == " runs"
     assert (read.id, read.continuation) == (text.id, text.continuation)
@@ -34,5 +34,5 @@ def test_another_reader_tokenises_prompt_and_words(tiny: Callable[[str], Languag
 def test_an_empty_prompt_begins_the_text(tiny: Callable[[str], LanguageModel]):
     """Without a token before it the first word would have no probability, and one text would stop the scoring."""
     judge = tiny("gpt2")
-    (read,) = Reader(judge, retokenise=True).read([Generation("a", "", (5,), None, "dog", (7,), None, None)])
+    (read,) = TextReader(judge, retokenise=True).read([Generation("a", "", (5,), None, "dog", (7,), None, None)])
     assert read.prompt_token_ids == (judge.tokenizer.bos_token_id,)

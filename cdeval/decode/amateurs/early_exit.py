@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
 from cdeval.config.enums import Context, Normalizer
-from cdeval.config.exits import Lens, Measure, Selection, blocks_of, validate_exit, validate_layers
+from cdeval.config.exits import ConfidenceMeasure, Lens, Selection, blocks_of, validate_exit, validate_layers
 from cdeval.config.labels import layers_name
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
 from cdeval.config.setting import Setting
@@ -125,7 +125,7 @@ def _way(amateur: Amateur) -> int:
         return FIXED
     if amateur.selection is Selection.jsd:
         return BY_DIVERGENCE
-    return BY_STATES if amateur.measure is Measure.saturation else BY_CONFIDENCE
+    return BY_STATES if amateur.measure is ConfidenceMeasure.saturation else BY_CONFIDENCE
 
 
 def _choice(
@@ -166,7 +166,7 @@ def _lens_of(amateur: Amateur, seconds: Mapping[Amateur, AmateurModel]) -> Tuned
 
 def head_rows(amateur: Amateur) -> int:
     """Rows of the head that a beam takes: one, or one a candidate where those are compared by their distributions."""
-    by_logits = amateur.selection is Selection.jsd or amateur.measure is Measure.softmax
+    by_logits = amateur.selection is Selection.jsd or amateur.measure is ConfidenceMeasure.softmax
     return len(amateur.layers) if by_logits else 1
 
 
