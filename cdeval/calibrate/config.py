@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cdeval.config.enums import ExecutorKind, Split
-from cdeval.config.fields import check_values, number, read_when, shown
+from cdeval.config.fields import check_values, number, read_when, shown, written_unless_default
 from cdeval.config.schema import (
     CONTRASTED,
     MOST_SEED,
@@ -43,6 +43,7 @@ class CalibrateRun:
     runs: str = "runs"  # results go to <runs>/calm/calibration.json
     out: str | None = None  # the JSON file to be written instead
     seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
+    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def as_run(config: CalibrateRun) -> RunConfig:

@@ -24,7 +24,7 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.answers import read_answers
 from cdeval.decode.beam import Choice, largest, survivors
 from cdeval.decode.clock import Clock
-from cdeval.decode.degeneration import Degeneration
+from cdeval.decode.contrastive_search import ContrastiveSearch
 from cdeval.decode.endings import Endings
 from cdeval.decode.finite import Faults
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
@@ -122,11 +122,11 @@ class _Run:
         self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)
         self._faults = Faults(count, device)
         self._search = open_search(lanes, len(ends), expert.parts.head_weight.shape[0], device)
-        self._degeneration: Degeneration | None = None
+        self._contrastive: ContrastiveSearch | None = None
         if setting.search is SearchKind.contrastive_search:
             if amateurs.any or adaptive.any:
                 raise ValueError("contrastive search has no amateur and no early exits")
-            self._degeneration = Degeneration([lane.setting for lane in lanes], device)
+            self._contrastive = ContrastiveSearch([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
         self.watch: Watch | None = None
         self._widens = device.type in ASKED_AT_EVERY_STEP
@@ -165,14 +165,14 @@ class _Run:
         # The exits first: an amateur that shares the expert's blocks passes through the same taps.
         exit_rows = self._amateurs.exit_rows({layer: out[sources, -1:] for layer, out in self._tapped.items()}, step=0)
         self._amateurs.prefill(prompts)
-        if self._degeneration is not None:
-            self._degeneration.open(hidden[sources])
+        if self._contrastive is not None:
+            self._contrastive.open(hidden[sources])
         self._advance(hidden[sources, -1:], exit_rows)
 
     def step(self) -> None:
         """Read the last tokens of all beams, choose the next ones."""
         # Contrastive search has read them already, to choose among them.
-        chosen = self._degeneration.hidden if self._degeneration is not None else None
+        chosen = self._contrastive.hidden if self._contrastive is not None else None
         hidden = self._read() if chosen is None else chosen
         exit_rows = self._amateurs.exit_rows(self._tapped, len(self.tokens))
         self._amateurs.read(self.tokens[-1])
@@ -204,10 +204,10 @@ class _Run:
         picked = torch.cat([picked for _, picked in found])
         bad = self._without_numbers(len(self.tokens), choice.total[:, 0], picked[:, 0])
         choice = choice._replace(total=choice.total.masked_fill(bad[:, None], -torch.inf))
-        if self._degeneration is not None:
-            choice = self._degeneration.children(choice, self._totals)
+        if self._contrastive is not None:
+            choice = self._contrastive.children(choice, self._totals)
         logprobs = self._logprobs.gather(1, choice.parent) + picked
-        if len(self._ends) and self._degeneration is None:
+        if len(self._ends) and self._contrastive is None:
             ends = torch.isin(choice.token, self._ends)
             self._endings.note(choice, ends, logprobs, len(self.tokens), self._beams)
             choice, order = survivors(choice, ends, self._beams)
@@ -219,25 +219,25 @@ class _Run:
         self._amateurs.reorder(choice.parent)
         if self.watch is not None:
             self.watch.kept(choice)
-        if self._degeneration is not None:
-            self._settle(self._degeneration, picked)
+        if self._contrastive is not None:
+            self._settle(self._contrastive, picked)
 
     def _without_numbers(self, step: int, total: Float[Tensor, " lane"], log_expert: Float[Tensor, " lane"]) -> Tensor:
         """Note the lanes that cannot go on by their best extension; returns which."""
         decided = self._endings.decided(self._totals) if len(self._ends) else None
         return self._faults.note(step, total, log_expert, decided)
 
-    def _settle(self, degeneration: Degeneration, log_p: Float[Tensor, "lane candidate"]) -> None:
+    def _settle(self, search: ContrastiveSearch, log_p: Float[Tensor, "lane candidate"]) -> None:
         """Contrastive search: read the candidates, choose one; an end among them ends a text once it is chosen."""
         hidden = self._reader.read(self.tokens[-1])
-        totals, step = degeneration.choose(hidden, log_p, self._totals), len(self.tokens) - 1
+        totals, step = search.choose(hidden, log_p, self._totals), len(self.tokens) - 1
         best = totals.amax(dim=1)
         # What is impossible was noted before the candidates were read: here only what they say of themselves is new.
         bad = self._without_numbers(step, best, torch.where(best.isnan(), best, torch.zeros_like(best)))
         self._totals = totals.masked_fill(bad[:, None], -torch.inf)
         if len(self._ends):
             columns = (self._parents[-1], self.tokens[-1], self._totals, self._logprobs)
-            parent, token, total, logprob = (column.gather(1, degeneration.best) for column in columns)
+            parent, token, total, logprob = (column.gather(1, search.best) for column in columns)
             chosen = Choice(parent, token, total)
             self._endings.note(chosen, torch.isin(token, self._ends), logprob, step, beams=1)
 

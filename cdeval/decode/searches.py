@@ -1,7 +1,7 @@
 """How the next tokens are chosen by their scores: the part of a step in which the searches differ.
 
 Beam and greedy search take the best extensions, sampling draws one, and contrastive search proposes the most probable
-ones, which `cdeval.decode.degeneration` then chooses from.
+ones, which `cdeval.decode.contrastive_search` then chooses from.
 """
 
 from collections.abc import Sequence

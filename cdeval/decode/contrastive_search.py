@@ -26,7 +26,7 @@ from cdeval.config.setting import Setting
 from cdeval.decode.beam import Choice
 
 
-class Degeneration:
+class ContrastiveSearch:
     """The hidden states of every lane's text so far, and which candidate was chosen last."""
 
     def __init__(self, settings: Sequence[Setting], device: torch.device) -> None:
