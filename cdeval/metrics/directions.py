@@ -7,6 +7,8 @@ a text the best one. Numbers that are not named here are described, and neither 
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from cdeval.metrics.registry import plugged
+
 _HIGHER = ("diversity", "mauve", "mauve_star", "coherence", "repetition_onset", *(f"distinct_{n}" for n in range(1, 5)))
 _LOWER = ("frontier_integral", "longest_repeat", "self_bleu", *(f"rep_{n}" for n in range(2, 5)))
 _COSTS = (
@@ -26,7 +28,13 @@ BETTER: Mapping[str, int] = MappingProxyType(
     }
 )
 
-_SIGNS = {1: "↑", -1: "↓", 0: "≈ human"}
+_SIGNS: Mapping[int | None, str] = {1: "↑", -1: "↓", 0: "≈ human"}
+
+
+def direction(name: str) -> int | None:
+    """As in `BETTER`, also of a plug-in's metric; None: the number is described, and neither ranked nor marked."""
+    metric = plugged().get(name)
+    return metric.better if metric is not None else BETTER.get(name)
 
 
 def sign(name: str) -> str:
@@ -35,4 +43,4 @@ def sign(name: str) -> str:
     >>> sign("diversity"), sign("coherence_loglik"), sign("words")
     ('↑', '≈ human', '')
     """
-    return _SIGNS[BETTER[name]] if name in BETTER else ""
+    return _SIGNS.get(direction(name), "")

@@ -34,7 +34,8 @@ def compare_kept(
     if not against:
         return []
     metrics: dict[str, MetricRows] = {}
-    for name in ORDER:
+    others = sorted({name for found in kept.values() for name in found.scores} - set(ORDER))  # of plug-ins
+    for name in (*ORDER, *others):
         scores = {label: found.scores[name] for label, found in kept.items() if name in found.scores}
         ours = {None, protocol.diversity.name}
         rows = {

@@ -10,6 +10,7 @@ from cdeval.metrics.features import identity
 from cdeval.metrics.judges import Judges
 from cdeval.metrics.mauve_parts import unavailable
 from cdeval.metrics.pairing import LIKELIHOOD
+from cdeval.metrics.registry import plugged
 from cdeval.metrics.scorefile import digest_of
 from cdeval.models.loading import choose_device
 from cdeval.records import Generation
@@ -45,7 +46,7 @@ def _basis(name: str, judges: Judges, config: MetricsConfig, protocol: ProtocolC
             "tokens": "the scorer's" if judges.featurizer is None else "tokenised again",
             "clustering": f"{config.mauve_codebook.name}, {config.mauve_seeds} seeds",
         }
-    return {}
+    return {"source": plugged()[name].origin.digest} if name in plugged() else {}
 
 
 def codebook_basis(

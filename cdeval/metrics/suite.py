@@ -21,6 +21,7 @@ from cdeval.metrics.judges import Judges
 from cdeval.metrics.pairing import LIKELIHOOD, METRICS, ORDER, compare_kept
 from cdeval.metrics.perplexity import describe, nll_rows
 from cdeval.metrics.recall import Before, Means, Recall
+from cdeval.metrics.registry import plugged
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.metrics.scorefile import ArmScores, texts_digest
 from cdeval.metrics.scorer import TextReader
@@ -53,13 +54,14 @@ def chosen_metrics(config: MetricsConfig) -> tuple[str, ...]:
 
     Raises: ConfigError: metrics.only names something else.
     """
+    known = (*METRICS, *EXTRAS, *plugged())
     for name in config.only:
-        if name not in (*METRICS, *EXTRAS):
-            raise ConfigError(f"metrics.only: there is no metric {name!r}. {did_you_mean(name, (*METRICS, *EXTRAS))}")
+        if name not in known:
+            raise ConfigError(f"metrics.only: there is no metric {name!r}. {did_you_mean(name, known)}")
     if config.only:
         wanted = set(config.only) | (set(EXTRAS) if config.extras else set())
-        return tuple(name for name in (*METRICS, *EXTRAS) if name in wanted)
-    return (*METRICS, *EXTRAS) if config.extras else METRICS
+        return tuple(name for name in known if name in wanted)
+    return (*METRICS, *(EXTRAS if config.extras else ()), *plugged())
 
 
 def score_study(  # noqa: PLR0913 - named arguments, most with a default
@@ -115,7 +117,8 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
 
 
 def _ordered(scores: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    return {name: scores[name] for name in ORDER if name in scores}
+    order = (*ORDER, *(name for name in scores if name not in ORDER))  # those of plug-ins come last
+    return {name: scores[name] for name in order if name in scores}
 
 
 def _estimates(
@@ -159,6 +162,7 @@ def measure_arms(
         if set(names[label]) & {*WORDING, "tokens"}:
             found = {**wording_rows(generations, protocol.diversity, names[label]), "tokens": _tokens(generations)}
             rows[label] |= {name: found[name] for name in names[label] if name in found}
+        rows[label] |= {name: one.rows(generations) for name, one in plugged().items() if name in names[label]}
     coherent = {label: generations for label, generations in arms.items() if "coherence" in names[label]}
     if coherent:
         for label, found_rows in _coherence(coherent, judges, config).items():

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from cdeval.report.measures import COSTS, QUALITIES, Measure, present
+from cdeval.report.measures import COSTS, Measure, present, qualities
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Kind, Study
 from cdeval.report.sweep import Level, Sweep, defined, sweeps_of
@@ -87,9 +87,9 @@ def charts_of(study: Study) -> list[Chart]:
 
 def _costs_and_quality(study: Study) -> list[Chart]:
     """Chart every quality against the first known cost (arithmetic, else time), and coherence against diversity."""
-    costs, qualities = present(COSTS, study.decoded), present(QUALITIES, study.decoded)
-    found = [_points(study, costs[0], quality) for quality in qualities] if costs else []
-    pair = [measure for measure in qualities if measure.name in ("diversity", "coherence")]
+    costs, shown = present(COSTS, study.decoded), present(qualities(), study.decoded)
+    found = [_points(study, costs[0], quality) for quality in shown] if costs else []
+    pair = [measure for measure in shown if measure.name in ("diversity", "coherence")]
     return [*found, _points(study, *pair)] if len(pair) == 2 else found
 
 
@@ -126,7 +126,7 @@ def _points(study: Study, across: Measure, quality: Measure) -> Chart:
 
 
 def _measured(sweep: Sweep) -> list[Measure]:
-    return present(QUALITIES, [arm for line in sweep.lines for arm in line.arms])
+    return present(qualities(), [arm for line in sweep.lines for arm in line.arms])
 
 
 def _sweep_chart(sweep: Sweep, measure: Measure) -> Chart:

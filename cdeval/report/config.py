@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cdeval.config.fields import TextForm, check_values, text
+from cdeval.config.fields import TextForm, check_values, text, written_unless_default
 from cdeval.errors import ConfigError
 
 
@@ -12,6 +12,7 @@ class ReportRun:
     """The root of `conf/report.yaml`."""
 
     study: Any = text(None, TextForm.lines)  # folder of a study, or a list of them: each gets a report of its own
+    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def validate_report(config: ReportRun) -> ReportRun:

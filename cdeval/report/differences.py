@@ -7,14 +7,20 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from cdeval.metrics.registry import plugged
 from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import markdown, printable
 
 # All comparisons are in comparisons.json, and in the family of Holm's correction; these are shown.
-SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
+_SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
+
+
+def compared() -> tuple[str, ...]:
+    """Name the metrics whose comparisons are shown: four of cdeval's own, and those of plug-ins."""
+    return (*_SHOWN, *plugged())
 
 
 def corrected_for(comparisons: Sequence[Comparison]) -> int:
@@ -72,7 +78,7 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             f"{found.p_holm:.3f}" if math.isfinite(found.p_holm) else MISSING,
             f"{found.detectable:.3f}" if math.isfinite(found.detectable) else MISSING,
         )
-        for name in SHOWN
+        for name in compared()
         for found in comparisons
         if found.metric == name and math.isfinite(found.difference.value)
     ]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from cdeval.report.charts import Chart
 from cdeval.report.differences import differences_markdown
-from cdeval.report.measures import TOTALS, present
+from cdeval.report.measures import present, totals
 from cdeval.report.sections import cell
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.table import markdown_table
@@ -73,7 +73,7 @@ def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def to_latex(study: Study) -> bytes:
     """Write a tabular with booktabs' rules; intervals and overheads in brackets."""
-    measures = present(TOTALS, study.arms)
+    measures = present(totals(), study.arms)
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
         shown = [cell(measure, arm) for measure in measures]

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cdeval.metrics.directions import BETTER, sign
+from cdeval.metrics.directions import direction, sign
+from cdeval.metrics.registry import plugged
 from cdeval.report.studyfiles import Arm
 from cdeval.report.table import MISSING
 
@@ -22,7 +23,7 @@ class Measure(NamedTuple):
     @property
     def better(self) -> int:
         """Which way, as `cdeval.metrics.directions` says."""
-        return BETTER[self.name]
+        return direction(self.name) or 0
 
     @property
     def heading(self) -> str:
@@ -42,7 +43,7 @@ class Measure(NamedTuple):
         return f"{value:,.{max(0, self.digits - whole + 1)}f}" if whole > 1 else f"{value:.{self.digits}f}"
 
 
-QUALITIES = (
+_OURS = (
     Measure("diversity", "diversity", ""),
     Measure("mauve", "MAUVE", ""),
     Measure("coherence", "coherence", ""),
@@ -53,7 +54,17 @@ COSTS = (
     Measure("decode_seconds_per_token", "latency", "ms/token", 1e-3, digits=1, cost=True),
     Measure("memory_bytes", "memory", "GiB", 2**30, digits=2, cost=True),
 )
-TOTALS = (*QUALITIES, *COSTS)
+
+
+def qualities() -> tuple[Measure, ...]:
+    """List what is shown of texts, plug-ins' metrics last."""
+    own = (Measure(one.name, one.label, one.unit, digits=one.digits) for one in plugged().values())
+    return (*_OURS, *own)
+
+
+def totals() -> tuple[Measure, ...]:
+    """List qualities and costs."""
+    return (*qualities(), *COSTS)
 
 
 def present(measures: Iterable[Measure], arms: Iterable[Arm]) -> list[Measure]:

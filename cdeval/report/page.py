@@ -7,7 +7,7 @@ from typing import Any
 from cdeval.report import sections
 from cdeval.report.charts import STYLES, Chart
 from cdeval.report.drawing import plotly_of
-from cdeval.report.measures import TOTALS, Measure, present
+from cdeval.report.measures import Measure, present, totals
 from cdeval.report.rendering import PLOTLY, render
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Arm, Study
@@ -81,7 +81,7 @@ def _data(
     """Collect the values that the page's script draws and lets readers search."""
     short = short_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
-    measures = present(TOTALS, study.arms)
+    measures = present(totals(), study.arms)
     return {
         "arms": [_arm(arm, short[arm.label], measures) for arm in study.current.arms],
         "measures": [{"name": one.name, "heading": one.heading, "cost": one.cost} for one in measures],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cdeval.report.charts import charts_of
 from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
-from cdeval.report.measures import QUALITIES, TOTALS, present
+from cdeval.report.measures import present, qualities, totals
 from cdeval.report.page import to_html
 from cdeval.report.pareto import Objective, dominators
 from cdeval.report.stills import picture
@@ -51,8 +51,8 @@ def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
     """
     study = study.current
     found: dict[tuple[str, str], set[str]] = {}
-    for up in present(QUALITIES, study.decoded):
-        for across in present(TOTALS, study.decoded):
+    for up in present(qualities(), study.decoded):
+        for across in present(totals(), study.decoded):
             if not up.better or not across.better:
                 found[across.name, up.name] = set()
                 continue

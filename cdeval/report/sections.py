@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from cdeval.report.charts import LEVEL_STYLES, PALE, STYLES, Chart
-from cdeval.report.differences import SHOWN as COMPARED
-from cdeval.report.differences import corrected_for
-from cdeval.report.measures import TOTALS, Measure, present
+from cdeval.report.differences import compared, corrected_for
+from cdeval.report.measures import Measure, present, totals
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.table import MISSING
 from cdeval.store.private import masked_all
@@ -71,7 +70,7 @@ def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
 
 def axes(study: Study) -> dict[str, Any]:
     """List the numbers that a reader can weigh against each other; or say, as `no_axes`, why there are none."""
-    measures = present(TOTALS, study.decoded)
+    measures = present(totals(), study.decoded)
     costs = [measure for measure in measures if measure.cost]
     if not costs or len(costs) == len(measures):
         return {"axes": None, "no_axes": "No texts were scored" if costs else "No costs are known of these texts"}
@@ -81,7 +80,7 @@ def axes(study: Study) -> dict[str, Any]:
 
 def results(study: Study) -> dict[str, Any]:
     """Build the table: its measures, and a row an arm."""
-    measures = present(TOTALS, study.arms)
+    measures = present(totals(), study.arms)
     best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
@@ -105,7 +104,7 @@ def _best(measure: Measure, study: Study) -> set[str]:
 
 def differences(study: Study) -> dict[str, Any]:
     """List every arm less its control, on the metrics that the screen shows, and count the tests of the correction."""
-    measures = {measure.name: measure for measure in TOTALS if measure.name in COMPARED}
+    measures = {measure.name: measure for measure in totals() if measure.name in compared()}
     rows = []
     for one in study.comparisons:
         measure = measures.get(one.metric)

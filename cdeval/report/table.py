@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cdeval.metrics.directions import sign
+from cdeval.metrics.registry import plugged
 from cdeval.report.pareto import dominators, objectives_of
 from cdeval.store.escaping import markdown, printable
 
@@ -202,7 +203,22 @@ COST_COLUMNS = (
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
     known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
-    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else COLUMNS
+    return (
+        COST_COLUMNS
+        if "flops_per_token" in known and "texts" not in known
+        else (*COLUMNS[:5], *plugged_columns(), *COLUMNS[5:])
+    )
+
+
+def plugged_columns() -> list[Column]:
+    """Columns of plug-ins' metrics, with unit and direction."""
+    return [
+        Column(
+            f"{one.label}\n{' '.join(filter(None, (one.unit, sign(one.name))))}",
+            _score(one.name, _decimals(one.digits), _decimals(one.digits)),
+        )
+        for one in plugged().values()
+    ]
 
 
 # What `cdeval.score` shows: published figures have four digits of diversity, and texts of others no costs.

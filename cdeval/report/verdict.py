@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from cdeval.records import Comparison
 from cdeval.report.differences import corrected_for
-from cdeval.report.measures import COSTS, QUALITIES, Measure
+from cdeval.report.measures import COSTS, Measure, qualities
 from cdeval.report.studyfiles import Arm, Kind, Study
 
 LEVEL = 0.05
@@ -49,15 +49,15 @@ def _shown(one: Comparison, measure: Measure) -> int:
 
 def _spoilt(best: Comparison, shown: Measure, study: Study) -> bool:
     """Whether the arm is shown to lose in what else is said of texts."""
-    others = {measure.name: measure for measure in QUALITIES if measure is not shown and measure.name in _BETTER}
+    others = {measure.name: measure for measure in qualities() if measure is not shown and measure.name in _BETTER}
     pair = (best.arm, best.against)
     mine = [one for one in study.comparisons if (one.arm, one.against) == pair and one.metric in others]
     return any(_shown(one, others[one.metric]) < 0 for one in mine)
 
 
 def _first_compared(study: Study) -> tuple[Measure, list[Comparison]]:
-    by_metric = [(measure, _compared(study, measure)) for measure in QUALITIES if measure.better]
-    return next(((measure, found) for measure, found in by_metric if found), (QUALITIES[0], []))
+    by_metric = [(measure, _compared(study, measure)) for measure in qualities() if measure.better]
+    return next(((measure, found) for measure, found in by_metric if found), (qualities()[0], []))
 
 
 def _compared(study: Study, measure: Measure) -> list[Comparison]:
@@ -119,7 +119,7 @@ def _difference(one: Comparison, measure: Measure) -> str:
 def _elsewhere(of_best: Sequence[Comparison], shown: Measure) -> str:
     """What changed for better or worse, and what was not seen to change."""
     changed, unseen = [], []
-    for measure in QUALITIES:
+    for measure in qualities():
         one = next((one for one in of_best if one.metric == measure.name), None)
         if measure is shown or one is None or not math.isfinite(one.difference.value):
             continue

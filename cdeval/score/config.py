@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config.fields import TextForm, When, check_values, number, only, read_when, text
+from cdeval.config.fields import TextForm, When, check_values, number, only, read_when, text, written_unless_default
 from cdeval.config.schema import MOST_SEED, ExpertConfig, MetricsConfig, ProtocolConfig
 from cdeval.config.validation import require_stored, validate_study_name
 from cdeval.errors import ConfigError
@@ -62,6 +62,7 @@ class ScoreConfig:
     pairs: PairsConfig = read_when(only("export", Export.pairs), factory=PairsConfig)
     votes: Any = text(None, TextForm.lines)  # a file of votes, or a list of them: what people said of exported pairs
     key: str | None = read_when(_VOTES, default=None)  # of the exported pairs, for the votes
+    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
     study: str = "scores"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
     out: str | None = None  # results go there instead

@@ -22,7 +22,16 @@ from cdeval.records import Comparison, Generation
 from cdeval.report.differences import differences_markdown
 from cdeval.report.studyfiles import Shown, write_shown
 from cdeval.report.summary import notes_of, summary_of
-from cdeval.report.table import DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, SCORE_COLUMNS, Column, Row, filled, markdown_table
+from cdeval.report.table import (
+    DIAGNOSTIC_COLUMNS,
+    EXTRA_COLUMNS,
+    SCORE_COLUMNS,
+    Column,
+    Row,
+    filled,
+    markdown_table,
+    plugged_columns,
+)
 from cdeval.score.arms import HUMAN, Collection, collect, digest
 from cdeval.score.beside import ban_beside, fingerprint_beside, is_by_sample
 from cdeval.score.config import ScoreConfig
@@ -78,7 +87,11 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
         Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
         for label, found in scores.items()
     ]
-    groups = [shown for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS) if (shown := filled(rows, group))]
+    groups = [
+        shown
+        for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, plugged_columns())
+        if (shown := filled(rows, group))
+    ]
     _write(folder, rows, scored, groups, notes)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
     return ScoreResult(rows, groups, scored.comparisons, notes, folder)

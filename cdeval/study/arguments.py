@@ -25,6 +25,7 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER
 from cdeval.metrics.pairing import METRICS
+from cdeval.metrics.registry import plugged
 from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
@@ -252,7 +253,7 @@ def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
     unread = [name for name in names if name in READ_BY_SCORER]
     if unread:
         raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
-    return list(names) or [name for name in METRICS if name not in COUNTED_IN_TOKENS]
+    return list(names) or [name for name in (*METRICS, *plugged()) if name not in COUNTED_IN_TOKENS]
 
 
 def in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:

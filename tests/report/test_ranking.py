@@ -9,7 +9,7 @@ import pytest
 from cdeval.metrics.compare import holm
 from cdeval.metrics.directions import BETTER, sign
 from cdeval.metrics.pairing import LIKELIHOOD, ORDER
-from cdeval.report.measures import QUALITIES, TOTALS
+from cdeval.report.measures import qualities, totals
 from cdeval.report.pareto import COST, QUALITY
 from cdeval.report.publish import fronts_of, write_report
 from cdeval.report.sections import _best
@@ -53,7 +53,7 @@ def test_a_study_without_any_p_value_claims_no_correction(tmp_path: Path) -> Non
 
 def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
     """Loops have the least, and were crowned: arrow down, front, verdict, W&B's least."""
-    (measure,) = [one for one in QUALITIES if one.name == "perplexity_expert"]
+    (measure,) = [one for one in qualities() if one.name == "perplexity_expert"]
     assert measure.heading == "perplexity ≈ human"
     folder = write_study(tmp_path / "s", layers=(4, 8))
     fronts = fronts_of(read_study(folder))
@@ -86,7 +86,7 @@ def test_one_place_says_which_way_is_better() -> None:
         if column.cost or not shown:
             continue
         assert column.header.endswith(sign(shown[0])), column.header
-    for measure in TOTALS:
+    for measure in totals():
         assert measure.heading.endswith(sign(measure.name))
     assert all(one.way for one in (*QUALITY, COST)), "what has no order makes no front"
 
@@ -104,4 +104,4 @@ def test_a_tie_crowns_nobody(tmp_path: Path) -> None:
     study = read_study(folder)
     assert "is best" not in " ".join(verdict(study))
     assert "is the same as its control: diversity 1.000 against 1.000" in " ".join(verdict(study))
-    assert _best(QUALITIES[0], study) == set()
+    assert _best(qualities()[0], study) == set()

@@ -35,7 +35,14 @@ def test_a_recipe_does_what_its_page_shows(page: Path, tmp_path: Path) -> None:
 
 
 def test_a_page_names_what_lies_beside_it() -> None:
-    assert {page.parent.name for page in PAGES} >= {"amateur", "architecture", "plausibility", "prompts", "search"}
+    assert {page.parent.name for page in PAGES} >= {
+        "amateur",
+        "architecture",
+        "metric",
+        "plausibility",
+        "prompts",
+        "search",
+    }
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
             assert target.startswith("https:") or (page.parent / target).exists(), f"{page}: {target}"

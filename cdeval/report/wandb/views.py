@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from cdeval.errors import ConfigError
-from cdeval.report.measures import COSTS, QUALITIES, Measure, present
+from cdeval.report.measures import COSTS, qualities, Measure, present
 from cdeval.report.studyfiles import Study, read_study
 from cdeval.report.sweep import AXES, sweeps_of
 from cdeval.report.verdict import verdict
@@ -99,14 +99,14 @@ def _views(folder: Path) -> Views:
 
 def views_of(study: Study, pictures: Sequence[str]) -> Views:
     """List what there is to show; `pictures` are the names of those in the study's W&B run."""
-    qualities, costs = present(QUALITIES, study.decoded), present(COSTS, study.decoded)
+    shown, costs = present(qualities(), study.decoded), present(COSTS, study.decoded)
     known = {axis.name for sweep in sweeps_of(study) for axis in (sweep.axis,)}
     sections = [
         Section(
             "Quality against cost",
             tuple(
                 Panel("scatter", f"{quality.heading} × {cost.heading}", quality.name, f"summary:{cost.name}")
-                for quality in qualities
+                for quality in shown
                 for cost in costs
             ),
         ),
@@ -116,10 +116,10 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
                 Panel("scatter", f"{quality.heading} × {axis.title}", quality.name, f"config:{axis.name}")
                 for axis in AXES
                 if axis.name in known
-                for quality in qualities
+                for quality in shown
             ),
         ),
-        Section("Quality", tuple(_bars(measure) for measure in qualities)),
+        Section("Quality", tuple(_bars(measure) for measure in shown)),
         Section("Costs", tuple(_bars(measure) for measure in costs)),
         Section("Texts", (Panel("table", "continuations", "continuations"),)),
         Section(
@@ -157,7 +157,7 @@ def workspace_of(views: Views, entity: str, project: str) -> Any:
         ],
         runset_settings=ws.RunsetSettings(
             filters=f"Metric('Group') == '{views.study}'",
-            pinned_columns=["run:displayName", *(f"summary:{measure.name}" for measure in QUALITIES)],
+            pinned_columns=["run:displayName", *(f"summary:{measure.name}" for measure in qualities())],
         ),
     )
 
