@@ -87,7 +87,7 @@ def results_table(
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
-    columns = columns or columns_for(rows)
+    columns = columns or (*columns_for(rows), *filled(rows, plugged_columns()))
     marks, meaning = _marks(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
@@ -203,11 +203,7 @@ COST_COLUMNS = (
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
     known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
-    return (
-        COST_COLUMNS
-        if "flops_per_token" in known and "texts" not in known
-        else (*COLUMNS[:5], *plugged_columns(), *COLUMNS[5:])
-    )
+    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else COLUMNS
 
 
 def plugged_columns() -> list[Column]:

@@ -1,7 +1,8 @@
 """Metrics of users' own: what is registered, what breaks, and what becomes of the numbers."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.records import Generation
 from cdeval.report.differences import compared
 from cdeval.report.measures import totals
-from cdeval.report.table import Row, cells_of, columns_for
+from cdeval.report.table import Row, cells_of, markdown_table, plugged_columns
 
 FEW = ["one three", "", "seven", "a b", "c d e", "ff gg"]
 
@@ -80,8 +81,9 @@ def test_tables_pages_and_comparisons_show_it() -> None:
     (shown,) = [one for one in totals() if one.name == "word_length"]
     assert shown.heading == "word length [letters] ↓"
     row = Row("mine", "arm", {"texts": 3.0, "word_length": 4.125})
-    headers = [column.header for column in columns_for([row])]
-    assert cells_of(row, columns_for([row]))[headers.index("word length\nletters ↓")].value == "4.12"
+    (column,) = plugged_columns()
+    assert (column.header, cells_of(row, [column])[0].value) == ("word length\nletters ↓", "4.12")
+    assert "| word length letters ↓ |" in markdown_table([row])
 
 
 def test_scores_are_kept_until_the_file_changes(monkeypatch: pytest.MonkeyPatch) -> None:
