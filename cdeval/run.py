@@ -8,7 +8,7 @@ from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError
 from cdeval.report.differences import differences_tables
 from cdeval.report.studyfiles import REPORT
-from cdeval.report.table import results_table
+from cdeval.report.table import filled, plugged_columns, results_table
 from cdeval.store.screen import Screen
 
 
