@@ -197,7 +197,12 @@ SETTING = Setting(
 def priced(tmp_path: Path) -> tuple[dict[Point, RunFolder], Path]:
     points = [Point(Role.control, SETTING, "expert alone", "a" * 64), Point(Role.human, None, "human", "b" * 64)]
     costs: dict[Point, dict[str, float]] = {
-        points[0]: {"flops_per_token": 1e9, "latency_overhead": -0.1, "memory_bytes": float("nan"), "weights_bytes": 7},
+        points[0]: {
+            "expert_decode_flops": 1e9,
+            "latency_overhead": -0.1,
+            "memory_bytes": float("nan"),
+            "weights_bytes": 7,
+        },
         points[1]: {},
     }
     for point in points:
@@ -226,7 +231,7 @@ def test_timings_of_earlier_commands_are_kept(priced: tuple[dict[Point, RunFolde
     folders, root = priced
     alone, human = folders
     other = Point(Role.arm, SETTING, "early exit", "c" * 64)
-    second: dict[Point, dict[str, float]] = {other: {"flops_per_token": 2e9}, alone: {"flops_per_token": 1.1e9}}
+    second: dict[Point, dict[str, float]] = {other: {"expert_decode_flops": 2e9}, alone: {"expert_decode_flops": 1.1e9}}
     for point, costs in second.items():
         with RunFolder(root / point.folder) as folder:
             folder.write_json("costs.json", costs)
@@ -241,7 +246,7 @@ def test_timings_of_earlier_commands_are_kept(priced: tuple[dict[Point, RunFolde
     assert said == []
     assert len(json.loads((root / "timed.json").read_text())["earlier"]) == 1
     with RunFolder(root / alone.folder) as folder:
-        folder.write_json("costs.json", {"flops_per_token": 3.0})
+        folder.write_json("costs.json", {"expert_decode_flops": 3.0})
     assert kept_costs(folders, RunConfig(), root, said.append) is None
     assert "was changed after it was written" in said[0]
 
