@@ -25,9 +25,14 @@ shown = partial(token_text, most=12)
 def write_trajectory(found: Trajectory, page: Path) -> list[Path]:
     """Write the page and, beside it, a PNG. Returns: both. Raises: StorageError: the disk refuses."""
     beside = page.with_suffix(".png")
-    replace_file(beside, picture([_heat(found, "probability"), _candidates(found)])["png"])
+    replace_file(beside, to_png(found))
     replace_file(page, encode(to_html(found)))
     return [page, beside]
+
+
+def to_png(found: Trajectory) -> bytes:
+    """Draw the heat map of probabilities above the likeliest last tokens, for papers, slides and notebooks."""
+    return picture([_heat(found, "probability"), _candidates(found)])["png"]
 
 
 def to_html(found: Trajectory) -> str:
