@@ -241,8 +241,7 @@ def score(
     plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
     rows = {label: texts if scorer is None else in_tokens_of(scorer, texts) for label, texts in plain.items()}
     wrote = rows == plain
-    if human:
-        rows["human"] = human
+    rows |= {"human": human} if human else {}
     pairs = {label: control for label in arms if label != control}
     with tempfile.TemporaryDirectory() as folder:
         judges = open_judges(names, config, scorer, Path(folder), wrote=wrote or None)

@@ -24,11 +24,11 @@ from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
 from cdeval.config.overrides import check_key, check_overrides
 from cdeval.config.paths import CONF
+from cdeval.config.plugins import load_plugins, named_plugins
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read
 from cdeval.config.validation import validate
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
-from cdeval.plugins import load_plugins, named_plugins
 from cdeval.store.files import FULL, refused_reading, replace_file
 from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.screen import complain

@@ -48,6 +48,15 @@ class PointError(CdevalError):
     """One point of a study failed; the others went on, and the same command tries it again."""
 
 
+def one_line(error: BaseException, most: int = 400) -> str:
+    r"""Put what an exception says on one line of at most so many characters.
+
+    >>> one_line(ValueError("first\n  second"))
+    'first second'
+    """
+    return " ".join(str(error).split())[:most]
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """The end of an error message: the closest known names, then all of them.
 

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cdeval"
 RANKS = [
     {"errors", "records"},
     {"store"},
-    {"assets", "config", "plugins"},
+    {"assets", "config"},
     {"cli", "models", "prompts"},
     {"decode", "merge", "metrics"},
     {"cost", "report"},

@@ -1,4 +1,4 @@
-"""An amateur: who is subtracted, and what its kind knows about itself."""
+"""An amateur, whose predictions are subtracted from the expert's, and what each kind of amateur knows about itself."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from cdeval.config.schema import AmateurConfig, ExpertConfig
 
 @dataclass(frozen=True, slots=True)
 class Amateur:
-    """Who is subtracted; a setting that its kind does not read has its default."""
+    """An amateur by its settings; one that its kind does not read has its default."""
 
     kind: str = "none"
     layer: int | None = None  # blocks before the exit, or of the truncated model; None where it is chosen
@@ -63,7 +63,7 @@ class AmateurKind(Method):
         return False
 
     def needs(self, config: AmateurConfig) -> tuple[str, str] | None:
-        """A setting that makes no sense with random weights, and what it needs."""
+        """Name a setting that random weights cannot serve, and what it needs; None: there is none."""
         return None
 
     def in_blocks(self, config: AmateurConfig, depth: int, expert: str) -> AmateurConfig:
@@ -107,11 +107,17 @@ class AmateurKind(Method):
         return 1
 
     def flops(self, amateur: Amateur, normalizer: Normalizer, costs: Any) -> float:
-        """FLOPs a token and beam that no model of its own accounts for; `costs` are the expert's `TokenFlops`."""
+        """Count the FLOPs for a token and beam that no model of its own accounts for.
+
+        `costs` are the expert's `TokenFlops`.
+        """
         return 0
 
     def traffic(self, amateur: Amateur, normalizer: Normalizer, costs: Any, rows: int) -> float:
-        """Bytes moved for some rows of one step, likewise; `costs` are the expert's `TokenBytes`."""
+        """Count the bytes moved for some rows of one step that no model of its own accounts for.
+
+        `costs` are the expert's `TokenBytes`.
+        """
         return 0
 
 
@@ -120,10 +126,13 @@ holds_methods(AMATEURS, "kind")(AmateurConfig)
 
 
 def kind_of(amateur: Amateur) -> AmateurKind:
-    """The kind of an amateur. Raises: ConfigError: its plug-in is not loaded."""
+    """Look up the kind of an amateur. Raises: ConfigError: its plug-in is not loaded."""
     return AMATEURS[amateur.kind]
 
 
 def amateur_of(config: AmateurConfig) -> Amateur:
-    """The amateur that the configuration asks for, without what its kind does not read; layers are blocks by now."""
+    """Make the amateur that the configuration asks for; settings that its kind does not read have their defaults.
+
+    Layers are numbers of blocks by now.
+    """
     return AMATEURS[config.kind].amateur(config)

@@ -43,7 +43,7 @@ class Origin:
 
 
 class Method:
-    """What kinds of amateurs and rules of plausibility have in common."""
+    """A kind of amateur or a rule of plausibility."""
 
     name: str
     settings: Mapping[str, Any] = {}  # of its own, as dataclass fields by name; empty where the schema has them
@@ -96,7 +96,7 @@ class Registry(Generic[M]):
         return found
 
     def plugged(self) -> list[M]:
-        """The methods of plug-ins."""
+        """List the methods of plug-ins."""
         return [method for method in self._methods.values() if method.origin is not None]
 
     def forget(self, name: str) -> None:
@@ -137,13 +137,12 @@ def declared(name: str, settings: Mapping[str, Any], where: str) -> dict[str, Fi
     return found
 
 
-REGISTRIES: dict[
-    str, tuple[Registry[Any], str]
-] = {}  # by the class of a group of settings: its methods, and who names one
+# By the name of a group of settings: the registry of its methods, and the field of the group that names one.
+REGISTRIES: dict[str, tuple[Registry[Any], str]] = {}
 
 
 def holds_methods(registry: Registry[Any], named_by: str) -> Callable[[type], type]:
-    """Say that a group of settings has those of a registry's methods, one of which its field `named_by` names."""
+    """Decorate a group of settings to which the methods of a registry add theirs; its field `named_by` names one."""
 
     def decorated(group: type) -> type:
         REGISTRIES[group.__name__] = registry, named_by
@@ -154,9 +153,9 @@ def holds_methods(registry: Registry[Any], named_by: str) -> Callable[[type], ty
 
 @cache
 def extended(root: type) -> type:
-    """The dataclass of a command's configuration, with the settings of all plug-ins as fields of their groups.
+    """Add the settings of all plug-ins, as fields of their groups, to the dataclass of a command's configuration.
 
-    It is the same class where there are no plug-ins.
+    Returns: the same class where there are no plug-ins.
 
     Raises: ConfigError: a plug-in's setting has the name of one of ours.
     """
@@ -175,7 +174,7 @@ def extended(root: type) -> type:
 
 
 def _of_larger(entry: Field[Any], larger: type) -> Any:
-    """The same field of a group that has more settings."""
+    """Make the same field for a group that has more settings."""
     make: Any = entry.default_factory
 
     def factory() -> object:

@@ -1,4 +1,4 @@
-"""Which of the expert's tokens may be chosen at all: a rule of plausibility and its settings."""
+"""Rules of plausibility, which say which of the expert's tokens may be chosen at all, and their settings."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from cdeval.config.schema import ContrastConfig
 
 @dataclass(frozen=True, slots=True)
 class Plausibility:
-    """A rule by name, with its settings."""
+    """The name of a rule, and its settings."""
 
     rule: str
     settings: Values = ()
@@ -42,7 +42,7 @@ holds_methods(RULES, "plausibility")(ContrastConfig)
 
 
 def plausibility_of(config: ContrastConfig) -> Plausibility:
-    """The rule that the configuration asks for. Raises: ConfigError: there is none of that name."""
+    """Read the rule that the configuration asks for. Raises: ConfigError: there is none of that name."""
     if config.plausibility == ALPHA.rule:
         return ALPHA
     return Plausibility(config.plausibility, RULES[config.plausibility].values(config))

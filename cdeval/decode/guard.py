@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 
 from cdeval.config.methods import Method
-from cdeval.errors import CdevalError
+from cdeval.errors import CdevalError, one_line
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -27,5 +27,4 @@ def plugin_errors(method: Method, setting: str) -> Iterator[None]:
     except Exception as error:
         if method.origin is None or is_out_of_memory(error):
             raise
-        said = " ".join(str(error).split())[:400]
-        raise method.failure(setting, f"raised {type(error).__name__}: {said}") from error
+        raise method.failure(setting, f"raised {type(error).__name__}: {one_line(error)}") from error

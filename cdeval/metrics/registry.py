@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from cdeval.config.methods import Origin
-from cdeval.errors import ConfigError
+from cdeval.errors import ConfigError, one_line
+from cdeval.metrics.pairing import ORDER
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.records import Generation
 
@@ -69,9 +70,8 @@ class Metric:
             found: Any = self.score(*(given[name] for name in self.takes))
         except Exception as error:
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            said = " ".join(str(error).split())[:400]
-            line = f"{frame.filename}:{frame.lineno}"
-            return math.nan, f"{of} text {generation.id} raised {type(error).__name__}: {said} ({line})"
+            said = f"{type(error).__name__}: {one_line(error)} ({frame.filename}:{frame.lineno})"
+            return math.nan, f"{of} text {generation.id} raised {said}"
         if isinstance(found, bool) or not isinstance(found, int | float | np.integer | np.floating):
             return (
                 math.nan,
@@ -129,8 +129,6 @@ def metric(
 
 
 def _check_free(name: str, what: str, origin: Origin) -> None:
-    from cdeval.metrics.pairing import ORDER  # noqa: PLC0415 - it reads this registry
-
     known = _PLUGGED.get(name)
     if name in ORDER:
         raise ConfigError(f"{what} has the name of a metric of cdeval: rename it.")

@@ -23,7 +23,7 @@ from cdeval.assets import embedded as assets
 from cdeval.assets.hub import require_hub
 from cdeval.config.enums import Dtype, Weights
 from cdeval.config.schema import ExpertConfig
-from cdeval.errors import ModelError
+from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
@@ -281,7 +281,7 @@ def _reporting(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
     try:
         yield
     except kind as error:
-        reason = " ".join(str(error).split())[:400]
+        reason = one_line(error)
         hint = (
             "Only safetensors weights are read; convert pickled ones with save_pretrained first. "
             if "safetensors" in reason

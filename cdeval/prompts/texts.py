@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from cdeval.assets import embedded as assets
 from cdeval.assets.hub import require_hub
-from cdeval.errors import HubError
+from cdeval.errors import HubError, one_line
 from cdeval.prompts.wiki import is_article, prose, read_dump
 
 _OFFLINE_CHOICES = "prompts=news, prompts=wiki, or prompts=file prompts.path=<JSON or JSONL>"
@@ -89,7 +89,7 @@ def ccnews() -> list[Text]:
 
 
 def _unusable(asked: str, error: Exception) -> HubError:
-    reason = " ".join(str(error).split())[:300].rstrip(".")
+    reason = one_line(error, 300).rstrip(".")
     return HubError(
         f"{asked} could not be loaded from the Hugging Face hub: {reason}. Works without it: {_OFFLINE_CHOICES}."
     )

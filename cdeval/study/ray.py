@@ -18,12 +18,12 @@ import torch
 from cdeval.config.amateur import Amateur, amateur_of
 from cdeval.config.enums import Dtype
 from cdeval.config.methods import plugged_modules
+from cdeval.config.plugins import load_plugins
 from cdeval.config.points import Point
 from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
 from cdeval.decode.batches import decode
 from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.loading import open_model
-from cdeval.plugins import load_plugins
 from cdeval.prompts import PromptSet
 from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText

@@ -21,7 +21,7 @@ from types import ModuleType
 
 import psutil
 
-from cdeval.errors import CdevalError, WorkerError
+from cdeval.errors import CdevalError, WorkerError, one_line
 from cdeval.store.locks import is_locked, try_lock
 
 # The objects that cross process borders here are texts: Ray's own share of the memory, a third of it, would be idle.
@@ -69,7 +69,7 @@ def ray_cluster(workers: Workers, say: Callable[[str], None] = lambda _line: Non
         try:
             with _own_handlers():
                 ray.init(address=workers.address, **quiet)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise WorkerError(
                 f"execution.address={workers.address}: no Ray cluster answers there ({reason(error)}). Start one with "
                 "`ray start --head`, or leave execution.address out for one on this machine."
@@ -193,5 +193,4 @@ def _sweep_folders(parent: Path) -> None:
 
 def reason(error: BaseException) -> str:
     """Put an exception on one line; those of cdeval speak for themselves, others are named by their type."""
-    text = " ".join(str(error).split())[:400]
-    return text if isinstance(error, CdevalError) else f"{type(error).__name__}: {text}"
+    return one_line(error) if isinstance(error, CdevalError) else f"{type(error).__name__}: {one_line(error)}"

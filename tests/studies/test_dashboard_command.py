@@ -9,7 +9,7 @@ import pytest
 
 from cdeval.cli import Schema, run_schema
 from cdeval.dashboard import DashboardRun, dashboard, validate_dashboard
-from cdeval.report import views
+from cdeval.report.wandb import views
 from tests.report.studies import write_study
 
 reports = pytest.importorskip("wandb_workspaces.reports.v2.internal", reason="needs the extra [dashboard]")

@@ -7,6 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,7 +70,9 @@ def test_without_ray_the_message_says_what_to_install(monkeypatch: pytest.Monkey
         pass
 
 
-def test_an_address_without_a_cluster_is_named() -> None:
+def test_an_address_without_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray looks for clusters among all processes, and would wait for one that another test is ending.
+    monkeypatch.setattr("ray._private.services.find_gcs_addresses", cache(set))
     lost = Workers(workers=1, threads=1, gpus=0, address="auto")
     wrong = pytest.raises(WorkerError, match=r"execution\.address=auto: no Ray cluster answers")
     with wrong, pool_of(lost, squares()):

@@ -84,7 +84,10 @@ class Exits:
     def rows(
         self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: int
     ) -> list[Float[Tensor, "row beam head_width"]]:
-        """What the expert's head shall read beside the expert's own rows: one tensor, or none without early exits."""
+        """Make the rows that the head reads beside the expert's own.
+
+        Returns: one tensor in a list; an empty list without early exits.
+        """
         if not self._views:
             return []
         if len(self._views) == 1:
@@ -105,7 +108,7 @@ class Exits:
     def logits(
         self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: int
     ) -> Float[Tensor, "exit beam vocab"]:
-        """One row a lane with an early exit, from the head's rows; `expert` are the logits of all lanes."""
+        """Pick one row for each lane with an early exit from the head's rows; `expert` are the logits of all lanes."""
         if not self._by_logits:
             return of_rows
         chosen = [choice.by_logits(of_rows, expert, step) for choice in self._by_logits]
@@ -120,7 +123,7 @@ class Exits:
 
 
 def _way(amateur: Amateur) -> int:
-    """How an early exit is chosen, by which the lanes are ordered."""
+    """Tell how an early exit is chosen; lanes are ordered by it."""
     if amateur.selection is Selection.fixed:
         return FIXED
     if amateur.selection is Selection.jsd:
@@ -140,7 +143,7 @@ def _choice(
 def _views(
     amateurs: Sequence[Amateur], lanes: Sequence[int], seconds: Mapping[Amateur, AmateurModel], device: torch.device
 ) -> list[_View]:
-    """The different views in the order of their first read."""
+    """List the different views in the order of their first read."""
     reads = [
         (lane, (layer, amateur.lens, _lens_of(amateur, seconds)))
         for lane, amateur in zip(lanes, amateurs, strict=True)
@@ -165,7 +168,7 @@ def _lens_of(amateur: Amateur, seconds: Mapping[Amateur, AmateurModel]) -> Tuned
 
 
 def head_rows(amateur: Amateur) -> int:
-    """Rows of the head that a beam takes: one, or one a candidate where those are compared by their distributions."""
+    """Count the head's rows for a beam: one, or one a candidate where their distributions are compared."""
     by_logits = amateur.selection is Selection.jsd or amateur.measure is ConfidenceMeasure.softmax
     return len(amateur.layers) if by_logits else 1
 
@@ -212,11 +215,11 @@ class EarlyExit(AmateurKind):
         return f"early_exit k={layers_name(amateur.exits)}{by}{lens}"
 
     def fits_temperature(self, config: AmateurConfig) -> bool:
-        """A fixed exit is one layer."""
+        """Tell whether the exit is one fixed layer."""
         return config.selection is Selection.fixed
 
     def needs(self, config: AmateurConfig) -> tuple[str, str] | None:
-        """Random weights have no tuned lens."""
+        """Name the tuned lens, which random weights do not have."""
         return ("amateur.lens=tuned", "a lens that was trained for the weights") if config.lens is Lens.tuned else None
 
     def in_blocks(self, config: AmateurConfig, depth: int, expert: str) -> AmateurConfig:
@@ -246,18 +249,18 @@ class EarlyExit(AmateurKind):
         return None if opened is None else opened.on(expert)
 
     def head_rows(self, amateur: Amateur) -> int:
-        """One, or one a candidate whose distributions are compared."""
+        """Count the rows as `head_rows` does."""
         return head_rows(amateur)
 
     def flops(self, amateur: Amateur, normalizer: Normalizer, costs: Any) -> int:
-        """A translator a layer read, a row of the head a layer whose logits are needed."""
+        """Count a translator for each layer that is read, and a row of the head for each whose logits are needed."""
         only_candidates = normalizer is Normalizer.candidates and head_rows(amateur) == 1
         head: int = costs.candidate_head(CANDIDATES) if only_candidates else costs.head
         translator: int = costs.translator
         return head_rows(amateur) * head + self._lenses(amateur) * translator
 
     def traffic(self, amateur: Amateur, normalizer: Normalizer, costs: Any, rows: int) -> int:
-        """Rows of logits, or the head's rows of the candidates; translators are read once a step."""
+        """Count the rows of logits, or the head's rows of the candidates, and the translators once a step."""
         only_candidates = normalizer is Normalizer.candidates and head_rows(amateur) == 1
         row: int = CANDIDATES * costs.head_token if only_candidates else 2 * costs.logits
         translator: int = costs.translator

@@ -1,4 +1,4 @@
-"""Nobody is subtracted: the expert alone."""
+"""The kind of an expert alone, from which nothing is subtracted."""
 
 from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
 

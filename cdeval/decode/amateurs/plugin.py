@@ -113,11 +113,11 @@ class PluginKind(AmateurKind):
             return _GuardedSource(self, self._code(*made, **settings))
 
     def flops(self, amateur: Amateur, normalizer: Normalizer, costs: Any) -> float:
-        """As it was declared."""
+        """Return what the plug-in declared, for a token and beam."""
         return float(self._flops)
 
     def traffic(self, amateur: Amateur, normalizer: Normalizer, costs: Any, rows: int) -> float:
-        """As it was declared."""
+        """Return what the plug-in declared, for all rows."""
         return float(rows * self._traffic)
 
 
@@ -145,17 +145,17 @@ class _FunctionSource:
             self._bits = token_bits(expert.parts.head_weight.shape[0], expert.device)
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """Nothing is read but by the expert."""
+        """Do nothing: only the expert reads the prompts."""
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
         """Count the step."""
         self._step += 1
 
     def reorder(self, parent: Int[Tensor, "lane beam"]) -> None:
-        """Beams have no state."""
+        """Do nothing: beams have no state."""
 
     def compact(self) -> None:
-        """Nothing is kept."""
+        """Do nothing: there is nothing to drop."""
 
     def logits(self, expert: Float[Tensor, "lane beam vocab"]) -> Any:
         """Call the function."""

@@ -39,7 +39,7 @@ class Truncated(AmateurKind):
         return f"truncated k={amateur.layer}"
 
     def fits_temperature(self, config: AmateurConfig) -> bool:
-        """It is one layer."""
+        """Say so always: its last block is one layer."""
         return True
 
     def in_blocks(self, config: AmateurConfig, depth: int, expert: str) -> AmateurConfig:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cdeval import plugins
+from cdeval.config import plugins
 from cdeval.config.amateur import AMATEURS
 from cdeval.config.plausibility import RULES
 from cdeval.errors import ConfigError

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from importlib.metadata import entry_points
 
-from cdeval.errors import CdevalError, ConfigError
+from cdeval.errors import CdevalError, ConfigError, one_line
 
 ENTRY_POINTS = ("cdeval.amateurs", "cdeval.plausibility", "cdeval.metrics")  # groups that installed packages may fill
 
@@ -20,10 +20,10 @@ def load_plugins(modules: Sequence[str]) -> None:
     if os.getcwd() not in sys.path and "" not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python -m` has it: a module beside the user is found
     for module in modules:
-        _load(module, f"plugins=[{module}]", module)
+        _load(module, f"plugins=[{module}]")
     for group in ENTRY_POINTS:
         for entry in sorted(entry_points(group=group)):
-            _load(entry.value.partition(":")[0], f"the installed plug-in {entry.name} ({group})", entry.module)
+            _load(entry.module, f"the installed plug-in {entry.name} ({group})")
 
 
 def named_plugins(arguments: Iterable[str]) -> list[str]:
@@ -40,22 +40,19 @@ def named_plugins(arguments: Iterable[str]) -> list[str]:
     return found
 
 
-def _load(module: str, what: str, name: str) -> None:
+def _load(module: str, what: str) -> None:
+    """Import a module; `what` names it in messages. Raises: ConfigError: it cannot be imported."""
     try:
         importlib.import_module(module)
     except CdevalError as error:
         raise ConfigError(f"{what}: {error}") from error
     except Exception as error:
-        if (
-            isinstance(error, ModuleNotFoundError)
-            and error.name is not None
-            and f"{name}.".startswith(f"{error.name}.")
-        ):
+        absent = error.name if isinstance(error, ModuleNotFoundError) else None
+        if absent is not None and f"{module}.".startswith(f"{absent}."):
             remedy = "give a module's dotted name without .py, and run the command in the folder that it lies in"
-            raise ConfigError(f"{what}: there is no module {error.name}; {remedy}, or set PYTHONPATH.") from error
+            raise ConfigError(f"{what}: there is no module {absent}; {remedy}, or set PYTHONPATH.") from error
         frame = traceback.extract_tb(error.__traceback__)[-1]
         where = (
             f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else f"{frame.filename}:{frame.lineno}"
         )
-        said = " ".join(str(error).split())[:400]
-        raise ConfigError(f"{what} cannot be imported ({where}): {type(error).__name__}: {said}.") from error
+        raise ConfigError(f"{what} cannot be imported ({where}): {type(error).__name__}: {one_line(error)}.") from error
