@@ -1,6 +1,7 @@
 """Points: which rows a study has, and when two of them share a run folder."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,15 @@ def test_names_are_readable_and_fit_a_file_system() -> None:
     greedy = points(config(search=SearchConfig(kind=SearchKind.greedy, beams=1)))[Role.control]
     assert greedy.label == "expert alone, greedy"
     assert greedy.folder.isascii()
+
+
+@pytest.mark.parametrize("name", ["x" * 236, "é" * 120])
+def test_a_folders_name_fits_a_file_system_however_long_a_models_is(name: str, tmp_path: Path) -> None:
+    """A model's folder with a name that the disk could take made a run folder with one that it could not."""
+    names = [points(config(amateur=AmateurConfig("model", name=f"{name}{end}")))[Role.arm].folder for end in "ab"]
+    assert len(set(names)) == 2, "what differs behind the cut tells them apart"
+    for folder in names:
+        (tmp_path / folder).mkdir()
 
 
 @pytest.mark.parametrize(

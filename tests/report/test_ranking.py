@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,17 @@ def test_one_place_says_which_way_is_better() -> None:
     for measure in totals():
         assert measure.heading.endswith(sign(measure.name))
     assert all(one.way for one in (*QUALITY, COST)), "what has no order makes no front"
+
+
+def test_the_page_does_not_call_dominated_what_the_screen_calls_so_by_other_numbers(tmp_path: Path) -> None:
+    """The screen judges by four numbers, the page by the two that are drawn: an arm was "dominated" and on the front."""
+    page = write_report(write_study(tmp_path / "s", layers=(4, 8))).read_text(encoding="utf-8")
+    words = re.findall(r'"(◆[^"]*)" : "([^"]*)"', page)
+    assert words
+    assert not any("dominated" in word for pair in words for word in pair)
+    names = ", ".join({"mauve": "MAUVE"}.get(one.name, one.name) for one in QUALITY)
+    assert COST.name == "flops_per_token"
+    assert f"calls an arm dominated (†) by {names} and FLOPs together" in page
 
 
 def test_a_tie_crowns_nobody(tmp_path: Path) -> None:

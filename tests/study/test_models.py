@@ -65,6 +65,20 @@ def test_a_prompt_must_fit_the_amateur_too(
         opened.check(opened.prompts())
 
 
+def test_an_amateur_that_reads_one_token_of_a_prompt_needs_no_room_for_the_others(
+    plain: RunConfig, tmp_path: Path, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """With `amateur.context=generated` it reads the last token of a prompt: the prompt's length was held against it."""
+    build_model("gpt2", n_positions=6).save_pretrained(tmp_path / "short")
+    tokenizer.save_pretrained(tmp_path / "short")
+    amateur = AmateurConfig("model", name=str(tmp_path / "short"), context=Context.generated)
+    opened = open_models(replace(plain, amateur=amateur))
+    opened.check(opened.prompts())  # 1 + 4 tokens; the expert has 4 + 4
+    longer = open_models(replace(plain, amateur=amateur, search=SearchConfig(max_new_tokens=6)))
+    with pytest.raises(ModelError, match=r"1 prompt tokens \+ 6 new tokens = 7 exceed the context of .*short"):
+        longer.check(longer.prompts())
+
+
 def test_a_texts_identity_holds_the_amateurs_weights(
     plain: RunConfig, amateur_folder: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
