@@ -93,7 +93,7 @@ def test_one_place_says_which_way_is_better() -> None:
 
 
 def test_the_page_does_not_call_dominated_what_the_screen_calls_so_by_other_numbers(tmp_path: Path) -> None:
-    """The screen judges by four numbers, the page by the two that are drawn: an arm was "dominated" and on the front."""
+    """The screen judges by four numbers, the page by the two that are drawn: an arm was behind and on the front."""
     page = write_report(write_study(tmp_path / "s", layers=(4, 8))).read_text(encoding="utf-8")
     words = re.findall(r'"(◆[^"]*)" : "([^"]*)"', page)
     assert words
