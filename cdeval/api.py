@@ -34,8 +34,8 @@ from cdeval.cost.capacity import lanes_at_once
 from cdeval.errors import ConfigError, ModelError
 from cdeval.lens.reading import View
 from cdeval.lens.trajectory import trajectory
-from cdeval.metrics.judges import open_judges
-from cdeval.metrics.perplexity import with_known_logprobs
+from cdeval.metrics.judges.likelihood import with_known_logprobs
+from cdeval.metrics.judges.opening import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import read_lens

@@ -14,7 +14,7 @@ from cdeval.api import Ban, Contrast, Search, SearchKind, decode, layers, load, 
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
-from cdeval.metrics.perplexity import nll_rows
+from cdeval.metrics.judges.likelihood import nll_rows
 from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.prompts.tokens import with_tokens

@@ -36,6 +36,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import NamedTuple
 
 import numpy as np
@@ -43,6 +44,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
+from cdeval.config.enums import Codebook
 from cdeval.metrics import frontier
 from cdeval.metrics.compare import Settings, detectable, no_comparison, resample_counts, with_holm
 from cdeval.metrics.stats import FEWEST, IN_GROUPS, MANY, NO_INTERVAL, Interval, Statistic, units_of
@@ -53,6 +55,8 @@ STARTS = 5  # of k-means, the best of which counts
 STEPS = 500  # of k-means
 _METHOD = "paired by prompt, counts in the same clusters resampled"
 _LARGEST = 1_000_000  # counts at once: 8 MB of float64
+
+TRUSTED = 1000  # texts a side; the authors ask for a few thousand
 
 
 def _mauve(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
@@ -73,6 +77,14 @@ MEASURES: dict[str, Statistic] = {
     "mauve_star": _mauve_star,
     "frontier_integral": _frontier_integral,
 }
+
+
+class Published(NamedTuple):
+    """What mauve-text says of one arm."""
+
+    mauve: float
+    mauve_star: float
+    frontier_integral: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +122,22 @@ class Codes:
         return np.ascontiguousarray(counts).reshape(len(counts), self.human.shape[1], 2, self.clusters)
 
 
+def unavailable(codebook: Codebook) -> str:
+    """Why MAUVE cannot be computed on this machine; empty where it can."""
+    needed = ("faiss", "sklearn") if codebook is Codebook.shared else ("faiss", "sklearn", "mauve")
+    try:
+        for name in needed:
+            import_module(name)  # seconds for mauve
+    except ImportError as error:
+        return f"MAUVE needs mauve-text and what it brings ({error}): pip install mauve-text"
+    return ""
+
+
+def bucket_count(texts: int) -> int:
+    """The published number of clusters for `texts` texts a side."""
+    return max(2, round(texts / 10))
+
+
 def quantise(
     features: Float[np.ndarray, "text width"], clusters: int, seeds: Sequence[int]
 ) -> Int[np.ndarray, "text codebook"]:
@@ -134,6 +162,35 @@ def quantise(
             kmeans.train(points)
             columns.append(kmeans.index.search(points, 1)[1][:, 0])
     return np.stack(columns, axis=1)
+
+
+def published_scores(
+    human: Float[np.ndarray, "text width"],
+    generated: Float[np.ndarray, "text width"],
+    clusters: int,
+    seeds: Sequence[int],
+) -> list[Published]:
+    """MAUVE by mauve-text itself, once a k-means seed.
+
+    Raises: ImportError: mauve-text is not installed; ask `unavailable` first.
+    """
+    import mauve  # noqa: PLC0415  GPL-3, seconds to import
+
+    found = []
+    with silence():
+        for seed in seeds:
+            result = mauve.compute_mauve(
+                p_features=human,
+                q_features=generated,
+                num_buckets=clusters,
+                mauve_scaling_factor=frontier.SCALING,
+                seed=seed,
+            )
+            # The curve of equal histograms is one point, whose area mauve-text integrates to anything from 0.5 to 1.
+            equal = np.array_equal(result.p_hist, result.q_hist)
+            values = (1.0, 1.0) if equal else (float(result.mauve), float(result.mauve_star))
+            found.append(Published(*values, float(result.frontier_integral)))
+    return found
 
 
 def mauve_interval(value: float, codes: Codes, measure: str, settings: Settings) -> Interval:

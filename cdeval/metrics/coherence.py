@@ -3,8 +3,8 @@
     coherence        = mean over texts of cos( e(prompt), e(continuation) )           in [−1, 1], higher is closer
     coherence_loglik = mean over texts of 1/|x| · Σ_t log p(x_t | prompt, x_<t)       [nats], <= 0, higher is likelier
 
-with e a sentence embedding (`cdeval.metrics.embedder`) and p a language model. Repeating the prompt scores high in
-both: read them next to diversity. A text whose prompt or continuation is blank (for the log-likelihood: without tokens)
+with e a sentence embedding (`judges.embedder`) and p a language model. Repeating the prompt scores high in both:
+read them next to diversity. A text whose prompt or continuation is blank (for the log-likelihood: without tokens)
 has no value (NaN) and is counted; without any value the mean is NaN. As an `evaluate.Metric` this file is the cosine,
 `perplexity.py` the log-likelihood.
 
@@ -15,21 +15,23 @@ count alike whatever their length, unlike in perplexity, whose rows these are.
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from cdeval.assets import embedded as assets
 from cdeval.config.enums import Pooling
-from cdeval.metrics.embedder import Embedder, load_embedder
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
 from cdeval.metrics.features import NO_CACHE, FeatureCache, key, require_finite
-from cdeval.models.loading import choose_device
 from cdeval.records import Generation
+
+if TYPE_CHECKING:
+    from cdeval.metrics.judges.embedder import Embedder
 
 
 def coherence_rows(
-    arms: Sequence[Sequence[Generation]], embedder: Embedder, cache: FeatureCache = NO_CACHE
+    arms: Sequence[Sequence[Generation]], embedder: "Embedder", cache: FeatureCache = NO_CACHE
 ) -> list[Float[np.ndarray, "text 1"]]:
     """The cosine of prompt and continuation of each text, arm by arm.
 
@@ -61,7 +63,7 @@ def loglik_rows(nll: Float[np.ndarray, "text 2"]) -> Float[np.ndarray, "text 1"]
     return np.asarray(-nll[:, :1] / nll[:, 1:])
 
 
-def _embedded(texts: list[str], embedder: Embedder, cache: FeatureCache) -> Float[np.ndarray, "text width"]:
+def _embedded(texts: list[str], embedder: "Embedder", cache: FeatureCache) -> Float[np.ndarray, "text width"]:
     """The embeddings, from disk where the embedder is one that can be told from others."""
     if not embedder.fingerprint:
         cache = NO_CACHE
@@ -84,6 +86,10 @@ def _compute(
     tokens: int | None = None,
     device: str = "auto",
 ) -> dict[str, float]:
+    # torch takes seconds, and a report, which reads this file for the metric's name, needs none of it.
+    from cdeval.metrics.judges.embedder import load_embedder  # noqa: PLC0415
+    from cdeval.models.loading import choose_device  # noqa: PLC0415
+
     how = choice_of(Pooling, "pooling", pooling)
     model = load_embedder(assets.resolve(embedder), str(choose_device(device)), pooling=how, tokens=tokens)
     (rows,) = coherence_rows([as_generations(predictions, prompts)], model)

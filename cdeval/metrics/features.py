@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdeval.errors import ModelError
-from cdeval.metrics.scorer import Scorer
 
 _LAYOUT = "1"  # changes whenever rows of an older release mean something else
 _SUM_BYTES = 32
@@ -129,8 +128,3 @@ def key(kind: str, model: str, *parts: Sequence[int] | str) -> str:
         digest.update(f"{type(part) is str:d}{len(content)}:".encode())
         digest.update(content)
     return digest.hexdigest()
-
-
-def identity(scorer: Scorer) -> str:
-    """Weights, number format and device: what a row of this model depends on besides the text."""
-    return f"{scorer.fingerprint} {scorer.model.dtype} {scorer.model.device.type}"

@@ -21,12 +21,8 @@ from collections.abc import Sequence
 from cdeval.config.enums import Codebook, Dtype
 from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
-from cdeval.metrics.codebook import MEASURES
+from cdeval.metrics.codebook import MEASURES, unavailable
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.human import mauve_of_arms
-from cdeval.metrics.mauve_parts import unavailable
-from cdeval.metrics.scorer import TextReader
-from cdeval.models.loading import open_model
 
 
 def _compute(  # noqa: PLR0913 - options by name
@@ -40,6 +36,11 @@ def _compute(  # noqa: PLR0913 - options by name
     dtype: str = "auto",
     device: str = "auto",
 ) -> dict[str, float]:
+    # torch takes seconds, and a report, which reads in this file what the metric is called, needs none of it.
+    from cdeval.metrics.judges.clusters import mauve_of_arms  # noqa: PLC0415
+    from cdeval.metrics.judges.scorer import TextReader  # noqa: PLC0415
+    from cdeval.models.loading import open_model  # noqa: PLC0415
+
     book = choice_of(Codebook, "codebook", codebook)
     if obstacle := unavailable(book):
         raise ModelError(obstacle)

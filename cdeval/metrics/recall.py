@@ -7,8 +7,8 @@ from typing import NamedTuple
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.compare import Settings
-from cdeval.metrics.human import MauveOfArms
-from cdeval.metrics.judges import Judges
+from cdeval.metrics.judges.clusters import MauveOfArms
+from cdeval.metrics.judges.opening import Judges
 from cdeval.metrics.recipes import Basis, codebook_basis, recipes
 from cdeval.metrics.rows import Rows
 from cdeval.metrics.scorefile import ArmScores, Score, exact_digest, recipe_digest

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from cdeval.config.enums import Codebook
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
-from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.embedder import embedder_identity
-from cdeval.metrics.features import identity
-from cdeval.metrics.judges import Judges
-from cdeval.metrics.mauve_parts import unavailable
+from cdeval.metrics.codebook import MEASURES, unavailable
+from cdeval.metrics.judges.embedder import embedder_identity
+from cdeval.metrics.judges.opening import Judges
+from cdeval.metrics.judges.scorer import identity
 from cdeval.metrics.pairing import LIKELIHOOD
 from cdeval.metrics.registry import plugged
 from cdeval.metrics.scorefile import digest_of

@@ -15,16 +15,16 @@ import torch
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.coherence import coherence_rows, loglik_rows
-from cdeval.metrics.embedder import load_embedder
-from cdeval.metrics.human import MauveOfArms, mauve_of_arms
-from cdeval.metrics.judges import Judges
+from cdeval.metrics.judges.clusters import MauveOfArms, mauve_of_arms
+from cdeval.metrics.judges.embedder import load_embedder
+from cdeval.metrics.judges.likelihood import describe, nll_rows
+from cdeval.metrics.judges.opening import Judges
+from cdeval.metrics.judges.scorer import TextReader
 from cdeval.metrics.pairing import LIKELIHOOD, METRICS, ORDER, compare_kept
-from cdeval.metrics.perplexity import describe, nll_rows
 from cdeval.metrics.recall import Before, Means, Recall
 from cdeval.metrics.registry import plugged
 from cdeval.metrics.rows import Rows, mean_rows
 from cdeval.metrics.scorefile import ArmScores, texts_digest
-from cdeval.metrics.scorer import TextReader
 from cdeval.metrics.stats import perplexity
 from cdeval.metrics.wording import EXTRAS, WORDING, extra_estimates, wording_rows
 from cdeval.models.loading import choose_device

@@ -12,8 +12,8 @@ from pathlib import Path
 from cdeval.config.enums import Ban
 from cdeval.config.naming import shortened, slug
 from cdeval.errors import ConfigError, did_you_mean
-from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.perplexity import with_known_logprobs
+from cdeval.metrics.judges.likelihood import with_known_logprobs
+from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.loading import OpenedModel, ReadingModel, open_model
 from cdeval.models.vocabulary import special_names

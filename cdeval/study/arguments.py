@@ -23,7 +23,7 @@ from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import ConfigError, ModelError
-from cdeval.metrics.judges import COUNTED_IN_TOKENS, READ_BY_SCORER
+from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER
 from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.registry import plugged
 from cdeval.models.anatomy import check_depth, check_lengths

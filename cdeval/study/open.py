@@ -12,7 +12,7 @@ from cdeval.config.schema import AmateurConfig, ContrastConfig, ProtocolConfig, 
 from cdeval.config.setting import setting_of
 from cdeval.errors import CdevalError, ConfigError, PointError
 from cdeval.lens.temperature import Calibration, with_temperature
-from cdeval.metrics.judges import find_judges
+from cdeval.metrics.judges.opening import find_judges
 from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet

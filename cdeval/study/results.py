@@ -17,9 +17,9 @@ from cdeval.config.points import Point, Role, prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError, StorageError
 from cdeval.metrics.compare import Settings
-from cdeval.metrics.judges import open_judges
+from cdeval.metrics.judges.likelihood import with_known_logprobs
+from cdeval.metrics.judges.opening import open_judges
 from cdeval.metrics.pairing import compare_kept
-from cdeval.metrics.perplexity import with_known_logprobs
 from cdeval.metrics.recall import Before
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study

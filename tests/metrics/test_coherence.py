@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from cdeval.metrics.coherence import coherence_rows, loglik_rows
-from cdeval.metrics.embedder import Embedder
 from cdeval.metrics.features import FeatureCache
+from cdeval.metrics.judges.embedder import Embedder
 from cdeval.records import Generation
 
 

@@ -10,9 +10,9 @@ from cdeval.metrics.coherence import loglik_rows
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, holm
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.family import MetricRows, compare_metrics
-from cdeval.metrics.human import mauve_of_arms
-from cdeval.metrics.perplexity import nll_rows
-from cdeval.metrics.scorer import TextReader
+from cdeval.metrics.judges.clusters import mauve_of_arms
+from cdeval.metrics.judges.likelihood import nll_rows
+from cdeval.metrics.judges.scorer import TextReader
 from cdeval.metrics.stats import perplexity, ratio_of_sums
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation

@@ -13,7 +13,7 @@ from cdeval.errors import ConfigError
 from cdeval.metrics import registry
 from cdeval.metrics.directions import sign
 from cdeval.metrics.evaluating import as_generations
-from cdeval.metrics.judges import Judges
+from cdeval.metrics.judges.opening import Judges
 from cdeval.metrics.recall import Before
 from cdeval.metrics.rows import Rows
 from cdeval.metrics.scorefile import ArmScores

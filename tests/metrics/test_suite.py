@@ -11,11 +11,11 @@ from cdeval.config.schema import MetricsConfig
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics import suite
 from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.embedder import Embedder
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.judges import Judges
+from cdeval.metrics.judges.embedder import Embedder
+from cdeval.metrics.judges.likelihood import nll_rows as real
+from cdeval.metrics.judges.opening import Judges
 from cdeval.metrics.pairing import METRICS
-from cdeval.metrics.perplexity import nll_rows as real
 from cdeval.metrics.recall import Before
 from cdeval.metrics.suite import chosen_metrics, measure_arms, score_study
 from cdeval.metrics.wording import EXTRAS

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.config.enums import Dtype, Pooling
 from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError
-from cdeval.metrics.embedder import load_embedder
+from cdeval.metrics.judges.embedder import load_embedder
 from cdeval.models.loading import LanguageModel, open_model
 from tests.conftest import TINY, build_model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdeval.metrics.perplexity import with_known_logprobs
+from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 from cdeval.score.beside import ban_beside, fingerprint_beside

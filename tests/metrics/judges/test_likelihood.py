@@ -11,9 +11,9 @@ from cdeval.config.enums import Ban
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError
-from cdeval.metrics import perplexity as module
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.perplexity import describe, nll_rows, with_known_logprobs
+from cdeval.metrics.judges import likelihood as module
+from cdeval.metrics.judges.likelihood import describe, nll_rows, with_known_logprobs
 from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation

@@ -8,10 +8,10 @@ from transformers import GPTJConfig, GPTJForCausalLM
 
 from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
-from cdeval.metrics.judges import find_judges, open_judges
+from cdeval.metrics.judges.likelihood import nll_rows
+from cdeval.metrics.judges.opening import find_judges, open_judges
+from cdeval.metrics.judges.scorer import TextReader
 from cdeval.metrics.pairing import METRICS
-from cdeval.metrics.perplexity import nll_rows
-from cdeval.metrics.scorer import TextReader
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
 from tests.conftest import build_tokenizer

@@ -17,11 +17,20 @@ from jaxtyping import Float, Float32
 from cdeval.config.enums import Codebook
 from cdeval.config.schema import MetricsConfig
 from cdeval.metrics import frontier
-from cdeval.metrics.codebook import MEASURES, Codes, mauve_interval, quantise
+from cdeval.metrics.codebook import (
+    MEASURES,
+    TRUSTED,
+    Codes,
+    bucket_count,
+    mauve_interval,
+    published_scores,
+    quantise,
+    unavailable,
+)
 from cdeval.metrics.compare import Settings
 from cdeval.metrics.features import NO_CACHE, FeatureCache
-from cdeval.metrics.mauve_parts import TRUSTED, bucket_count, last_hidden_features, published_scores, unavailable
-from cdeval.metrics.scorer import TextReader, context_length
+from cdeval.metrics.judges.hidden_states import last_hidden_features
+from cdeval.metrics.judges.scorer import TextReader, context_length
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY
 from cdeval.records import HUMAN_TEXTS, Estimate, Generation
 

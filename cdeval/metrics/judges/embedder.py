@@ -22,7 +22,7 @@ from transformers.utils import cached_file
 from cdeval.assets.hub import require_hub
 from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
-from cdeval.metrics.scorer import equal_batches
+from cdeval.metrics.judges.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
 from cdeval.models.quiet import quiet_transformers

@@ -10,7 +10,7 @@ from cdeval.assets import embedded as assets
 from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
 from cdeval.metrics.coherence import coherence_rows
-from cdeval.metrics.embedder import load_embedder
+from cdeval.metrics.judges.embedder import load_embedder
 from cdeval.records import Generation
 
 TEXTS = ["the quick brown fox", "a small model", "the dog runs into the forest near the old river and over it"]

@@ -7,11 +7,11 @@ import pytest
 
 from cdeval.config.enums import Codebook
 from cdeval.config.schema import MetricsConfig
-from cdeval.metrics import human as module
 from cdeval.metrics.codebook import MEASURES, quantise
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.human import MauveOfArms, Pair, mauve_of_arms, pair_up
-from cdeval.metrics.scorer import TextReader
+from cdeval.metrics.judges import clusters as module
+from cdeval.metrics.judges.clusters import MauveOfArms, Pair, mauve_of_arms, pair_up
+from cdeval.metrics.judges.scorer import TextReader
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Estimate, Generation
 

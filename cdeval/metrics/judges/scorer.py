@@ -47,6 +47,11 @@ def described(scorer: Scorer) -> str:
     return f"{scorer.name} in {str(scorer.model.dtype).removeprefix('torch.')}"
 
 
+def identity(scorer: Scorer) -> str:
+    """Weights, number format and device: what a row of this model depends on besides the text."""
+    return f"{scorer.fingerprint} {scorer.model.dtype} {scorer.model.device.type}"
+
+
 def context_length(scorer: Scorer) -> int | None:
     """How many tokens the model reads at once; None where its configuration sets no limit."""
     limit: int | None = getattr(scorer.model.config, "max_position_embeddings", None)

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from cdeval.metrics.scorer import TextReader, equal_batches
+from cdeval.metrics.judges.scorer import TextReader, equal_batches
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 

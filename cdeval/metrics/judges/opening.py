@@ -7,10 +7,10 @@ from pathlib import Path
 from cdeval.assets import embedded as assets
 from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.embedder import Embedder, find_embedder
 from cdeval.metrics.features import NO_CACHE, FeatureCache
+from cdeval.metrics.judges.embedder import Embedder, find_embedder
+from cdeval.metrics.judges.scorer import Scorer
 from cdeval.metrics.pairing import LIKELIHOOD
-from cdeval.metrics.scorer import Scorer
 from cdeval.models.loading import OpenedModel, open_model
 
 READ_BY_SCORER = frozenset({*MEASURES, *LIKELIHOOD})  # metrics that need a language model
