@@ -5,14 +5,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,11 +23,11 @@ from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
 from cdeval.config.overrides import check_key, check_overrides
 from cdeval.config.paths import CONF
-from cdeval.config.plugins import load_plugins, named_plugins
+from cdeval.config.plugins import UNKNOWN, check_loaded, load_plugins, named_plugins
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read
 from cdeval.config.validation import validate
-from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
+from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
 from cdeval.store.files import FULL, refused_reading, replace_file
 from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.screen import complain
@@ -61,6 +60,7 @@ class Job(Generic[T]):
     def __init__(self, task: Callable[[Sequence[T]], Sequence[CdevalError]], schema: Schema[T]) -> None:
         self._task, self.schema = task, schema
         self._process = os.getpid()  # of the command; joblib and submitit run points in processes of their own
+        self.plugins: Sequence[str] = ()  # for those processes
         self.failures: list[CdevalError] = []  # the other points of a sweep go on; all messages come at the end
 
     def __call__(self, composed: DictConfig) -> None:
@@ -68,6 +68,8 @@ class Job(Generic[T]):
 
         Raises: CdevalError: it failed in a process of its own, from which Hydra carries nothing else home.
         """
+        if os.getpid() != self._process:
+            load_plugins(self.plugins)
         hydra = HydraConfig.get()
         if hydra.mode is RunMode.MULTIRUN and hydra.job.num == 0 and "expert" in composed:
             launcher = hydra.runtime.choices.get("hydra/launcher")
@@ -129,7 +131,8 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
     failures = job.failures
     try:
         with terminable(), _hydra_raises():
-            load_plugins(named_plugins(sys.argv[1:]))
+            job.plugins = named_plugins(sys.argv[1:])
+            load_plugins(job.plugins)
             schema = job.schema = schema._replace(root=cast("type[T]", extended(schema.root)))  # type: ignore[arg-type]
             _offer_amateurs()
             ConfigStore.instance().store(name="schema", node=schema.root)
@@ -205,7 +208,7 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
     """The composed text as checked dataclasses.
 
     Raises: ConfigError: a key that the schema does not have (`+key=` and YAML files can bring some), a value missing or
-        out of range.
+        out of range, a plug-in that is not loaded.
     """
     plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
     _reject_unknown(plain, schema.root, "")
@@ -214,6 +217,7 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
         raise ConfigError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
     config = cast("T", OmegaConf.to_object(composed))
     expand_paths(config)
+    check_loaded(config)
     return schema.validate(config)
 
 
@@ -230,9 +234,12 @@ def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:
             _reject_unknown(value, root, full)
 
 
-@cache  # every key of every point of a sweep is looked up
 def _readable(error: Exception) -> str:
-    """Hydra's own message on one line, without what speaks of its internals."""
+    """Hydra's own message on one line, without what speaks of its internals; of a file that is not there, our own."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        own = UNKNOWN if group == AMATEURS.setting else "A file of your own needs --config-dir <its folder>."
+        return f"{group}={name}: there is none of that name. {did_you_mean(name, error.options)} {own}"
     lines = [line.strip() for line in str(error).splitlines()]
     hidden = (
         "full_key:",

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from cdeval.cli import Schema, run_schema
 from cdeval.config.fields import TextForm, check_values, text
+from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError, StorageError
 from cdeval.records import Comparison, Generation
 from cdeval.report.studyfiles import Arm, Study, read_study
@@ -29,7 +30,7 @@ PAIR = 2
 
 
 @dataclass
-class CompareRun:
+class CompareRun(TakesPlugins):
     """The root of `conf/compare.yaml`."""
 
     # Two of them: folders as runs/<study>, or records; one is enough with record=.

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from cdeval.cli import Schema, run_schema
 from cdeval.config.fields import check_values
+from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError
 from cdeval.store.screen import Screen
 
 
 @dataclass
-class DashboardRun:
+class DashboardRun(TakesPlugins):
     """The root of `conf/dashboard.yaml`."""
 
     study: str | None = None  # folder of a study

@@ -9,6 +9,7 @@ import yaml
 
 from cdeval.cli import Schema, run_schema
 from cdeval.config.fields import TextForm, check_values, text
+from cdeval.config.plugins import Lacking, TakesPlugins, lacking
 from cdeval.errors import ConfigError, StorageError
 from cdeval.records import Generation
 from cdeval.store.files import writing
@@ -18,11 +19,11 @@ from cdeval.store.locks import short_lock
 from cdeval.store.private import masked
 from cdeval.store.provenance import identity
 from cdeval.store.screen import Screen
-from cdeval.store.sessions import PROVENANCE
+from cdeval.store.sessions import PROVENANCE, united_plugins
 
 
 @dataclass
-class MergeConfig:
+class MergeConfig(TakesPlugins):
     """The root of `conf/merge.yaml`."""
 
     studies: Any = text(None, TextForm.lines)  # folders of one study each, as runs/<study>, from several machines
@@ -200,11 +201,12 @@ def _copy_settings(source: Path, folder: RunFolder) -> None:
 
 
 def _provenance(records: Sequence[Any]) -> Mapping[str, object]:
-    """The first record, with what all of them say of their sessions, each once."""
+    """The first record, with what all of them say of their sessions, each once, and of users' modules."""
     sessions: list[object] = []
     for record in records:
         sessions += [session for session in record.get("sessions", []) if session not in sessions]
-    return {**records[0], "sessions": sessions}
+    plugins = united_plugins([record.get("plugins") or [] for record in reversed(records)])
+    return {**records[0], "sessions": sessions, **({"plugins": plugins} if plugins else {})}
 
 
 def merge(config: MergeConfig) -> None:
@@ -215,8 +217,17 @@ def merge(config: MergeConfig) -> None:
     for point in merged:
         line = f"  {point.folder}: {point.texts} texts, {point.added} of them new"
         console.say(line)
-    line = f"  {into}: for its table run cdeval.run as before with runs={into.parent} study={into.name}"
+    lacks = _lacking(into)
+    more = f"; for {', '.join(lacks.methods)} {lacks.remedy}" if lacks is not None else ""
+    line = f"  {into}: for its table run cdeval.run as before with runs={into.parent} study={into.name}{more}"
     console.say(line)
+
+
+def _lacking(study: Path) -> Lacking | None:
+    """Find the methods of a study whose plug-ins are not loaded."""
+    records = [RunFolder(path.parent).read_mapping(PROVENANCE) for path in sorted(study.glob(f"*/{PROVENANCE}"))]
+    plugins = [plugin for record in records for plugin in record.get("plugins") or []]
+    return lacking(plugins, [method for plugin in plugins for method in plugin["offers"]])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from enum import Enum
 from cdeval.config.enums import ExecutorKind
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.fields import check_values, leaves, number
+from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
     CALIBRATED,
     MOST_SEED,
@@ -75,7 +76,7 @@ class BenchConfig:
 
 
 @dataclass
-class BenchRun:
+class BenchRun(TakesPlugins):
     """The root of `conf/bench.yaml`; `expert.dtype` is not read, as every number format has its own arms."""
 
     expert: ExpertConfig = field(default_factory=ExpertConfig)

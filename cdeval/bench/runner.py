@@ -19,6 +19,7 @@ from cdeval.bench.models import Models
 from cdeval.bench.plan import GroupResult, estimate, measure
 from cdeval.bench.profile import describe, supported, where_time_goes
 from cdeval.bench.results import numbers, to_png
+from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
 from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.decode.clock import now
@@ -73,7 +74,7 @@ def run_bench(
         groups = build_groups(arms)
         clock = partial(now, opened.device)
         seconds = {group.name: estimate(group, clock) for group in groups}
-        record = provenance(_facts(models), prompts_digest(prompts))
+        record = provenance(_facts(models), prompts_digest(prompts), loaded_plugins())
         machine = _machine(record, opened)
         for line in (machine, *models.skipped, _plan(seconds)):
             say(line)

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cdeval.config.enums import ExecutorKind, Split
-from cdeval.config.fields import check_values, number, read_when, shown, written_unless_default
+from cdeval.config.fields import check_values, number, read_when, shown
+from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
     CONTRASTED,
     MOST_SEED,
@@ -22,7 +23,7 @@ from cdeval.errors import ConfigError
 
 
 @dataclass
-class CalibrateRun:
+class CalibrateRun(TakesPlugins):
     """The root of `conf/calibrate.yaml`."""
 
     # Settings whose place another one takes in this command: the exits' threshold is what is looked for.
@@ -43,7 +44,6 @@ class CalibrateRun:
     runs: str = "runs"  # results go to <runs>/calm/calibration.json
     out: str | None = None  # the JSON file to be written instead
     seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
-    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def as_run(config: CalibrateRun) -> RunConfig:

@@ -15,6 +15,7 @@ from cdeval.calibrate.guarantee import fixed_sequence, texts_needed
 from cdeval.config.amateur import kind_of
 from cdeval.config.enums import PromptSource, Split
 from cdeval.config.labels import label_of
+from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import AdaptiveExit, Setting, setting_of
@@ -88,7 +89,7 @@ def run_calibration(
     chosen = min((score.threshold for score in scores if score.accepted), default=None)
     facts = {"expert": models.expert.name, "fingerprint": models.expert.fingerprint, "dtype": models.expert.dtype_name}
     record = {
-        **provenance(facts, prompts_digest(everything.prompts)),
+        **provenance(facts, prompts_digest(everything.prompts), loaded_plugins()),
         "settings": plain_config,
         "layers": _own(early[0]).layers,
         "tolerance": config.tolerance,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
 
 from cdeval.config.fields import KEY, Rules, When
+from cdeval.config.plugins import UNKNOWN, load_plugins, loaded_plugins, offer
 from cdeval.errors import ConfigError, ModelError, did_you_mean
 
 Values = tuple[tuple[str, Any], ...]  # a method's own settings in the order of its declaration, to be hashed
@@ -86,13 +87,16 @@ class Registry(Generic[M]):
                         f"{name}, with different defaults or ranges: rename one."
                     )
         self._methods[method.name] = method
+        if method.origin is not None:
+            offer(f"{self.setting}={method.name}")
         extended.cache_clear()
 
     def __getitem__(self, name: str) -> M:
         """Look a method up. Raises: ConfigError: there is none of that name."""
         found = self._known().get(name)
         if found is None:
-            raise ConfigError(f"{self.setting}={name}: there is none of that name. {did_you_mean(name, self._known())}")
+            known = did_you_mean(name, self._known())
+            raise ConfigError(f"{self.setting}={name}: there is none of that name. {known} {UNKNOWN}")
         return found
 
     def plugged(self) -> list[M]:
@@ -220,9 +224,9 @@ def named(name: str, settings: Values) -> str:
 
 
 def plugged_modules() -> list[str]:
-    """Name the modules of all plug-ins' methods, for a process that is to import them, too."""
+    """Name the modules of all plug-ins, also of those that no command loaded, for a process that is to load them."""
     found = (method.origin for registry, _ in REGISTRIES.values() for method in registry.plugged())
-    return sorted({origin.module for origin in found if origin is not None})
+    return sorted({origin.module for origin in found if origin is not None} | {one.name for one in loaded_plugins()})
 
 
 def _reduce(config: Any) -> tuple[Callable[..., object], tuple[object, ...]]:
@@ -232,6 +236,5 @@ def _reduce(config: Any) -> tuple[Callable[..., object], tuple[object, ...]]:
 
 
 def _restored(base: type, modules: list[str], values: Mapping[str, object]) -> object:
-    for module in modules:
-        importlib.import_module(module)
+    load_plugins(modules)
     return extended(base)(**values)

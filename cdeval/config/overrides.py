@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -10,7 +11,9 @@ from hydra.errors import HydraException
 
 from cdeval.config.fields import Leaf, leaves, shown
 from cdeval.config.given import BUNDLES
+from cdeval.config.methods import REGISTRIES
 from cdeval.config.paths import CONF
+from cdeval.config.plugins import UNKNOWN
 from cdeval.errors import ConfigError, did_you_mean
 
 
@@ -78,11 +81,13 @@ def check_key(key: str, root: type) -> None:
                 raise ConfigError(f"unknown setting {key!r}: {path} has a value and no settings of its own.")
             homes = [group for group, kind in _field_types(root).items() if part in _field_types(kind)]
             hint = f"Did you mean '{homes[0]}.{part}'?" if homes and not path else did_you_mean(part, names)
+            hint += f" {UNKNOWN}" if getattr(schema, "__name__", "") in REGISTRIES else ""
             raise ConfigError(f"unknown setting {key!r}: there is no {part!r}{where}. {hint}")
         schema = known[part]
         path = f"{path}.{part}" if path else part
 
 
+@cache  # every key of every point of a sweep is looked up
 def _field_types(schema: Any) -> dict[str, Any]:
     if not is_dataclass(schema):
         return {}

@@ -24,6 +24,7 @@ from cdeval.config.enums import (
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
 from cdeval.config.fields import When, number, only, read_when, written_unless_default
+from cdeval.config.plugins import TakesPlugins
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
@@ -257,7 +258,7 @@ class ExecutionConfig:
 
 
 @dataclass
-class RunConfig:
+class RunConfig(TakesPlugins):
     """One setting and how to run it: the root of `conf/run.yaml`."""
 
     expert: ExpertConfig = field(default_factory=ExpertConfig)
@@ -273,7 +274,5 @@ class RunConfig:
     study: str = "embedded"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
     seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
-    # Modules of the user's that bring kinds of amateurs and rules of plausibility; read off the command line.
-    plugins: list[str] = written_unless_default(factory=list)
     controls: bool = True  # also run the expert alone under the same search, and score the human reference
     retry: bool = True  # decode points again that failed before; false leaves them, and names them

@@ -6,6 +6,7 @@ from typing import Any
 from cdeval.config.enums import Split
 from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
+from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import MOST_SEED, BothSplits, ExpertConfig
 from cdeval.config.validation import require_stored
 from cdeval.errors import ConfigError
@@ -44,7 +45,7 @@ class LensPrompts(BothSplits):
 
 
 @dataclass
-class LensRun:
+class LensRun(TakesPlugins):
     """The root of `conf/lens.yaml`."""
 
     train: bool = False  # fit a tuned lens before measuring it

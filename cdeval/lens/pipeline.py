@@ -12,6 +12,7 @@ from pathlib import Path
 from cdeval.config.enums import Split
 from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.naming import shortened, slug
+from cdeval.config.plugins import loaded_plugins
 from cdeval.errors import PromptError
 from cdeval.lens.config import LensRun
 from cdeval.lens.fit import fit
@@ -77,7 +78,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     scores_file = _scores_file(config, lens_file)
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
-        **provenance(facts, _digest(held_out)),
+        **provenance(facts, _digest(held_out), loaded_plugins()),
         "lens": dict(lens.facts) | {"digest": lens.digest} if lens else None,
         "scores": scores,
         "settings": plain_config,
@@ -131,7 +132,7 @@ def _trained(
         f"{config.prompts.split.value}"
     )
     translators = fit(expert, read, layers, config.fit, config.seed, say)
-    record = provenance({}, _digest(texts))
+    record = provenance({}, _digest(texts), [])
     libraries = record["libraries"]
     facts = {
         "expert": expert.name,

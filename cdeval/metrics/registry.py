@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cdeval.config.methods import Origin
+from cdeval.config.plugins import offer
 from cdeval.errors import ConfigError, one_line
 from cdeval.metrics.pairing import ORDER
 from cdeval.metrics.rows import Rows, mean_rows
@@ -123,6 +124,7 @@ def metric(
         _PLUGGED[name] = Metric(
             name, label or name.replace("_", " "), unit, DIRECTIONS[better], digits, score, tuple(takes), origin
         )
+        offer(f"metrics.only=[{name}]")
         return score
 
     return register

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 
 from cdeval.config.enums import Dtype
 from cdeval.config.fields import check_values, number
+from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError
 
 _TOKENS = 1_000_000
 
 
 @dataclass
-class PriceRun:
+class PriceRun(TakesPlugins):
     """The root of `conf/price.yaml`."""
 
     # An expert, or an expert and its small amateur: names of conf/architecture/, hub ids or local folders.

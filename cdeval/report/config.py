@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from typing import Any
 
-from cdeval.config.fields import TextForm, check_values, text, written_unless_default
+from cdeval.config.fields import TextForm, check_values, text
+from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError
 
 
 @dataclass
-class ReportRun:
+class ReportRun(TakesPlugins):
     """The root of `conf/report.yaml`."""
 
     study: Any = text(None, TextForm.lines)  # folder of a study, or a list of them: each gets a report of its own
-    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def validate_report(config: ReportRun) -> ReportRun:

@@ -20,12 +20,12 @@ def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) 
 
     Args:
         folder: of the study.
-        say: takes a line an arm whose texts are other ones than when it was scored.
+        say: takes a line an arm whose texts are other ones than when it was scored, and one on plug-ins it lacks.
 
     Returns: the page. Raises: StorageError: there is no finished run, a file is broken, or the disk refuses.
     """
     study = read_study(folder)
-    for line in study.changed:
+    for line in (*study.changed, *study.lacking):
         say(line)
     return publish(study)
 

@@ -179,6 +179,8 @@ def provenance_of(value: Any) -> dict[str, Any]:
         raise ValueError("it says nothing")
     for name in ("models", "machine", "libraries", "cdeval", "numerics"):
         mapping(found.get(name) or {})
+    for plugin in found.get("plugins") or []:
+        _text(plugin, "name"), _texts(plugin, "offers"), mapping(plugin)["package"]
     return found
 
 

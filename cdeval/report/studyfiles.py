@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cdeval.config.plugins import lacking
 from cdeval.errors import StorageError
 from cdeval.records import Comparison, Estimate, Generation
 from cdeval.report.former import MARK, NOTHING, Former, former_line, former_scores
@@ -106,6 +107,7 @@ class Study:
     arms: Sequence[Arm]
     comparisons: Sequence[Comparison]
     notes: Sequence[str]
+    lacking: Sequence[str] = ()  # a line on metrics that are not shown, because their plug-ins are not loaded
 
     @property
     def decoded(self) -> list[Arm]:
@@ -199,8 +201,19 @@ def read_study(folder: Path) -> Study:
         for one in ([] if shown is None else shown.comparisons)
         if not any(one.metric in former.get(label, ()) for label in (one.arm, one.against))
     ]
-    study = Study(folder.resolve().name, folder, arms, comparisons, [])
-    return replace(study, notes=[*notes, *study.changed, *dict.fromkeys(problems)])
+    study = Study(folder.resolve().name, folder, arms, comparisons, [], _lacking(folder, arms, problems))
+    return replace(study, notes=[*notes, *study.changed, *study.lacking, *dict.fromkeys(problems)])
+
+
+def _lacking(folder: Path, arms: Sequence[Arm], problems: list[str]) -> list[str]:
+    """Name metrics of plug-ins that are not loaded; a study of `cdeval.score` has one record for all arms."""
+    records = [*(arm.provenance for arm in arms), optional(folder / "scoring.json", provenance_of, {}, problems)]
+    plugins = [plugin for record in records for plugin in record.get("plugins") or []]
+    found = lacking(plugins, {f"metrics.only=[{name}]" for arm in arms for name in arm.scores})
+    if found is None:
+        return []
+    names = ", ".join(method.removeprefix("metrics.only=[").removesuffix("]") for method in found.methods)
+    return [f"{names}: in results.csv alone, because the plug-in is not loaded; to show it, {found.remedy}"]
 
 
 def _finished(folder: Path, known: Collection[str]) -> list[Row]:

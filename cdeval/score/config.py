@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config.fields import TextForm, When, check_values, number, only, read_when, text, written_unless_default
+from cdeval.config.fields import TextForm, When, check_values, number, only, read_when, text
+from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import MOST_SEED, ExpertConfig, MetricsConfig, ProtocolConfig
 from cdeval.config.validation import require_stored, validate_study_name
 from cdeval.errors import ConfigError
@@ -45,7 +46,7 @@ class PairsConfig:
 
 
 @dataclass
-class ScoreConfig:
+class ScoreConfig(TakesPlugins):
     """What is scored and how: the root of `conf/score.yaml`."""
 
     # A file, a run folder or a folder of them, or a list of these: each file is an arm.
@@ -62,7 +63,6 @@ class ScoreConfig:
     pairs: PairsConfig = read_when(only("export", Export.pairs), factory=PairsConfig)
     votes: Any = text(None, TextForm.lines)  # a file of votes, or a list of them: what people said of exported pairs
     key: str | None = read_when(_VOTES, default=None)  # of the exported pairs, for the votes
-    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
     study: str = "scores"  # results go to <runs>/<study>/
     runs: str = "runs"  # folder of all studies
     out: str | None = None  # results go there instead

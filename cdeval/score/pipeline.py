@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cdeval.config.enums import Ban
 from cdeval.config.naming import shortened, slug
+from cdeval.config.plugins import loaded_plugins
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
@@ -215,7 +216,7 @@ def _record(
     }
     texts = [generation for arm in collection.arms for generation in arm.generations]
     return {
-        **provenance(facts, digest(texts)),
+        **provenance(facts, digest(texts), loaded_plugins()),
         "scored": {
             label: {"file": file.path.name, "sha256": file.sha256, "format": file.format, "notes": file.notes}
             for label, file in files.items()

@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,7 @@ LIBRARIES = (
 )
 
 
-def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[str, object]:
+def provenance(model_facts: Mapping[str, object], prompts_digest: str, plugins: Sequence[object]) -> dict[str, object]:
     """Everything that is needed to tell two results apart, as JSON types; never fails for what it cannot find out.
 
     Reads package metadata instead of importing, and asks torch only if the process has loaded it, so it takes well
@@ -44,6 +44,7 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[s
     Args:
         model_facts: names, digests, dtype, device, … of the models.
         prompts_digest: of the prompts' token ids.
+        plugins: users' modules that are loaded (`cdeval.config.plugins.loaded_plugins`).
     """
     torch = sys.modules.get("torch")
     return {
@@ -55,6 +56,7 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str) -> dict[s
         "numerics": _numerics(torch) if torch else None,
         "models": plain(model_facts),
         "prompts_digest": prompts_digest,
+        "plugins": plain(plugins),
     }
 
 

@@ -1,15 +1,17 @@
 """The record of the sessions that made a run folder's texts: the first in full, of each what can change a last bit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from cdeval.errors import StorageError
 from cdeval.store.folder import RunFolder
 from cdeval.store.hashing import is_whole
+from cdeval.store.private import masked_all
 from cdeval.store.provenance import differing, identity
+from cdeval.store.strict_json import plain
 
 PROVENANCE = "provenance.json"
 
@@ -56,6 +58,28 @@ def record_session(
         return []
     folder.write_json(PROVENANCE, {**before, "ledger": ledger, "sessions": [*sessions, mine]})
     return [] if known.get("dtype") == "float32" else differing(known, identity(now))
+
+
+def record_plugins(folder: RunFolder, plugins: Sequence[object]) -> None:
+    """Add users' modules that are loaded to a folder's record: its scores may be theirs, and its texts older.
+
+    Raises: StorageError: the record cannot be written. One that is lost or broken stays so.
+    """
+    now = cast("list[Mapping[str, Any]]", masked_all(plain(plugins)))
+    try:
+        record = folder.read_mapping(PROVENANCE)
+        known = record.get("plugins") or []
+        united = united_plugins([known, now])
+    except (StorageError, TypeError, LookupError):
+        return
+    if united != known:
+        folder.write_json(PROVENANCE, {**record, "plugins": united})
+
+
+def united_plugins(lists: Iterable[Sequence[Mapping[str, Any]]]) -> list[Mapping[str, Any]]:
+    """Unite what several records say of users' modules: of each the last, by its name."""
+    found = {str(one["name"]): one for plugins in lists for one in plugins}
+    return [found[name] for name in sorted(found)]
 
 
 def is_recorded(folder: RunFolder) -> bool:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple, Self
 
+from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import Point, Role, prompts_digest
 from cdeval.errors import CdevalError, ModelError, PointError, StorageError
 from cdeval.records import Generation
@@ -213,7 +214,7 @@ class PointStore:
                 continue
             plan = plan_of.get(point)
             lanes = {"max_lanes": plan.lanes[point.setting.beams]} if plan and point.setting else {}
-            now = {**provenance({**record.made_by, **lanes}, digest), "point": point.facts()}
+            now = {**provenance({**record.made_by, **lanes}, digest, loaded_plugins()), "point": point.facts()}
             own = {
                 "wanted": self._states.wanted(point),
                 "plan": plan_page(plan) if plan else None,

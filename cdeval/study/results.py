@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.config.enums import Ban
+from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import Point, Role, prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError, StorageError
@@ -32,6 +33,7 @@ from cdeval.report.summary import cost_notes, exit_notes, notes_of, summary_of
 from cdeval.report.table import Row, markdown_table
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.private import masked
+from cdeval.store.sessions import record_plugins
 from cdeval.store.strict_json import estimate_from_json, to_page
 from cdeval.study.open import LoadedStudy
 from cdeval.study.run_folders import Texts, in_order
@@ -216,6 +218,7 @@ def _write(folder: RunFolder, one: _ScoredPoint, scores: Mapping[str, Estimate],
     folder.write_bytes(SCORES, to_bytes(kept))
     folder.write_json("divergence.json", list(kept.curve))
     folder.write_json("costs.json", one.costs)
+    record_plugins(folder, loaded_plugins())
     folder.finish(summary_of(len(one.texts), scores, one.costs))
 
 

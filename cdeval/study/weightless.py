@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cdeval.config.amateur import Amateur
+from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import plan_points
 from cdeval.config.schema import RunConfig
 from cdeval.cost.price import PricedArm, PricedText
@@ -59,7 +60,7 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
         plain = {**requests[place].plain, "point": point.facts()}
         with RunFolder(root / point.folder) as folder:
             folder.write_settings("config.yaml", plain)
-            folder.write_json("provenance.json", {**provenance(facts, ""), "point": point.facts()})
+            folder.write_json("provenance.json", {**provenance(facts, "", loaded_plugins()), "point": point.facts()})
             folder.write_json("latency.json", latency.get(point.label))
             folder.write_json("costs.json", priced[point.label])
             folder.finish(priced[point.label])

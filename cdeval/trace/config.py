@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from cdeval.config.fields import TextForm, When, check_values, number, read_when, text, written_unless_default
+from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
+from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
     CONTRASTED,
     MOST_SEED,
@@ -20,7 +21,7 @@ _LISTED = When("id", lambda name: name is not None, "give id= of one of the prom
 
 
 @dataclass
-class TraceRun:
+class TraceRun(TakesPlugins):
     """The root of `conf/trace.yaml`."""
 
     prompt: str | None = text(None, TextForm.prose)  # to be continued; or
@@ -35,7 +36,6 @@ class TraceRun:
     runs: str = "runs"  # results go to <runs>/trace/
     out: str | None = None  # the page to be written instead; its JSON beside it
     seed: int = number(0, least=0, most=MOST_SEED)  # of what sampling draws
-    plugins: list[str] = written_unless_default(factory=list)  # as of `RunConfig`
 
 
 def validate_trace(config: TraceRun) -> TraceRun:

@@ -86,7 +86,7 @@ def test_it_gives_nobody_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for module, name in ((socket, "gethostname"), (platform, "node"), (getpass, "getuser")):
         monkeypatch.setattr(module, name, lambda: "planted-name")
     facts = {"expert": {"name": f"{home}/models/gpt2", "note": f"from {home}"}, "also": [f"{home}s/other"]}
-    record = json.loads(to_page(provenance.provenance(facts, "0123")))
+    record = json.loads(to_page(provenance.provenance(facts, "0123", [])))
     assert record["models"] == {
         "expert": {"name": "~/models/gpt2", "note": "from ~"},
         "also": [f"{home}s/other"],  # begins alike, is another folder
@@ -99,7 +99,7 @@ def test_it_tells_results_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
-        record = provenance.provenance({}, "0123")
+        record = provenance.provenance({}, "0123", [])
     finally:
         torch.set_float32_matmul_precision(before)
     assert record["libraries"] == {
@@ -116,6 +116,6 @@ def test_it_tells_results_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_imports_no_heavy_library() -> None:
-    script = "import sys; from cdeval.store.provenance import provenance; provenance({}, ''); print(*sys.modules)"
+    script = "import sys; from cdeval.store.provenance import provenance; provenance({}, '', []); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "numpy", "wandb"} & set(modules)

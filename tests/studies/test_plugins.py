@@ -1,14 +1,24 @@
 """Plug-ins of a user's own, outside the checkout, in whole studies: sweep, resume, failures, Ray, mistakes."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.commands import cdeval, on, run_here
+from cdeval.store.private import masked
+from tests.commands import cdeval, on, run_here, typed
 from tests.plugged import MINE, plugged
 
+METRIC = """
+from cdeval import metric
+
+
+@metric("word_length", label="word length")
+def word_length(text):
+    return len(text) / (1 + text.count(" "))
+"""
 QUIET = ["metrics.only=[words]", "tracking=none", "plugins=[mine]"]
 
 
@@ -53,6 +63,47 @@ def test_a_users_methods_are_swept_resumed_and_decoded_anew_when_they_change(
     assert len({path.parent.name for path in study.glob("*/generations.jsonl")}) == 6
 
 
+def test_a_study_is_read_without_the_plug_ins_that_made_it(
+    tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
+) -> None:
+    """What is missing is said in one line, with the argument that brings it back."""
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "methods.py").write_text(MINE)
+    (tmp_path / "my" / "metric.py").write_text(METRIC)
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], "metrics.only=[words,word_length]", "tracking=none"]
+    arguments += ["study=mine", "amateur=blurred", "contrast.plausibility=near_best", "controls=false"]
+    methods, metric = (tmp_path / "my" / f"{name}.py" for name in ("methods", "metric"))
+    done = cdeval([*arguments, "plugins=[my/methods.py,my/metric.py]"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    (record,) = (tmp_path / "runs" / "mine").glob("*/provenance.json")
+    found = json.loads(record.read_text())["plugins"]
+    assert [one["name"] for one in found] == [masked(str(methods)), masked(str(metric))]
+    assert found[1]["sha256"] == hashlib.sha256(METRIC.encode()).hexdigest()
+    assert found[1]["offers"] == ["metrics.only=[word_length]"]
+
+    csv, page = (tmp_path / "runs" / "mine" / name for name in ("results.csv", "report.html"))
+    written, lacks = csv.read_text(), f"to show it, add plugins=[{masked(str(metric))}]"
+    assert "word length" in page.read_text()
+    reported = typed("cdeval.report", ["study=runs/mine"], tmp_path)
+    assert (reported.returncode, reported.stderr.count(lacks)) == (0, 1), reported.stderr
+    assert "word length" not in page.read_text()
+    assert csv.read_text() == written
+    again = typed("cdeval.report", ["study=runs/mine", f"plugins=[{metric}]"], tmp_path)
+    assert lacks not in again.stderr
+    assert "word length" in page.read_text()
+    compared = typed("cdeval.compare", ["studies=[runs/mine,runs/mine]"], tmp_path)
+    assert "the same study: 3 texts" in compared.stdout
+    merged = typed("cdeval.merge", ["studies=runs/mine", "into=all"], tmp_path)
+    line = "for amateur=blurred, amateur=itself"
+    assert line in merged.stdout.replace("\n", " "), merged.stdout + merged.stderr
+    assert json.loads(next((tmp_path / "all").glob("*/provenance.json")).read_text())["plugins"] == found
+
+    # Another setting joins the study without them: the numbers of the first stay.
+    more = cdeval([*arguments[:-4], "metrics.only=[words]", "study=mine", "amateur=none"], tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert csv.read_text().splitlines()[0] == written.splitlines()[0]
+
+
 def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET, "study=broken", "controls=false"]
@@ -68,8 +119,8 @@ def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Pa
 def test_ray_workers_write_the_same_texts(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs the extra [ray]")
     (tmp_path / "mine.py").write_text(MINE)
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET, "controls=false", "amateur=blurred"]
-    arguments += ["contrast.plausibility=near_best"]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET[:-1], "controls=false", "amateur=blurred"]
+    arguments += ["contrast.plausibility=near_best", "plugins=[mine.py]"]
     for study in ("study=here", "study=there"):
         more = ["execution=ray", "execution.workers=1"] if study == "study=there" else []
         done = cdeval([*arguments, study, *more], tmp_path)
@@ -86,7 +137,7 @@ def mine(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize(
-    ("typed", "message"),
+    ("given", "message"),
     [
         (["amateur=blurred", "amateur.shar=1"], "unknown setting 'amateur.shar'"),
         (["amateur=blurred", "amateur.shar=1"], "Did you mean 'share'?"),
@@ -104,12 +155,13 @@ def mine(tmp_path: Path) -> Iterator[Path]:
         ),
         (["amateur.kind=blured"], "amateur=blured: there is none of that name. Did you mean 'blurred'?"),
         (["plugins=[no_such_module]"], "plugins=[no_such_module]: there is no module no_such_module"),
+        (["+preset=mine", "--config-dir=own"], "plugins=[mine] stands in a file of settings, which is read too late"),
         (["plugins=[broken]"], "plugins=[broken] cannot be imported ({}/broken.py:2): ZeroDivisionError"),
     ],
 )
 @pytest.mark.usefixtures("mine")
 def test_mistakes_are_named_like_those_of_our_own_settings(  # noqa: PLR0917
-    typed: list[str],
+    given: list[str],
     message: str,
     tiny_gpt2_folder: Path,
     prompts_file: Path,
@@ -118,8 +170,10 @@ def test_mistakes_are_named_like_those_of_our_own_settings(  # noqa: PLR0917
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "broken.py").write_text("one = 1\none / 0\n")
+    (tmp_path / "own" / "preset").mkdir(parents=True)
+    (tmp_path / "own" / "preset" / "mine.yaml").write_text("# @package _global_\nplugins: [mine]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *typed]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *given]
     code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
     assert code == 2
     assert message.format(tmp_path) in said

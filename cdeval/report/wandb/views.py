@@ -53,12 +53,13 @@ def write_views(folder: Path, entity: str | None, project: str) -> list[str]:
 
     Raises: StorageError: no such study. ConfigError: wandb-workspaces is not installed.
     """
-    views = _views(folder)
+    study = read_study(folder)
+    views = _views(study)
     found = {
         "workspace": workspace_of(views, entity or "", project),
         "report": report_of(views, entity or "", project, offline=True),
     }
-    lines = outline(views)
+    lines = [*outline(views), *(f"  {line}" for line in study.lacking)]
     for name, view in found.items():
         path = folder / "dashboard" / f"{name}.json"
         replace_file(path, to_page(spec_of(view)))
@@ -71,7 +72,7 @@ def publish_views(folder: Path, entity: str | None, project: str) -> list[str]:
 
     Raises: ConfigError: there is no key, or the server cannot be reached or refuses; says what to do.
     """
-    views = _views(folder)
+    views = _views(read_study(folder))
     _libraries()
     try:
         reach_server()
@@ -92,9 +93,8 @@ def _own_entity() -> str:
     return str(wandb.Api().default_entity)
 
 
-def _views(folder: Path) -> Views:
-    study = read_study(folder)
-    return views_of(study, [f"figures/{path.stem}" for path in sorted((folder / "figures").glob("*.png"))])
+def _views(study: Study) -> Views:
+    return views_of(study, [f"figures/{path.stem}" for path in sorted((study.folder / "figures").glob("*.png"))])
 
 
 def views_of(study: Study, pictures: Sequence[str]) -> Views:
