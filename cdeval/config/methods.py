@@ -5,12 +5,13 @@ first looked up, because that package imports torch and this one must not. A plu
 commands' schema (`extended`), so they are typed, checked and named in messages like ours.
 """
 
+import copyreg
 import hashlib
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass, make_dataclass, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -18,6 +19,10 @@ from typing import Any, Generic, TypeVar, get_type_hints
 from cdeval.config.fields import KEY, Rules, When
 from cdeval.config.plugins import UNKNOWN, load_plugins, loaded_plugins, offer
 from cdeval.errors import ConfigError, ModelError, did_you_mean
+
+# Hydra's joblib and submitit launchers pickle the classes that `extended` makes, fields and all. A field without a
+# default has `MISSING`, which is compared by identity and must not be copied.
+copyreg.pickle(type(MISSING), lambda _mark: "MISSING")
 
 Values = tuple[tuple[str, Any], ...]  # a method's own settings in the order of its declaration, to be hashed
 

@@ -116,13 +116,23 @@ def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Pa
     assert len(list((tmp_path / "runs" / "broken").glob("blurred*/generations.jsonl"))) == 1
 
 
-def test_ray_workers_write_the_same_texts(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="needs the extra [ray]")
+@pytest.mark.parametrize(
+    ("needs", "elsewhere"),
+    [
+        ("ray", ["execution=ray", "execution.workers=1"]),
+        ("hydra_plugins.hydra_joblib_launcher", ["hydra/launcher=joblib", "amateur.share=0.1,0.1", "--multirun"]),
+    ],
+    ids=["ray", "joblib"],
+)
+def test_other_processes_write_the_same_texts(
+    needs: str, elsewhere: list[str], tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip(needs, reason="needs the extra [ray] or [launchers]")
     (tmp_path / "mine.py").write_text(MINE)
     arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET[:-1], "controls=false", "amateur=blurred"]
     arguments += ["contrast.plausibility=near_best", "plugins=[mine.py]"]
     for study in ("study=here", "study=there"):
-        more = ["execution=ray", "execution.workers=1"] if study == "study=there" else []
+        more = elsewhere if study == "study=there" else []
         done = cdeval([*arguments, study, *more], tmp_path)
         assert done.returncode == 0, done.stderr
     here, there = (token_ids(tmp_path / "runs" / name) for name in ("here", "there"))
