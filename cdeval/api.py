@@ -32,13 +32,12 @@ from cdeval.config.schema import SearchConfig as Search
 from cdeval.config.setting import setting_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.errors import ConfigError, ModelError
-from cdeval.lens.reading import View
-from cdeval.lens.trajectory import trajectory
+from cdeval.lens.linear import fitted_lens
+from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
 from cdeval.metrics.suite import Scored, chosen_metrics, score_study
 from cdeval.models.anatomy import check_depth
-from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import check_rows
 from cdeval.prompts import load_prompts
@@ -163,7 +162,8 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         prompts: texts, used whole, or prompts with references.
         amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
             them; another model of the same vocabulary.
-        lens: how an exit is read: norm, raw, or the file of a tuned lens.
+        lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded news, once), or the
+            file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         search: how to search, as in `conf/search`.
         seed: of the draws of sampling.
@@ -181,6 +181,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
     chosen = prompts_of(expert, prompts)
     setting = setting_of(config)
+    seconds |= fitted_lens(expert, setting.amateur, chosen)
     check_readable(expert, seconds, chosen, setting)
     models = StudyModels(expert, seconds)
     points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
@@ -269,6 +270,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
     (chosen,) = prompts_of(expert, [prompt])
     setting = setting_of(config)
+    seconds |= fitted_lens(expert, setting.amateur, [chosen])
     check_readable(expert, seconds, [chosen], setting)
     return trace_text(expert, chosen, setting, seconds, candidates=candidates)
 
@@ -281,7 +283,7 @@ def layers(
     Args:
         expert: the model.
         prompt: any text.
-        lens: how layers are read: norm, raw, or the file of a tuned lens.
+        lens: how layers are read: norm, raw, linear (fitted to the embedded news), or the file of a tuned lens.
         blocks: the numbers of blocks after which to read; None: all, or those that the tuned lens has.
 
     Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
@@ -292,9 +294,4 @@ def layers(
     lens, blocks = str(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]
     for block in blocks or ():
         check_depth(expert.model.config, block, expert.name, "blocks")
-    if lens in (Lens.norm.name, Lens.raw.name):
-        views = [View(block, Lens[lens]) for block in blocks or range(1, depth)]
-    else:
-        found = read_lens(Path(lens).expanduser(), blocks, expert.model.config.hidden_size).on(expert)
-        views = [View(block, Lens.tuned, found.translators[block]) for block in blocks or sorted(found.translators)]
-    return trajectory(expert, prompt, views)
+    return trajectory(expert, prompt, views_of(expert, lens, blocks))

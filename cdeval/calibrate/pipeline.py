@@ -78,7 +78,7 @@ def run_calibration(
     split = config.prompts.split
     learnt, held_out = (_prompts(opened, each, say) for each in (split, split.other))
     everything = replace(learnt, prompts=(*learnt.prompts, *held_out.prompts))
-    models = opened.load(everything)
+    models = opened.load(everything, say)
     ids = [prompt.id for prompt in everything.prompts]
     run, _ = with_temperature(opened.config, models.expert, models.seconds, ids, say)
     full, early = _settings(run, config.thresholds)

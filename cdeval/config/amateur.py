@@ -26,6 +26,7 @@ class Amateur:
     measure: ConfidenceMeasure | None = None  # of selection=confidence
     threshold: float | None = None  # of selection=confidence, before its decay
     settings: Values = ()  # of a plug-in's kind
+    lens_texts: str | None = None  # that a linear lens is fitted to; their content, not their name, tells texts apart
 
     @property
     def contrasts(self) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config.fields import When, number, only, read_when, shown
+from cdeval.config.fields import When, number, only, read_when, shown, written_unless_default
 from cdeval.errors import ConfigError
 
 DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
@@ -18,12 +18,22 @@ class Lens(Enum):
     """How a block's output becomes logits.
 
     norm: the expert's final norm, then its head (the logit lens). raw: the head alone (DoLa, Chuang et al. 2023).
-    tuned: a trained affine translator, then final norm and head (Belrose et al. 2023).
+    tuned: a trained affine translator, then final norm and head (Belrose et al. 2023). linear: the same, its translator
+    fitted by least squares while a study opens (`cdeval.lens.least_squares`).
     """
 
     norm = "norm"
     raw = "raw"
     tuned = "tuned"
+    linear = "linear"
+
+    @property
+    def translates(self) -> bool:
+        """Whether a translator comes before the final norm."""
+        return self in (Lens.tuned, Lens.linear)
+
+
+WITHOUT_FILE = tuple(lens.name for lens in Lens if lens is not Lens.tuned)
 
 
 class Selection(Enum):
@@ -51,6 +61,7 @@ class ConfidenceMeasure(Enum):
 
 _EXITS = only("amateur.kind", "early_exit")
 _TUNED = only("amateur.lens", Lens.tuned)
+_LINEAR = only("amateur.lens", Lens.linear)
 _CONFIDENT = only("amateur.selection", Selection.confidence)
 _ADAPTIVE = When(
     "search.adaptive_exit.threshold",
@@ -65,6 +76,8 @@ class ExitConfig:
 
     lens: Lens = read_when(_EXITS, default=Lens.norm)
     lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
+    # A JSON or JSONL file of texts to fit the linear lens to; null: the split that the prompts are not of.
+    lens_texts: str | None = written_unless_default(_EXITS, _LINEAR, default=None)
     selection: Selection = read_when(_EXITS, default=Selection.fixed)
     measure: ConfidenceMeasure = read_when(_EXITS, _CONFIDENT, default=ConfidenceMeasure.softmax)
     # Lambda; it decays along the text as published.
@@ -140,5 +153,6 @@ def validate_exit(config: ExitConfig, layer: object) -> None:
         )
     if config.lens is Lens.tuned and config.lens_file is None:
         raise ConfigError(
-            "amateur.lens=tuned needs amateur.lens_file: the file that `python -m cdeval.lens train=true` writes."
+            "amateur.lens=tuned needs amateur.lens_file: the file that `python -m cdeval.lens train=true` writes. "
+            "amateur.lens=linear needs none."
         )

@@ -18,6 +18,9 @@ from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
+# What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
+# method that is no plug-in's, and of a lens that is not fitted to texts of one's own.
+_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None}
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 
 
@@ -118,7 +121,7 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
     if not setting.amateur.contrasts:
         canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
-    nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None))
+    nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None, lens_texts=None))
     rule = RULES[canonical.plausibility.rule].origin if canonical.plausibility != ALPHA else None
     code = [rule.digest] if rule is not None else []
     digest = _sha256([identity(canonical.amateur), _plain(nameless), texts, *code])
@@ -126,7 +129,6 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
 
 
 def _plain(setting: Setting) -> dict[str, object]:
-    # What is new is left out where a setting has none of it, so that points keep the digests that they had before.
     values = asdict(setting)
     if setting.adaptive_exit is None:
         del values["adaptive_exit"]
@@ -137,9 +139,8 @@ def _plain(setting: Setting) -> dict[str, object]:
 
 def _plain_value(value: object) -> object:
     if isinstance(value, dict):
-        if value.get("settings") == ():  # of a method that is no plug-in's
-            value = {name: inner for name, inner in value.items() if name != "settings"}
-        return {name: _plain_value(inner) for name, inner in value.items()}
+        unused = [name for name, none in _LEFT_OUT.items() if value.get(name, none) == none]
+        return {name: _plain_value(inner) for name, inner in value.items() if name not in unused}
     return value.value if isinstance(value, Enum) else value
 
 

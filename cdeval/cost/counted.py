@@ -15,7 +15,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
 from cdeval.config.enums import Context, Normalizer
-from cdeval.config.exits import Lens
 from cdeval.config.setting import Setting
 from cdeval.cost.flops import LaneFlops
 from cdeval.decode.amateurs.early_exit import EarlyExit, head_rows
@@ -96,7 +95,7 @@ def _exit(model: LanguageModel, setting: Setting, rows: int) -> int:
 
     def look() -> None:
         states = [_hidden(model, rows, width) for _ in amateur.exits]
-        if amateur.lens is Lens.tuned:
+        if amateur.lens.translates:
             states = [translated(translator, state) for state in states]
         for state in states[: head_rows(amateur)]:
             finished = model.parts.finish(state)

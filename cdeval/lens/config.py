@@ -105,8 +105,11 @@ def _validate_fit(fit: FitConfig) -> None:
 
 
 def _validate_files(config: LensRun) -> None:
-    if Lens.tuned in config.lenses:
-        raise ConfigError("lenses=[tuned] is what train=true or lens_file= adds: expected some of norm and raw, or [].")
+    translating = [lens.name for lens in config.lenses if lens.translates]
+    if translating:
+        raise ConfigError(
+            f"lenses=[{translating[0]}] is what train=true or lens_file= adds: expected some of norm and raw, or []."
+        )
     if config.train and config.lens_file is not None:
         raise ConfigError(
             f"lens_file={config.lens_file} with train=true: it would not be read. Name the file to write by out=."

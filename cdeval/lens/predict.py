@@ -17,12 +17,13 @@ from cdeval.config.exits import Lens, Selection
 from cdeval.config.naming import shortened
 from cdeval.errors import ModelError, StorageError
 from cdeval.lens.config import LensRun
+from cdeval.lens.linear import kept
 from cdeval.lens.loops import mean_margin, passage_readings
 from cdeval.lens.pipeline import held_out_texts
 from cdeval.lens.reading import Contrast, View
 from cdeval.lens.rule import groups, rank_correlation
 from cdeval.metrics.diversity import diversity, ngram_counts
-from cdeval.models.lens import TunedLens, read_lens
+from cdeval.models.lens import Translator, read_lens
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Foretelling, Predicted
@@ -162,23 +163,32 @@ def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Cont
     cases = []
     for arm in exits:
         amateur = arm.setting["amateur"]
-        layer, file = int(amateur["layer"]), amateur["lens_file"]
-        made = arm.provenance["models"]["lens"]["digest"] if file is not None else None
-        key = layer, amateur["lens"], file, made
+        layer, lens, file = int(amateur["layer"]), Lens[amateur["lens"]], amateur["lens_file"]
+        made = arm.provenance["models"]["lens"]["digest"] if lens.translates else None
+        key = layer, lens.name, file, made
         if key not in views:
-            translator = _lens_of(arm, file, made, expert).translators[layer] if file is not None else None
-            views[key] = View(layer, Lens[amateur["lens"]], translator)
+            views[key] = View(layer, lens, _translator(arm, lens, expert) if lens.translates else None)
         contrast = Contrast(*(float(arm.setting[name]) for name in ("alpha", "beta", "temperature")))
         cases.append((views[key], contrast))
     return cases
 
 
-def _lens_of(arm: Arm, file: str, made: str | None, expert: LanguageModel) -> TunedLens:
-    """The arm's layer of its lens. Raises: ModelError: the file is gone, or was trained anew since."""
-    lens = read_lens(Path(expanded(file)), [int(arm.setting["amateur"]["layer"])], expert.model.config.hidden_size)
+def _translator(arm: Arm, kind: Lens, expert: LanguageModel) -> Translator:
+    """The arm's layer of its lens. Raises: ModelError: its file is gone, or was trained anew since."""
+    layer, made = int(arm.setting["amateur"]["layer"]), arm.provenance["models"]["lens"]["digest"]
+    if kind is Lens.linear:
+        found = kept(made, [layer], expert, lambda _line: None)
+        if layer not in found:
+            raise ModelError(
+                f"the linear lens of layer {layer} that '{arm.label}' was decoded with is no longer in the cache: give "
+                "the study's own command again, which fits it and decodes nothing twice."
+            )
+        return found[layer]
+    file = arm.setting["amateur"]["lens_file"]
+    lens = read_lens(Path(expanded(file)), [layer], expert.model.config.hidden_size)
     if made != lens.digest:
         raise ModelError(
             f"{file} is not the lens that '{arm.label}' was decoded with: its layer's digest is {lens.digest[:8]}, not "
             f"{str(made)[:8]}. Put the old file back, or decode the study anew with this one."
         )
-    return lens.on(expert)
+    return lens.on(expert).translators[layer]

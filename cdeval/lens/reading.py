@@ -72,23 +72,34 @@ def entropy(log_p: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
 
 
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
-    """All texts one after the other, cut into windows of equal length; a rest that fills none is left out.
-
-    EOS stands between two texts, once where it is the BOS of the next one, too (OPT).
+    """All texts one after the other, cut into windows of equal length.
 
     Raises: PromptError: together they do not fill one.
+    """
+    found = stream(texts, tokenizer)
+    if len(found) < tokens:
+        raise PromptError(
+            f"the {len(texts)} training texts have {len(found)} tokens together, fewer than one window "
+            f"(fit.window_tokens={tokens}): lower it, raise prompts.limit, or choose other prompts."
+        )
+    return cut(found, tokens)
+
+
+def stream(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The tokens of all texts one after the other.
+
+    EOS stands between two texts, once where it is the BOS of the next one, too (OPT).
     """
     codec = TextCodec(tokenizer)
     end = tokenizer.eos_token_id
     between = [] if end is None or codec.leading[:1] == (end,) else [end]
-    stream = [token for text in texts for token in (*codec.prompt_ids(text), *between)]
-    count = len(stream) // tokens
-    if not count:
-        raise PromptError(
-            f"the {len(texts)} training texts have {len(stream)} tokens together, fewer than one window "
-            f"(fit.window_tokens={tokens}): lower it, raise prompts.limit, or choose other prompts."
-        )
-    return torch.tensor(stream[: count * tokens]).view(count, tokens)
+    return [token for text in texts for token in (*codec.prompt_ids(text), *between)]
+
+
+def cut(tokens: Sequence[int], size: int) -> Int[Tensor, "window position"]:
+    """Windows of equal length; a rest that fills none is left out."""
+    count = len(tokens) // size
+    return torch.tensor(tokens[: count * size]).view(count, size)
 
 
 @torch.inference_mode()

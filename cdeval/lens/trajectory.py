@@ -4,20 +4,40 @@ After nostalgebraist's logit lens (2020) and Belrose et al. (2023), figure 1: ro
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.exits import WITHOUT_FILE, Lens
 from cdeval.errors import PromptError
+from cdeval.lens.linear import news_lens
 from cdeval.lens.reading import View, chunks, divergence, entropy
 from cdeval.models.exits import tap
+from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import EXPERT, Trajectory
 
 CANDIDATES = 6  # next tokens whose probability is followed through the layers
+
+
+def views_of(expert: LanguageModel, lens: str, blocks: Sequence[int] | None) -> list[View]:
+    """The views through a lens that is named: norm, raw, linear, or the file of a tuned lens.
+
+    Args: blocks: None: all layers, or those that the file has.
+
+    Raises: ModelError: the file is no lens of this expert. CdevalError: as `lens.linear.news_lens`.
+    """
+    every = list(blocks or range(1, expert.parts.depth))
+    if lens in WITHOUT_FILE:
+        found = news_lens(expert, every).translators if lens == Lens.linear.name else {}
+        return [View(block, Lens[lens], found.get(block)) for block in every]
+    width = int(expert.model.config.hidden_size)
+    translators = read_lens(Path(lens).expanduser(), blocks, width).on(expert).translators
+    return [View(block, Lens.tuned, translators[block]) for block in blocks or sorted(translators)]
 
 
 @torch.inference_mode()

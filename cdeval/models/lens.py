@@ -1,11 +1,12 @@
-r"""How a block's output becomes what the head reads: the lenses, and the file of the trained one.
+r"""How a block's output becomes what the head reads: the lenses, and the file of one that translates.
 
     norm    norm(h)                     the logit lens
     raw     h                           DoLa (Chuang et al. 2023)
     tuned   norm(h + A_k h + b_k)       Belrose et al. 2023, "Eliciting Latent Predictions from Transformers with the
                                         Tuned Lens", section 3: one affine translator a layer
+    linear  the same, its translator the solution of least squares (Din et al. 2023, "Jump to Conclusions")
 
-all three then through OPT's projection, where there is one, and the head. Translators are float32 whatever the expert
+all of them then through OPT's projection, where there is one, and the head. Translators are float32 whatever the expert
 is.
 
 A lens is a safetensors file: `layer.<k>.matrix` [width, width] and `layer.<k>.bias` [width] for each layer, and in its
@@ -14,8 +15,8 @@ metadata which expert it was trained for. It fits no other one, nor the same one
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,7 +51,7 @@ class TunedLens:
 
     translators: Mapping[int, Translator]  # by layer
     facts: Mapping[str, str]  # which expert, which texts, how trained: the file's metadata
-    digest: str  # SHA-256 of the translators, whatever the metadata say
+    digest: str  # SHA-256 of the translators, whatever the metadata say; of a linear lens, of all that shapes them
 
     @property
     def trained_on(self) -> frozenset[str]:
@@ -80,6 +81,15 @@ class TunedLens:
         }
         return TunedLens(here, self.facts, self.digest)
 
+    def of(self, layers: Collection[int]) -> "TunedLens":
+        """The same for some of its layers. Raises: KeyError: it has no translator for one of them."""
+        return replace(self, translators={layer: self.translators[layer] for layer in layers})
+
+    def on_host(self) -> "TunedLens":
+        """The same in the memory of the host, to be sent to another process."""
+        here = {k: Translator(*(part.cpu() for part in translator)) for k, translator in self.translators.items()}
+        return replace(self, translators=here)
+
 
 def translated(translator: Translator, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
     """The sum h + A h + b in float32, back in the number format of h."""
@@ -90,14 +100,14 @@ def translated(translator: Translator, hidden: Float[Tensor, "*rows width"]) -> 
 def seen_through(
     lens: Lens, parts: Parts, hidden: Float[Tensor, "*rows width"], translator: Translator | None = None
 ) -> Float[Tensor, "*rows head_width"]:
-    """A block's output as the head reads it. `translator` is that of a tuned lens."""
+    """A block's output as the head reads it. `translator` is that of a lens that translates."""
     if lens is Lens.raw:
         return parts.projected(hidden)
     return parts.finish(hidden if translator is None else translated(translator, hidden))
 
 
 def tuned_lens(translators: Mapping[int, Translator], facts: Mapping[str, str]) -> TunedLens:
-    """A lens of these translators, with its digest."""
+    """A lens of these translators, with their digest."""
     return TunedLens(translators, facts, _digest(translators))
 
 

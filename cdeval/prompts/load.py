@@ -132,6 +132,37 @@ def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Spl
     return [text.text for text in preferred or found]
 
 
+def texts_to_learn_from(
+    config: PromptsConfig, used: Collection[str], own: str | None, tokens: int
+) -> tuple[list[Text], str]:
+    """Whole texts that a study may learn a lens from: of the user's own file, or of the split its prompts are not of.
+
+    Args:
+        config: where the study's prompts come from.
+        used: ids of the prompts, whose texts are left out of the other split.
+        own: a JSON or JSONL file, all of whose texts are taken; None: the other split.
+        tokens: as of `whole_texts`.
+
+    Returns: the texts, and what they are called.
+
+    Raises: PromptError: the source has no other split, or the file cannot be read. AssetError, HubError: as
+        `load_prompts`.
+    """
+    if own is not None:
+        config = PromptsConfig(PromptSource.file, path=own)
+        return whole_texts(config, Split.all, tokens), _name(config)
+    if config.source is PromptSource.file or config.split is Split.all:
+        every = "every item of a file" if config.source is PromptSource.file else "with prompts.split=all every text"
+        remedy = "" if config.source is PromptSource.file else "Give prompts.split=test, or texts"
+        raise PromptError(
+            f"prompts={_name(config)}: {every} may be a prompt, so that there is no other split to fit the linear lens "
+            f"to. {remedy or 'Give texts'} of your own: amateur.lens_texts=<JSON or JSONL file>."
+        )
+    other = replace(config, split=config.split.other)
+    found = [text for text in whole_texts(other, other.split, tokens) if text.id not in set(used)]
+    return found, _name(other)
+
+
 def _usable(
     items: Sequence[Text | GivenPrompt], cutter: Cutter, config: PromptsConfig, needed: int
 ) -> dict[int, Prompt]:

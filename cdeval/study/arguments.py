@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cdeval.config import amateur as config_amateur
 from cdeval.config.amateur import amateur_of
-from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.config.setting import Setting
 from cdeval.config.unread import changed, check_read
@@ -164,7 +164,7 @@ def decode_settings(
     search: SearchConfig | None,
     seed: int,
 ) -> tuple[RunConfig, dict[config_amateur.Amateur, AmateurModel]]:
-    """Check the settings of `api.decode` as a study's, and open the amateur's model or lens.
+    """Check the settings of `api.decode` as a study's, and open the amateur's model or lens, but for a linear one.
 
     Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, or the
         lens is none of the expert's.
@@ -208,12 +208,12 @@ def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> Ama
     number_of_blocks("amateur", amateur)
     (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
     check_depth(expert.model.config, layer, expert.name, "amateur")
-    plain = lens in (Lens.norm.name, Lens.raw.name)
+    named = lens in WITHOUT_FILE
     return AmateurConfig(
         kind="early_exit",
         layer=layer,
-        lens=Lens[lens] if plain else Lens.tuned,
-        lens_file=None if plain else lens,
+        lens=Lens[lens] if named else Lens.tuned,
+        lens_file=None if named else lens,
     )
 
 

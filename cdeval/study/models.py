@@ -1,16 +1,19 @@
 """The models of a study: the expert, and the models of its amateurs. Cheap checks come first, weights last."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Context
-from cdeval.config.exits import in_blocks, validate_layers
+from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.schema import RunConfig
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import CdevalError, ModelError
+from cdeval.lens.linear import linear_lenses
 from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.models.packing import can_pack, pack
 from cdeval.models.vocabulary import Vocabulary, check_prompts
 from cdeval.prompts import PromptSet, load_prompts
 
@@ -37,6 +40,15 @@ class StudyModels:
             if model is not None
         ) + (f" {origin.digest}" if amateur and (origin := kind_of(amateur).origin) else "")
 
+    @property
+    def linear_lenses(self) -> dict[Amateur, TunedLens]:
+        """The lenses that were fitted while the study opened, in the memory of the host."""
+        return {
+            amateur: second.on_host()
+            for amateur, second in self.seconds.items()
+            if amateur.lens is Lens.linear and isinstance(second, TunedLens)
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class OpenedModels:
@@ -44,7 +56,12 @@ class OpenedModels:
 
     config: RunConfig  # its layers are numbers of blocks
     expert: OpenedModel
-    amateur: object = None  # what its kind found: a model of its own, a lens
+    amateur: object = None  # what its kind found: a model of its own, a lens; or the linear lens that was fitted
+
+    @property
+    def lacks_lens(self) -> bool:
+        """Whether its linear lens is still to be fitted."""
+        return amateur_of(self.config.amateur).lens is Lens.linear and self.amateur is None
 
     def prompts(self) -> PromptSet:
         """Read the study's prompts; `check` then tells whether they fit the models.
@@ -63,13 +80,15 @@ class OpenedModels:
             check_prompts(Vocabulary(opened.name, opened.tokenizer, opened.config.vocab_size), prompts.prompts)
             check_lengths(opened.config, of_prompts, self.config.search.max_new_tokens, opened.name)
 
-    def load(self, prompts: PromptSet) -> StudyModels:
-        """Read the weights and count the n-grams.
+    def load(self, prompts: PromptSet, say: Callable[[str], None] = lambda _line: None) -> StudyModels:
+        """Read the weights, fit the linear lens and count the n-grams.
+
+        Args: say: takes one line of progress at a time.
 
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
-            count.
+            count or to fit the lens to.
         """
-        models, failures = load_together([self], prompts)
+        models, failures = load_together([self], prompts, say)
         for error in failures.values():
             raise error
         return models
@@ -83,23 +102,35 @@ class OpenedModels:
         return found
 
 
-def load_together(opened: Sequence[OpenedModels], prompts: PromptSet) -> tuple[StudyModels, dict[int, CdevalError]]:
+def load_together(
+    opened: Sequence[OpenedModels], prompts: PromptSet, say: Callable[[str], None] = lambda _line: None
+) -> tuple[StudyModels, dict[int, CdevalError]]:
     """Load the models of settings that share an expert; amateurs that differ only in what they read are loaded once.
 
     Returns: the models; by their places, why settings cannot be decoded, as `OpenedModels.load` says.
 
     Raises: ModelError: the expert's weights cannot be read.
     """
-    expert = opened[0].expert.load()
+    lacking = [place for place, one in enumerate(opened) if one.lacks_lens]
+    expert = opened[0].expert.load(packed=not lacking)
+    lenses = linear_lenses(
+        [opened[place].config for place in lacking], expert, [one.id for one in prompts.prompts], say
+    )
+    fitted = dict(zip(lacking, lenses, strict=True))
+    if lacking and can_pack(expert.model):
+        pack(expert.model)
     loaded: dict[Amateur, AmateurModel | CdevalError | None] = {}
     seconds: dict[Amateur, AmateurModel] = {}
-    failures: dict[int, CdevalError] = {}
+    failures = {place: lens for place, lens in fitted.items() if isinstance(lens, CdevalError)}
     for place, one in enumerate(opened):
+        if place in failures:
+            continue
         amateur = amateur_of(one.config.amateur)
         weights = replace(amateur, context=Context.full)
         if weights not in loaded:
             try:
-                loaded[weights] = one.amateur_model(expert, prompts)
+                found = replace(one, amateur=fitted.get(place, one.amateur))
+                loaded[weights] = found.amateur_model(expert, prompts)
             except CdevalError as error:
                 loaded[weights] = error
         second = loaded[weights]
@@ -108,6 +139,13 @@ def load_together(opened: Sequence[OpenedModels], prompts: PromptSet) -> tuple[S
         elif second is not None:
             seconds[amateur] = second
     return StudyModels(expert, seconds), failures
+
+
+def with_lenses(opened: Iterable[OpenedModels], lenses: Mapping[Amateur, TunedLens]) -> list[OpenedModels]:
+    """Give settings the linear lenses that were fitted for them, so that loading them again fits none."""
+    return [
+        replace(one, amateur=lenses.get(amateur_of(one.config.amateur))) if one.lacks_lens else one for one in opened
+    ]
 
 
 def open_models(config: RunConfig, expert: OpenedModel | None = None) -> OpenedModels:

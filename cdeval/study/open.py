@@ -17,7 +17,7 @@ from cdeval.metrics.suite import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
-from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models
+from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models, with_lenses
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -159,7 +159,7 @@ def _loaded(
     prompts = opened[0][1].prompts()
     opened = _working(opened, lambda one: _checked(one, prompts), failures)
     say(prompts.describe())
-    models, broken = load_together([one for _, one in opened], prompts)
+    models, broken = load_together([one for _, one in opened], prompts, say)
     failures |= {opened[place][0].digest: error for place, error in broken.items()}
     expert, seconds = models.expert, models.seconds
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
@@ -170,7 +170,7 @@ def _loaded(
         config=requests[0].config,
         ledger=ledger,
         models=models,
-        opened=[one for _, one in kept],
+        opened=with_lenses((one for _, one in kept), models.linear_lenses),
         prompts=prompts,
         settings=[StudyRequest(config, one.plain, calibration) for one, (config, calibration) in calibrated],
         failures=[],

@@ -23,11 +23,12 @@ from cdeval.config.points import Point
 from cdeval.config.schema import AUTO, ExecutionConfig, RunConfig
 from cdeval.decode.batches import decode
 from cdeval.errors import ModelError, PointError, WorkerError
+from cdeval.models.lens import TunedLens
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText
-from cdeval.study.models import StudyModels, load_together, open_models
+from cdeval.study.models import StudyModels, load_together, open_models, with_lenses
 from cdeval.study.ray_cluster import Workers
 from cdeval.study.ray_pool import RayPool, ray_pool
 from cdeval.study.units import Unit, UnitTexts, unit_texts
@@ -88,7 +89,7 @@ def ray_executor(
     pinned = [replace(config, expert=replace(config.expert, dtype=dtype)) for config in configs]
     amateurs = {amateur_of(config.amateur) for config in pinned}
     identities = {amateur: models.identity(amateur) for amateur in amateurs}
-    setup = WorkerSetup(pinned, prompts, identities, os.getcwd(), plugged_modules())
+    setup = WorkerSetup(pinned, prompts, identities, models.linear_lenses, os.getcwd(), plugged_modules())
     return RayExecutor(workers_of(execution, models.expert.device), execution, setup, say)
 
 
@@ -111,6 +112,9 @@ class WorkerSetup:
     configs: Sequence[RunConfig]  # of one expert
     prompts: PromptSet
     identities: Mapping[Amateur, str]  # of the driver's weights
+    lenses: Mapping[
+        Amateur, TunedLens
+    ]  # that the driver fitted: no worker fits its own, which would differ by rounding
     folder: str  # the driver's: relative paths mean the same in a worker
     plugins: Sequence[str] = ()  # modules of the driver's methods that are not cdeval's
 
@@ -125,7 +129,8 @@ class WorkerSetup:
             os.chdir(self.folder)
         load_plugins(self.plugins)
         shared = open_model(self.configs[0].expert)
-        models, broken = load_together([open_models(config, shared) for config in self.configs], self.prompts)
+        opened = with_lenses([open_models(config, shared) for config in self.configs], self.lenses)
+        models, broken = load_together(opened, self.prompts)
         if broken:
             raise next(iter(broken.values()))
         for amateur, identity in self.identities.items():

@@ -44,7 +44,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     else:
         prompts = _named(opened.prompts(), config.id or "")
     opened.check(prompts)
-    models = opened.load(prompts)
+    models = opened.load(prompts, say)
     expert = models.expert
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     (prompt,) = prompts.prompts

@@ -51,7 +51,7 @@ class Exits:
     def __init__(
         self, settings: Sequence[Setting], expert: LanguageModel, seconds: Mapping[Amateur, AmateurModel]
     ) -> None:
-        """Raises: KeyError: a tuned lens is not among `seconds`."""
+        """Raises: KeyError: a lens that translates is not among `seconds`."""
         self._parts, device = expert.parts, expert.device
         mine = [i for i, setting in enumerate(settings) if setting.amateur.kind == EarlyExit.name]
         #: Of the batch, in the order of the rows that `logits` returns.
@@ -159,7 +159,7 @@ def _views(
 
 
 def _lens_of(amateur: Amateur, seconds: Mapping[Amateur, AmateurModel]) -> TunedLens | None:
-    if amateur.lens is not Lens.tuned:
+    if not amateur.lens.translates:
         return None
     lens = seconds[amateur]
     if not isinstance(lens, TunedLens):
@@ -198,6 +198,7 @@ class EarlyExit(AmateurKind):
             layer=None if chosen else config.layer,
             lens=config.lens,
             lens_file=config.lens_file,
+            lens_texts=config.lens_texts,
             selection=config.selection,
             layers=tuple(config.layer) if chosen else (),
             measure=config.measure if confident else None,
@@ -234,7 +235,10 @@ class EarlyExit(AmateurKind):
         return replace(config, layer=blocks if chosen else blocks[0])
 
     def open(self, config: RunConfig, expert: OpenedModel) -> TunedLens | None:
-        """Read the lens, if there is one. Raises: ModelError: a layer or the lens does not fit the expert."""
+        """Read the lens, if it has a file; a linear one is fitted once the expert is loaded.
+
+        Raises: ModelError: a layer or the lens does not fit the expert.
+        """
         amateur = self.amateur(config.amateur)
         for layer in amateur.exits:
             check_depth(expert.config, layer, expert.name)
@@ -245,7 +249,7 @@ class EarlyExit(AmateurKind):
     def load(
         self, opened: TunedLens | None, config: RunConfig, expert: LanguageModel, prompts: PromptSet
     ) -> TunedLens | None:
-        """Put the lens on the expert. Raises: ModelError: it is another expert's."""
+        """Put the lens on the expert: the one that was read, or fitted. Raises: ModelError: it is another expert's."""
         return None if opened is None else opened.on(expert)
 
     def head_rows(self, amateur: Amateur) -> int:
@@ -267,7 +271,7 @@ class EarlyExit(AmateurKind):
         return rows * head_rows(amateur) * row + self._lenses(amateur) * translator
 
     def _lenses(self, amateur: Amateur) -> int:
-        return len(amateur.exits) if amateur.lens is Lens.tuned else 0
+        return len(amateur.exits) if amateur.lens.translates else 0
 
 
 AMATEURS.add(EarlyExit())
