@@ -111,7 +111,7 @@ def linear_lens(
     if missing:
         say(
             f"fitting the linear lens of layer {layers_name(missing)} on {read.numel()} tokens of {len(texts)} texts "
-            f"({source})"
+            f"from {source}"
         )
         fitted = least_squares(expert, read, missing, say=say)
         _keep(recipe, fitted, facts, say)

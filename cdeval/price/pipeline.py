@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm, Weights
+from cdeval.config.exits import Lens
 from cdeval.config.schema import ExpertConfig
 from cdeval.config.setting import Setting
 from cdeval.cost.counted import count_lane
@@ -63,6 +64,7 @@ def _pair(pair: str, config: PriceRun) -> list[Price]:
         arms[f"small amateur {amateur.name}"] = (replace(alone, amateur=own), amateur)
     early = replace(alone, amateur=Amateur("early_exit", layer=max(1, expert.parts.depth - 2)))
     arms["early exit"] = (early, None)
+    arms["early exit, linear lens"] = (replace(early, amateur=replace(early.amateur, lens=Lens.linear)), None)
     arms["early exit, head of the candidates"] = (replace(early, normalizer=Normalizer.candidates), None)
     cut = replace(alone, amateur=Amateur("truncated", layer=blocks))
     arms[f"truncated k={blocks}"] = (cut, truncate(expert, blocks))
@@ -87,11 +89,13 @@ class _Lane(NamedTuple):
         prompt, new = config.prompt_tokens, config.new_tokens
         models = [expert] if second is None else [expert, second]
         distinct = [expert] if second is None or second.model is expert.model else models
+        width = int(expert.model.config.hidden_size)
+        lens = width * (width + 1) * len(how.amateur.exits) if how.amateur.lens.translates else 0
         return cls(
             lane_flops(token_flops(expert), how, prompt, new, token_flops(second) if second else None),
             count_lane(expert, how, prompt, new, second),
             lane_bytes(token_bytes(expert), how, prompt, new, token_bytes(second) if second else None),
-            sum(model.model.num_parameters() for model in distinct),
+            sum(model.model.num_parameters() for model in distinct) + lens,
             sum(slot_bytes(model) for model in models) * (prompt + new),
         )
 

@@ -31,7 +31,7 @@ def test_layers_are_fitted_once_and_read_from_then_on(tiny: Tiny, cache: Path) -
     lines: list[str] = []
     first = linear_lens(tiny("llama"), TEXTS, "mine", [1, 3], lines.append)
     assert lines[0].startswith("fitting the linear lens of layer 1,3 on ")
-    assert lines[0].endswith("tokens of 24 texts (mine)")
+    assert lines[0].endswith("tokens of 24 texts from mine")
     lines.clear()
     more = linear_lens(tiny("llama"), TEXTS, "mine", [1, 2, 3], lines.append)
     assert lines[0].startswith("fitting the linear lens of layer 2 on "), "the others are kept"

@@ -18,16 +18,21 @@ def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
     found = run_prices(config, say=lambda _line: None)
     by_arm = {(price.pair, price.arm.split(" ")[0], price.arm): price for price in found.prices}
     assert worst_difference(found.prices) < 0.01
-    over = {(pair, word): price for (pair, word, arm), price in by_arm.items() if "candidates" not in arm}
+    over = {(pair, word): price for (pair, word, arm), price in by_arm.items() if arm.split(", ")[-1] == arm}
     xl, opt = "gpt2-xl+gpt2", "opt-13b+opt-125m"
     assert over[xl, "early"].flops_overhead < over[xl, "small"].flops_overhead < over[xl, "truncated"].flops_overhead
     assert over[opt, "early"].flops_overhead > over[opt, "small"].flops_overhead
     assert over[xl, "early"].parameters_overhead == over[xl, "early"].cache_overhead == 0
     assert over[xl, "early"].bytes_overhead < 0.01, "the head's weights have been read for the expert's rows"
     assert over[xl, "small"].bytes_overhead == pytest.approx(over[xl, "small"].parameters_overhead, abs=0.01)
+    lens, exit_ = by_arm[xl, "early", "early exit, linear lens"], over[xl, "early"]
+    assert lens.parameters - exit_.parameters == 1600 * 1601
+    assert 0 < lens.flops_overhead - exit_.flops_overhead < 0.002, (
+        "a product of 1600² beside 48 blocks of twelve of them"
+    )
     assert over[xl, "expert"].parameters == 1_557_611_200
-    assert len(json.loads((tmp_path / "p.json").read_text())) == 10
-    assert [table.row_count for table in price_tables(found.prices)] == [5, 5]
+    assert len(json.loads((tmp_path / "p.json").read_text())) == 12
+    assert [table.row_count for table in price_tables(found.prices)] == [6, 6]
 
 
 @pytest.mark.parametrize(
