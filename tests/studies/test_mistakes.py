@@ -172,6 +172,30 @@ def test_a_mistake_gets_one_clear_message(
     assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
 
 
+@pytest.mark.parametrize(
+    ("setting", "more"),
+    [
+        ("amateur.name", ["amateur=model"]),
+        ("metrics.scorer", ["amateur.layer=6", "metrics.only=[perplexity_expert]"]),
+        ("metrics.mauve_features", ["amateur.layer=6", "metrics.only=[mauve]"]),
+        ("metrics.embedder", ["amateur.layer=6", "metrics.only=[coherence]"]),
+    ],
+)
+def test_a_mistyped_model_is_named_by_its_setting_before_anything_is_decoded(
+    setting: str,
+    more: list[str],
+    stand_ins: dict[str, list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All texts were decoded first, and then expert.name was blamed."""
+    monkeypatch.chdir(tmp_path)
+    typed = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], "tracking=none", *more, f"{setting}=./nowhere"]
+    assert f"{setting}=./nowhere" in mistyped(typed, monkeypatch, capsys)
+    assert not list(tmp_path.rglob("generations.jsonl"))
+
+
 def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
     """Also without a hub: the answer comes in seconds, and names what works without one."""
     for typed, expected in [("contrast.alhpa=1", "Did you mean"), ("expert=gpt2", "expert=smollm2 (embedded)")]:
