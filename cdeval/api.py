@@ -178,12 +178,12 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
     execution = ExecutionConfig(max_lanes=max_lanes)
-    config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
+    config, amateur_models = decode_settings(expert, amateur, lens, contrast, search, seed)
     chosen = prompts_of(expert, prompts)
     setting = setting_of(config)
-    seconds |= fitted_lens(expert, setting.amateur, chosen)
-    check_readable(expert, seconds, chosen, setting)
-    models = StudyModels(expert, seconds)
+    amateur_models |= fitted_lens(expert, setting.amateur, chosen)
+    check_readable(expert, amateur_models, chosen, setting)
+    models = StudyModels(expert, amateur_models)
     points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
     lanes = {
@@ -267,12 +267,12 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     Raises: CdevalError: as `decode`. ConfigError: the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
-    config, seconds = decode_settings(expert, amateur, lens, contrast, search, seed)
+    config, amateur_models = decode_settings(expert, amateur, lens, contrast, search, seed)
     (chosen,) = prompts_of(expert, [prompt])
     setting = setting_of(config)
-    seconds |= fitted_lens(expert, setting.amateur, [chosen])
-    check_readable(expert, seconds, [chosen], setting)
-    return trace_text(expert, chosen, setting, seconds, candidates=candidates)
+    amateur_models |= fitted_lens(expert, setting.amateur, [chosen])
+    check_readable(expert, amateur_models, [chosen], setting)
+    return trace_text(expert, chosen, setting, amateur_models, candidates=candidates)
 
 
 def layers(

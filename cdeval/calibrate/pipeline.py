@@ -80,7 +80,7 @@ def run_calibration(
     everything = replace(learnt, prompts=(*learnt.prompts, *held_out.prompts))
     models = opened.load(everything, say)
     ids = [prompt.id for prompt in everything.prompts]
-    run, _ = with_temperature(opened.config, models.expert, models.seconds, ids, say)
+    run, _ = with_temperature(opened.config, models.expert, models.amateur_models, ids, say)
     full, early = _settings(run, config.thresholds)
     say(f"{label_of(full)}, against {label_of(early[0])}, and {len(early) - 1} more thresholds")
     texts = _texts(models, run, everything.prompts, [full, *early], say)
@@ -158,7 +158,7 @@ def _texts(
         for batch in decode(
             models.expert,
             lanes,
-            seconds=models.seconds,
+            amateur_models=models.amateur_models,
             max_lanes=max_lanes,
             compact_every=run.execution.compact_every,
             on_step=advance.tokens,
@@ -206,7 +206,7 @@ def _scores(
 
 def _flops(models: StudyModels, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:
     """FLOPs a token of each setting, as `cost.price` counts them."""
-    constants, second = token_flops(models.expert), models.seconds.get(settings[0].amateur)
+    constants, second = token_flops(models.expert), models.amateur_models.get(settings[0].amateur)
     amateurs = token_flops(second) if isinstance(second, LanguageModel) else None
     found = []
     for place, setting in enumerate(settings):

@@ -55,7 +55,7 @@ def measure(
     prompts: Sequence[tuple[int, ...]],
     repeats: int,
     compact_every: int,
-    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
 ) -> dict[str, Latency]:
     """Time every arm `repeats` times, interleaved; pass i uses prompt i (modulo their number) for all arms.
 
@@ -69,7 +69,7 @@ def measure(
     def in_turn(turn: int) -> dict[str, _Pass]:
         prompt = prompts[turn % len(prompts)]
         lanes = {label: Lane(prompt, setting) for label, setting in fixed.items()}
-        return {label: _pass(expert, lane, compact_every, seconds, counter) for label, lane in lanes.items()}
+        return {label: _pass(expert, lane, compact_every, amateur_models, counter) for label, lane in lanes.items()}
 
     in_turn(0)  # the warm-up
     with OtherLoad() as others:
@@ -81,12 +81,12 @@ def _pass(
     expert: LanguageModel,
     lane: Lane,
     compact_every: int,
-    seconds: Mapping[Amateur, AmateurModel],
+    amateur_models: Mapping[Amateur, AmateurModel],
     counter: Counter | None,
 ) -> _Pass:
     before = counter.joules() if counter else NAN
     with WorkingMemory(expert.device) as working:
-        _, stats = decode_batch(expert, [lane], compact_every, seconds=seconds)
+        _, stats = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models)
     return _Pass(stats, (counter.joules() if counter else NAN) - before, working.bytes)
 
 

@@ -48,7 +48,7 @@ def price_arms(
     expert: LanguageModel,
     arms: Mapping[str, PricedArm],
     timed: Timed = NOT_TIMED,
-    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     confidence: float = 0.95,
 ) -> dict[str, dict[str, float]]:
     """FLOPs and bytes moved of the texts, latency, memory and energy of single lanes, by arm.
@@ -58,15 +58,15 @@ def price_arms(
     `exit_layer` is a mean of blocks. What was not measured is NaN.
     """
     latency = {label: timed.latency.get(label, Latency()) for label in arms}
-    seconds_of = {label: _model(seconds, arm) for label, arm in arms.items()}
-    memory = {label: _memory(expert, seconds_of[label], latency[label]) for label in arms}
+    model_of = {label: _model(amateur_models, arm) for label, arm in arms.items()}
+    memory = {label: _memory(expert, model_of[label], latency[label]) for label in arms}
     alone = {arm.setting: label for label, arm in arms.items() if arm.setting.is_plain}
     found = {}
     for label, arm in arms.items():
         control = alone.get(expert_alone(arm.setting))
         found[label] = {
-            **_flops(expert, arm, seconds_of[label]),
-            **_traffic(expert, arm, seconds_of[label], timed.bandwidth),
+            **_flops(expert, arm, model_of[label]),
+            **_traffic(expert, arm, model_of[label], timed.bandwidth),
             **_exits(expert, arm),
             **_seconds(latency[label], latency[control] if control else Latency(), confidence),
             **_energy(latency[label], confidence),
@@ -77,9 +77,9 @@ def price_arms(
     return found
 
 
-def _model(seconds: Mapping[Amateur, AmateurModel], arm: PricedArm) -> LanguageModel | None:
+def _model(amateur_models: Mapping[Amateur, AmateurModel], arm: PricedArm) -> LanguageModel | None:
     """The amateur with a forward pass of its own, if the arm has one; n-grams have no matrices."""
-    found = seconds.get(arm.setting.amateur)
+    found = amateur_models.get(arm.setting.amateur)
     return found if isinstance(found, LanguageModel) else None
 
 

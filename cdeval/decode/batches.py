@@ -39,7 +39,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
     *,
     max_lanes: int,
     compact_every: int,
-    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     on_step: Callable[[int], None] = lambda _tokens: None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[Batch]:
@@ -50,7 +50,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
         lanes: prompts and settings, in any mixture.
         max_lanes: in one forward pass.
         compact_every: steps between compactions of the cache; 0 never compacts.
-        seconds: what the lanes' amateurs are made of, beside the expert.
+        amateur_models: what the lanes' amateurs are made of, beside the expert.
         on_step: told after every step how many tokens the lanes of the batch gained; fewer than none where a batch
             that ran out of memory starts again.
         say: told in one line when that happens.
@@ -65,7 +65,9 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
             indices = indices[:max_lanes]
         gained = _Tally(on_step)
         try:
-            continuations, stats = decode_batch(expert, [lanes[i] for i in indices], compact_every, gained.add, seconds)
+            continuations, stats = decode_batch(
+                expert, [lanes[i] for i in indices], compact_every, gained.add, amateur_models
+            )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -53,14 +53,14 @@ def decode_batch(
     lanes: Sequence[Lane],
     compact_every: int,
     on_step: Callable[[int], None] = lambda _tokens: None,
-    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     watch: Watch | None = None,
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
 
-    `seconds` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are gained,
-    `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose no
-    token says so in its continuation's `fault`; the others go on.
+    `amateur_models` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are
+    gained, `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose
+    no token says so in its continuation's `fault`; the others go on.
 
     Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, early exits or a watch,
         or several lanes with a watch.
@@ -70,11 +70,11 @@ def decode_batch(
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
-    amateurs, adaptive = Amateurs(lanes, expert, seconds), AdaptiveExits(settings, expert)
+    amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert)
     # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
     whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
     prompts = [lane.prompt for lane in lanes]
-    models = [one.model for one in (expert, *seconds.values()) if isinstance(one, LanguageModel)]
+    models = [one.model for one in (expert, *amateur_models.values()) if isinstance(one, LanguageModel)]
     with lanes_attend(models), tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
         narrow = amateurs.only_candidates and not whole and watch is None
         run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow)

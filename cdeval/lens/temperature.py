@@ -57,7 +57,7 @@ class Calibration:
 def with_temperature(
     config: RunConfig,
     expert: LanguageModel,
-    seconds: Mapping[Amateur, AmateurModel],
+    amateur_models: Mapping[Amateur, AmateurModel],
     used: Collection[str],
     say: Callable[[str], None],
 ) -> tuple[RunConfig, Calibration | None]:
@@ -70,7 +70,7 @@ def with_temperature(
         return config, None
     amateur = amateur_of(config.amateur)
     (layer,) = amateur.exits
-    lens = seconds.get(amateur)
+    lens = amateur_models.get(amateur)
     translator, seen = None, set(used)
     if isinstance(lens, TunedLens):  # on texts that it was trained on it looks surer than it is elsewhere
         translator, seen = lens.translators[layer], seen | lens.trained_on

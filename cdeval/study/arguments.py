@@ -232,13 +232,13 @@ def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[P
 
 def check_readable(
     expert: LanguageModel,
-    seconds: Mapping[config_amateur.Amateur, AmateurModel],
+    amateur_models: Mapping[config_amateur.Amateur, AmateurModel],
     prompts: Sequence[Prompt],
     setting: Setting,
 ) -> None:
     """Check that every model can read the prompts and their continuations. Raises: ModelError: one cannot."""
     lengths = {len(prompt.token_ids) for prompt in prompts}
-    for model in (expert, *(second for second in seconds.values() if isinstance(second, LanguageModel))):
+    for model in (expert, *(second for second in amateur_models.values() if isinstance(second, LanguageModel))):
         check_prompts(model.vocabulary, prompts)
         check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
 

@@ -90,7 +90,7 @@ def price_and_time(
         else:
             on_paper = models.expert.device.type == "meta"
             timed = time_loaded(timing) if on_paper else time_here(models, timing)
-    priced = price_arms(models.expert, arms, timed, models.seconds, config.metrics.confidence)
+    priced = price_arms(models.expert, arms, timed, models.amateur_models, config.metrics.confidence)
     unknown = [label for label, costs in priced.items() if math.isnan(costs["flops_per_token"])]
     if unknown:
         say(f"FLOPs unknown: the plug-in of {unknown[0]} does not declare them (amateur(..., flops=…, traffic=…))")

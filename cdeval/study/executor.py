@@ -71,7 +71,7 @@ class LocalExecutor:
 
         A unit that raises an exception is decoded again point by point, so that only the points that raise it fail.
         """
-        expert, seconds = self._models.expert, self._models.seconds
+        expert, amateur_models = self._models.expert, self._models.amateur_models
         for unit in units:
             parts, fits = [unit], unit.fits
             while parts:
@@ -81,7 +81,7 @@ class LocalExecutor:
                         decode(
                             expert,
                             part.lanes,
-                            seconds=seconds,
+                            amateur_models=amateur_models,
                             max_lanes=part.max_lanes,
                             compact_every=part.plan.compact_every,
                             on_step=on_tokens,

@@ -23,13 +23,13 @@ class StudyModels:
     """The loaded models of a study."""
 
     expert: LanguageModel
-    seconds: Mapping[Amateur, AmateurModel] = field(
+    amateur_models: Mapping[Amateur, AmateurModel] = field(
         default_factory=dict
     )  # what amateurs are made of, beside the expert
 
     def identity(self, amateur: Amateur | None = None) -> str:
         """Name the weights that make the texts of an amateur's arm, and their number format."""
-        models = [self.expert, self.seconds.get(amateur) if amateur else None]
+        models = [self.expert, self.amateur_models.get(amateur) if amateur else None]
         return " ".join(
             f"{model.fingerprint} {model.dtype_name}"
             if isinstance(model, LanguageModel)
@@ -45,7 +45,7 @@ class StudyModels:
         """The lenses that were fitted while the study opened, in the memory of the host."""
         return {
             amateur: second.on_host()
-            for amateur, second in self.seconds.items()
+            for amateur, second in self.amateur_models.items()
             if amateur.lens is Lens.linear and isinstance(second, TunedLens)
         }
 
@@ -120,7 +120,7 @@ def load_together(
     if lacking and can_pack(expert.model):
         pack(expert.model)
     loaded: dict[Amateur, AmateurModel | CdevalError | None] = {}
-    seconds: dict[Amateur, AmateurModel] = {}
+    amateur_models: dict[Amateur, AmateurModel] = {}
     failures = {place: lens for place, lens in fitted.items() if isinstance(lens, CdevalError)}
     for place, one in enumerate(opened):
         if place in failures:
@@ -137,8 +137,8 @@ def load_together(
         if isinstance(second, CdevalError):
             failures[place] = second
         elif second is not None:
-            seconds[amateur] = second
-    return StudyModels(expert, seconds), failures
+            amateur_models[amateur] = second
+    return StudyModels(expert, amateur_models), failures
 
 
 def with_lenses(opened: Iterable[OpenedModels], lenses: Mapping[Amateur, TunedLens]) -> list[OpenedModels]:

@@ -161,11 +161,11 @@ def _loaded(
     say(prompts.describe())
     models, broken = load_together([one for _, one in opened], prompts, say)
     failures |= {opened[place][0].digest: error for place, error in broken.items()}
-    expert, seconds = models.expert, models.seconds
+    expert, amateur_models = models.expert, models.amateur_models
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     kept = [pair for place, pair in enumerate(opened) if place not in broken]
     ids = [prompt.id for prompt in prompts.prompts]
-    calibrated = _working(kept, lambda one: with_temperature(one.config, expert, seconds, ids, say), failures)
+    calibrated = _working(kept, lambda one: with_temperature(one.config, expert, amateur_models, ids, say), failures)
     return LoadedStudy(
         config=requests[0].config,
         ledger=ledger,

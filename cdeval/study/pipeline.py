@@ -107,7 +107,7 @@ def list_points(study: LoadedStudy, executor: Executor) -> dict[Point, PointReco
 
 def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> dict[str, object]:
     """Name the models and machines that decode a setting."""
-    expert, second = study.models.expert, study.models.seconds.get(amateur_of(setting.config.amateur))
+    expert, second = study.models.expert, study.models.amateur_models.get(amateur_of(setting.config.amateur))
     names = ("name", "revision", "fingerprint")
     return {
         "expert": expert.name,
@@ -148,7 +148,7 @@ def _progress(study: LoadedStudy, units: Sequence[Unit]) -> AbstractContextManag
 def _notes(study: LoadedStudy) -> list[str]:
     """Tell how the texts were made, for readers of the table."""
     ids = {prompt.id for prompt in study.prompts.prompts}
-    lenses = [one for one in study.models.seconds.values() if isinstance(one, TunedLens)]
+    lenses = [one for one in study.models.amateur_models.values() if isinstance(one, TunedLens)]
     line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
     seen = [line.format(count) for lens in lenses if (count := len(ids & lens.trained_on))]
     samples = max(one.config.search.samples for one in study.settings)

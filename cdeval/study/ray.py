@@ -141,9 +141,13 @@ class WorkerSetup:
                 )
 
         def decode_unit(unit: Unit) -> UnitTexts:
-            compact_every, seconds = unit.plan.compact_every, models.seconds
+            compact_every, amateur_models = unit.plan.compact_every, models.amateur_models
             batches = decode(
-                models.expert, unit.lanes, seconds=seconds, max_lanes=unit.max_lanes, compact_every=compact_every
+                models.expert,
+                unit.lanes,
+                amateur_models=amateur_models,
+                max_lanes=unit.max_lanes,
+                compact_every=compact_every,
             )
             return unit_texts(unit, batches, models.expert)
 

@@ -48,12 +48,12 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     expert = models.expert
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     (prompt,) = prompts.prompts
-    ready, _ = with_temperature(opened.config, expert, models.seconds, [prompt.id], say)
+    ready, _ = with_temperature(opened.config, expert, models.amateur_models, [prompt.id], say)
     trace = trace_text(
         expert,
         prompt,
         setting_of(ready),
-        models.seconds,
+        models.amateur_models,
         candidates=config.candidates,
         compact_every=run.execution.compact_every,
     )
@@ -81,7 +81,7 @@ def trace_text(
     expert: LanguageModel,
     prompt: Prompt,
     setting: Setting,
-    seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     *,
     candidates: int = 8,
     compact_every: int = 8,
@@ -94,7 +94,7 @@ def trace_text(
         expert: the model.
         prompt: what is continued.
         setting: how.
-        seconds: what the amateur is made of, beside the expert.
+        amateur_models: what the amateur is made of, beside the expert.
         candidates: of the expert's likeliest tokens, how many are kept at each step.
         compact_every: steps between compactions of the cache.
 
@@ -104,7 +104,7 @@ def trace_text(
     _traceable(setting.search)
     watch = Watch(candidates)
     lane = Lane(prompt.token_ids, setting, prompt.id)
-    (found,), _ = decode_batch(expert, [lane], compact_every, seconds=seconds, watch=watch)
+    (found,), _ = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, watch=watch)
     if found.fault is not None:
         raise not_finite(found.fault, expert, prompt.id, setting)
     step = _Reading(expert, setting)

@@ -91,9 +91,11 @@ def test_the_engine_multiplies_what_the_formula_says(tiny: Callable[[str], Langu
     how = replace(settings()[name], max_new_tokens=NEW)
     second: AmateurModel | None = second_of(lm, how, lambda: tiny("gpt2"))
     with FlopCounterMode(display=False) as counter:
-        decode_batch(lm, [Lane(tuple(range(2, 2 + PROMPT)), how)], 0, seconds={how.amateur: second} if second else {})
-    seconds = replace(token_flops(second), attention=0) if isinstance(second, LanguageModel) else None
-    formula = lane_flops(replace(token_flops(lm), attention=0), how, PROMPT, NEW, seconds)
+        decode_batch(
+            lm, [Lane(tuple(range(2, 2 + PROMPT)), how)], 0, amateur_models={how.amateur: second} if second else {}
+        )
+    amateur_flops = replace(token_flops(second), attention=0) if isinstance(second, LanguageModel) else None
+    formula = lane_flops(replace(token_flops(lm), attention=0), how, PROMPT, NEW, amateur_flops)
     products = counter.get_flop_counts()["Global"]
     weighed = sum(flops for name, flops in products.items() if name not in ATTENTION)
     assert formula.total == pytest.approx(weighed, rel=0.01)

@@ -131,7 +131,7 @@ def test_exits_that_are_always_taken_are_the_first_blocks_as_a_model(any_tiny: L
 def test_lanes_with_and_without_exits_do_not_feel_each_other(tiny: Callable[[str], LanguageModel]) -> None:
     """All in one pass against each alone: measures, layers and thresholds belong to lanes."""
     lm = tiny("llama")
-    seconds = {TRUNCATED: truncate(lm, 2)}
+    amateur_models = {TRUNCATED: truncate(lm, 2)}
     settings = [
         GREEDY,
         exiting(GREEDY),
@@ -143,9 +143,9 @@ def test_lanes_with_and_without_exits_do_not_feel_each_other(tiny: Callable[[str
         exiting(replace(CONTRASTED, amateur=TRUNCATED)),
     ]
     lanes = lanes_of(*settings)
-    together, _ = decode_batch(lm, lanes, 3, seconds=seconds)
+    together, _ = decode_batch(lm, lanes, 3, amateur_models=amateur_models)
     for lane, found in zip(lanes, together, strict=True):
-        (alone,), _ = decode_batch(lm, [lane], 0, seconds=seconds)
+        (alone,), _ = decode_batch(lm, [lane], 0, amateur_models=amateur_models)
         assert (found.token_ids, found.exit_layers) == (alone.token_ids, alone.exit_layers)
         assert found.score == pytest.approx(alone.score, abs=1e-3)
     assert len({(found.token_ids, found.exit_layers) for found in together[: len(settings)]}) > 5
@@ -159,7 +159,9 @@ def test_an_amateur_that_shares_the_blocks_reads_all_of_its_own(tiny: Callable[[
         read_early = early_exit(2, search=SearchKind.greedy, beams=1)
         how = exiting(replace(read_early, amateur=TRUNCATED), layers=(1, 3))
         lanes = lanes_of(how)
-        for lane, found in zip(lanes, decode_batch(lm, lanes, 4, seconds={TRUNCATED: truncate(lm, 2)})[0], strict=True):
+        for lane, found in zip(
+            lanes, decode_batch(lm, lanes, 4, amateur_models={TRUNCATED: truncate(lm, 2)})[0], strict=True
+        ):
             exits = Exiting(lane.prompt, how)
 
             def forward(

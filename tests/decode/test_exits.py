@@ -56,13 +56,13 @@ TUNED_SATURATED = chosen_exit(
 )
 RAW = Amateur("early_exit", 2, lens=Lens.raw)
 CHOSEN = {"jsd": JSD, "dola": DOLA, "softmax": SURE, "saturation": SATURATED}
-SECONDS: Mapping[Amateur, AmateurModel] = {amateur: LENS for amateur in (TUNED, TUNED_JSD, TUNED_SATURATED)}
+MODELS: Mapping[Amateur, AmateurModel] = {amateur: LENS for amateur in (TUNED, TUNED_JSD, TUNED_SATURATED)}
 
 
 def run(lm: LanguageModel, settings: Sequence[Setting], compact_every: int = 4) -> list[Continuation]:
     """Prompt by prompt, the settings side by side, all in one batch."""
     found, _ = decode_batch(
-        lm, [Lane(prompt, how) for prompt in PROMPTS for how in settings], compact_every, seconds=SECONDS
+        lm, [Lane(prompt, how) for prompt in PROMPTS for how in settings], compact_every, amateur_models=MODELS
     )
     return found
 
@@ -114,13 +114,13 @@ def test_lanes_of_all_lenses_and_choices_do_not_feel_each_other(tiny: Callable[[
     """Rows are ordered by how they are chosen, and come back in the order of the lanes."""
     lm = tiny("opt")
     truncated = Amateur("truncated", 1)
-    seconds = {**SECONDS, truncated: truncate(lm, 1)}
+    amateur_models = {**MODELS, truncated: truncate(lm, 1)}
     amateurs = [JSD, RAW, SATURATED, TUNED, Amateur(), SURE, DOLA, truncated, TUNED_SATURATED, TUNED_JSD]
     settings = [setting(amateur=amateur) for amateur in amateurs] + [early_exit(2), early_exit(1)]
     lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
-    together, _ = decode_batch(lm, lanes, 3, seconds=seconds)
+    together, _ = decode_batch(lm, lanes, 3, amateur_models=amateur_models)
     for lane, found in zip(lanes, together, strict=True):
-        (alone,), _ = decode_batch(lm, [lane], 0, seconds=seconds)
+        (alone,), _ = decode_batch(lm, [lane], 0, amateur_models=amateur_models)
         assert found.token_ids == alone.token_ids
         assert found.score == pytest.approx(alone.score, abs=1e-3)
     assert len({found.token_ids for found in together[: len(settings)]}) > 4, "the amateurs make no difference"
@@ -130,7 +130,7 @@ def test_a_lens_that_changes_nothing_is_the_final_norm(any_tiny: LanguageModel) 
     """From where training starts: A = 0, b = 0."""
     nothing = random_lens(0.0)
     how = setting(amateur=TUNED, temperature=0.5)
-    found, _ = decode_batch(any_tiny, [Lane(prompt, how) for prompt in PROMPTS], 4, seconds={TUNED: nothing})
+    found, _ = decode_batch(any_tiny, [Lane(prompt, how) for prompt in PROMPTS], 4, amateur_models={TUNED: nothing})
     plain = run(any_tiny, [early_exit(2)])
     assert [answer.token_ids for answer in found] == [answer.token_ids for answer in plain]
 
@@ -142,7 +142,7 @@ def test_the_candidate_only_head_takes_lenses_and_choices(
 ) -> None:
     """jsd compares whole distributions: it must fall back to the full head."""
     how = setting(amateur=amateur, alpha=alpha, normalizer=Normalizer.candidates, max_new_tokens=8)
-    assert Amateurs([Lane((1,), how)], tiny("opt_projected"), SECONDS).only_candidates == (amateur is not JSD)
+    assert Amateurs([Lane((1,), how)], tiny("opt_projected"), MODELS).only_candidates == (amateur is not JSD)
     check(tiny("opt_projected"), how)
 
 

@@ -66,7 +66,7 @@ def run(
     lm: LanguageModel, settings: list[Setting], prompts: tuple[tuple[int, ...], ...] = (PROMPT,)
 ) -> list[Continuation]:
     lanes = [Lane(prompt, how) for prompt in prompts for how in settings]
-    found, _ = decode_batch(lm, lanes, 4, seconds={SECOND: lm})
+    found, _ = decode_batch(lm, lanes, 4, amateur_models={SECOND: lm})
     return found
 
 
@@ -209,7 +209,7 @@ def test_an_exit_through_a_broken_lens(tiny: Callable[[str], LanguageModel], ama
     lens = TunedLens({2: broken, 3: sound}, {}, "")
     lane = Lane(PROMPT, how if search == "beam" else sampled(how))
     plain = Lane(PROMPT, replace(lane.setting, amateur=Amateur()))
-    (found, beside), _ = decode_batch(lm, [lane, plain], 4, seconds={tuned: lens})
+    (found, beside), _ = decode_batch(lm, [lane, plain], 4, amateur_models={tuned: lens})
     if (
         amateur.measure is ConfidenceMeasure.saturation
     ):  # which asks the states before the lens: the broken one may go unread
@@ -224,10 +224,10 @@ def test_an_amateur_that_is_no_number(tiny: Callable[[str], LanguageModel], toke
     other = language_model(build_model("gpt2", seed=1), tokenizer, "second")
     for value in (math.nan, math.inf):
         with with_logits(other, at(60, value)):
-            (found,), _ = decode_batch(lm, [Lane(PROMPT, setting(amateur=SECOND))], 4, seconds={SECOND: other})
+            (found,), _ = decode_batch(lm, [Lane(PROMPT, setting(amateur=SECOND))], 4, amateur_models={SECOND: other})
         assert found.fault == (0, Cause.contrast)
     with with_logits(other, at(127, -math.inf)):  # a row of padding
-        (found,), _ = decode_batch(lm, [Lane(PROMPT, setting(amateur=SECOND))], 4, seconds={SECOND: other})
+        (found,), _ = decode_batch(lm, [Lane(PROMPT, setting(amateur=SECOND))], 4, amateur_models={SECOND: other})
     assert found.fault is None
 
 

@@ -140,11 +140,13 @@ def test_li2022_is_the_authors_search(
     )
     differs = 0
     for prompt in PROMPTS:
-        (found,), _ = decode_batch(expert, [Lane(prompt, how)], 4, seconds={amateur: other})
+        (found,), _ = decode_batch(expert, [Lane(prompt, how)], 4, amateur_models={amateur: other})
         tokens, score = li2022(expert, other, prompt, how)
         assert found.token_ids == tokens
         assert found.score == pytest.approx(score, abs=1e-3)
-        (exact,), _ = decode_batch(expert, [Lane(prompt, replace(how, pool=Pool.all))], 4, seconds={amateur: other})
+        (exact,), _ = decode_batch(
+            expert, [Lane(prompt, replace(how, pool=Pool.all))], 4, amateur_models={amateur: other}
+        )
         differs += exact.token_ids != found.token_ids
     assert differs, "the pool makes no difference here: the test saw nothing of it"
 

@@ -196,7 +196,7 @@ def test_other_amateurs_are_sampled_from_too(tiny: Callable[[str], LanguageModel
     exits = run(lm, [Lane(prompt, CONTRASTED, f"p{i}") for i, prompt in enumerate(PROMPTS)])
     how = sampled(early_exit(2, alpha=0.02, amateur=amateur), temperature=1.3)
     lanes = [Lane(prompt, how, f"p{i}") for i, prompt in enumerate(PROMPTS)]
-    own, _ = decode_batch(lm, lanes, 4, seconds={amateur: truncate(lm, 2)})
+    own, _ = decode_batch(lm, lanes, 4, amateur_models={amateur: truncate(lm, 2)})
     assert [found.token_ids for found in own] == [found.token_ids for found in exits]
 
 

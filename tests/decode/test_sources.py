@@ -23,8 +23,8 @@ from tests.decode.oracles import best_text, early_exit, setting
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 
 
-def run(lm: LanguageModel, how: Setting, seconds: Mapping[Amateur, AmateurModel]) -> list[Continuation]:
-    found, _ = decode_batch(lm, [Lane(prompt, how) for prompt in PROMPTS], 4, seconds=seconds)
+def run(lm: LanguageModel, how: Setting, amateur_models: Mapping[Amateur, AmateurModel]) -> list[Continuation]:
+    found, _ = decode_batch(lm, [Lane(prompt, how) for prompt in PROMPTS], 4, amateur_models=amateur_models)
     return found
 
 
@@ -91,7 +91,7 @@ def test_lanes_with_all_kinds_of_amateurs_do_not_feel_each_other(tiny: Callable[
     truncated = [Amateur("truncated", 1, context=context) for context in Context]
     ngram = Amateur("ngram", order=2)
     counts = Ngrams([[5, 6, 7, 8, 9, 5, 6, 9], [40, 8, 77, 5]], 2, VOCAB)
-    seconds: dict[Amateur, AmateurModel] = {**dict.fromkeys(truncated, truncate(lm, 1)), ngram: counts}
+    amateur_models: dict[Amateur, AmateurModel] = {**dict.fromkeys(truncated, truncate(lm, 1)), ngram: counts}
     settings = [
         setting(amateur=ngram),
         early_exit(3, normalizer=Normalizer.candidates),
@@ -101,9 +101,9 @@ def test_lanes_with_all_kinds_of_amateurs_do_not_feel_each_other(tiny: Callable[
         setting(amateur=truncated[0], normalizer=Normalizer.candidates),
     ]
     lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
-    together, _ = decode_batch(lm, lanes, 3, seconds=seconds)
+    together, _ = decode_batch(lm, lanes, 3, amateur_models=amateur_models)
     for lane, found in zip(lanes, together, strict=True):
-        (alone,), _ = decode_batch(lm, [lane], 0, seconds=seconds)
+        (alone,), _ = decode_batch(lm, [lane], 0, amateur_models=amateur_models)
         assert found.token_ids == alone.token_ids
         assert found.score == pytest.approx(alone.score, abs=1e-3)
     assert len({found.token_ids for found in together[: len(settings)]}) > 3, "the amateurs make no difference"
@@ -113,7 +113,9 @@ def test_an_ignored_prefix_keeps_the_amateurs_cache_shorter(tiny: Callable[[str]
     lm, slots = tiny("llama"), {}
     for context in Context:
         amateur = Amateur("truncated", 2, context=context)
-        _, stats = decode_batch(lm, [Lane(PROMPTS[0], setting(amateur=amateur))], 0, seconds={amateur: truncate(lm, 2)})
+        _, stats = decode_batch(
+            lm, [Lane(PROMPTS[0], setting(amateur=amateur))], 0, amateur_models={amateur: truncate(lm, 2)}
+        )
         slots[context] = stats.amateur_slots
     assert slots[Context.full] - slots[Context.generated] == len(PROMPTS[0]) - 1
 

@@ -38,10 +38,10 @@ def prompts(expert: LanguageModel) -> list[tuple[int, ...]]:
 
 
 def texts(
-    expert: LanguageModel, lanes: Sequence[Lane], seconds: Mapping[Amateur, AmateurModel] = MappingProxyType({})
+    expert: LanguageModel, lanes: Sequence[Lane], amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({})
 ) -> list[tuple[int, ...]]:
     found: dict[int, tuple[int, ...]] = {}
-    for batch in decode(expert, lanes, max_lanes=64, compact_every=8, seconds=seconds):
+    for batch in decode(expert, lanes, max_lanes=64, compact_every=8, amateur_models=amateur_models):
         found.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
     return [found[i] for i in range(len(lanes))]
 

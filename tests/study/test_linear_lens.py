@@ -85,11 +85,11 @@ def asked(plain: RunConfig, way: str) -> OpenedModels:
 
 
 def texts(
-    expert: LanguageModel, config: RunConfig, opened: OpenedModels, seconds: Mapping[Amateur, AmateurModel]
+    expert: LanguageModel, config: RunConfig, opened: OpenedModels, amateur_models: Mapping[Amateur, AmateurModel]
 ) -> list[tuple[int, ...]]:
     lanes = [Lane(prompt.token_ids, setting_of(config), prompt.id) for prompt in opened.prompts().prompts]
     found = {}
-    for batch in decode(expert, lanes, seconds=seconds, max_lanes=2, compact_every=2):
+    for batch in decode(expert, lanes, amateur_models=amateur_models, max_lanes=2, compact_every=2):
         found.update(zip(batch.lanes, batch.continuations, strict=True))
     return [found[place].token_ids for place in range(len(lanes))]
 
@@ -99,10 +99,10 @@ def texts(
 def test_it_decodes_as_a_tuned_lens_of_the_same_translators(plain: RunConfig, way: str, dtype: Dtype) -> None:
     opened = asked(replace(plain, expert=replace(plain.expert, dtype=dtype)), way)
     models = opened.load(opened.prompts())
-    ((amateur, lens),) = models.seconds.items()
+    ((amateur, lens),) = models.amateur_models.items()
     assert isinstance(lens, TunedLens)
     assert sorted(lens.translators) == list(amateur.exits)
-    found = texts(models.expert, opened.config, opened, models.seconds)
+    found = texts(models.expert, opened.config, opened, models.amateur_models)
     tuned = replace(opened.config, amateur=replace(opened.config.amateur, lens=Lens.tuned, lens_file="same"))
     same = replace(amateur_of(tuned.amateur), lens_texts=amateur.lens_texts)
     assert found == texts(models.expert, tuned, opened, {same: lens})
@@ -126,7 +126,10 @@ def test_all_settings_of_a_study_share_one_fit(plain: RunConfig, monkeypatch: py
     opened = [open_models(replace(plain, amateur=amateur)) for amateur in [*amateurs, replace(own, lens_texts=None)]]
     models, failures = load_together(opened, opened[0].prompts())
     assert passes == [[2, 4, 8]]
-    assert {key.exits: sorted(lens.translators) for key, lens in models.seconds.items()} == {(4,): [4], (2, 8): [2, 8]}
+    assert {key.exits: sorted(lens.translators) for key, lens in models.amateur_models.items()} == {
+        (4,): [4],
+        (2, 8): [2, 8],
+    }
     assert list(failures) == [3]
     assert "there is no other split to fit the linear lens to. Give texts of your own: amateur.lens_texts=" in str(
         failures[3]
@@ -135,7 +138,7 @@ def test_all_settings_of_a_study_share_one_fit(plain: RunConfig, monkeypatch: py
     assert len(passes) == 1, "the second time it is read"
     first, second = (amateur_of(one.config.amateur) for one in opened[:2])
     assert again.identity(first) == models.identity(first) != models.identity()
-    facts = models.seconds[second].facts  # type: ignore[union-attr]
+    facts = models.amateur_models[second].facts  # type: ignore[union-attr]
     assert sorted(json.loads(facts["translators"])) == ["2", "8"]
 
 
@@ -185,11 +188,11 @@ def test_a_calibrated_temperature_is_fitted_to_texts_that_the_lens_has_not_seen(
     )
     opened = open_models(config)
     models = opened.load(opened.prompts())
-    (lens,) = models.seconds.values()
+    (lens,) = models.amateur_models.values()
     assert isinstance(lens, TunedLens)
     assert lens.facts["texts"] == "news (split tune)"
     ids = [prompt.id for prompt in opened.prompts().prompts]
-    _, found = with_temperature(opened.config, models.expert, models.seconds, ids, print)
+    _, found = with_temperature(opened.config, models.expert, models.amateur_models, ids, print)
     assert found is not None
     assert found.texts <= len(TEXTS * 4) - len(lens.trained_on) - len(ids)
     every = open_models(replace(config, prompts=replace(config.prompts, split=Split.all)))
@@ -201,7 +204,7 @@ def test_random_weights_are_priced_with_a_lens_that_is_fitted_to_nothing(plain: 
     opened = open_models(replace(plain, expert=replace(plain.expert, weights=Weights.random)))
     prompts = opened.prompts()
     models = opened.load(prompts)
-    (lens,) = models.seconds.values()
+    (lens,) = models.amateur_models.values()
     assert isinstance(lens, TunedLens)
     assert lens.translators[4].matrix.abs().sum() == 0
 

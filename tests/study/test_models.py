@@ -96,7 +96,7 @@ def test_n_grams_are_counted_on_the_texts_that_are_no_prompts(plain: RunConfig) 
     config = replace(plain, amateur=AmateurConfig("ngram", order=2))
     opened = open_models(config)
     prompts = opened.prompts()
-    (counts,) = opened.load(prompts).seconds.values()
+    (counts,) = opened.load(prompts).amateur_models.values()
     assert isinstance(counts, Ngrams)
     rest = [text for i, text in enumerate(TEXTS) if f"t{i}" not in {prompt.id for prompt in prompts.prompts}]
     assert counts.tokens == sum(len(opened.expert.tokenizer(text)["input_ids"]) for text in rest)
@@ -150,8 +150,8 @@ def test_settings_that_differ_in_what_the_amateur_reads_share_its_weights(
     opened = [open_models(replace(plain, amateur=amateur)) for amateur in amateurs]
     models, _ = load_together(opened, opened[0].prompts())
     whole, part, exit_, truncated = (amateur_of(one.config.amateur) for one in opened)
-    assert set(models.seconds) == {whole, part, truncated}, "an early exit is the expert's own"
-    assert models.seconds[whole] is models.seconds[part]
+    assert set(models.amateur_models) == {whole, part, truncated}, "an early exit is the expert's own"
+    assert models.amateur_models[whole] is models.amateur_models[part]
     assert models.identity(exit_) == models.identity()
 
 
@@ -162,6 +162,6 @@ def test_an_amateur_that_cannot_be_made_costs_its_own_setting_alone(plain: RunCo
     opened = [open_models(replace(one, amateur=own)) for one, own in zip(configs, amateurs, strict=True)]
     models, failures = load_together(opened, opened[0].prompts())
     assert sorted(failures) == [0, 2]
-    assert not models.seconds
+    assert not models.amateur_models
     with pytest.raises(PromptError):
         opened[0].load(opened[0].prompts())

@@ -49,9 +49,9 @@ class Exits:
     """The early exits of a batch's lanes."""
 
     def __init__(
-        self, settings: Sequence[Setting], expert: LanguageModel, seconds: Mapping[Amateur, AmateurModel]
+        self, settings: Sequence[Setting], expert: LanguageModel, amateur_models: Mapping[Amateur, AmateurModel]
     ) -> None:
-        """Raises: KeyError: a lens that translates is not among `seconds`."""
+        """Raises: KeyError: a lens that translates is not among `amateur_models`."""
         self._parts, device = expert.parts, expert.device
         mine = [i for i, setting in enumerate(settings) if setting.amateur.kind == EarlyExit.name]
         #: Of the batch, in the order of the rows that `logits` returns.
@@ -59,7 +59,7 @@ class Exits:
         amateurs = [settings[lane].amateur for lane in self.lanes]
         ways = [_way(amateur) for amateur in amateurs]
         self._everywhere = len(self.lanes) == len(settings)
-        self._views = _views(amateurs, self.lanes, seconds, device)
+        self._views = _views(amateurs, self.lanes, amateur_models, device)
         self._reads = sum(len(amateur.exits) for amateur in amateurs)
         self._fixed, states = ways.count(FIXED), ways.count(BY_STATES)
         self._settled = self._fixed + states  # head rows that nothing is left to choose among
@@ -141,11 +141,14 @@ def _choice(
 
 
 def _views(
-    amateurs: Sequence[Amateur], lanes: Sequence[int], seconds: Mapping[Amateur, AmateurModel], device: torch.device
+    amateurs: Sequence[Amateur],
+    lanes: Sequence[int],
+    amateur_models: Mapping[Amateur, AmateurModel],
+    device: torch.device,
 ) -> list[_View]:
     """List the different views in the order of their first read."""
     reads = [
-        (lane, (layer, amateur.lens, _lens_of(amateur, seconds)))
+        (lane, (layer, amateur.lens, _lens_of(amateur, amateur_models)))
         for lane, amateur in zip(lanes, amateurs, strict=True)
         for layer in amateur.exits
     ]
@@ -158,10 +161,10 @@ def _views(
     return found
 
 
-def _lens_of(amateur: Amateur, seconds: Mapping[Amateur, AmateurModel]) -> TunedLens | None:
+def _lens_of(amateur: Amateur, amateur_models: Mapping[Amateur, AmateurModel]) -> TunedLens | None:
     if not amateur.lens.translates:
         return None
-    lens = seconds[amateur]
+    lens = amateur_models[amateur]
     if not isinstance(lens, TunedLens):
         raise TypeError(f"{type(lens).__name__} is no lens")
     return lens
