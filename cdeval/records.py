@@ -71,7 +71,7 @@ class LensScore:
     """What one layer already knows, read through one lens: means over held-out positions."""
 
     layer: int  # blocks before the exit; the expert's depth for the expert itself
-    lens: str  # norm, raw, tuned; or "expert"
+    lens: str  # norm, raw, or what made it: least_squares, gradient; or "expert"
     nll: float  # of the next token [nats]
     kl: float  # of the exit's distribution from the expert's, KL(expert || exit) [nats]
     agreement: float  # share of positions where both have the same likeliest token

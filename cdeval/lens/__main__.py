@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.lens.config import LensRun, validate_lens
-from cdeval.lens.tables import contrast_table, lens_table
+from cdeval.lens.tables import contrast_tables, lens_table
 from cdeval.store.screen import Screen
 
 
@@ -22,7 +22,8 @@ def lens(config: LensRun) -> None:
     outcome = run_lens(config, plain_dict(config), say=progress.say)
     console = Screen()
     console.print(lens_table(outcome.scores))
-    console.print(contrast_table(outcome.scores, (config.alpha, config.beta, config.temperature)))
+    for table in contrast_tables(outcome.scores, (config.alpha, config.beta, config.temperature)):
+        console.print(table)
     for note in outcome.notes:
         console.say(f"  {note}")
     console.say(f"  results: {outcome.scores_file}")

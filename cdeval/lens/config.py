@@ -1,17 +1,64 @@
 """The schema of `conf/lens.yaml`: which lenses are measured, and how a tuned one is trained."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import Any, ClassVar
 
 from cdeval.config.enums import Split
 from cdeval.config.exits import Lens, validate_layers
-from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
+from cdeval.config.fields import TextForm, When, check_values, number, read_when, shown, text
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import MOST_SEED, BothSplits, ExpertConfig
 from cdeval.config.validation import require_stored
 from cdeval.errors import ConfigError
 
+
+class FitMethod(Enum):
+    """How translators are found.
+
+    least_squares: in closed form, from one forward pass over the texts (`cdeval.lens.least_squares`). gradient: by
+    Adam on the divergence from the expert (`cdeval.lens.fit`).
+    """
+
+    least_squares = "least_squares"
+    gradient = "gradient"
+
+
+class Start(Enum):
+    """Where the gradient method starts: zero, which is the final-norm lens, or the solution of least squares."""
+
+    zero = "zero"
+    least_squares = "least_squares"
+
+
+class Weighting(Enum):
+    """How much a position counts in least squares.
+
+    direction: 1 / mean(h_L²), so that positions count alike after the final norm. equal: 1.
+    """
+
+    direction = "direction"
+    equal = "equal"
+
+
+def methods_of(given: object) -> list[FitMethod]:
+    """The methods that `fit.method` names: one, or a list of them.
+
+    Raises: ConfigError: none, an unknown one, or one twice.
+    """
+    names = [shown(one) for one in given] if isinstance(given, list | tuple) else [shown(given)]
+    if not names or len(set(names)) < len(names) or not set(names) <= set(FitMethod.__members__):
+        choices = ", ".join(FitMethod.__members__)
+        raise ConfigError(f"fit.method={shown(given)}: expected one of {choices}, or a list of them, each once.")
+    return [FitMethod[name] for name in names]
+
+
+RIDGE = 1e-3
 _MOST_TOKENS = 1_000_000
+_GRADIENT = When("fit.method", lambda given: FitMethod.gradient in methods_of(given), "add fit.method=gradient")
+# Asked by `FitConfig.solves`, see `LensRun.decided_by`.
+_SOLVED = When("fit.start", bool, "add fit.start=least_squares, or least_squares to fit.method")
 _TRAINING = When("train", bool, "add train=true")
 _NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
 _NO_STUDY = When("study", lambda study: study is None, "leave study= out")
@@ -21,18 +68,35 @@ _MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 @dataclass
 class FitConfig:
-    """How the translators are trained: Adam on windows of the training texts."""
+    """How the translators are trained, on windows of the training texts."""
 
-    steps: int = number(200, least=1, most=1_000_000)
-    # Read by the expert in one pass; the steps that follow share their positions.
-    windows: int = number(8, least=1, most=10_000)
+    # One, or a list: each makes a lens of its own, all are measured together.
+    method: Any = "least_squares"
     window_tokens: int = number(256, least=2, most=_MOST_TOKENS)
+    # Added to the diagonal of the normal equations, relative to it.
+    ridge: float = number(RIDGE, least=0, most=1000, when=(_SOLVED,))
+    weighting: Weighting = read_when(_SOLVED, default=Weighting.direction)
+    start: Start = read_when(_GRADIENT, default=Start.zero)
+    # Of Adam.
+    steps: int = number(200, least=1, most=1_000_000, when=(_GRADIENT,))
+    # Read by the expert in one pass; the steps that follow share their positions.
+    windows: int = number(8, least=1, most=10_000, when=(_GRADIENT,))
     # Of a step: each costs a row of the head, twice a layer.
-    positions: int = number(128, least=1, most=1_000_000)
+    positions: int = number(128, least=1, most=1_000_000, when=(_GRADIENT,))
     # At its highest.
-    learning_rate: float = number(1e-3, least=0, open_least=True, most=1, open_most=True)
+    learning_rate: float = number(1e-3, least=0, open_least=True, most=1, open_most=True, when=(_GRADIENT,))
     # In this share of the steps the rate rises from 0; then it falls to 0, both linearly.
-    warm_up: float = number(0.1, least=0, most=1, hint="a share of the steps")
+    warm_up: float = number(0.1, least=0, most=1, hint="a share of the steps", when=(_GRADIENT,))
+
+    @property
+    def methods(self) -> list[FitMethod]:
+        """What `method` names. Raises: ConfigError: as `methods_of`."""
+        return methods_of(self.method)
+
+    @property
+    def solves(self) -> bool:
+        """Whether the normal equations are solved, for a lens or for where the gradient method starts."""
+        return FitMethod.least_squares in self.methods or self.start is Start.least_squares
 
 
 @dataclass
@@ -48,6 +112,7 @@ class LensPrompts(BothSplits):
 class LensRun(TakesPlugins):
     """The root of `conf/lens.yaml`."""
 
+    decided_by: ClassVar[Mapping[str, str]] = {"fit.start": "fit.solves"}
     train: bool = False  # fit a tuned lens before measuring it
     # Draw what each layer would say after each token of it, and measure nothing else.
     prompt: str | None = text(None, TextForm.prose)
@@ -97,7 +162,7 @@ def validate_lens(config: LensRun) -> LensRun:
 
 
 def _validate_fit(fit: FitConfig) -> None:
-    if fit.positions > fit.windows * fit.window_tokens:
+    if FitMethod.gradient in fit.methods and fit.positions > fit.windows * fit.window_tokens:
         raise ConfigError(
             f"fit.positions={fit.positions} is more than is read at a time: fit.windows={fit.windows} windows of "
             f"fit.window_tokens={fit.window_tokens} tokens. Lower it, or read more."

@@ -2,7 +2,8 @@ r"""Training a tuned lens: for each layer k the translator (A, b) that minimises
 
     KL( p_expert || softmax(head(norm(h_k + A h_k + b))) )     [nats, mean over positions]
 
-as Belrose et al. 2023 (section 3, appendix), from A = 0, b = 0, which is the final-norm lens. The blocks are never
+as Belrose et al. 2023 (section 3, appendix), from A = 0, b = 0, which is the final-norm lens, or from other
+translators, as those of `cdeval.lens.least_squares`. The blocks are never
 differentiated: one forward pass leaves the outputs of all layers behind. The cost is the head, vocabulary times width:
 it is applied to some of the positions, to each once forwards and once backwards, by the gradient written out:
 
@@ -40,13 +41,15 @@ class _Step(NamedTuple):
 class _Trainee:
     """One layer's translator in scaled coordinates."""
 
-    def __init__(self, hidden: Float[Tensor, "row width"]) -> None:
+    def __init__(self, hidden: Float[Tensor, "row width"], start: Translator | None = None) -> None:
         squares = hidden.float().square().mean(dim=0)
         self.scale = squares.sqrt().clamp_min(1e-6)  # s
-        self.size = squares.mean().sqrt()  # r
+        self.size = squares.mean().sqrt().clamp_min(1e-6)  # r
         width = hidden.shape[-1]
-        self.matrix = torch.zeros(width, width, device=hidden.device, requires_grad=True)
-        self.bias = torch.zeros(width, device=hidden.device, requires_grad=True)
+        if start is None:
+            start = Translator(*(torch.zeros(shape, device=hidden.device) for shape in ((width, width), (width,))))
+        self.matrix = (start.matrix * self.scale / self.size).requires_grad_()
+        self.bias = (start.bias / self.size).requires_grad_()
 
     def translated(self, hidden: Float[Tensor, "row width"]) -> Float[Tensor, "row width"]:
         wide = hidden.float()
@@ -58,13 +61,15 @@ class _Trainee:
         return Translator((self.size * self.matrix / self.scale).detach(), (self.size * self.bias).detach())
 
 
-def fit(
+def fit(  # noqa: PLR0913 - the last two have defaults
     expert: LanguageModel,
     texts: Int[Tensor, "window position"],
     layers: Sequence[int],
     config: FitConfig,
     seed: int,
     say: Callable[[str], None] = lambda _line: None,
+    *,
+    start: Mapping[int, Translator] | None = None,
 ) -> dict[int, Translator]:
     """The translators of some layers; the same for the same seed, machine and number of threads.
 
@@ -75,6 +80,7 @@ def fit(
         config: how long, on how much at a time.
         seed: of the windows and positions.
         say: told how far it is, ten times.
+        start: translators to begin from, by layer; None: the final-norm lens.
 
     Raises: ModelError: a divergence is no number.
     """
@@ -83,7 +89,9 @@ def fit(
     progress = Tenths(say, "step", config.steps, apart=0.0)
     for step, read in zip(range(config.steps), _steps(expert, texts, layers, config, seed), strict=False):
         if optimizer is None:
-            trainees = {layer: _Trainee(hidden) for layer, hidden in read.hidden.items()}
+            trainees = {
+                layer: _Trainee(hidden, start[layer] if start else None) for layer, hidden in read.hidden.items()
+            }
             parameters = [part for trainee in trainees.values() for part in (trainee.matrix, trainee.bias)]
             optimizer = torch.optim.Adam(parameters)
         for group in optimizer.param_groups:

@@ -21,7 +21,6 @@ in memory, no position kept, nothing drawn at random.
 """
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from cdeval.config.labels import layers_name
 from cdeval.errors import ModelError, PromptError
+from cdeval.lens.config import RIDGE, Weighting
 from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import require_finite
 from cdeval.models.anatomy import check_depth
@@ -37,27 +37,12 @@ from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 
-RIDGE = 1e-3  # relative to the diagonal of G
 WINDOW_TOKENS = 256
 # Of one forward pass. Matrix products of other shapes round otherwise in bfloat16, so no setting of a study moves it.
 WINDOWS_AT_ONCE = 8
 # Fewest positions for each coordinate of a block's output: an ordinary regression with n positions for p coordinates
 # errs on new texts n / (n - p) times as much as on its own.
 POSITIONS_A_COORDINATE = 4
-
-
-class Weighting(Enum):
-    """How much a position counts.
-
-    direction: 1 / mean(h_L²), so that positions count alike after the final norm. equal: 1.
-    """
-
-    direction = "direction"
-    equal = "equal"
-
-    def of(self, last: Float[Tensor, "row width"]) -> Float[Tensor, " row"]:
-        """The weights of some positions, from the outputs of the last block."""
-        return 1 / last.square().mean(dim=-1) if self is Weighting.direction else last.new_ones(len(last))
 
 
 class NormalEquations(NamedTuple):
@@ -133,7 +118,7 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
         with tap(expert.parts, [*sums, depth]) as tapped:
             expert.parts.base(input_ids=read.to(expert.device), use_cache=False)
             last = tapped[depth].flatten(0, 1).to(device).double()
-            weights = weighting.of(last)
+            weights = weights_of(last, weighting)
             for layer, equations in sums.items():
                 equations.add(tapped[layer].flatten(0, 1).to(device).double(), last, weights)
                 total = float(equations.gram.diagonal().sum() + equations.cross.sum())
@@ -146,6 +131,11 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
             f"the linear lens of {expert.name} has no single solution with a ridge of {ridge:g} on {texts.numel()} "
             f"positions: give a larger ridge ({RIDGE:g} is usual) or more texts."
         ) from error
+
+
+def weights_of(last: Float[Tensor, "row width"], weighting: Weighting) -> Float[Tensor, " row"]:
+    """How much positions count, from the outputs of the last block."""
+    return 1 / last.square().mean(dim=-1) if weighting is Weighting.direction else last.new_ones(len(last))
 
 
 def check_positions(count: int, width: int, name: str) -> None:

@@ -23,7 +23,8 @@ from cdeval.config.exits import Lens
 from cdeval.config.labels import layers_name
 from cdeval.config.schema import PromptsConfig, RunConfig
 from cdeval.errors import CdevalError, ModelError, StorageError
-from cdeval.lens.least_squares import RIDGE, WINDOW_TOKENS, Weighting, check_positions, least_squares
+from cdeval.lens.config import RIDGE, Weighting
+from cdeval.lens.least_squares import WINDOW_TOKENS, check_positions, least_squares
 from cdeval.lens.reading import cut, stream
 from cdeval.models.lens import Translator, TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel

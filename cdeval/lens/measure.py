@@ -47,7 +47,7 @@ def measure(
                 progress.advance(len(part.targets))
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
-    names = [(view.layer, view.lens.value) for view in views] + [(expert.parts.depth, EXPERT)]
+    names = [(view.layer, view.name) for view in views] + [(expert.parts.depth, EXPERT)]
     found = margins(expert, texts, [(view, contrast) for view in views], seed=0, say=say)
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):

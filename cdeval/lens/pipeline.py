@@ -1,10 +1,8 @@
-"""The lens command on one page: texts of two splits in, a trained lens and a table of what each layer knows out.
+"""The lens command on one page: texts of two splits in, trained lenses and a table of what each layer knows out.
 
-training texts -> translators -> a file       held-out texts -> scores of every lens -> a table and JSON
+training texts -> translators -> files        held-out texts -> scores of every lens -> a table and JSON
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,13 @@ from cdeval.config.naming import shortened, slug
 from cdeval.config.plugins import loaded_plugins
 from cdeval.errors import PromptError
 from cdeval.lens.config import LensRun
-from cdeval.lens.fit import fit
 from cdeval.lens.measure import measure
-from cdeval.lens.reading import Contrast, View, windows
+from cdeval.lens.reading import Contrast, View
+from cdeval.lens.training import texts_digest, train
 from cdeval.lens.trajectory import trajectory
 from cdeval.models.anatomy import check_depth
-from cdeval.models.lens import TunedLens, read_lens, to_bytes, tuned_lens
-from cdeval.models.loading import LanguageModel, OpenedModel, open_model
+from cdeval.models.lens import TunedLens, read_lens, to_bytes
+from cdeval.models.loading import OpenedModel, open_model
 from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import shuffled
 from cdeval.prompts.texts import Text
@@ -40,11 +38,10 @@ class LensResult:
     scores: list[LensScore]  # layer by layer, the expert itself last
     notes: list[str]
     scores_file: Path
-    lens_file: Path | None  # of the lens that was trained, or read
 
 
 def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> LensResult:
-    """Train a tuned lens if asked to, and measure all lenses on held-out texts.
+    """Train tuned lenses if asked to, and measure all lenses on held-out texts.
 
     Args:
         config: checked settings.
@@ -60,31 +57,31 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
     expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
-    lens_file = Path(config.lens_file) if config.lens_file is not None else None
+    lenses: dict[Path, TunedLens] = {}  # by their files
     if config.train:
-        lens = _trained(config, expert, layers, training, say)
-        plain = shortened(slug(expert.name.rpartition("/")[2]), 200) or "expert"
-        name = f"{plain}-{lens.digest[:8]}.safetensors"
-        lens_file = _place(config, name)
-        replace_file(lens_file, to_bytes(lens))
-        say(f"the lens is in {lens_file}")
+        for made in train(config, expert, layers, training, say):
+            file = _lens_file(config, expert.name, made)
+            replace_file(file, to_bytes(made))
+            say(f"the lens is in {file}")
+            lenses[file] = made.on(expert)
     elif lens is not None:
-        lens = lens.on(expert)
+        lenses[Path(config.lens_file or "")] = lens.on(expert)
     say(f"measuring on {len(held_out)} texts of the split {config.prompts.split.other.value}")
     codec = TextCodec(expert.tokenizer)
     tokens = [codec.prompt_ids(text.text)[: config.text_tokens] for text in held_out]
     contrast = Contrast(config.alpha, config.beta, config.temperature)
-    scores = measure(expert, tokens, _views(config.lenses, layers, lens), config.positions, contrast, say)
-    scores_file = _scores_file(config, lens_file)
+    views = _views(config.lenses, layers, list(lenses.values()))
+    scores = measure(expert, tokens, views, config.positions, contrast, say)
+    scores_file = _scores_file(config, list(lenses))
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
-        **provenance(facts, _digest(held_out), loaded_plugins()),
-        "lens": dict(lens.facts) | {"digest": lens.digest} if lens else None,
+        **provenance(facts, texts_digest(held_out), loaded_plugins()),
+        "lenses": {_method(lens): dict(lens.facts) | {"digest": lens.digest} for lens in lenses.values()},
         "scores": scores,
         "settings": plain_config,
     }
     replace_file(scores_file, to_page(record))
-    return LensResult(scores, _notes(config, scores, lens_file), scores_file, lens_file)
+    return LensResult(scores, _notes(config, scores, lenses), scores_file)
 
 
 def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:
@@ -100,7 +97,7 @@ def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory
     expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     kinds = [] if lens else config.lenses[:1]
-    found = trajectory(expert, config.prompt or "", _views(kinds, layers, lens.on(expert) if lens else None))
+    found = trajectory(expert, config.prompt or "", _views(kinds, layers, [lens.on(expert)] if lens else []))
     return found, page
 
 
@@ -121,34 +118,6 @@ def _asked(config: LensRun, opened: OpenedModel) -> tuple[TunedLens | None, list
     asked = None if config.layers is None else _layers(config, opened)
     lens = read_lens(Path(config.lens_file), asked, opened.config.hidden_size)
     return lens, sorted(lens.translators) if asked is None else asked
-
-
-def _trained(
-    config: LensRun, expert: LanguageModel, layers: Sequence[int], texts: Sequence[Text], say: Callable[[str], None]
-) -> TunedLens:
-    read = windows([text.text for text in texts], expert.tokenizer, config.fit.window_tokens)
-    say(
-        f"training {len(layers)} translators on {read.numel()} tokens of {len(texts)} texts of the split "
-        f"{config.prompts.split.value}"
-    )
-    translators = fit(expert, read, layers, config.fit, config.seed, say)
-    record = provenance({}, _digest(texts), [])
-    libraries = record["libraries"]
-    facts = {
-        "expert": expert.name,
-        "revision": str(expert.revision),
-        "fingerprint": expert.fingerprint,
-        "dtype": expert.dtype_name,
-        "texts": f"{config.prompts.source.value} (split {config.prompts.split.value})",
-        "texts_digest": _digest(texts),
-        "text_ids": json.dumps([text.id for text in texts]),
-        "tokens": str(read.numel()),
-        "seed": str(config.seed),
-        **{name: str(value) for name, value in vars(config.fit).items()},
-        "started_utc": str(record["started_utc"]),
-        "libraries": str(libraries),
-    }
-    return tuned_lens(translators, facts)
 
 
 def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
@@ -178,26 +147,39 @@ def _texts(config: LensRun, split: Split) -> list[Text]:
     return found
 
 
-def _views(lenses: Sequence[Lens], layers: Sequence[int], lens: TunedLens | None) -> list[View]:
+def _views(lenses: Sequence[Lens], layers: Sequence[int], trained: Sequence[TunedLens]) -> list[View]:
     plain = [View(layer, kind) for layer in layers for kind in lenses]
-    tuned = [View(layer, Lens.tuned, lens.translators[layer]) for layer in layers] if lens else []
+    tuned = [View(k, Lens.tuned, lens.translators[k], _method(lens)) for k in layers for lens in trained]
     return sorted([*plain, *tuned], key=lambda view: view.layer)
 
 
-def _scores_file(config: LensRun, lens_file: Path | None) -> Path:
-    """Beside a lens that was trained; otherwise where it was asked for, or under a name of its own."""
-    if config.train and lens_file is not None:
-        return lens_file.with_suffix(".json")
-    return Path(config.out) if config.out is not None else Path(config.runs) / "lens" / "scores.json"
+def _method(lens: TunedLens) -> str:
+    """What made a lens, which names it in tables; older files do not say."""
+    return lens.facts.get("method", Lens.tuned.value)
 
 
-def _notes(config: LensRun, scores: Sequence[LensScore], lens_file: Path | None) -> list[str]:
+def _lens_file(config: LensRun, expert: str, lens: TunedLens) -> Path:
+    """The file of a lens; of several that go beside a name that was given, each has its method's."""
+    plain = shortened(slug(expert.rpartition("/")[2]), 200) or "expert"
+    file = _place(config, f"{plain}-{lens.digest[:8]}.safetensors")
+    several = config.out is not None and len(config.fit.methods) > 1
+    return file.with_stem(f"{file.stem}-{_method(lens)}") if several else file
+
+
+def _scores_file(config: LensRun, lens_files: Sequence[Path]) -> Path:
+    """Beside the lenses that were trained; otherwise where it was asked for, or under a name of its own."""
+    if not config.train:
+        return _place(config, "scores.json")
+    first, *others = lens_files
+    if config.out is not None:
+        return Path(config.out).with_suffix(".json")
+    return first.with_name("-".join([first.stem, *(file.stem[-8:] for file in others)]) + ".json")
+
+
+def _notes(config: LensRun, scores: Sequence[LensScore], lenses: Mapping[Path, TunedLens]) -> list[str]:
     source = f"{config.prompts.source.value}, split {config.prompts.split.other.value}"
     notes = [f"means over {scores[-1].positions} positions of held-out texts ({source})"]
-    if lens_file is not None:
-        notes.append(f"use it by: amateur.lens=tuned amateur.lens_file={lens_file}")
+    for file, lens in lenses.items():
+        seconds = f", fitted in {lens.facts['seconds']} s" if "seconds" in lens.facts else ""
+        notes.append(f"{_method(lens)}{seconds}: use it by amateur.lens=tuned amateur.lens_file={file}")
     return notes
-
-
-def _digest(texts: Sequence[Text]) -> str:
-    return hashlib.sha256("\0".join(text.text for text in texts).encode("utf-8", "surrogatepass")).hexdigest()

@@ -36,6 +36,12 @@ class View(NamedTuple):
     layer: int
     lens: Lens
     translator: Translator | None = None
+    method: str = ""  # that made the translator
+
+    @property
+    def name(self) -> str:
+        """The lens in tables: translators by the method that made them."""
+        return self.method or self.lens.value
 
     def logits(self, expert: LanguageModel, hidden: Float[Tensor, "row width"]) -> Float[Tensor, "row vocab"]:
         """Of the outputs of its block."""

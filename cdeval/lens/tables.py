@@ -1,7 +1,7 @@
 """What each layer knows, as a table: a row a layer, three numbers a lens."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
@@ -11,57 +11,73 @@ from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import printable
 
+_LENSES = 3  # that have room for three columns each
+
 
 def lens_table(scores: Sequence[LensScore]) -> Table:
-    """The table for a terminal, for three lenses in 80 columns; the expert itself comes last."""
+    """The table for a terminal, for four lenses in 80 columns; the expert itself comes last.
+
+    More than three lenses leave no room for the share of equal likeliest tokens, which the JSON file has.
+    """
     *exits, expert = scores
     lenses = list(dict.fromkeys(score.lens for score in exits))
-    legend = "NLL of the next token, KL(expert || exit) [nats]; top-1: share of equal likeliest tokens"
-    table = Table(
-        title=Text("what each layer knows", style="bold"),
-        caption=Text(legend),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("layer", justify="right", no_wrap=True)
-    for lens in lenses:
-        for header in ("NLL", "KL", "top-1"):
-            table.add_column(f"{lens}\n{header}", justify="right", no_wrap=True)
+    headers = ("NLL", "KL", "top-1") if len(lenses) <= _LENSES else ("NLL", "KL")
+    legend = "NLL of the next token, KL(expert || exit) [nats]"
+    if "top-1" in headers:
+        legend += "; top-1: share of equal likeliest tokens"
+    table = _of_lenses("what each layer knows", lenses, headers, legend, padding=1)
     for layer in dict.fromkeys(score.layer for score in exits):
         mine = {score.lens: score for score in exits if score.layer == layer}
-        table.add_row(str(layer), *(cell for lens in lenses for cell in _cells(mine.get(lens))))
-    table.add_row(EXPERT, *_cells(expert), *[""] * (3 * len(lenses) - 3))
+        table.add_row(str(layer), *(cell for lens in lenses for cell in _cells(mine.get(lens))[: len(headers)]))
+    table.add_row(EXPERT, *_cells(expert)[: len(headers)], *[""] * (len(headers) * (len(lenses) - 1)))
     return table
 
 
-def contrast_table(scores: Sequence[LensScore], contrast: tuple[float, float, float]) -> Table:
-    """What contrasting with each layer would do, for three lenses in 80 columns: entropy, changed choices, margin."""
+def contrast_tables(scores: Sequence[LensScore], contrast: tuple[float, float, float]) -> Iterator[Table]:
+    """What contrasting with each layer would do, in 80 columns: entropy, changed choices, margin.
+
+    More than three lenses are shown two at a time.
+    """
     *exits, expert = scores
     alpha, beta, temperature = contrast
-    lenses = list(dict.fromkeys(score.lens for score in exits))
     legend = (
         f"H: entropy [nats], {expert.entropy:.2f} of the expert; flips: share of positions where the contrast "
         f"(α={alpha:g} β={beta:g} T={temperature:g}; {expert.plausible:.1f} plausible tokens) changes the likeliest "
         "token; margin: what it pays for new text less what it pays for repeating, "
         f"{expert.margin.value:+.2f} without contrast [nats, 95 % interval over passages]"
     )
+    every = list(dict.fromkeys(score.lens for score in exits))
+    at_once = _LENSES if len(every) <= _LENSES else _LENSES - 1
+    for start in range(0, len(every), at_once):
+        lenses = every[start : start + at_once]
+        last = legend if start + at_once >= len(every) else None
+        table = _of_lenses(
+            "what contrasting with each layer would do", lenses, ("H", "flips", "margin"), last, padding=0
+        )
+        for layer in dict.fromkeys(score.layer for score in exits):
+            mine = {score.lens: score for score in exits if score.layer == layer}
+            table.add_row(str(layer), *(cell for lens in lenses for cell in _contrast_cells(mine.get(lens))))
+        yield table
+
+
+def _of_lenses(title: str, lenses: Sequence[str], headers: Sequence[str], legend: str | None, padding: int) -> Table:
+    """A table without rows: layers down, some columns for each lens across."""
     table = Table(
-        title=Text("what contrasting with each layer would do", style="bold"),
-        caption=Text(legend),
+        title=Text(title, style="bold"),
+        caption=Text(legend) if legend else None,
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        padding=0,  # ten columns
+        padding=(0, padding, 0, 0),
     )
     table.add_column("layer", justify="right", no_wrap=True)
+    names = {lens: lens.replace("_", "\n") for lens in lenses}
+    lines = max(name.count("\n") for name in names.values())
     for lens in lenses:
-        for header in ("H", "flips", "margin"):
-            table.add_column(f"{lens}\n{header}", justify="right", no_wrap=True)
-    for layer in dict.fromkeys(score.layer for score in exits):
-        mine = {score.lens: score for score in exits if score.layer == layer}
-        table.add_row(str(layer), *(cell for lens in lenses for cell in _contrast_cells(mine.get(lens))))
+        above = "\n" * (lines - names[lens].count("\n"))
+        for place, header in enumerate(headers):
+            name = "\n" * lines if place else f"{above}{names[lens]}"  # once, so that numbers have the room
+            table.add_column(f"{name}\n{header}", justify="right", no_wrap=True)
     return table
 
 

@@ -1,6 +1,7 @@
 """Training: the written-out gradient against autograd, and that it learns what is there to learn."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from cdeval.config.exits import Lens
 from cdeval.errors import PromptError
 from cdeval.lens.config import FitConfig
 from cdeval.lens.fit import _backward, _Step, _Trainee, fit, learning_rate
+from cdeval.lens.least_squares import least_squares
 from cdeval.lens.measure import measure
 from cdeval.lens.reading import ROWS_AT_ONCE, Contrast, View, windows
 from cdeval.models.exits import tap
@@ -19,6 +21,7 @@ from tests.small_tokenizers import byte_level
 
 TEXTS = torch.randint(2, 120, (12, 24), generator=torch.Generator().manual_seed(3))
 SMALL = FitConfig(steps=40, windows=2, window_tokens=24, positions=40, learning_rate=0.02)
+STILL = FitConfig(steps=1, windows=2, window_tokens=24, positions=8, learning_rate=1e-12)
 
 
 def read(expert: LanguageModel) -> _Step:
@@ -82,15 +85,40 @@ def test_training_brings_exits_nearer_to_the_expert(architecture: str, tiny: Cal
 
 def test_one_step_of_no_size_is_the_identity(tiny: Callable[[str], LanguageModel]) -> None:
     """Training starts from the final-norm lens: a rate of nearly 0 leaves it there."""
-    (translator,) = fit(tiny("llama"), TEXTS, [2], FitConfig(1, 2, 24, 8, 1e-12), seed=0).values()
+    (translator,) = fit(tiny("llama"), TEXTS, [2], STILL, seed=0).values()
     hidden = torch.randn(3, 32)
     torch.testing.assert_close(
         seen_through(Lens.tuned, tiny("llama").parts, hidden, translator), tiny("llama").parts.finish(hidden)
     )
 
 
+def test_from_least_squares_a_step_of_no_size_leaves_them(tiny: Callable[[str], LanguageModel]) -> None:
+    """Kills: a start that scaled coordinates change, or that another layer gets."""
+    expert = tiny("phi")
+    solved = least_squares(expert, TEXTS, [1, 3])
+    found = fit(expert, TEXTS, [1, 3], STILL, seed=0, start=solved)
+    for layer, translator in solved.items():
+        for mine, part in zip(found[layer], translator, strict=True):
+            torch.testing.assert_close(mine, part, rtol=1e-5, atol=1e-7)
+
+
+def test_from_the_final_norm_lens_it_is_the_same_as_from_nothing(tiny: Callable[[str], LanguageModel]) -> None:
+    short = FitConfig(steps=5, windows=2, window_tokens=24, positions=16)
+    zero = {2: Translator(torch.zeros(32, 32), torch.zeros(32))}
+    one, other = (fit(tiny("llama"), TEXTS, [2], short, seed=0, start=start)[2] for start in (None, zero))
+    assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+
+
+def test_from_least_squares_training_goes_on(tiny: Callable[[str], LanguageModel]) -> None:
+    expert = tiny("gpt2")
+    solved = least_squares(expert, TEXTS, [1, 3])
+    found = fit(expert, TEXTS, [1, 3], replace(SMALL, learning_rate=0.005), seed=0, start=solved)
+    before, after = kl(expert, solved), kl(expert, found)
+    assert all(after[layer, "tuned"] < 0.95 * before[layer, "tuned"] for layer in (1, 3))
+
+
 def test_the_seed_alone_makes_the_lens(tiny: Callable[[str], LanguageModel]) -> None:
-    short = FitConfig(5, 2, 24, 16)
+    short = FitConfig(steps=5, windows=2, window_tokens=24, positions=16)
     one, again, other = (fit(tiny("llama"), TEXTS, [2], short, seed)[2].matrix for seed in (0, 0, 1))
     assert torch.equal(one, again)
     assert not torch.equal(one, other)

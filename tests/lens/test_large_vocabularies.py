@@ -37,7 +37,9 @@ WORKS: dict[str, Work] = {
     "margins": lambda expert: passage_readings(expert, TEXTS, [(view, CONTRAST) for view in VIEWS]),
     "trajectory": lambda expert: trajectory(expert, PROMPT, VIEWS),
     "calibrate": lambda expert: calibrate(expert, VIEWS[0], TEXTS, 0),
-    "fit": lambda expert: fit(expert, torch.tensor(TEXTS), [1, 2], FitConfig(2, 2, 40, 64), 0),
+    "fit": lambda expert: fit(
+        expert, torch.tensor(TEXTS), [1, 2], FitConfig(steps=2, windows=2, window_tokens=40, positions=64), 0
+    ),
 }
 
 

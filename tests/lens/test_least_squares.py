@@ -9,7 +9,8 @@ from transformers import PreTrainedTokenizerFast
 
 from cdeval.config.exits import Lens
 from cdeval.errors import ModelError, PromptError
-from cdeval.lens.least_squares import NormalEquations, Weighting, least_squares
+from cdeval.lens.config import Weighting
+from cdeval.lens.least_squares import NormalEquations, least_squares
 from cdeval.lens.measure import measure
 from cdeval.lens.reading import Contrast, View
 from cdeval.models.exits import change, tap

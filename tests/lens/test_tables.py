@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from cdeval.lens.tables import contrast_table, lens_table, prediction_table, rank_table
+from cdeval.lens.tables import contrast_tables, lens_table, prediction_table, rank_table
 from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
 
 NAN = float("nan")
@@ -18,11 +18,14 @@ def score(layer: int, lens: str, margin: Estimate) -> LensScore:
     )
 
 
-SCORES = [
-    score(layer, lens, Estimate(value, value - 30, value + 30, 32, 0))
-    for layer in (8, 29)
-    for lens, value in (("norm", -3.91), ("raw", 411.03), ("tuned", -103.44))
-] + [score(30, EXPERT, Estimate(-3.75, -3.9, -3.6, 32, 0))]
+def scores(**margins: float) -> list[LensScore]:
+    """Of two layers, through lenses of these margins; the expert last."""
+    exits = [
+        score(layer, lens, Estimate(value, value - 30, value + 30, 32, 0))
+        for layer in (8, 29)
+        for lens, value in margins.items()
+    ]
+    return [*exits, score(30, EXPERT, Estimate(-3.75, -3.9, -3.6, 32, 0))]
 
 
 def printed(table: object) -> str:
@@ -31,13 +34,31 @@ def printed(table: object) -> str:
     return page.getvalue()
 
 
-def test_three_lenses_fit_80_columns_whole() -> None:
+@pytest.mark.parametrize("method", ["gradient", "least_squares"])
+def test_three_lenses_fit_80_columns_whole(method: str) -> None:
     """Raw logits have margins of hundreds of nats: their intervals were cut off, and with them the other columns."""
-    found = printed(contrast_table(SCORES, (0.3, 1, 1))) + printed(lens_table(SCORES))
+    three = scores(norm=-3.91, raw=411.03, **{method: -103.44})
+    (table,) = contrast_tables(three, (0.3, 1, 1))
+    found = printed(table) + printed(lens_table(three))
     assert "…" not in found
-    for whole in ("+381 to +441", "-133 to -73", "+411.03", "-34 to +26"):
+    for whole in ("+381 to +441", "-133 to -73", "+411.03", "-34 to +26", "0.518"):
         assert whole in found, whole
     assert "-3.75" in found, "what the expert pays without contrast"
+
+
+def test_two_methods_stand_side_by_side() -> None:
+    """Four lenses leave no room for a third number, and contrasts take two tables."""
+    four = scores(norm=-3.91, raw=411.03, gradient=-103.44, least_squares=-203.44)
+    found = printed(lens_table(four))
+    row = next(line for line in found.splitlines() if line.strip().startswith("29"))
+    assert row.split() == ["29", "24.372", "20.303", "409.835", "383.685", *["24.372", "20.303"] * 2]
+    assert "0.518" not in found
+    first, second = map(printed, contrast_tables(four, (0.3, 1, 1)))
+    assert "+381 to +441" in first
+    assert "-133 to -73" in second
+    assert "-233 to -173" in second
+    assert "…" not in found + first + second
+    assert ("-3.75" in first, "-3.75" in second) == (False, True), "the legend stands once"
 
 
 def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from cdeval.cli import Schema, run_command, run_schema
 from cdeval.config.enums import Split
@@ -13,12 +14,14 @@ from cdeval.config.exits import Lens
 from cdeval.config.schema import ExpertConfig
 from cdeval.lens.__main__ import lens
 from cdeval.lens.config import LensRun, validate_lens
+from cdeval.models.lens import FORMAT, read_lens
 from cdeval.prompts.cut import in_split
 from cdeval.prompts.tokens import TextCodec
 from cdeval.run import run
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
-SHORT = ["fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02", "layers=[4,0.5]"]
+FIT = ["fit.method=gradient", "fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02"]
+SHORT = [*FIT, "layers=[4,0.5]"]
 STUDY = ["search.max_new_tokens=6", "metrics.only=[diversity]", "cost.latency_repeats=0", "tracking=none"]
 STUDY += ["metrics.bootstrap_draws=100", "prompts.limit=3", "prompts.prompt_tokens=8"]
 
@@ -59,19 +62,19 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
     assert str(trained) in printed.replace("\n", "")
     record = json.loads(trained.with_suffix(".json").read_text())
     scores = {(score["layer"], score["lens"]): score for score in record["scores"]}
-    assert set(scores) == {(k, lens) for k in (4, 6) for lens in ("norm", "raw", "tuned")} | {(12, "expert")}
+    assert set(scores) == {(k, lens) for k in (4, 6) for lens in ("norm", "raw", "gradient")} | {(12, "expert")}
     for layer in (4, 6):
-        assert scores[layer, "tuned"]["kl"] < scores[layer, "norm"]["kl"]
-        assert f"{scores[layer, 'tuned']['nll']:.3f}" in printed
-    assert record["lens"]["texts"] == "file (split tune)"
-    assert record["lens"]["digest"][:8] in trained.name
+        assert scores[layer, "gradient"]["kl"] < scores[layer, "norm"]["kl"]
+        assert f"{scores[layer, 'gradient']['nll']:.3f}" in printed
+    assert record["lenses"]["gradient"]["texts"] == "file (split tune)"
+    assert record["lenses"]["gradient"]["digest"][:8] in trained.name
 
     again = typed([*arguments, f"lens_file={trained}", "lenses=[]"])
-    assert f"{scores[6, 'tuned']['nll']:.3f}" in again
+    assert f"{scores[6, 'gradient']['nll']:.3f}" in again
     measured = json.loads((tmp_path / "runs" / "lens" / "scores.json").read_text())
-    assert [score for score in measured["scores"] if score["lens"] == "tuned"] == [
-        scores[4, "tuned"],
-        scores[6, "tuned"],
+    assert [score for score in measured["scores"] if score["lens"] == "gradient"] == [
+        scores[4, "gradient"],
+        scores[6, "gradient"],
     ]
 
     more = [
@@ -84,7 +87,7 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
     assert "early_exit k=4 tuned lens" in printed
     (arm,) = (tmp_path / "runs" / "used").glob("early_exit*")
     provenance = json.loads((arm / "provenance.json").read_text())["models"]
-    assert provenance["lens"]["fingerprint"] == record["lens"]["fingerprint"]
+    assert provenance["lens"]["fingerprint"] == record["lenses"]["gradient"]["fingerprint"]
     fitted = provenance["temperature"]
     assert f" T={fitted['temperature']:g}" in json.loads((arm / "provenance.json").read_text())["point"]["label"]
     assert fitted["nll"] < fitted["nll_uncalibrated"]
@@ -93,6 +96,40 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
     assert fitted["texts"] == min(16, len(unseen)), "neither the prompts nor what the lens was trained on"
     flattered = sum(in_split(prompt, Split.tune) for prompt in prompts)
     assert (f"trained on the texts of {flattered} of these prompts" in printed) == (flattered > 0)
+
+
+def test_methods_are_trained_in_one_command_and_measured_side_by_side(
+    arguments: list[str], typed: Typed, tmp_path: Path
+) -> None:
+    out = tmp_path / "mine.safetensors"
+    methods = ["train=true", "fit.method=[gradient,least_squares]", f"out={out}", "fit.ridge=0.01", "fit.steps=3"]
+    fit = [setting for setting in SHORT if not setting.startswith(("fit.method", "fit.steps"))]
+    printed = typed([*arguments, *methods, *fit]).replace("\n", "")
+    record = json.loads(out.with_suffix(".json").read_text())
+    names = ["norm", "raw", "gradient", "least_squares"]
+    assert [score["lens"] for score in record["scores"]] == [*names, *names, "expert"]
+    kl = {score["lens"]: score["kl"] for score in record["scores"] if score["layer"] == 6}
+    assert kl["least_squares"] < kl["norm"]
+    lenses = {}
+    for name, facts in record["lenses"].items():
+        path = out.with_stem(f"mine-{name}")
+        lenses[name] = read_lens(path, [4, 6], 32)
+        assert (
+            f"{name}, fitted in {facts['seconds']} s: use it by amateur.lens=tuned amateur.lens_file={path}" in printed
+        )
+        assert lenses[name].facts.items() - {("format", FORMAT)} <= facts.items()
+        assert (facts["method"], facts["window_tokens"]) == (name, "32")
+    assert {"ridge", "weighting"} & set(record["lenses"]["gradient"]) == set()
+    solved = record["lenses"]["least_squares"]
+    assert (solved["ridge"], solved["weighting"], solved.get("steps")) == ("0.01", "direction", None)
+    # From the solution a step of no size leaves the same lens; what made it is in the file.
+    again = ["train=true", "fit.method=gradient", "fit.start=least_squares", "fit.steps=1", "fit.learning_rate=1e-12"]
+    again += ["fit.ridge=0.01", "fit.window_tokens=32", "fit.positions=32", "layers=[4,6]", f"out={out}"]
+    typed([*arguments, *again])
+    found = read_lens(out, [4, 6], 32)
+    assert (found.facts["start"], found.facts["ridge"], found.facts["steps"]) == ("least_squares", "0.01", "1")
+    for layer, translator in lenses["least_squares"].translators.items():
+        torch.testing.assert_close(found.translators[layer].matrix, translator.matrix, rtol=1e-5, atol=1e-7)
 
 
 def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
@@ -115,7 +152,6 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
     """Each exit at its own lens, β and T, the expert alone at none; of a study that two commands made, all settings."""
     from cdeval.lens.loops import passage_readings
     from cdeval.lens.reading import Contrast, View
-    from cdeval.models.lens import read_lens
     from cdeval.models.loading import open_model
 
     typed([*arguments, "train=true", *SHORT])
@@ -194,15 +230,15 @@ def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
 def test_training_texts_and_held_out_texts_are_of_two_splits(
     arguments: list[str], typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cdeval.lens import pipeline as study
+    from cdeval.lens import pipeline, training
 
     seen: dict[str, list[str]] = {}
-    monkeypatch.setattr(study, "windows", lambda texts, *rest: seen.update(trained=texts) or windows(texts, *rest))
+    monkeypatch.setattr(training, "windows", lambda texts, *rest: seen.update(trained=texts) or windows(texts, *rest))
     digest = lambda texts: seen.update(held_out=[text.text for text in texts]) or "digest"  # noqa: E731
-    monkeypatch.setattr(study, "_digest", digest)
+    monkeypatch.setattr(pipeline, "texts_digest", digest)
     from cdeval.lens.reading import windows
 
-    typed([*arguments, "train=true", *SHORT, "fit.steps=1", "positions=20"])
+    typed([*arguments, "train=true", *SHORT, "positions=20"])
     expected = {
         name: {TEXT.format(i) for i in range(24) if in_split(f"text-{i}", split)}
         for name, split in (("trained", Split.tune), ("held_out", Split.test))
@@ -219,7 +255,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["study=runs/grid", "train=true"], "study= reads a study that is made"),
     (["fit.steps=0"], "fit.steps=0 is out of range: expected 1 to 1000000"),
     (["fit.window_tokens=1"], "expected 2 to 1000000"),
-    (["fit.positions=10000"], "fit.positions=10000 is more than is read at a time"),
+    (["fit.positions=10000", "fit.method=gradient"], "fit.positions=10000 is more than is read at a time"),
     (["fit.learning_rate=0"], "fit.learning_rate=0.0 is out of range"),
     (["fit.warm_up=2"], "fit.warm_up=2.0 is out of range"),
     (["fit.window_tokens=100000", "train=true"], "fewer than one window"),
@@ -230,6 +266,14 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["out=scores.txt"], "one that ends with .json"),
     (["train=true", "out=lens.json"], "one that ends with .safetensors"),
     (["fit.step=3"], "Did you mean 'steps'?"),
+    (["train=true", "fit.method=ridge"], "fit.method=ridge: expected one of least_squares, gradient, or a list"),
+    (["train=true", "fit.method=[]"], "fit.method=[]: expected one of"),
+    (["train=true", "fit.method=[gradient,gradient]"], "or a list of them, each once"),
+    (["train=true", "fit.steps=3"], "fit.steps=3 is not read with fit.method=least_squares: add fit.method=gradient"),
+    (["train=true", "fit.start=zero"], "fit.start=zero is not read with fit.method=least_squares"),
+    (["train=true", "fit.method=gradient", "fit.ridge=1"], "fit.ridge=1.0 is not read with fit.start=zero"),
+    (["train=true", "fit.method=gradient", "fit.weighting=equal"], "add fit.start=least_squares, or least_squares to"),
+    (["train=true", "prompts.limit=1", "fit.window_tokens=16"], "at least 128 positions are wanted"),
 ]
 
 
