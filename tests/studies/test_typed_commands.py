@@ -98,7 +98,7 @@ def shortened(line: str) -> Sequence[str]:
     if any(one.startswith("prompt=") for one in arguments):
         return [module, *arguments]
     more = list(SHORT.get(module.split(".")[1], ()))
-    more += ["fit.steps=2"] if "train=true" in line else []
+    more += ["fit.steps=2"] if "gradient" in line else []
     if "study=" in line and module == "cdeval.lens":
         more = []
     if module == "cdeval.run":
