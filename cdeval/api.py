@@ -29,10 +29,8 @@ from cdeval.config.points import plan_points
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
-from cdeval.config.setting import setting_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.errors import ConfigError, ModelError
-from cdeval.lens.linear import fitted_lens
 from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
@@ -46,21 +44,18 @@ from cdeval.score.prompts import check_same_prompts
 from cdeval.store.ledger import Plan
 from cdeval.store.signals import Stop
 from cdeval.study.arguments import (
-    Amateur,
     arms_of,
-    check_readable,
-    decode_settings,
     in_tokens_of,
     language_model_of,
     list_of_names,
     loaded_model,
     metrics_of,
     model_name,
-    prompts_of,
     references_of,
     unmarked,
     whole_number,
 )
+from cdeval.study.decode_call import Amateur, decode_call
 from cdeval.study.executor import FailedPoint, LocalExecutor
 from cdeval.study.models import StudyModels
 from cdeval.study.units import plan_units
@@ -151,6 +146,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     lens: str = "norm",
     contrast: Contrast | None = None,
     search: Search | None = None,
+    settings: Mapping[str, object] | None = None,
     seed: int = 0,
     max_lanes: int | str = AUTO,
     on_step: Callable[[int], None] = lambda _tokens: None,
@@ -161,11 +157,12 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         expert: the strong model.
         prompts: texts, used whole, or prompts with references.
         amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
-            them; another model of the same vocabulary.
+            them; another model of the same vocabulary; the name of a kind that an imported plug-in has.
         lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded news, once), or the
             file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         search: how to search, as in `conf/search`.
+        settings: those of plug-ins, as a command takes them: {"amateur.share": 0.2, "contrast.gap": 3}.
         seed: of the draws of sampling.
         max_lanes: prompts in one forward pass; auto: as many as fit in the free memory.
         on_step: called after every step with the number of new tokens.
@@ -178,13 +175,11 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
     execution = ExecutionConfig(max_lanes=max_lanes)
-    config, amateur_models = decode_settings(expert, amateur, lens, contrast, search, seed)
-    chosen = prompts_of(expert, prompts)
-    setting = setting_of(config)
-    amateur_models |= fitted_lens(expert, setting.amateur, chosen)
-    check_readable(expert, amateur_models, chosen, setting)
-    models = StudyModels(expert, amateur_models)
-    points = [point for point in plan_points([config], models.identity, chosen) if point.setting is not None]
+    call = decode_call(
+        expert, prompts, amateur=amateur, lens=lens, contrast=contrast, search=search, seed=seed, own=settings
+    )
+    chosen, setting, models = call.prompts, call.setting, StudyModels(expert, call.amateur_models)
+    points = [point for point in plan_points([call.config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
     lanes = {
         setting.beams: lanes_at_once(
@@ -257,6 +252,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     lens: str = "norm",
     contrast: Contrast | None = None,
     search: Search | None = None,
+    settings: Mapping[str, object] | None = None,
     seed: int = 0,
     candidates: int = 8,
 ) -> Trace:
@@ -267,12 +263,10 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     Raises: CdevalError: as `decode`. ConfigError: the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
-    config, amateur_models = decode_settings(expert, amateur, lens, contrast, search, seed)
-    (chosen,) = prompts_of(expert, [prompt])
-    setting = setting_of(config)
-    amateur_models |= fitted_lens(expert, setting.amateur, [chosen])
-    check_readable(expert, amateur_models, [chosen], setting)
-    return trace_text(expert, chosen, setting, amateur_models, candidates=candidates)
+    call = decode_call(
+        expert, [prompt], amateur=amateur, lens=lens, contrast=contrast, search=search, seed=seed, own=settings
+    )
+    return trace_text(expert, call.prompts[0], call.setting, call.amateur_models, candidates=candidates)
 
 
 def layers(

@@ -1,6 +1,7 @@
 """cdeval from Python: the same texts and scores as the engine's and the suite's, from any loaded model."""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cdeval import api
 from cdeval.api import Ban, Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
+from cdeval.config.amateur import Amateur
+from cdeval.config.plausibility import Plausibility
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
@@ -20,6 +23,7 @@ from cdeval.models.loading import LanguageModel, language_model
 from cdeval.prompts.tokens import with_tokens
 from tests.conftest import build_model, build_tokenizer
 from tests.decode.oracles import early_exit, setting
+from tests.plugged import plugged
 
 TEXTS = ["The quick brown fox", "Researchers said on Monday that", "A small model"]
 SHORT = Search(max_new_tokens=12)
@@ -47,6 +51,41 @@ def test_a_fraction_of_the_depth_and_samples_in_order(tiny: Tiny) -> None:
     drawn = decode(lm, TEXTS, search=Search(SearchKind.sample, max_new_tokens=6, samples=2, beams=1))
     assert [(one.id, one.sample) for one in drawn] == [(f"prompt-{i}", s) for i in range(3) for s in (0, 1)]
     assert drawn[0].token_ids != drawn[1].token_ids
+
+
+def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tiny, tmp_path: Path) -> None:
+    """The texts are the engine's, whatever class or function the plug-in is; what is wrong is named."""
+    lm, fixed = tiny("llama"), {"settings": {"amateur.share": 0.4, "contrast.gap": 3}}
+    rule = Contrast(plausibility="near_best")
+    with plugged(tmp_path):
+        found = decode(lm, TEXTS, amateur="blurred", contrast=rule, search=SHORT, **fixed)  # type: ignore[arg-type]
+        how = setting(
+            amateur=Amateur("blurred", settings=(("share", 0.4),)),
+            alpha=1.0,
+            plausibility=Plausibility("near_best", (("gap", 3.0),)),
+        )
+        for place, (text, generation) in enumerate(zip(TEXTS, found, strict=True)):
+            ids = tuple(lm.tokenizer(text)["input_ids"])
+            (expected,), _ = decode_batch(lm, [Lane(ids, how, f"prompt-{place}")], 8)
+            assert generation.token_ids == expected.token_ids
+        default = decode(lm, TEXTS, amateur="blurred", contrast=rule, search=SHORT)
+        assert [text.score for text in default] != [text.score for text in found]
+        traced = trace(lm, TEXTS[0], amateur="blurred", contrast=rule, search=SHORT, **fixed)  # type: ignore[arg-type]
+        assert traced.continuation == found[0].continuation
+        mistakes = {
+            "amateur.share=1.5 is out of range": {"settings": {"amateur.share": 1.5}},
+            "amateur.share='much'": {"settings": {"amateur.share": "much"}},
+            "'amateur.shar' is no setting of a plug-in that is imported. Did you mean 'amateur.share'": {
+                "settings": {"amateur.shar": 1}
+            },
+            "contrast.gap=3.0 is not read with contrast.plausibility=alpha": {"settings": {"contrast.gap": 3}},
+            "contrast.plausibility=best: there is none": {"contrast": Contrast(plausibility="best")},
+        }
+        for message, given in mistakes.items():
+            with pytest.raises(ConfigError, match=re.escape(message)):
+                decode(lm, TEXTS, amateur="blurred", search=SHORT, **given)  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="Did you mean 'blurred'"):
+            decode(lm, TEXTS, amateur="blured", search=SHORT)
 
 
 def test_a_loaded_hugging_face_model_and_a_second_one(tiny_gpt2_folder: Path) -> None:

@@ -5,8 +5,6 @@ Types and choices are checked as Hydra checks them for the commands: `Search(kin
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
@@ -14,30 +12,18 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config import amateur as config_amateur
-from cdeval.config.amateur import amateur_of
-from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
-from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
-from cdeval.config.setting import Setting
-from cdeval.config.unread import changed, check_read
-from cdeval.config.validation import validate
-from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import ConfigError, ModelError
 from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER
 from cdeval.metrics.pairing import METRICS
 from cdeval.metrics.registry import plugged
-from cdeval.models.anatomy import check_depth, check_lengths
-from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
-from cdeval.models.vocabulary import check_prompts, check_same_vocabulary, special_names
-from cdeval.prompts import one_prompt
+from cdeval.models.vocabulary import special_names
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation, Prompt
 from cdeval.score.marks import without_marks
 from cdeval.score.read import human_texts
 
 C = TypeVar("C")
-Amateur = None | int | float | LanguageModel  # none, the expert's exit after a block, or another model
 
 
 def settings(name: str, given: object, kind: type[C]) -> C:
@@ -154,93 +140,6 @@ def loaded_model(model: object, tokenizer: object, asked: Mapping[str, str | Non
 def model_name(model: PreTrainedModel) -> str:
     """Name a model by where it was loaded from, or by its class."""
     return getattr(model, "name_or_path", "") or type(model).__name__
-
-
-def decode_settings(
-    expert: LanguageModel,
-    amateur: Amateur,
-    lens: str,
-    contrast: ContrastConfig | None,
-    search: SearchConfig | None,
-    seed: int,
-) -> tuple[RunConfig, dict[config_amateur.Amateur, AmateurModel]]:
-    """Check the settings of `api.decode` as a study's, and open the amateur's model or lens, but for a linear one.
-
-    Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, or the
-        lens is none of the expert's.
-    """
-    language_model_of("expert", expert)
-    config = RunConfig(
-        expert=ExpertConfig(name=expert.name),
-        amateur=_amateur_settings(expert, amateur, str(lens)),
-        contrast=settings("contrast", contrast, ContrastConfig),
-        search=settings("search", search, SearchConfig),
-        seed=whole_number("seed", seed, 0),
-        controls=False,
-    )
-    if config.contrast.temperature == CALIBRATED:
-        raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
-    if config.search.adaptive_exit.threshold is not None:
-        raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
-    validate(config)
-    check_read([(config, changed(config))])
-    chosen = amateur_of(config.amateur)
-    if isinstance(amateur, LanguageModel):
-        check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
-        return config, {chosen: amateur}
-    if chosen.lens_file is not None:
-        found = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
-        return config, {chosen: found.on(expert)}
-    return config, {}
-
-
-def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
-    if amateur is None:
-        return AmateurConfig(kind="none")
-    if isinstance(amateur, LanguageModel):
-        if amateur.parts.base is expert.parts.base:
-            raise ConfigError(
-                f"amateur: this is the expert itself, {expert.name}: give another model, or one of its exit layers."
-            )
-        # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
-        same = amateur.name == expert.name
-        return AmateurConfig(kind="model", name=f"{amateur.name} (amateur)" if same else amateur.name)
-    number_of_blocks("amateur", amateur)
-    (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
-    check_depth(expert.model.config, layer, expert.name, "amateur")
-    named = lens in WITHOUT_FILE
-    return AmateurConfig(
-        kind="early_exit",
-        layer=layer,
-        lens=Lens[lens] if named else Lens.tuned,
-        lens_file=None if named else lens,
-    )
-
-
-def prompts_of(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
-    """Make prompts with ids of texts. Raises: ConfigError: none, or one id twice."""
-    found = [
-        replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
-        if isinstance(prompt, str)
-        else prompt
-        for place, prompt in enumerate(texts_or_prompts(prompts))
-    ]
-    if not found or len({prompt.id for prompt in found}) < len(found):
-        raise ConfigError("prompts: expected at least one, each with an id of its own.")
-    return found
-
-
-def check_readable(
-    expert: LanguageModel,
-    amateur_models: Mapping[config_amateur.Amateur, AmateurModel],
-    prompts: Sequence[Prompt],
-    setting: Setting,
-) -> None:
-    """Check that every model can read the prompts and their continuations. Raises: ModelError: one cannot."""
-    lengths = {len(prompt.token_ids) for prompt in prompts}
-    for model in (expert, *(second for second in amateur_models.values() if isinstance(second, LanguageModel))):
-        check_prompts(model.vocabulary, prompts)
-        check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
 
 
 def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:

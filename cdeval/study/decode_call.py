@@ -1,0 +1,178 @@
+"""What `cdeval.api` is to decode: its arguments as a setting of a study, with the models and prompts that it needs.
+
+A setting of a plug-in has the name by which a command takes it, `settings={"amateur.share": 0.2}`, and the same checks.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, TypeAlias, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cdeval.config import amateur as config_amateur
+from cdeval.config.amateur import AMATEURS, amateur_of, kind_of
+from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
+from cdeval.config.fields import leaves, plain_values
+from cdeval.config.methods import extended
+from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.setting import Setting, setting_of
+from cdeval.config.unread import changed, check_read
+from cdeval.config.validation import validate
+from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.errors import ConfigError, did_you_mean
+from cdeval.lens.linear import fitted_lens
+from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.lens import read_lens
+from cdeval.models.loading import LanguageModel
+from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
+from cdeval.prompts import PromptSet, one_prompt
+from cdeval.records import Prompt
+from cdeval.study.arguments import language_model_of, number_of_blocks, settings, texts_or_prompts, whole_number
+
+# None, the expert's exit after some blocks or a share of them, another model, or the name of a plug-in's kind.
+Amateur: TypeAlias = int | float | str | LanguageModel | None
+
+
+class DecodeCall(NamedTuple):
+    """Checked arguments of `api.decode` or `api.trace`."""
+
+    config: RunConfig
+    setting: Setting
+    prompts: list[Prompt]
+    amateur_models: Mapping[config_amateur.Amateur, AmateurModel]
+
+
+def decode_call(  # noqa: PLR0913 - named arguments of the same names as those of `api.decode`
+    expert: LanguageModel,
+    prompts: Sequence[str | Prompt],
+    *,
+    amateur: Amateur,
+    lens: str,
+    contrast: ContrastConfig | None,
+    search: SearchConfig | None,
+    seed: int,
+    own: Mapping[str, object] | None,
+) -> DecodeCall:
+    """Check the arguments of `api.decode` as a study's settings, and open the amateur's model or lens.
+
+    The arguments are those of `api.decode`; `own` are its `settings`, of plug-ins.
+
+    Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, the
+        lens is none of the expert's, or a model cannot read the texts. PromptError: a prompt without tokens.
+    """
+    language_model_of("expert", expert)
+    config = RunConfig(
+        expert=ExpertConfig(name=expert.name),
+        amateur=_amateur_settings(expert, amateur, str(lens)),
+        contrast=settings("contrast", contrast, ContrastConfig),
+        search=settings("search", search, SearchConfig),
+        seed=whole_number("seed", seed, 0),
+        controls=False,
+    )
+    if config.contrast.temperature == CALIBRATED:
+        raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
+    if config.search.adaptive_exit.threshold is not None:
+        raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
+    config = validate(_with_own(config, own or {}))
+    check_read([(config, changed(config))])
+    chosen = _prompts(expert, prompts)
+    setting = setting_of(config)
+    found = _amateur_model(expert, amateur, config, chosen)
+    models = {} if found is None else {setting.amateur: found}
+    models |= fitted_lens(expert, setting.amateur, chosen)
+    _check_readable([expert, *models.values()], chosen, setting)
+    return DecodeCall(config, setting, chosen, models)
+
+
+def _with_own(config: RunConfig, own: Mapping[str, object]) -> RunConfig:
+    """Add settings of plug-ins. Raises: ConfigError: none has such a setting, or it has another type."""
+    larger = extended(RunConfig)
+    known = leaves(larger).keys() - leaves(RunConfig).keys()
+    for name in own:
+        if name not in known:
+            raise ConfigError(
+                f"settings: {name!r} is no setting of a plug-in that is imported. {did_you_mean(name, known)}"
+            )
+    if larger is RunConfig:
+        return config
+    merged = OmegaConf.merge(OmegaConf.structured(larger), plain_values(config))
+    for name, value in own.items():
+        try:
+            OmegaConf.update(merged, name, value)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{name}={value!r}: {str(error).splitlines()[0]}.") from error
+    return cast("RunConfig", OmegaConf.to_object(merged))
+
+
+def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> AmateurConfig:
+    if amateur is None:
+        return AmateurConfig(kind="none")
+    if isinstance(amateur, str):
+        known = [kind.name for kind in AMATEURS.plugged()]
+        if amateur not in known:
+            raise ConfigError(
+                f"amateur={amateur!r}: no plug-in that is imported has a kind of that name. "
+                f"{did_you_mean(amateur, known)} For another model give load('gpt2'), for an exit its number of blocks."
+            )
+        return AmateurConfig(kind=amateur)
+    if isinstance(amateur, LanguageModel):
+        if amateur.parts.base is expert.parts.base:
+            raise ConfigError(
+                f"amateur: this is the expert itself, {expert.name}: give another model, or one of its exit layers."
+            )
+        # Two models may be called alike, as models in memory are by their class: here objects tell them apart.
+        same = amateur.name == expert.name
+        return AmateurConfig(kind="model", name=f"{amateur.name} (amateur)" if same else amateur.name)
+    number_of_blocks("amateur", amateur)
+    (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
+    check_depth(expert.model.config, layer, expert.name, "amateur")
+    named = lens in WITHOUT_FILE
+    return AmateurConfig(
+        kind="early_exit",
+        layer=layer,
+        lens=Lens[lens] if named else Lens.tuned,
+        lens_file=None if named else lens,
+    )
+
+
+def _amateur_model(
+    expert: LanguageModel, amateur: Amateur, config: RunConfig, prompts: Sequence[Prompt]
+) -> AmateurModel | None:
+    """Open what an amateur is made of beside the expert, but for a linear lens."""
+    chosen = amateur_of(config.amateur)
+    if isinstance(amateur, LanguageModel):
+        check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
+        return amateur
+    if chosen.lens_file is not None:
+        lens = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
+        return lens.on(expert)
+    if not isinstance(amateur, str):
+        return None
+    count = len(prompts)
+    given = PromptSet(tuple(prompts), "Python", count, 0, 1, count, None, 0, 0)
+    found: AmateurModel | None = kind_of(chosen).load(None, config, expert, given)
+    return found
+
+
+def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:
+    """Make prompts with ids of texts. Raises: ConfigError: none, or one id twice."""
+    found = [
+        replace(one_prompt(prompt, expert.tokenizer).prompts[0], id=f"prompt-{place}")
+        if isinstance(prompt, str)
+        else prompt
+        for place, prompt in enumerate(texts_or_prompts(prompts))
+    ]
+    if not found or len({prompt.id for prompt in found}) < len(found):
+        raise ConfigError("prompts: expected at least one, each with an id of its own.")
+    return found
+
+
+def _check_readable(models: Iterable[object], prompts: Sequence[Prompt], setting: Setting) -> None:
+    """Check that every model can read the prompts and their continuations. Raises: ModelError: one cannot."""
+    lengths = {len(prompt.token_ids) for prompt in prompts}
+    for model in models:
+        if isinstance(model, LanguageModel):
+            check_prompts(model.vocabulary, prompts)
+            check_lengths(model.model.config, lengths, setting.max_new_tokens, model.name)
