@@ -113,6 +113,11 @@ def validate_bench(config: BenchRun) -> BenchRun:
             "the bench times one exit layer through the final norm at one temperature: give amateur.layer in "
             "blocks, contrast.temperature as a number, and leave amateur.lens and amateur.selection out."
         )
+    if config.contrast.plausibility not in (None, "alpha"):
+        raise ConfigError(
+            f"contrast.plausibility={config.contrast.plausibility}: the bench times other programs, too, and they have "
+            "the alpha rule alone; leave it out."
+        )
     return config
 
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cdeval.config.enums import ExecutorKind, Split
-from cdeval.config.fields import check_values, number, read_when, shown
+from cdeval.config.fields import check_values, number, shown
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
-    CONTRASTED,
     MOST_SEED,
     AmateurConfig,
     BothSplits,
@@ -37,7 +36,7 @@ class CalibrateRun(TakesPlugins):
     level: float = number(0.05, least=0, open_least=True, most=1, open_most=True)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind="none"))
-    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)  # its exits but for their threshold
     prompts: BothSplits = field(default_factory=BothSplits)  # calibrated on its split, tested on the other one
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)

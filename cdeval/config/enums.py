@@ -70,6 +70,17 @@ class Form(Enum):
     redistributed = "redistributed"
 
 
+class TopHForm(Enum):
+    """Whose entropy the rule top_h holds below h times the entropy of all (`cdeval.decode.plausibility.top_h`).
+
+    cumulative: the sum of -p log p over the kept tokens, of the 100 likeliest (the code of transformers).
+    renormalised: the entropy of the kept tokens' own distribution (its documentation, and Potraghloo et al. 2025).
+    """
+
+    cumulative = "cumulative"
+    renormalised = "renormalised"
+
+
 class Pool(Enum):
     """Which (beam, token) pairs a step of beam search chooses from.
 

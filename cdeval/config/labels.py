@@ -15,21 +15,33 @@ def label_of(setting: Setting) -> str:
     if setting.adaptive_exit is not None:
         search = f"{_adaptive_name(setting.adaptive_exit)}, {search}"
     if not setting.amateur.contrasts:
-        return search if setting.adaptive_exit else f"expert alone, {search}"
+        alone = [] if setting.adaptive_exit is not None else ["expert alone"]
+        if setting.masks_alone:
+            alone += [mask_name(setting), *_cut_names(setting)]
+        return ", ".join([*filter(None, [" ".join(alone)]), search])
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
-    rule = setting.plausibility
-    mask = f"α={setting.alpha:g}" if rule == ALPHA else RULES[rule.rule].label(rule.settings)
-    numbers = f"{mask} β={setting.beta:g} T={setting.temperature:g}{form}"
+    numbers = f"{mask_name(setting)} β={setting.beta:g} T={setting.temperature:g}{form}"
     drawn = setting.sampling.seed if setting.search is not SearchKind.sample else 0
-    unusual = [
-        (setting.normalizer is not Normalizer.full, "candidates"),
-        (setting.form is not Form.difference, setting.form.value),
-        (setting.expert_top_k is not None, f"top-{setting.expert_top_k}"),
-        (setting.min_tokens > 1, f"at least {setting.min_tokens}"),
-        (setting.pool is Pool.local, "local pool"),
-        (drawn != 0, f"seed {drawn}"),
+    words = [
+        *(["candidates"] if setting.normalizer is not Normalizer.full else []),
+        *([setting.form.value] if setting.form is not Form.difference else []),
+        *_cut_names(setting),
+        *(["local pool"] if setting.pool is Pool.local else []),
+        *([f"seed {drawn}"] if drawn != 0 else []),
     ]
-    return " ".join([name_of(setting.amateur), numbers, *(name for holds, name in unusual if holds)]) + f", {search}"
+    return " ".join([name_of(setting.amateur), numbers, *words]) + f", {search}"
+
+
+def mask_name(setting: Setting) -> str:
+    """A rule of plausibility in a few words."""
+    rule = setting.plausibility
+    return f"α={setting.alpha:g}" if rule == ALPHA else RULES[rule.rule].label(rule.settings)
+
+
+def _cut_names(setting: Setting) -> list[str]:
+    """What is done to the expert's tokens beside the rule."""
+    best = [f"top-{setting.expert_top_k}"] if setting.expert_top_k is not None else []
+    return best + ([f"at least {setting.min_tokens}"] if setting.min_tokens > 1 else [])
 
 
 def search_name(setting: Setting) -> str:

@@ -12,6 +12,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass, replace
+from enum import Enum
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, get_type_hints
@@ -57,7 +58,8 @@ class Method:
 
     def values(self, config: object) -> Values:
         """Read the method's own settings from its group of the configuration, or their defaults."""
-        return tuple((name, getattr(config, name, one.default)) for name, one in self.settings.items())
+        found = ((name, getattr(config, name, one.default)) for name, one in self.settings.items())
+        return tuple((name, value.value if isinstance(value, Enum) else value) for name, value in found)
 
     def failure(self, setting: str, problem: str) -> ModelError:
         """Make the error of a plug-in that broke."""
@@ -206,15 +208,27 @@ def _settings_of_plugins(group: type) -> list[tuple[str, Any, Any]]:
             owners.setdefault(name, []).append(method)
     found = []
     for name, methods in owners.items():
-        one, names = methods[0].settings[name], frozenset(method.name for method in methods)
-        rules: Rules = one.metadata.get(KEY, Rules())
-        setting = registry.setting if "." in registry.setting else f"{registry.setting}.{named_by}"
-        when = When(
-            setting, names.__contains__, f"add {' or '.join(f'{registry.setting}={each}' for each in sorted(names))}"
-        )
-        rules = replace(rules, when=(*rules.when, when), written=partial(_named, named_by, names))
-        found.append((name, type(one.default), field(default=one.default, metadata={KEY: rules})))
+        one = methods[0].settings[name]
+        owned = of_methods(one, registry.setting, named_by, *(method.name for method in methods))
+        found.append((name, type(one.default), owned))
     return found
+
+
+def of_methods(one: Any, setting: str, named_by: str, *methods: str) -> Any:
+    """Make the same field, which is read and written down where one of these methods is named.
+
+    Args:
+        one: a dataclass field, as `number` makes it.
+        setting: that names a method on the command line: amateur, contrast.plausibility.
+        named_by: the field of the group that names it: kind, plausibility.
+        methods: names of methods that read the field.
+    """
+    names = frozenset(methods)
+    full = setting if "." in setting else f"{setting}.{named_by}"
+    when = When(full, names.__contains__, f"add {' or '.join(f'{setting}={each}' for each in sorted(names))}")
+    rules: Rules = one.metadata.get(KEY, Rules())
+    rules = replace(rules, when=(*rules.when, when), written=partial(_named, named_by, names))
+    return field(default=one.default, metadata={KEY: rules})
 
 
 def _named(named_by: str, names: frozenset[str], group: object, _value: object) -> bool:

@@ -13,11 +13,11 @@ from cdeval.config.labels import label_of
 from cdeval.config.naming import shortened, slug
 from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.schema import RunConfig
-from cdeval.config.setting import ALONE, Setting, expert_alone, setting_of
+from cdeval.config.setting import ALONE, Setting, canonical, expert_alone, setting_of
 from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
-_IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "×": "x"}
+_IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "σ=": "sigma", "×": "x"}
 # What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
 # method that is no plug-in's, and of a lens that is not fitted to texts of one's own.
 _LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None}
@@ -117,15 +117,13 @@ def prompts_digest(prompts: Sequence[Prompt]) -> str:
 
 
 def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], texts: str) -> Point:
-    canonical = setting
-    if not setting.amateur.contrasts:
-        canonical = replace(expert_alone(setting), adaptive_exit=setting.adaptive_exit)
+    own = canonical(setting)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
-    nameless = replace(canonical, amateur=replace(canonical.amateur, lens_file=None, lens_texts=None))
-    rule = RULES[canonical.plausibility.rule].origin if canonical.plausibility != ALPHA else None
+    nameless = replace(own, amateur=replace(own.amateur, lens_file=None, lens_texts=None))
+    rule = RULES[own.plausibility.rule].origin if own.plausibility != ALPHA else None
     code = [rule.digest] if rule is not None else []
-    digest = _sha256([identity(canonical.amateur), _plain(nameless), texts, *code])
-    return Point(role, canonical, label_of(canonical), digest)
+    digest = _sha256([identity(own.amateur), _plain(nameless), texts, *code])
+    return Point(role, own, label_of(own), digest)
 
 
 def _plain(setting: Setting) -> dict[str, object]:

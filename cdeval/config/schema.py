@@ -1,6 +1,6 @@
 """The schema of `conf/`: plain dataclasses, filled by Hydra and checked once, at the door (`validation.validate`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdeval.config.enums import (
@@ -25,6 +25,7 @@ from cdeval.config.enums import (
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
 from cdeval.config.fields import When, number, only, read_when, written_unless_default
 from cdeval.config.plugins import TakesPlugins
+from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
@@ -35,6 +36,12 @@ _LAYERED = only("amateur.kind", "early_exit", "truncated")
 _NAMED = only("amateur.kind", "model")
 _READS_ALONG = only("amateur.kind", "truncated", "model", "ngram")
 CONTRASTED = When("amateur.kind", lambda kind: kind != "none", "add amateur=early_exit, or another amateur")
+_MASKED = replace(
+    CONTRASTED,
+    remedy=f"{CONTRASTED.remedy}, or a rule, as contrast.plausibility=alpha",
+    otherwise=When("contrast.plausibility", lambda rule: rule is not None, "add contrast.plausibility=alpha"),
+)
+_BY_ALPHA = When("contrast.plausibility", lambda rule: rule in (None, "alpha"), "add contrast.plausibility=alpha")
 _BEAMS = only("search.kind", SearchKind.beam)
 _DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
 _PENALISED = only("search.kind", SearchKind.contrastive_search)
@@ -51,7 +58,6 @@ _TIMED = When(
 _TRACKED = only("tracking.kind", Tracker.wandb)
 _ON_RAY = only("execution.kind", ExecutorKind.ray)
 _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
-_MOST_VOCABULARY = 10_000_000
 MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
 
 
@@ -92,31 +98,31 @@ class AmateurConfig(ExitConfig):
 
 
 @dataclass
-class ContrastConfig:
-    """How the amateur is subtracted (DESIGN: the objective); read where there is an amateur."""
+class ContrastConfig(RuleConfig):
+    """Which tokens may be chosen, and how the amateur is subtracted (DESIGN: the objective).
+
+    Without an amateur nothing is subtracted; a rule of plausibility that is named here is read all the same.
+    """
 
     # Plausibility: p_expert >= alpha * max p_expert.
     alpha: float = number(
-        0.1,
-        least=0,
-        open_least=True,
-        most=1,
-        hint="0.1 is the published value",
-        when=(only("contrast.plausibility", "alpha"),),
+        0.1, least=0, open_least=True, most=1, hint="0.1 is the published value", when=(_MASKED, _BY_ALPHA)
     )
     # Weight of the amateur's log-probability.
-    beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone")
+    beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone", when=(CONTRASTED,))
     # Of the amateur; calibrated: fitted (lenses.temperature).
-    temperature: int | float | str = number(1.0, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing")
-    temperature_form: TemperatureForm = TemperatureForm.softmax
-    normalizer: Normalizer = Normalizer.full
-    form: Form = Form.difference
+    temperature: int | float | str = number(
+        1.0, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing", when=(CONTRASTED,)
+    )
+    temperature_form: TemperatureForm = read_when(CONTRASTED, default=TemperatureForm.softmax)
+    normalizer: Normalizer = read_when(CONTRASTED, default=Normalizer.full)
+    form: Form = read_when(CONTRASTED, default=Form.difference)
     # The expert's k best tokens, re-normalised before the mask; null: all.
-    expert_top_k: int | None = number(None, least=1, most=_MOST_VOCABULARY)
+    expert_top_k: int | None = number(None, least=1, most=MOST_VOCABULARY, when=(_MASKED,))
     # Plausible tokens that are kept at least.
-    min_tokens: int = number(1, least=1, most=_MOST_VOCABULARY)
-    # Which tokens may be chosen: alpha, or a rule of a plug-in.
-    plausibility: str = written_unless_default(default="alpha")
+    min_tokens: int = number(1, least=1, most=MOST_VOCABULARY, when=(_MASKED,))
+    # The rule that says which tokens may be chosen; null: alpha where there is an amateur, none without one.
+    plausibility: str | None = written_unless_default(default=None)
 
 
 @dataclass
@@ -135,7 +141,7 @@ class SearchConfig:
         1.0, least=0.001, most=10_000, hint="τ; 1 draws from the model as it is", when=(_DRAWN,)
     )
     # Only the k most probable tokens.
-    top_k: int | None = number(None, least=1, most=_MOST_VOCABULARY, when=(_DRAWN,))
+    top_k: int | None = number(None, least=1, most=MOST_VOCABULARY, when=(_DRAWN,))
     # The nucleus.
     top_p: float | None = number(
         None, least=0, open_least=True, most=1, open_most=True, hint="0.95 is usual", when=(_DRAWN,)
@@ -263,7 +269,7 @@ class RunConfig(TakesPlugins):
 
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=AmateurConfig)
-    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     prompts: PromptsConfig = field(default_factory=PromptsConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)

@@ -59,7 +59,7 @@ class Setting:
     sampling: Sampling = Sampling()
     penalty: float = 0.0  # α of contrastive search
     adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
-    plausibility: Plausibility = ALPHA
+    plausibility: Plausibility = ALPHA  # where there is no amateur, alpha stands for no rule
 
     def __post_init__(self) -> None:
         if self.adaptive_exit is not None and kind_of(self.amateur).reads_expert:
@@ -69,13 +69,19 @@ class Setting:
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is the expert alone, with all of its blocks."""
-        return self.adaptive_exit is None and not self.amateur.contrasts
+        """Whether this is the expert alone, with all of its blocks and all of its tokens."""
+        return self.adaptive_exit is None and not self.amateur.contrasts and not self.masks_alone
+
+    @property
+    def masks_alone(self) -> bool:
+        """Whether a rule says which tokens may be chosen although there is no amateur."""
+        return not self.amateur.contrasts and self.plausibility != ALPHA
 
 
 def setting_of(config: RunConfig) -> Setting:
     """The setting that the configuration asks for; its layers are blocks and its temperature a number by now."""
-    amateur, rule = amateur_of(config.amateur), plausibility_of(config.contrast)
+    amateur = amateur_of(config.amateur)
+    rule = plausibility_of(config.contrast, contrasted=amateur.contrasts)
     return Setting(
         amateur=amateur,
         alpha=config.contrast.alpha if rule == ALPHA else 1.0,
@@ -126,6 +132,16 @@ def expert_alone(setting: Setting) -> Setting:
     """The same search by all blocks, without a contrast; what only that reads is fixed, so all controls are one."""
     sampling = setting.sampling if setting.search is SearchKind.sample else Sampling()
     return replace(setting, adaptive_exit=None, sampling=sampling, **ALONE)
+
+
+def canonical(setting: Setting) -> Setting:
+    """Fix what nobody reads without an amateur, so that two settings which write the same texts are equal."""
+    if setting.amateur.contrasts:
+        return setting
+    kept: dict[str, Any] = {"adaptive_exit": setting.adaptive_exit}
+    if setting.masks_alone:
+        kept |= {name: getattr(setting, name) for name in ("plausibility", "expert_top_k", "min_tokens")}
+    return replace(expert_alone(setting), **kept)
 
 
 # What the expert alone does not read.

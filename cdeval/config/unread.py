@@ -55,4 +55,5 @@ def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Lea
 def _fails(config: object, when: When, settings: Mapping[str, Leaf]) -> bool:
     by = getattr(config, "decided_by", {}).get(when.setting, when.setting)
     value: Any = value_of(config, by)
-    return when.setting in settings and not when.holds(value)
+    fails = when.setting in settings and not when.holds(value)
+    return fails and (when.otherwise is None or _fails(config, when.otherwise, settings))

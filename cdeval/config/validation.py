@@ -21,7 +21,7 @@ def validate(config: RunConfig) -> RunConfig:
     check_values(config)
     _validate_search(config.search, config.amateur)
     AMATEURS[config.amateur.kind].check(config.amateur, config.expert)
-    plausibility_of(config.contrast)
+    _validate_rule(config)
     _validate_temperature(config)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
         raise ConfigError(
@@ -62,6 +62,16 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
             f"search.adaptive_exit.threshold={search.adaptive_exit.threshold} with search=contrastive_search: that "
             "compares last hidden states of tokens, and exits would make them those of different layers. Use "
             "search=greedy, beam or sample, or search.adaptive_exit.threshold=null."
+        )
+
+
+def _validate_rule(config: RunConfig) -> None:
+    """The rule of plausibility is known, and the search chooses among single tokens."""
+    plausibility_of(config.contrast, contrasted=config.amateur.kind != "none")
+    if config.search.kind is SearchKind.contrastive_search and config.contrast.plausibility is not None:
+        raise ConfigError(
+            f"contrast.plausibility={config.contrast.plausibility} with search=contrastive_search: that proposes its k "
+            "candidates by probability alone. Use search=greedy, beam or sample, or leave contrast.plausibility out."
         )
 
 

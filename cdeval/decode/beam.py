@@ -53,7 +53,7 @@ class Ranks(NamedTuple):
     rank: Int[Tensor, "lane 1 1"]
     most: int  # the largest, known to the host
 
-    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Ranks":
+    def of(self, rows: slice) -> "Ranks":
         """Those of some lanes."""
         return Ranks(self.rank[rows], self.most)
 

@@ -22,7 +22,7 @@ from cdeval.decode.adaptive import AdaptiveExits
 from cdeval.decode.amateurs.batch import AmateurPart, Amateurs
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.answers import read_answers
-from cdeval.decode.beam import Choice, largest, survivors
+from cdeval.decode.beam import Choice, survivors
 from cdeval.decode.clock import Clock
 from cdeval.decode.contrastive_search import ContrastiveSearch
 from cdeval.decode.endings import Endings
@@ -44,7 +44,6 @@ LANES_AT_ONCE = 2
 # Where the host may ask at every step whether a plausible set is wider than the candidate-only head looks, and look
 # further: asking makes any other device wait. There the host asks once, at the end, and decodes the batch again.
 ASKED_AT_EVERY_STEP = ("cpu",)
-_WIDER = 4  # times as many tokens
 
 
 @torch.inference_mode()
@@ -62,8 +61,8 @@ def decode_batch(
     gained, `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose
     no token says so in its continuation's `fault`; the others go on.
 
-    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, early exits or a watch,
-        or several lanes with a watch.
+    Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, a rule, early exits or
+        a watch, or several lanes with a watch.
     """
     if watch is not None and (len(lanes) != 1 or lanes[0].setting.search is SearchKind.contrastive_search):
         raise ValueError("one lane is watched at a time, and none under contrastive search")
@@ -71,8 +70,9 @@ def decode_batch(
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
     amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert)
-    # A draw may fall on any token of a lane without an amateur: such lanes cannot look at the likeliest ones only.
-    whole = settings[0].search is SearchKind.sample and not all(setting.amateur.contrasts for setting in settings)
+    # Without an amateur a draw may fall on any token, and a rule may leave any: such lanes need the whole vocabulary.
+    drawn = settings[0].search is SearchKind.sample
+    whole = any(one.masks_alone or (drawn and not one.amateur.contrasts) for one in settings)
     prompts = [lane.prompt for lane in lanes]
     models = [one.model for one in (expert, *amateur_models.values()) if isinstance(one, LanguageModel)]
     with lanes_attend(models), tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
@@ -125,7 +125,7 @@ class _Run:
         self._contrastive: ContrastiveSearch | None = None
         if setting.search is SearchKind.contrastive_search:
             if amateurs.any or adaptive.any:
-                raise ValueError("contrastive search has no amateur and no early exits")
+                raise ValueError("contrastive search has no amateur, no rule of plausibility and no early exits")
             self._contrastive = ContrastiveSearch([lane.setting for lane in lanes], device)
         self._candidate_head = candidate_head
         self.watch: Watch | None = None
@@ -260,28 +260,15 @@ class _Run:
                 self.watch.scored(log_expert, amateur.log_probs(log_expert, amateur_rows), scores)
             choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, self._ended[part]))
             return choice, log_expert.flatten(1).gather(1, choice.parent * log_expert.shape[-1] + choice.token)
-        log_expert, tokens = self._candidates(log_expert, amateur)
+        found = amateur.candidates(log_expert, max(CANDIDATES, self._search.count), widen=self._widens)
+        self._crowded |= found.crowded
+        log_expert, tokens = found.log_expert, found.tokens
         amateur_logits = self._expert.parts.logits_of(amateur_rows, amateur.contrasted(tokens))
-        scores = amateur.scores(log_expert, amateur_logits)
+        scores = amateur.scores(log_expert, amateur_logits, found.masked)
         choice = self._search.choose(part, step, NextTokens(scores, totals, log_expert, self._ended[part], tokens))
         place = choice.parent * scores.shape[-1] + choice.token
         choice = choice._replace(token=tokens.flatten(1).gather(1, place))
         return choice, log_expert.flatten(1).gather(1, place)
-
-    def _candidates(self, log_expert: Float[Tensor, "lane beam vocab"], amateur: AmateurPart) -> tuple[Tensor, Tensor]:
-        """The likeliest tokens, all plausible ones among them, or it is noted that there may be more."""
-        vocab, width = log_expert.shape[-1], max(CANDIDATES, self._search.count)
-        while True:
-            values, tokens = largest(log_expert, min(width, vocab))
-            if width >= vocab:
-                return values, tokens
-            crowded = amateur.crowded(values)
-            if not self._widens:
-                self._crowded |= crowded
-                return values, tokens
-            if not crowded:
-                return values, tokens
-            width *= _WIDER
 
     def crowded(self) -> bool:
         """Whether some plausible set was wider than the candidate-only head looked; asked once, at the end."""

@@ -6,7 +6,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config.setting import Setting
@@ -16,6 +16,11 @@ from cdeval.decode.finite import Fault
 def index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
     """Places as a tensor to look up or to write with; also none."""
     return torch.tensor(places, dtype=torch.long, device=device)
+
+
+def column(values: Sequence[float], device: torch.device) -> Float[Tensor, "lane 1 1"]:
+    """A number of each lane, to broadcast over beams and vocabulary."""
+    return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
 
 
 class Lane(NamedTuple):

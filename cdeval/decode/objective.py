@@ -25,11 +25,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.config.enums import Form, Normalizer, TemperatureForm
-from cdeval.config.plausibility import ALPHA, Plausibility
+from cdeval.config.plausibility import ALPHA
 from cdeval.config.setting import Setting
 from cdeval.decode.beam import Ranks, ranks
+from cdeval.decode.lanes import column
 from cdeval.decode.plausibility.alpha import threshold
-from cdeval.decode.plausibility.lanes import outside
+from cdeval.decode.plausibility.lanes import LaneRules
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Where a plausible set is wider, as many more as
 # it takes (`cdeval.decode.engine`).
@@ -51,52 +52,34 @@ class Knobs(NamedTuple):
     redistributed: Bool[Tensor, "lane 1 1"] | None  # None: nowhere
     best: Ranks | None  # tokens that the expert is cut to; None: nowhere
     at_least: Ranks | None  # plausible tokens at least; None: one everywhere
-    rules: tuple[Plausibility, ...] | None  # one a lane; None: alpha everywhere
-
-    def of(self, rows: slice | Int[Tensor, " lane"]) -> "Knobs":
-        """Those of some lanes."""
-        over, shared, rules = self.over_candidates, self.redistributed, self.rules
-        if rules is not None:
-            rules = rules[rows] if isinstance(rows, slice) else tuple(rules[row] for row in rows.tolist())
-        return Knobs(
-            self.log_alpha[rows],
-            self.inner[rows],
-            self.weight[rows],
-            over_candidates=None if over is None else over[rows],
-            expert_weight=None if self.expert_weight is None else self.expert_weight[rows],
-            redistributed=None if shared is None else shared[rows],
-            best=self.best and self.best.of(rows),
-            at_least=self.at_least and self.at_least.of(rows),
-            rules=rules,
-        )
+    rules: LaneRules | None  # None: alpha everywhere
 
 
 def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     """Stack the settings of the lanes."""
 
-    def column(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32, device=device)[:, None, None]
-
     def flags(values: list[bool]) -> Tensor | None:
         return torch.tensor(values, device=device)[:, None, None] if any(values) else None
 
-    rules = tuple(setting.plausibility for setting in settings)
+    rules = [setting.plausibility for setting in settings]
     amplified = [setting.form is Form.amplified for setting in settings]
     over = [setting.normalizer is Normalizer.candidates for setting in settings]
     renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
     pairs = list(zip(settings, renormalised, strict=True))
     return Knobs(
-        log_alpha=column([math.log(setting.alpha) for setting in settings]),
-        inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs]),
-        weight=column([setting.beta / (1.0 if softmax else setting.temperature) for setting, softmax in pairs]),
+        log_alpha=column([math.log(setting.alpha) for setting in settings], device),
+        inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs], device),
+        weight=column([setting.beta / (1.0 if softmax else setting.temperature) for setting, softmax in pairs], device),
         over_candidates=flags(over),
-        expert_weight=column([1 + setting.beta if up else 1.0 for setting, up in zip(settings, amplified, strict=True)])
+        expert_weight=column(
+            [1 + setting.beta if up else 1.0 for setting, up in zip(settings, amplified, strict=True)], device
+        )
         if any(amplified)
         else None,
         redistributed=flags([setting.form is Form.redistributed for setting in settings]),
         best=ranks([setting.expert_top_k for setting in settings], device),
         at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else None for setting in settings], device),
-        rules=None if set(rules) <= {ALPHA} else rules,
+        rules=None if set(rules) <= {ALPHA} else LaneRules(rules, device),
     )
 
 
@@ -110,8 +93,22 @@ def ban(log_expert: Float[Tensor, "*rows vocab"], banned: Int[Tensor, " banned"]
     return log_expert.index_fill_(-1, banned, -math.inf)
 
 
+class Masked(NamedTuple):
+    """What a rule of plausibility leaves."""
+
+    log_expert: Float[Tensor, "lane beam token"]  # the expert's log-probabilities, cut where they are to be
+    implausible: Bool[Tensor, "lane beam token"]
+
+    def among(self, tokens: Int[Tensor, "lane beam candidate"]) -> "Masked":
+        """The same of some tokens."""
+        return Masked(self.log_expert.gather(-1, tokens), self.implausible.gather(-1, tokens))
+
+
 def contrast(
-    log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "lane beam vocab"], knobs: Knobs
+    log_expert: Float[Tensor, "lane beam vocab"],
+    amateur_logits: Float[Tensor, "lane beam vocab"],
+    knobs: Knobs,
+    masked: Masked | None = None,
 ) -> Float[Tensor, "lane beam vocab"]:
     """Score each next token by how much the expert prefers it over the amateur [nats].
 
@@ -120,9 +117,10 @@ def contrast(
             every lane is normalised over V_head, of any tokens that V_head is among.
         amateur_logits: raw logits of the same tokens, any float dtype.
         knobs: one setting a lane.
+        masked: what is plausible, where the rules have seen more tokens than these.
     """
     own = log_expert
-    log_expert, implausible = plausibility(log_expert, knobs)
+    log_expert, implausible = masked or plausibility(log_expert, knobs)
     preferred = log_expert if knobs.expert_weight is None else log_expert * knobs.expert_weight
     scores = tempered(amateur_logits, implausible, knobs).mul_(-knobs.weight).add_(preferred)
     scores = scores.masked_fill_(implausible, -math.inf)
@@ -133,20 +131,18 @@ def contrast(
     return torch.where(knobs.redistributed, shared, scores)
 
 
-def plausibility(
-    log_expert: Float[Tensor, "lane beam vocab"], knobs: Knobs
-) -> tuple[Float[Tensor, "lane beam vocab"], Bool[Tensor, "lane beam vocab"]]:
+def plausibility(log_expert: Float[Tensor, "lane beam vocab"], knobs: Knobs) -> Masked:
     """The expert's log-probabilities, cut where they are to be, and which tokens lie outside V_head."""
     if knobs.best is not None:
         log_expert = cut(log_expert, knobs.best)
     implausible = log_expert < threshold(log_expert, knobs.log_alpha)
     if knobs.rules is not None:
-        implausible = outside(log_expert, implausible, knobs.rules)
+        implausible = knobs.rules.outside(log_expert, implausible)
     if knobs.at_least is not None:
         # Where fewer tokens than that are possible at all, the impossible ones are not plausible for it.
         last = knobs.at_least.value(log_expert, without=math.inf).clamp(min=torch.finfo(log_expert.dtype).min)
         implausible = implausible & (log_expert < last)
-    return log_expert, implausible
+    return Masked(log_expert, implausible)
 
 
 def tempered(

@@ -7,7 +7,8 @@
     typical_p     closest to the entropy first, until they hold p                      Meister et al. 2022
     eta           w >= min(ε, sqrt(ε) exp(−entropy)), and always the largest           Hewitt et al. 2022
 
-Each sees what the one before it left, re-normalised. The scores may be log-probabilities or contrastive scores: what
+Each is the rule of plausibility of the same name (`cdeval.decode.plausibility`), and sees what the one before it left,
+re-normalised. The scores may be log-probabilities or contrastive scores: what
 counts is their softmax; −inf stays −inf. `generate` of transformers does the same, and tests hold it to that.
 """
 
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from cdeval.config.setting import Sampling
 from cdeval.decode.beam import Ranks, ranks
+from cdeval.decode.lanes import column
+from cdeval.decode.plausibility import eta, min_p, nucleus, top_k, typical
 
 
 class Warping(NamedTuple):
@@ -48,20 +51,18 @@ _COLUMNS = ("above", "log_min_p", "typical_p", "eta")
 def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
     """Stack the settings of the lanes."""
 
-    def column(values: Sequence[float | None], off: float) -> Tensor | None:
+    def unless(values: Sequence[float | None], off: float) -> Tensor | None:
         if all(value is None for value in values):
             return None
-        filled = [off if value is None else value for value in values]
-        return torch.tensor(filled, dtype=torch.float32, device=device)[:, None, None]
+        return column([off if value is None else value for value in values], device)
 
-    temperatures = [one.temperature for one in samplings]
     return Warping(
-        temperature=torch.tensor(temperatures, dtype=torch.float32, device=device)[:, None, None],
+        temperature=column([one.temperature for one in samplings], device),
         top_k=ranks([one.top_k for one in samplings], device),
-        above=column([None if one.top_p is None else 1 - one.top_p for one in samplings], -1.0),
-        log_min_p=column([None if one.min_p is None else math.log(one.min_p) for one in samplings], -math.inf),
-        typical_p=column([one.typical_p for one in samplings], 2.0),
-        eta=column([one.eta for one in samplings], 0.0),
+        above=unless([None if one.top_p is None else 1 - one.top_p for one in samplings], -1.0),
+        log_min_p=unless([None if one.min_p is None else math.log(one.min_p) for one in samplings], -math.inf),
+        typical_p=unless([one.typical_p for one in samplings], 2.0),
+        eta=unless([one.eta for one in samplings], 0.0),
     )
 
 
@@ -69,44 +70,16 @@ def warp(scores: Float[Tensor, "lane beam token"], knobs: Warping) -> Float[Tens
     """Scores whose softmax is drawn from; what is left out is -inf."""
     scores = scores / knobs.temperature
     if knobs.top_k is not None:
-        scores = _without(scores, scores < knobs.top_k.value(scores, without=-math.inf))
+        scores = _without(scores, top_k.beyond(scores, knobs.top_k))
     if knobs.above is not None:
-        scores = _without(scores, _outside_nucleus(scores, knobs.above))
+        scores = _without(scores, nucleus.outside(scores, knobs.above))
     if knobs.log_min_p is not None:
-        scores = _without(scores, scores < scores.amax(dim=-1, keepdim=True) + knobs.log_min_p)
+        scores = _without(scores, min_p.unlikely(scores, knobs.log_min_p))
     if knobs.typical_p is not None:
-        scores = _without(scores, _untypical(scores, knobs.typical_p))
+        scores = _without(scores, typical.untypical(scores, knobs.typical_p))
     if knobs.eta is not None:
-        scores = _without(scores, _below_eta(scores, knobs.eta))
+        scores = _without(scores, eta.unlikely(scores, knobs.eta))
     return scores
-
-
-def _outside_nucleus(scores: Float[Tensor, "lane beam token"], above: Float[Tensor, "lane 1 1"]) -> Tensor:
-    """The tokens that are left when the smallest ones, up to a mass of `above`, go; ties by their order."""
-    ordered, places = scores.sort(dim=-1)
-    outside = ordered.softmax(dim=-1).cumsum(dim=-1) <= above
-    outside[..., -1] = False
-    return outside.scatter(-1, places, outside)
-
-
-def _untypical(scores: Float[Tensor, "lane beam token"], mass: Float[Tensor, "lane 1 1"]) -> Tensor:
-    """Tokens whose surprisal is further from the entropy than that of those which hold the mass."""
-    distance = (-scores.log_softmax(dim=-1) - _entropy(scores)).abs()
-    ordered, places = distance.sort(dim=-1)
-    held = scores.gather(-1, places).softmax(dim=-1).cumsum(dim=-1)
-    last = (held < mass).sum(dim=-1, keepdim=True).clamp(max=scores.shape[-1] - 1)
-    return distance > ordered.gather(-1, last)
-
-
-def _below_eta(scores: Float[Tensor, "lane beam token"], epsilon: Float[Tensor, "lane 1 1"]) -> Tensor:
-    eta = torch.minimum(epsilon, epsilon.sqrt() * (-_entropy(scores)).exp())
-    return (scores.softmax(dim=-1) < eta) & (scores < scores.amax(dim=-1, keepdim=True))
-
-
-def _entropy(scores: Float[Tensor, "lane beam token"]) -> Float[Tensor, "lane beam 1"]:
-    """[nats]; a token that is left out adds 0 · −inf = NaN, which counts as 0."""
-    log_p = scores.log_softmax(dim=-1)
-    return -(log_p * log_p.exp()).nansum(dim=-1, keepdim=True)
 
 
 def _without(scores: Tensor, left_out: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
-    CONTRASTED,
     MOST_SEED,
     AmateurConfig,
     ContrastConfig,
@@ -30,7 +29,7 @@ class TraceRun(TakesPlugins):
     candidates: int = number(8, least=1, most=100)
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=AmateurConfig)
-    contrast: ContrastConfig = read_when(CONTRASTED, factory=ContrastConfig)
+    contrast: ContrastConfig = field(default_factory=ContrastConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     prompts: PromptsConfig = read_when(_LISTED, factory=PromptsConfig)
     runs: str = "runs"  # results go to <runs>/trace/

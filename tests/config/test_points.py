@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.config.enums import Ban, SearchKind
+from cdeval.config.enums import Ban, Form, Normalizer, SearchKind, TopHForm
 from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens, Selection
 from cdeval.config.points import Point, Role, plan_points
-from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.schema import AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.records import Prompt
 from cdeval.report.finished import Group, controls_among, of_point
 
@@ -230,6 +230,66 @@ def test_early_exits_of_the_expert_are_in_the_label_and_in_the_digest(own: Searc
 def test_every_setting_of_an_early_exit_changes_the_folder(change: dict[str, object]) -> None:
     one, other = (points(config(search=search, amateur=ALONE)) for search in (exits(), exits(**change)))
     assert one[Role.arm].digest != other[Role.arm].digest
+
+
+def ruled(**contrast: object) -> RunConfig:
+    """The expert alone under a rule of plausibility."""
+    return config(amateur=ALONE, search=SAMPLING, contrast=ContrastConfig(**contrast))  # type: ignore[arg-type]
+
+
+def test_settings_that_were_there_before_keep_their_digests() -> None:
+    """What is new must not tell the points of older studies apart from today's: they would be decoded again."""
+    narrow = ContrastConfig(alpha=0.3, beta=0.5, normalizer=Normalizer.candidates, expert_top_k=50, min_tokens=2)
+    greedy = SearchConfig(kind=SearchKind.greedy, beams=1)
+    found = [
+        config(),
+        config(contrast=narrow, search=replace(SAMPLING, top_p=0.9, samples=2), seed=4),
+        config(amateur=ALONE, search=replace(SAMPLING, min_p=0.1)),
+        config(amateur=AmateurConfig("ngram"), search=greedy),
+        config(amateur=ALONE, search=SearchConfig(kind=SearchKind.contrastive_search)),
+        config(amateur=ALONE, search=exits()),
+    ]
+    arms = ["327a44af637e", "5781ca764fcd", "a1e08740ac68", "97a3089d549f", "536e8bb3343c", "9b3b24df02c5"]
+    assert [points(one)[Role.arm].digest[:12] for one in found] == arms
+    assert points(config())[Role.control].digest[:12] == "b964b025e8a6"
+
+
+@pytest.mark.parametrize(
+    ("contrast", "name"),
+    [
+        ({"plausibility": "min_p", "min_p": 0.05}, "min-p=0.05"),
+        ({"plausibility": "alpha", "alpha": 0.3}, "min-p=0.3"),
+        ({"plausibility": "top_n_sigma"}, "top-nσ=1"),
+        ({"plausibility": "p_less"}, "p-less"),
+        ({"plausibility": "p_less", "p_less_norm": True}, "p-less-norm"),
+        ({"plausibility": "top_h", "h": 0.5}, "top-h=0.5"),
+        ({"plausibility": "top_h", "top_h_form": TopHForm.renormalised}, "top-h=0.4 renormalised"),
+        ({"plausibility": "min_k"}, "min-k τ=3"),
+        ({"plausibility": "top_k", "min_tokens": 3}, "top-k=50 at least 3"),
+        ({"plausibility": "nucleus", "expert_top_k": 9}, "nucleus p=0.95 top-9"),
+        ({"plausibility": "typical"}, "typical=0.95"),
+        ({"plausibility": "eta"}, "eta=0.0003"),
+    ],
+)
+def test_a_rule_without_an_amateur_is_a_point_with_a_control(contrast: dict[str, object], name: str) -> None:
+    found = points(ruled(**contrast))
+    assert found[Role.arm].label == f"expert alone {name}, sample τ=1"
+    assert found[Role.arm].folder.isascii()
+    assert found[Role.control] == points(config(search=SAMPLING))[Role.control]
+    with_amateur = points(config(search=SAMPLING, contrast=ContrastConfig(**contrast)))  # type: ignore[arg-type]
+    assert with_amateur[Role.control] == found[Role.control]
+    assert with_amateur[Role.arm].digest != found[Role.arm].digest
+
+
+def test_what_a_rule_reads_tells_points_apart_and_nothing_else_does() -> None:
+    rule = {"plausibility": "min_p"}
+    first = points(ruled(**rule))[Role.arm]
+    assert points(ruled(**rule, beta=0.5, h=0.9, alpha=0.7, form=Form.amplified))[Role.arm] == first
+    assert points(ruled(plausibility="alpha", alpha=0.1))[Role.arm] == first, "they are one rule"
+    others = [ruled(**rule, min_p=0.2), ruled(**rule, min_tokens=2), ruled(plausibility="top_h"), ruled()]
+    others.append(ruled(plausibility="top_h", top_h_form=TopHForm.renormalised))
+    assert len({points(one)[Role.arm].digest for one in [ruled(**rule), *others]}) == 6
+    assert points(ruled(min_p=0.2, expert_top_k=3))[Role.arm] == points(ruled())[Role.arm], "no rule reads them"
 
 
 def test_points_without_early_exits_keep_their_folders() -> None:

@@ -10,6 +10,7 @@ from scipy.spatial.distance import jensenshannon
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
+from cdeval.config.plausibility import ALPHA
 from cdeval.config.setting import Sampling, Setting
 from cdeval.decode.draws import draw_keys, exponentials, token_bits
 from cdeval.decode.lanes import Lane
@@ -17,6 +18,7 @@ from cdeval.decode.warping import warp, warping
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens, end_tokens
+from tests.decode.plausibility.definitions import DEFINED
 
 NO_TRANSLATORS: Mapping[int, Translator] = {}
 # The output of every block and the logits, at the last position of some tokens.
@@ -106,6 +108,16 @@ def chosen_layer(  # one line a definition
     return max(exits)
 
 
+def implausible(log_expert: torch.Tensor, how: Setting) -> torch.Tensor:
+    """Which tokens may not be chosen, by the rule's definition; without an amateur, alpha stands for no rule."""
+    rule = how.plausibility
+    if rule == ALPHA:
+        alpha = how.alpha if how.amateur.contrasts else 0.0
+        return log_expert < log_expert.max() + (math.log(alpha) if alpha else -math.inf)
+    kept = DEFINED[rule.rule](log_expert.double().tolist(), **dict(rule.settings))
+    return torch.tensor([token not in kept for token in range(len(log_expert))])
+
+
 @torch.inference_mode()
 def next_scores(
     lm: LanguageModel,
@@ -122,19 +134,19 @@ def next_scores(
     log_expert[list(banned_tokens(how.ban, lm.model, lm.tokenizer))] = -math.inf
     amateur = how.amateur
     if not amateur.contrasts:
-        return log_expert, log_expert
+        return log_expert.masked_fill(implausible(log_expert, how), -math.inf), log_expert
     exits = {k: exit_logits(lm, blocks[k - 1], amateur.lens, translators.get(k)) for k in amateur.exits}
     layer = amateur.layer or chosen_layer(amateur, step, how.max_new_tokens, blocks, exits, p_expert)
     exit_values = exits[layer]
-    implausible = log_expert < log_expert.max() + math.log(how.alpha)
+    outside = implausible(log_expert, how)
     if how.normalizer is Normalizer.candidates:
-        exit_values[implausible] = -math.inf
+        exit_values[outside] = -math.inf
     if how.temperature_form is TemperatureForm.softmax:
         log_amateur = torch.log_softmax(exit_values / how.temperature, -1)
     else:
         log_amateur = torch.log_softmax(exit_values, -1) / how.temperature
     scores = log_expert - how.beta * log_amateur
-    scores[implausible] = -math.inf
+    scores[outside] = -math.inf
     return scores, log_expert
 
 

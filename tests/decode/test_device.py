@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Context, Normalizer, SearchKind
 from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
+from cdeval.config.plausibility import Plausibility
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.adaptive import AdaptiveExits
@@ -31,6 +32,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
 from tests.conftest import EVERY_RUN, build_model
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
+from tests.decode.plausibility.definitions import CASES
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
 TRUNCATED = Amateur("truncated", 2, context=Context.generated)
@@ -55,7 +57,11 @@ EXITING = [
     for how in (early_exit(1), setting())
     for measure in ConfidenceMeasure
 ] + [setting()]
+RULES = [Plausibility(name, tuple(settings.items())) for name, settings in CASES]
+RULED = [early_exit(2, plausibility=rule) for rule in RULES] + [setting(plausibility=rule) for rule in RULES]
 KINDS = {
+    "rules": [*RULED, early_exit(1), setting()],
+    "rules of candidates": [replace(how, normalizer=Normalizer.candidates) for how in RULED[: len(RULES)]],
     "full": MIXED,
     "candidates": CANDIDATES,
     "sampled": SAMPLED,
@@ -64,11 +70,14 @@ KINDS = {
     "chosen": CHOSEN,
     "exiting": EXITING,
 }
+RULED_KINDS = ("rules", "rules of candidates")
 # What lenses, candidates and searches add to a step is the same for every architecture.
 ALL = [
     pytest.param(name, lanes, id=f"{name}-{kind}")
     for kind, lanes in KINDS.items()
-    for name in (EVERY_RUN if kind == "full" else ["gpt2", "llama", "opt_projected"])
+    for name in (
+        EVERY_RUN if kind == "full" else ["gpt2"] if kind in RULED_KINDS else ["gpt2", "llama", "opt_projected"]
+    )
 ]
 
 

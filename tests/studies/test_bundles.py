@@ -8,7 +8,9 @@ import pytest
 
 from cdeval.cli import CONF, run_command
 from cdeval.config.enums import Context, Pool, SearchKind, TemperatureForm
+from cdeval.config.plausibility import RULES
 from cdeval.config.schema import RunConfig
+from cdeval.config.setting import setting_of
 from cdeval.errors import CdevalError
 from cdeval.run import run
 from tests.commands import on
@@ -60,6 +62,7 @@ SWEEPS = {
     "baselines": 13,
     "arms": 19,
     "study": 22,
+    "plausibility": 20,
 }
 
 
@@ -122,6 +125,19 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["early_exit"].amateur.context is Context.full
     assert found["acd"].contrast.form.value == "redistributed"
     assert found["early_exit"].contrast.form.value == "difference"
+
+
+def test_arms_of_rules_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule of ours once under a contrast; without one the sampling of its name, or the rule, which is the same."""
+    found = composed(["+sweep=plausibility"], tmp_path, monkeypatch)
+    rules = {name for name, rule in RULES._known().items() if rule.origin is None}
+    ruled = [(one.amateur.kind, one.contrast.plausibility) for one in found if one.contrast.plausibility is not None]
+    assert {rule for kind, rule in ruled if kind == "early_exit"} == rules
+    alone = [setting_of(one) for one in found if one.amateur.kind == "none"]
+    narrowed = {one.plausibility.rule for one in alone if one.masks_alone} | {
+        name for one in alone for name in ("top_k", "top_p", "min_p", "typical_p", "eta") if getattr(one.sampling, name)
+    }
+    assert narrowed == rules - {"alpha", "nucleus", "typical"} | {"top_p", "typical_p"}
 
 
 def test_the_hubs_small_models_are_arms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

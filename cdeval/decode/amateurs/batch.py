@@ -6,6 +6,7 @@ amateur gives its logits step by step (`amateurs.kind.Source`). Lanes may have d
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,12 +14,14 @@ from torch import Tensor
 
 from cdeval.config.amateur import Amateur, kind_of
 from cdeval.config.enums import Form, Normalizer
-from cdeval.config.plausibility import ALPHA
 from cdeval.decode.amateurs.early_exit import Exits, head_rows
 from cdeval.decode.amateurs.kind import AmateurModel, Source
+from cdeval.decode.beam import largest
 from cdeval.decode.lanes import Lane, index
-from cdeval.decode.objective import CANDIDATES, Knobs, contrast, knobs, plausibility, tempered
+from cdeval.decode.objective import CANDIDATES, Knobs, Masked, contrast, knobs, plausibility, tempered
 from cdeval.models.loading import LanguageModel
+
+_WIDER = 4  # times as many tokens, where the plausible ones may be more than the candidate-only head looks at
 
 
 class Amateurs:
@@ -45,13 +48,12 @@ class Amateurs:
             )
             for amateur, places in by_source.items()
         ]
-        self._knobs: Knobs = knobs([settings[lane] for lane in self._contrasted], device)
-        self._device = device
+        self._alone = [lane for lane, setting in enumerate(settings) if setting.masks_alone]
+        self._settings, self._device = settings, device
         #: Whether only the plausible tokens' logits are ever needed, and all of them come from the expert's head.
         self.only_candidates = bool(exits) and all(
             lane in exits
             and head_rows(settings[lane].amateur) == 1
-            and settings[lane].plausibility == ALPHA  # another rule may hold any token for plausible
             and settings[lane].normalizer is Normalizer.candidates
             and settings[lane].form is not Form.redistributed  # which scores every token
             and (settings[lane].expert_top_k or 0) <= CANDIDATES
@@ -65,8 +67,8 @@ class Amateurs:
 
     @property
     def any(self) -> bool:
-        """Whether any lane is contrasted."""
-        return bool(self._contrasted)
+        """Whether any lane is contrasted, or has a rule of plausibility without an amateur."""
+        return bool(self._contrasted or self._alone)
 
     @property
     def peak_slots(self) -> int:
@@ -118,11 +120,16 @@ class Amateurs:
         local = [self._contrasted[row] - lanes.start for row in inside]
         device = self._device
         rows = slice(inside[0], inside[-1] + 1) if inside and in_order else index(inside, device)
+        alone = [lane for lane in self._alone if lanes.start <= lane < lanes.stop]
         return AmateurPart(
             rows=rows,
             lanes=None if local == list(range(lanes.stop - lanes.start)) else index(local, device),
-            knobs=self._knobs.of(rows),
+            knobs=self._knobs([self._contrasted[row] for row in inside]),
+            alone=(index([lane - lanes.start for lane in alone], device), self._knobs(alone)) if alone else None,
         )
+
+    def _knobs(self, lanes: Sequence[int]) -> Knobs:
+        return knobs([self._settings[lane] for lane in lanes], self._device)
 
 
 def _source(amateur: Amateur, loaded: AmateurModel | None, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
@@ -133,37 +140,85 @@ def _source(amateur: Amateur, loaded: AmateurModel | None, expert: LanguageModel
     return found
 
 
+class Candidates(NamedTuple):
+    """The tokens whose amateur logits the candidate-only head works out."""
+
+    log_expert: Float[Tensor, "lane beam candidate"]
+    tokens: Int[Tensor, "lane beam candidate"]
+    masked: Masked | None  # of the contrasted lanes, where their rules have seen the whole vocabulary
+    crowded: Bool[Tensor, ""]  # whether other tokens may be plausible, too
+
+
 class AmateurPart:
     """What `Amateurs` knows of some consecutive lanes, worked out once a batch."""
 
     def __init__(
-        self, rows: slice | Int[Tensor, " contrasted"], lanes: Int[Tensor, " contrasted"] | None, knobs: Knobs
+        self,
+        rows: slice | Int[Tensor, " contrasted"],
+        lanes: Int[Tensor, " contrasted"] | None,
+        knobs: Knobs,
+        alone: tuple[Int[Tensor, " lane"], Knobs] | None,
     ) -> None:
         self.rows = rows  # of the contrasted lanes' tensor
         self._lanes = lanes  # which of these lanes are contrasted; None: all of them, in order
         self._knobs = knobs
+        self._alone = alone  # which have a rule of plausibility and no amateur
 
     def contrasted(self, lanes: Tensor) -> Tensor:
         """The rows of a tensor of these lanes that belong to contrasted ones."""
         return lanes if self._lanes is None else lanes[self._lanes]
 
     def scores(
-        self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]
+        self,
+        log_expert: Float[Tensor, "lane beam vocab"],
+        amateur_logits: Float[Tensor, "contrasted beam vocab"],
+        masked: Masked | None = None,
     ) -> Float[Tensor, "lane beam vocab"]:
-        """The objective of every lane; a lane without an amateur is scored by the expert's log-probabilities alone."""
-        if self._lanes is None:
-            return contrast(log_expert, amateur_logits, self._knobs)
-        if len(self._lanes) == 0:
-            return log_expert
-        contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs)
-        return log_expert.index_copy(0, self._lanes, contrasted)
+        """The objective of every lane; a lane without an amateur is scored by the expert's log-probabilities alone.
 
-    def crowded(self, likeliest: Float[Tensor, "lane beam candidate"]) -> Bool[Tensor, ""]:
-        """Whether the last of some lane's likeliest tokens, in descending order, is plausible: there may be more."""
+        `masked` is what the contrasted lanes' rules leave of these tokens, where they have seen more tokens.
+        """
+        if self._lanes is None:
+            return contrast(log_expert, amateur_logits, self._knobs, masked)
+        scores = log_expert
+        if len(self._lanes):
+            contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs, masked)
+            scores = scores.index_copy(0, self._lanes, contrasted)
+        if self._alone is not None:
+            lanes, own = self._alone
+            left, implausible = plausibility(log_expert[lanes], own)
+            scores = scores.index_copy(0, lanes, left.masked_fill(implausible, -torch.inf))
+        return scores
+
+    def candidates(self, log_expert: Float[Tensor, "lane beam vocab"], width: int, *, widen: bool) -> Candidates:
+        """The likeliest tokens of lanes that look at the plausible ones alone.
+
+        Args:
+            log_expert: log-probabilities of the whole vocabulary.
+            width: how many tokens are looked at.
+            widen: whether to look further where more may be plausible, for which the host waits for the device.
+        """
+        # Rules may ask for statistics of the whole vocabulary; alpha sees what it needs among the likeliest tokens.
+        whole = None if self._knobs.rules is None else plausibility(self.contrasted(log_expert), self._knobs)
+        while True:
+            values, tokens = largest(log_expert, min(width, log_expert.shape[-1]))
+            masked = whole and whole.among(self.contrasted(tokens))
+            crowded = self._crowded(values, whole, masked)
+            if width >= log_expert.shape[-1]:
+                crowded = torch.zeros_like(crowded)
+            if not widen or not crowded:
+                return Candidates(values, tokens, masked, crowded)
+            width *= _WIDER
+
+    def _crowded(
+        self, likeliest: Float[Tensor, "lane beam candidate"], whole: Masked | None, masked: Masked | None
+    ) -> Bool[Tensor, ""]:
+        """Whether tokens may be plausible that are not among the likeliest ones, which are in descending order."""
         if self._lanes is not None and len(self._lanes) == 0:
             return torch.zeros((), dtype=torch.bool, device=likeliest.device)
-        _, implausible = plausibility(self.contrasted(likeliest), self._knobs)
-        return (~implausible[..., -1]).any()
+        if whole is None or masked is None:
+            return (~plausibility(self.contrasted(likeliest), self._knobs).implausible[..., -1]).any()
+        return ((~whole.implausible).sum(dim=-1) > (~masked.implausible).sum(dim=-1)).any()
 
     def log_probs(
         self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]

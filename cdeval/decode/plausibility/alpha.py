@@ -7,14 +7,14 @@ from cdeval.config.plausibility import ALPHA, RULES, PlausibilityRule
 
 
 def threshold(
-    log_expert: Float[Tensor, "lane beam vocab"], log_alpha: Float[Tensor, "lane 1 1"]
+    log_expert: Float[Tensor, "lane beam vocab"], log_alpha: Float[Tensor, "lane #beam 1"]
 ) -> Float[Tensor, "lane beam 1"]:
     """The least log-probability of a plausible token [nats]; lanes may have different alphas."""
     return log_expert.amax(dim=-1, keepdim=True) + log_alpha
 
 
 class Alpha(PlausibilityRule):
-    """The rule of `contrast.alpha`. Lanes may have different alphas (`threshold`)."""
+    """The rule of `contrast.alpha`, which the objective applies itself (`threshold`): it is the usual one."""
 
     name = ALPHA.rule
 

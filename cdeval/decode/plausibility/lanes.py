@@ -1,44 +1,41 @@
 """Rules of plausibility over the lanes of a batch, which may have different ones."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.config.plausibility import ALPHA, RULES, Plausibility
-from cdeval.decode.guard import plugin_errors
+from cdeval.decode.lanes import index
 
 
-def outside(
-    log_expert: Float[Tensor, "lane beam vocab"],
-    implausible: Bool[Tensor, "lane beam vocab"],
-    rules: Sequence[Plausibility],
-) -> Bool[Tensor, "lane beam vocab"]:
-    """Mark the implausible tokens, given those by the alpha rule; `rules` has one a lane.
+class LaneRules:
+    """The rules of some lanes, one a lane; each rule is asked once a step for all lanes that have it."""
 
-    The likeliest token of each row is plausible whatever its rule says, and an impossible one is not. A row of NaN has
-    no likeliest token: it stays as it is, so that it comes to be seen.
+    def __init__(self, rules: Sequence[Plausibility], device: torch.device) -> None:
+        # Lanes of a rule (None: all), what it marks in their rows, and whether it keeps the likeliest token.
+        self._groups: list[tuple[Int[Tensor, " lane"] | None, Callable[[Tensor], Tensor], bool]] = []
+        for name in dict.fromkeys(one.rule for one in rules if one != ALPHA):
+            places = [place for place, one in enumerate(rules) if one.rule == name]
+            marked = RULES[name].opened([dict(rules[place].settings) for place in places], device)
+            lanes = None if len(places) == len(rules) else index(places, device)
+            self._groups.append((lanes, marked, RULES[name].keeps_likeliest))
 
-    Raises: ModelError: a rule raises an exception, or returns anything but a mask.
-    """
-    for rule in dict.fromkeys(rules):
-        if rule == ALPHA:
-            continue
-        lanes = torch.tensor([lane for lane, one in enumerate(rules) if one == rule], device=log_expert.device)
-        rows = log_expert[lanes]
-        plausible = _mask(rows, rule) & (rows > -torch.inf)
-        implausible = implausible.index_copy(0, lanes, (rows < rows.amax(dim=-1, keepdim=True)) & ~plausible)
-    return implausible
+    def outside(
+        self, log_expert: Float[Tensor, "lane beam vocab"], implausible: Bool[Tensor, "lane beam vocab"]
+    ) -> Bool[Tensor, "lane beam vocab"]:
+        """Mark the implausible tokens, given those by the alpha rule.
 
+        An impossible token is never plausible, and the likeliest always is, but for rules that may leave it out. A row
+        of NaN has no likeliest token: it stays as it is, so that it comes to be seen.
 
-def _mask(log_expert: Float[Tensor, "lane beam vocab"], rule: Plausibility) -> Bool[Tensor, "lane beam vocab"]:
-    method = RULES[rule.rule]
-    with plugin_errors(method, RULES.setting):
-        found: object = method.plausible(log_expert.clone(), **dict(rule.settings))
-    if not isinstance(found, Tensor) or found.dtype is not torch.bool or found.shape != log_expert.shape:
-        got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
-        raise method.failure(
-            RULES.setting, f"returned {got}: expected truth values (torch.bool) of shape {list(log_expert.shape)}"
-        )
-    return found
+        Raises: ModelError: a plug-in's rule raises an exception, or returns anything but a mask.
+        """
+        for lanes, marked, keeps_likeliest in self._groups:
+            rows = log_expert if lanes is None else log_expert[lanes]
+            found = marked(rows) | (rows == -torch.inf)
+            if keeps_likeliest:
+                found &= rows < rows.amax(dim=-1, keepdim=True)
+            implausible = found if lanes is None else implausible.index_copy(0, lanes, found)
+        return implausible

@@ -6,11 +6,16 @@ return log_expert >= log_expert.amax(-1, keepdim=True) - gap
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
 
 from cdeval.config.methods import Origin, declared
 from cdeval.config.plausibility import RULES, PlausibilityRule
+from cdeval.decode.guard import plugin_errors
+from cdeval.decode.lanes import index
 from cdeval.errors import ConfigError
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -48,6 +53,27 @@ class PluginRule(PlausibilityRule):
                 f"log_expert{''.join(f', {one}' for one in settings)}."
             )
 
-    def plausible(self, log_expert: Any, **settings: Any) -> Any:
-        """Call the function."""
-        return self._code(log_expert=log_expert, **settings)
+    def opened(self, lanes: Sequence[Mapping[str, Any]], device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Ask the function once for all lanes of equal settings, which it takes as plain numbers."""
+        groups = [
+            (dict(own), index([place for place, one in enumerate(lanes) if tuple(one.items()) == own], device))
+            for own in dict.fromkeys(tuple(one.items()) for one in lanes)
+        ]
+
+        def marked(log_expert: Tensor) -> Tensor:
+            found = torch.ones_like(log_expert, dtype=torch.bool)
+            for own, places in groups:
+                found = found.index_copy(0, places, ~self._plausible(log_expert[places], own))
+            return found
+
+        return marked
+
+    def _plausible(self, log_expert: Tensor, settings: Mapping[str, Any]) -> Tensor:
+        with plugin_errors(self, RULES.setting):
+            found: object = self._code(log_expert=log_expert, **settings)
+        if not isinstance(found, Tensor) or found.dtype is not torch.bool or found.shape != log_expert.shape:
+            got = f"{found.dtype} {list(found.shape)}" if isinstance(found, Tensor) else type(found).__name__
+            raise self.failure(
+                RULES.setting, f"returned {got}: expected truth values (torch.bool) of shape {list(log_expert.shape)}"
+            )
+        return found
