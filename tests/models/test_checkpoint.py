@@ -205,13 +205,16 @@ def test_a_sentence_transformer_whose_tokenizer_is_elsewhere_is_refused(encoder:
 
 # ---- where weights may come from
 
+FIRST, SECOND = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
+PICKLE = "pytorch_model.bin"
+
 
 @pytest.fixture
 def sharded(folder: Path) -> Path:
     """The same model in two files and an index."""
     weights = load_file(folder / "model.safetensors")
     names = sorted(weights)
-    files = {"model-00001-of-00002.safetensors": names[:20], "model-00002-of-00002.safetensors": names[20:]}
+    files = {FIRST: names[:20], SECOND: names[20:]}
     for file, part in files.items():
         save_file({name: weights[name] for name in part}, folder / file, metadata={"format": "pt"})
     index = {"metadata": {"total_size": 1}, "weight_map": {name: file for file, part in files.items() for name in part}}
@@ -220,9 +223,9 @@ def sharded(folder: Path) -> Path:
     return folder
 
 
-def rename_second_shard(folder: Path, name: str) -> None:
+def rename_shard(folder: Path, name: str, shard: str = SECOND) -> None:
     text = (folder / "model.safetensors.index.json").read_text()
-    (folder / "model.safetensors.index.json").write_text(text.replace("model-00002-of-00002.safetensors", name))
+    (folder / "model.safetensors.index.json").write_text(text.replace(shard, name))
 
 
 def test_a_sharded_checkpoint_opens(sharded: Path) -> None:
@@ -230,11 +233,14 @@ def test_a_sharded_checkpoint_opens(sharded: Path) -> None:
     assert torch.equal(opened(sharded).model(ids).logits, build_model("llama", tie_word_embeddings=False)(ids).logits)
 
 
+@pytest.mark.parametrize("shards", [[SECOND], [FIRST, SECOND]], ids=["the second", "all"])
 def test_a_shard_that_is_a_pickle_is_refused_before_it_is_opened(
-    sharded: Path, monkeypatch: pytest.MonkeyPatch
+    sharded: Path, monkeypatch: pytest.MonkeyPatch, shards: list[str]
 ) -> None:
-    torch.save(load_file(sharded / "model-00002-of-00002.safetensors"), sharded / "pytorch_model.bin")
-    rename_second_shard(sharded, "pytorch_model.bin")
+    """Where all are pickles, transformers opens them: the first file decides how it reads the others."""
+    torch.save({name: one for file in shards for name, one in load_file(sharded / file).items()}, sharded / PICKLE)
+    for file in shards:
+        rename_shard(sharded, PICKLE, file)
     monkeypatch.setattr(torch, "load", lambda *_args, **_settings: pytest.fail("a pickle was opened"))
     with pytest.raises(ModelError, match=r"index\.json names 'pytorch_model\.bin'.*Only safetensors"):
         opened(sharded)
@@ -242,12 +248,12 @@ def test_a_shard_that_is_a_pickle_is_refused_before_it_is_opened(
 
 @pytest.mark.parametrize("how", ["../{0}", "/{1}/{0}", "sub/../../{0}", "link.safetensors", "linked/{0}"])
 def test_a_shard_outside_the_folder_is_refused(sharded: Path, tmp_path: Path, how: str) -> None:
-    name = "model-00002-of-00002.safetensors"
+    name = SECOND
     (sharded / name).rename(tmp_path / name)
     (sharded / "link.safetensors").symlink_to(tmp_path / name)
     (sharded / "linked").symlink_to(tmp_path)
     (sharded / "sub").mkdir()
-    rename_second_shard(sharded, how.format(name, str(tmp_path).strip("/")))
+    rename_shard(sharded, how.format(name, str(tmp_path).strip("/")))
     with pytest.raises(ModelError, match="inside the model's own folder"):
         opened(sharded)
 
@@ -283,7 +289,7 @@ def test_the_hubs_cache_of_links_opens(sharded: Path, tmp_path: Path) -> None:
         file.rename(cache / "blobs" / str(place))
         (cache / "snapshots" / "abc" / file.name).symlink_to(Path("../../blobs") / str(place))
     assert opened(cache / "snapshots" / "abc").parts.depth == 4
-    rename_second_shard(cache / "snapshots" / "abc", "../../../other.safetensors")
+    rename_shard(cache / "snapshots" / "abc", "../../../other.safetensors")
     with pytest.raises(ModelError, match="inside the model's own folder"):
         opened(cache / "snapshots" / "abc")
 

@@ -233,6 +233,10 @@ class TestFile:
         with pytest.raises(PromptError, match="is a folder: give a file in it"):
             load(source=PromptSource.file, path=str(tmp_path))
 
+    def test_a_device_that_never_ends_is_refused(self) -> None:
+        with pytest.raises(PromptError, match=r"prompts\.path=/dev/zero is a device and holds no texts"):
+            load(source=PromptSource.file, path="/dev/zero")
+
     def test_a_prompt_of_no_tokens_is_refused_even_behind_a_leading_token(self, tmp_path: Path) -> None:
         tokenizer = byte_tokenizer("<end> $A")
         tokenizer.backend_tokenizer.normalizer = normalizers.Replace("\u200b", "")
