@@ -23,7 +23,8 @@ def leave_at_once(number: int, _frame: FrameType | None) -> None:
 _OFFERED = {  # to plug-ins; read when they are asked for, because they import torch
     "amateur": "cdeval.decode.amateurs.plugin",
     "plausibility": "cdeval.decode.plausibility.plugin",
-    "metric": "cdeval.metrics.registry",
+    "metric": "cdeval.metrics.register",
+    "Metric": "cdeval.metrics.registry",
     "number": "cdeval.config.fields",
 }
 

@@ -17,6 +17,7 @@
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cdeval.config.amateur import kind_of
 from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
+from cdeval.config.metrics import needs_of
 from cdeval.config.points import plan_points
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
@@ -34,7 +36,8 @@ from cdeval.errors import ConfigError, ModelError
 from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
-from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.metrics.registry import chosen_metrics
+from cdeval.metrics.suite import Scored, score_study
 from cdeval.models.anatomy import check_depth
 from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import check_rows
@@ -215,7 +218,8 @@ def score(
         against: the arm that the others are compared with; None: the last one.
         seed: of resamples and k-means.
 
-    Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`.
+    Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`; `failures` of
+        metrics of plug-ins, each with a warning.
 
     Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
         sentence embedder is not here. TextsError: an id stands for different prompts, or a special token stands
@@ -228,7 +232,7 @@ def score(
     if against is not None and against not in arms:
         raise ConfigError(f"against={against}: there is no such arm; expected one of {', '.join(arms)}.")
     config = MetricsConfig(only=metrics_of(list_of_names("metrics", metrics), scorer), cache=False)
-    names = chosen_metrics(config)
+    needs = needs_of(chosen_metrics(config))
     control = against if against is not None else list(arms)[-1]
     check_same_prompts(arms)
     arms = {label: unmarked(label, texts, scorer) for label, texts in arms.items()}
@@ -240,8 +244,11 @@ def score(
     rows |= {"human": human} if human else {}
     pairs = {label: control for label in arms if label != control}
     with tempfile.TemporaryDirectory() as folder:
-        judges = open_judges(names, config, scorer, Path(folder), wrote=wrote or None)
-        return score_study(rows, human or None, judges, config, seed, against=pairs)
+        judges = open_judges(needs, config, scorer, Path(folder), wrote=wrote or None)
+        scored = score_study(rows, human or None, judges, config, seed, against=pairs)
+    for failure in scored.failures:
+        warnings.warn(str(failure), stacklevel=2)
+    return scored
 
 
 def trace(  # noqa: PLR0913 - named arguments, all with a default

@@ -4,7 +4,7 @@ Every message says what was given, what was expected and what to do. The command
 with code 2; any other exception is a bug of ours and keeps its traceback.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -46,6 +46,14 @@ class WorkerError(CdevalError):
 
 class PointError(CdevalError):
     """One point of a study failed; the others went on, and the same command tries it again."""
+
+
+def together(failures: Sequence[CdevalError]) -> CdevalError:
+    """Make one error of several, of their kind if they are of one."""
+    if len(failures) == 1:
+        return failures[0]
+    kinds = {type(failure) for failure in failures}
+    return (kinds.pop() if len(kinds) == 1 else ConfigError)("\n  ".join(map(str, failures)))
 
 
 def one_line(error: BaseException, most: int = 400) -> str:

@@ -38,7 +38,7 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     for result in merged(results):
         failures += result.failures
         console.print(results_table(result.rows, title=f"study {result.folder.name}"))
-        if own := filled(result.rows, plugged_columns()):
+        if own := filled(result.rows, plugged_columns(result.rows)):
             console.print(results_table(result.rows, title="metrics of plug-ins", columns=own))
         for differences in differences_tables(result.comparisons):
             console.print(differences)

@@ -38,7 +38,7 @@ class When:
 
     setting: str  # as it is typed: amateur.selection
     holds: Callable[[Any], bool]
-    remedy: str  # what to do: add amateur.selection=confidence
+    remedy: str | Callable[[], str]  # what to do: add amateur.selection=confidence
     otherwise: "When | None" = None  # another condition that will do instead
 
 

@@ -73,9 +73,9 @@ M = TypeVar("M", bound=Method)
 class Registry(Generic[M]):
     """Methods of one sort by name."""
 
-    def __init__(self, setting: str, package: str) -> None:
-        """Take the setting that names a method, and the package of cdeval whose modules register ours."""
-        self.setting = setting
+    def __init__(self, setting: str, package: str, typed: str = "") -> None:
+        """Take the setting that names a method, how it is typed, and the package of cdeval that registers ours."""
+        self.setting, self._typed = setting, typed or f"{setting}={{}}"
         self._package: str | None = package
         self._methods: dict[str, M] = {}
 
@@ -84,7 +84,7 @@ class Registry(Generic[M]):
         known = self._methods.get(method.name)
         if known is not None and known.origin != method.origin and _where(known) != _where(method):
             raise ConfigError(
-                f"{self.setting}={method.name} is registered twice: {_where(known)} and {_where(method)}; rename one."
+                f"{self.typed(method.name)} is registered twice: {_where(known)} and {_where(method)}; rename one."
             )
         for other in self._methods.values():
             for name in method.settings.keys() & other.settings.keys():
@@ -95,7 +95,7 @@ class Registry(Generic[M]):
                     )
         self._methods[method.name] = method
         if method.origin is not None:
-            offer(f"{self.setting}={method.name}")
+            offer(self.typed(method.name))
         extended.cache_clear()
 
     def __getitem__(self, name: str) -> M:
@@ -103,8 +103,16 @@ class Registry(Generic[M]):
         found = self._known().get(name)
         if found is None:
             known = did_you_mean(name, self._known())
-            raise ConfigError(f"{self.setting}={name}: there is none of that name. {known} {UNKNOWN}")
+            raise ConfigError(f"{self.typed(name)}: there is none of that name. {known} {UNKNOWN}")
         return found
+
+    def typed(self, name: str) -> str:
+        """Write a method's name as users type it."""
+        return self._typed.format(name)
+
+    def every(self) -> list[M]:
+        """List all methods in the order in which they are registered; ours are imported now."""
+        return list(self._known().values())
 
     def plugged(self) -> list[M]:
         """List the methods of plug-ins."""

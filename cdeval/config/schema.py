@@ -24,6 +24,7 @@ from cdeval.config.enums import (
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
 from cdeval.config.fields import When, number, only, read_when, written_unless_default
+from cdeval.config.metrics import Need, read_by
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
 
@@ -61,16 +62,9 @@ _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved
 MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
 
 
-def _scored_by(*names: str) -> When:
-    """Read where one of these metrics is computed."""
-    return When(
-        "metrics.only", lambda chosen: not chosen or bool(set(chosen) & set(names)), f"add {names[0]} to metrics.only"
-    )
-
-
-_CLUSTERED = _scored_by("mauve", "frontier_integral", "mauve_star")
-_LIKELY = _scored_by("perplexity_expert", "coherence_loglik")
-_EMBEDDED = _scored_by("coherence")
+_CLUSTERED = read_by(Need.featurizer)
+_LIKELY = read_by(Need.scorer)
+_EMBEDDED = read_by(Need.embedder)
 
 
 @dataclass

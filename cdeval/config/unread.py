@@ -46,9 +46,10 @@ def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Lea
         return None
     named = failing.setting.removesuffix(".kind").removesuffix(".source")
     of_file = f" ({given.where})" if given.where else ""
+    remedy = failing.remedy if isinstance(failing.remedy, str) else failing.remedy()
     return (
         f"{leaf.name}={shown(value)}{of_file} is not read with {named}={shown(value_of(config, failing.setting))}: "
-        f"{failing.remedy}, or leave {leaf.name} out."
+        f"{remedy}, or leave {leaf.name} out."
     )
 
 

@@ -59,24 +59,19 @@ _LARGEST = 1_000_000  # counts at once: 8 MB of float64
 TRUSTED = 1000  # texts a side; the authors ask for a few thousand
 
 
-def _mauve(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+def mauve(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+    """MAUVE of the human and the generated texts' counts."""
     return frontier.mauve(frontier.normalised(counts[..., 0, :]), frontier.normalised(counts[..., 1, :]))
 
 
-def _mauve_star(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+def mauve_star(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+    """MAUVE of the counts with one half added to each."""
     return frontier.mauve(frontier.smoothed(counts[..., 0, :]), frontier.smoothed(counts[..., 1, :]))
 
 
-def _frontier_integral(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+def frontier_integral(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.ndarray, "..."]:
+    """The frontier integral of the two sides' counts."""
     return frontier.frontier_integral(frontier.normalised(counts[..., 0, :]), frontier.normalised(counts[..., 1, :]))
-
-
-# Metric -> counts of the human and of the generated texts [..., 2, cluster] to numbers.
-MEASURES: dict[str, Statistic] = {
-    "mauve": _mauve,
-    "mauve_star": _mauve_star,
-    "frontier_integral": _frontier_integral,
-}
 
 
 class Published(NamedTuple):
@@ -193,7 +188,7 @@ def published_scores(
     return found
 
 
-def mauve_interval(value: float, codes: Codes, measure: str, settings: Settings) -> Interval:
+def mauve_interval(value: float, codes: Codes, measure: Statistic, settings: Settings) -> Interval:
     """Value ± z·se, clipped to [0, 1]; `NO_INTERVAL` for fewer than `FEWEST` prompts."""
     prompts = tuple(dict.fromkeys(codes.ids))
     if len(prompts) < FEWEST:
@@ -202,8 +197,10 @@ def mauve_interval(value: float, codes: Codes, measure: str, settings: Settings)
     return Interval(max(0.0, value - reach), min(1.0, value + reach))
 
 
-def compare_mauve(codes: Mapping[str, Codes], measure: str, against: str, settings: Settings) -> list[Comparison]:
-    """MAUVE, or another of `MEASURES`, of every other arm against one of them, on the prompts that both have.
+def compare_mauve(
+    codes: Mapping[str, Codes], measure: Statistic, metric: str, against: str, settings: Settings
+) -> list[Comparison]:
+    """A measure of counts of every other arm against one of them, on the prompts that both have.
 
     Normal intervals and p-values from one standard error (see above); Holm-corrected among themselves.
 
@@ -213,21 +210,23 @@ def compare_mauve(codes: Mapping[str, Codes], measure: str, against: str, settin
         raise ValueError(f"{against!r} is not among the arms {sorted(codes)}")
     return with_holm(
         [
-            _compare(of_arm, codes[against], (measure, label, against), settings)
+            _compare(of_arm, codes[against], measure, (metric, label, against), settings)
             for label, of_arm in codes.items()
             if label != against
         ]
     )
 
 
-def _compare(arm: Codes, against: Codes, names: tuple[str, str, str], settings: Settings) -> Comparison:
+def _compare(
+    arm: Codes, against: Codes, measure: Statistic, names: tuple[str, str, str], settings: Settings
+) -> Comparison:
     theirs = set(against.ids)
     prompts = tuple(prompt for prompt in dict.fromkeys(arm.ids) if prompt in theirs)
     missing = len(set(arm.ids) | theirs) - len(prompts)
     if len(prompts) < FEWEST:
         reason = f"fewer than {FEWEST} prompts have a value in both arms"
         return no_comparison(names, len(prompts), missing, reason)
-    ours, others = (_resampled(side, prompts, names[0], settings) for side in (arm, against))
+    ours, others = (_resampled(side, prompts, measure, settings) for side in (arm, against))
     difference = _Resampled(*(mine - other for mine, other in zip(ours, others, strict=True)))
     value, error = float(difference.by_codebook.mean()), difference.standard_error()
     reach = _z(settings) * error
@@ -257,7 +256,7 @@ class _Resampled(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)  # an arm's own interval and all its comparisons read the same draws
-def _resampled(codes: Codes, prompts: tuple[str, ...], measure: str, settings: Settings) -> _Resampled:
+def _resampled(codes: Codes, prompts: tuple[str, ...], measure: Statistic, settings: Settings) -> _Resampled:
     """The measure on these prompts; arms with the same prompts and seed share the draws."""
     unit = dict(zip(prompts, units_of(len(prompts)).tolist(), strict=True))
     by_unit = codes.by_unit(np.array([unit.get(prompt, -1) for prompt in codes.ids]))
@@ -265,7 +264,7 @@ def _resampled(codes: Codes, prompts: tuple[str, ...], measure: str, settings: S
     whole = by_unit.sum(axis=0)
 
     def values(counts: Float[np.ndarray, "draw column"]) -> Float[np.ndarray, "draw codebook"]:
-        return MEASURES[measure](codes.shaped(counts))
+        return measure(codes.shaped(counts))
 
     weights = resample_counts(units, settings.draws, settings.seed)
     shares = resample_counts(books, settings.draws, settings.seed + 1) / books

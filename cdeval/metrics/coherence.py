@@ -14,7 +14,7 @@ count alike whatever their length, unlike in perplexity, whose rows these are.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,11 +23,40 @@ from jaxtyping import Float
 from cdeval.assets import embedded as assets
 from cdeval.config.enums import Pooling
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.features import NO_CACHE, FeatureCache, key, require_finite
+from cdeval.metrics.features import NO_CACHE, FeatureCache, require_finite
+from cdeval.metrics.forms import fraction
+from cdeval.metrics.means import Arms, Found, Means
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Metric
+from cdeval.metrics.rows import mean_rows
 from cdeval.records import Generation
 
 if TYPE_CHECKING:
     from cdeval.metrics.judges.embedder import Embedder
+
+
+@metric(
+    "coherence",
+    better="higher",
+    more="more coherent",
+    less="less coherent",
+    form=fraction(3),
+    bounds=(-1, 1),
+    order=30,
+    beside="diversity",
+    needs=["embedder"],
+)
+class Coherence(Metric):
+    """The cosine of prompt and continuation."""
+
+    def score(self, arms: Arms, means: Means) -> Mapping[str, Found]:
+        """Embed the texts of all arms together: they share prompts, and often continuations."""
+        embedder = means.embedder()
+        rows = coherence_rows(list(arms.values()), embedder, means.judges.cache)
+        return {
+            label: mean_rows(values, [text.id for text in texts], embedder.note, "each text is blank, or its prompt is")
+            for (label, texts), values in zip(arms.items(), rows, strict=True)
+        }
 
 
 def coherence_rows(
@@ -47,7 +76,7 @@ def coherence_rows(
         for text in (generation.prompt, generation.continuation)
         if text.strip()
     }
-    embedded = _embedded(list(texts), embedder, cache) if texts else np.empty((0, 1))
+    embedded = embedder.vectors(list(texts), cache) if texts else np.empty((0, 1))
     require_finite(embedded, list(texts.values()), "coherence", embedder.model or embedder.note, "an embedding")
     vectors = dict(zip(texts, _unit(embedded), strict=True))
 
@@ -56,20 +85,6 @@ def coherence_rows(
         return math.nan if prompt is None or continuation is None else float(prompt @ continuation)
 
     return [np.array([cosine(g) for g in generations], dtype=np.float64).reshape(-1, 1) for generations in arms]
-
-
-def loglik_rows(nll: Float[np.ndarray, "text 2"]) -> Float[np.ndarray, "text 1"]:
-    """Mean log-likelihood a token [nats] of each text, from the rows of `nll_rows`; NaN where it has no tokens."""
-    return np.asarray(-nll[:, :1] / nll[:, 1:])
-
-
-def _embedded(texts: list[str], embedder: "Embedder", cache: FeatureCache) -> Float[np.ndarray, "text width"]:
-    """The embeddings, from disk where the embedder is one that can be told from others."""
-    if not embedder.fingerprint:
-        cache = NO_CACHE
-    keys = [key("embedding", embedder.fingerprint, text) for text in texts]
-    rows = cache.rows(keys, lambda missing: embedder.embed([texts[index] for index in missing]))
-    return np.asarray(rows, dtype=np.float64)
 
 
 def _unit(vectors: Float[np.ndarray, "text width"]) -> Float[np.ndarray, "text width"]:
@@ -98,4 +113,4 @@ def _compute(
     return {"coherence": mean, "missing": float(len(rows) - len(present))}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

@@ -12,9 +12,16 @@ Li et al. (2016), "A Diversity-Promoting Objective Function for Neural Conversat
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from cdeval.metrics.evaluating import offer
+from cdeval.metrics.forms import fraction
+from cdeval.metrics.means import Found, Means
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Metric, Place
+from cdeval.metrics.rows import EQUAL_AMOUNTS, NO_NGRAM
+from cdeval.records import Estimate, Generation
 
 ORDERS = (1, 2, 3, 4)
 
@@ -43,8 +50,38 @@ def distinct(texts: Sequence[str], order: int) -> Distinct:
     return Distinct(len(seen) / total if total else math.nan, missing)
 
 
+@dataclass(kw_only=True, eq=False)
+class _DistinctN(Metric):
+    """The share of different n-grams of an arm."""
+
+    ngrams: int
+
+    def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
+        """Count n-grams; there is no interval."""
+        found = distinct([text.continuation for text in texts], self.ngrams)
+        # The same words for every order, so that the four values of an arm share one line.
+        words = sum(len(text.continuation.split()) for text in texts)
+        note = f"over the {words} words of all texts; {EQUAL_AMOUNTS}"
+        if math.isnan(found.value):
+            note = f"{NO_NGRAM.format(order=self.ngrams)}; {note}"
+        return Estimate(found.value, math.nan, math.nan, len(texts) - found.missing, found.missing, note)
+
+
+for _order in ORDERS:
+    metric(
+        f"distinct_{_order}",
+        label=f"distinct-{_order}",
+        better="higher",
+        form=fraction(3),
+        bounds=(0, 1),
+        place=Place.extra,
+        order=50,
+        ngrams=_order,
+    )(_DistinctN)
+
+
 def _compute(predictions: Sequence[str]) -> dict[str, float]:
     return {f"distinct_{order}": distinct(predictions, order).value for order in ORDERS}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

@@ -16,15 +16,25 @@ text, and it rounds rep-n to 0.01 percent before multiplying. `protocol.diversit
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 
 from cdeval.config.enums import DiversityProtocol
+from cdeval.config.schema import ProtocolConfig
 from cdeval.metrics.evaluating import choice_of, offer
+from cdeval.metrics.forms import fraction
+from cdeval.metrics.means import Basis, Found, Means
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Metric, Place
+from cdeval.metrics.rows import NO_NGRAM, Rows
+from cdeval.metrics.stats import Statistic
+from cdeval.records import Generation
 
 ORDERS = (2, 3, 4)
-NOTES = {
+_NOTES = {
     DiversityProtocol.corrected: "over whitespace-separated words, every n-gram (protocol.diversity=corrected)",
     DiversityProtocol.published: "over whitespace-separated words, each text's last n-gram dropped and rep-n rounded "
     "to 0.01 % before the product, as in simctg's code (protocol.diversity=published)",
@@ -78,6 +88,57 @@ def _rounded(rates: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return np.asarray(_percent_hundredths(rates))
 
 
+@dataclass(kw_only=True, eq=False)
+class _Repetition(Metric):
+    """Diversity, or rep-n: sums of n-gram counts."""
+
+    ngrams: int = 0  # n; 0: the product of all
+
+    def basis(self, means: Means) -> Basis:
+        """The definition by which n-grams are counted."""
+        return {"protocol": means.protocol.diversity.name}
+
+    def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
+        """Count n-grams, once for all of these metrics."""
+        protocol, longest = means.protocol.diversity, self.ngrams or max(ORDERS)
+        words = [text.continuation for text in texts]
+        counts = means.once((ngram_counts, id(texts)), lambda: ngram_counts(words, protocol))
+        missing, lacking = without_ngrams(counts, longest), NO_NGRAM.format(order=longest)
+        prompts = tuple(text.id for text in texts)
+        return Rows(counts, prompts, self.statistic(means.protocol), missing, _NOTES[protocol], lacking)
+
+    def statistic(self, protocol: ProtocolConfig) -> Statistic:
+        """The definition over sums of counts."""
+        if self.ngrams:
+            return lambda counts: repetition(counts, protocol.diversity)[..., ORDERS.index(self.ngrams)]
+        return partial(diversity, protocol=protocol.diversity)
+
+
+metric(
+    "diversity",
+    better="higher",
+    more="more diverse",
+    less="less diverse",
+    form=fraction(3),
+    fine=fraction(4),
+    bounds=(0, 1),
+    order=10,
+)(_Repetition)
+for _order in ORDERS:
+    metric(
+        f"rep_{_order}",
+        label=f"rep-{_order}",
+        better="lower",
+        digits=4,
+        form=fraction(4),
+        ends=fraction(3),
+        bounds=(0, 1),
+        place=Place.diagnostic,
+        order=11,
+        ngrams=_order,
+    )(_Repetition)
+
+
 def _compute(predictions: Sequence[str], protocol: str = "corrected") -> dict[str, float]:
     chosen = choice_of(DiversityProtocol, "protocol", protocol)
     counts = ngram_counts(predictions, chosen)
@@ -86,4 +147,4 @@ def _compute(predictions: Sequence[str], protocol: str = "corrected") -> dict[st
     return {"diversity": float(diversity(counts, chosen)), **scores}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

@@ -20,9 +20,11 @@ import re
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from cdeval.metrics.evaluating import offer
+from cdeval.metrics.forms import fraction
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Place
 
 _TITLES = frozenset(
     {"Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Gen", "Gov", "Sen", "Rep", "Capt", "Lt", "Col", "Sgt", "Jr"}
@@ -33,18 +35,22 @@ _EDGES = _QUOTES + ".,;:!?…-–—"
 _WORD = re.compile(r"\n|[^\s]+")
 
 
-def overlap_rows(prompts: Sequence[str], continuations: Sequence[str]) -> Float[np.ndarray, "text 2"]:
-    """Mentions that occur in the prompt, and all mentions, of each text; NaN, NaN where there is none.
-
-    Raises: ValueError: unequal numbers of prompts and continuations.
-    """
-    rows = np.full((len(continuations), 2), math.nan)
-    for row, prompt, continuation in zip(rows, prompts, continuations, strict=True):
-        found = mentions(continuation, after=prompt)
-        if found:
-            words = f" {' '.join(_bare(word) for word in prompt.split())} "
-            row[:] = sum(f" {mention} " in words for mention in found), len(found)
-    return rows
+@metric(
+    "entity_overlap",
+    label="names in the prompt",
+    header="names in\nprompt",
+    form=fraction(3),
+    bounds=(0, 1),
+    place=Place.diagnostic,
+    order=44,
+    note="share of the capitalised names that the prompt holds, too",
+    lacking="no text has such a name",
+)
+def overlap(prompt: str, text: str) -> tuple[float, float]:
+    """Mentions that occur in the prompt, and all mentions; NaN, NaN where there is none."""
+    found = mentions(text, after=prompt)
+    words = f" {' '.join(_bare(word) for word in prompt.split())} "
+    return (sum(f" {mention} " in words for mention in found), len(found)) if found else (math.nan, math.nan)
 
 
 def mentions(text: str, after: str = "") -> list[str]:
@@ -97,7 +103,8 @@ def _is_short_form(word: str) -> bool:
 
 
 def _compute(predictions: Sequence[str], prompts: Sequence[str]) -> dict[str, float]:
-    rows = overlap_rows(prompts, predictions)
+    pairs = [overlap(*pair) for pair in zip(prompts, predictions, strict=True)]
+    rows = np.array(pairs, dtype=np.float64).reshape(-1, 2)
     sums = rows[~np.isnan(rows).any(axis=1)].sum(axis=0)
     return {
         "entity_overlap": float(sums[0] / sums[1]) if sums[1] else math.nan,
@@ -105,4 +112,4 @@ def _compute(predictions: Sequence[str], prompts: Sequence[str]) -> dict[str, fl
     }
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

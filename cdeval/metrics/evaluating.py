@@ -3,7 +3,7 @@
 `evaluate` copies a metric's file, imports the copy, and takes the first subclass of its `EvaluationModule` there. So a
 metric's file ends with
 
-    Metric = offer(__name__, __doc__, compute)
+    Module = offer(__name__, __doc__, compute)
 
 which is a class in evaluate's copy only. In `import cdeval.metrics.diversity` it is None, and neither evaluate nor the
 seconds that its import takes are needed. The copy imports cdeval, which must be installed.
@@ -37,7 +37,12 @@ def offer(module: str, doc: str | None, compute: Compute) -> type | None:
         compute: columns of texts (one list each, equally long), then options with defaults; returns names and numbers.
             A number without a value is NaN. Columns are given to evaluate by name; the first is called predictions.
     """
-    return as_metric(doc, compute) if module.partition(".")[0] == _COPIES else None
+    return as_metric(doc, compute) if is_copy(module) else None
+
+
+def is_copy(module: str) -> bool:
+    """Whether a module, by its `__name__`, is evaluate's copy of a metric's file."""
+    return module.partition(".")[0] == _COPIES
 
 
 def choice_of(kind: type[Choice], option: str, given: str) -> Choice:

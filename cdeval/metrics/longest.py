@@ -15,9 +15,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from cdeval.metrics.evaluating import offer
+from cdeval.metrics.forms import decimals
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Place
 
 
 def longest_repeat(words: Sequence[str]) -> int:
@@ -46,17 +48,30 @@ def _repeats(text: str, length: int) -> bool:
     return False
 
 
-def longest_rows(texts: Sequence[str]) -> Float[np.ndarray, "text 1"]:
-    """The longest repeat of each text [words]; NaN for a text without words."""
-    values = [float(longest_repeat(words)) if words else math.nan for words in map(str.split, texts)]
-    return np.array(values, dtype=np.float64).reshape(-1, 1)
+@metric(
+    "longest_repeat",
+    unit="words",
+    header="longest\nrepeat",
+    better="lower",
+    digits=2,
+    ends=decimals(1),
+    bounds=(0, math.inf),
+    place=Place.diagnostic,
+    order=43,
+    note="words of the longest span that occurs twice, mean",
+    lacking="no text has a word",
+)
+def longest_of(text: str) -> float:
+    """The longest repeat of a text [words]; NaN for a text without words."""
+    words = text.split()
+    return longest_repeat(words) if words else math.nan
 
 
 def _compute(predictions: Sequence[str]) -> dict[str, float]:
-    values = longest_rows(predictions)[:, 0]
+    values = np.array([longest_of(text) for text in predictions])
     present = values[~np.isnan(values)]
     mean = float(present.mean()) if len(present) else math.nan
     return {"longest_repeat": mean, "missing": float(len(values) - len(present))}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

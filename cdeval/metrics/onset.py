@@ -13,13 +13,28 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
 
 from cdeval.metrics.evaluating import offer
+from cdeval.metrics.forms import whole
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Place
 
 ORDER = 4
 
 
+@metric(
+    "repetition_onset",
+    unit="words",
+    header="repeats\nafter",
+    better="higher",
+    digits=1,
+    ends=whole,
+    bounds=(0, math.inf),
+    place=Place.diagnostic,
+    order=42,
+    note="words before the first repeated 4-gram, mean over the texts that have one",
+    lacking="no text has a 4-gram twice",
+)
 def onset(text: str, order: int = ORDER) -> float:
     """Words before the first n-gram that occurs for the second time; NaN where none does.
 
@@ -36,16 +51,11 @@ def onset(text: str, order: int = ORDER) -> float:
     return math.nan
 
 
-def onset_rows(texts: Sequence[str]) -> Float[np.ndarray, "text 1"]:
-    """The onset of each text [words]; NaN where nothing is repeated."""
-    return np.array([onset(text) for text in texts], dtype=np.float64).reshape(-1, 1)
-
-
 def _compute(predictions: Sequence[str]) -> dict[str, float]:
-    values = onset_rows(predictions)[:, 0]
+    values = np.array([onset(text) for text in predictions])
     repeating = values[~np.isnan(values)]
     mean = float(repeating.mean()) if len(repeating) else math.nan
     return {"repetition_onset": mean, "never": float(len(values) - len(repeating))}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

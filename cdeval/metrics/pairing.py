@@ -1,19 +1,15 @@
 """Comparisons from what is kept of arms: no model and no text is read, and torch is not imported."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
 
 from cdeval.config.schema import ProtocolConfig
-from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.compare import Settings
-from cdeval.metrics.family import MetricRows, compare_metrics
+from cdeval.metrics.compare import Settings, with_holm
+from cdeval.metrics.registry import Metric, all_metrics
 from cdeval.metrics.scorefile import ArmScores
-from cdeval.metrics.stats import Statistic, perplexity
-from cdeval.metrics.wording import EXTRAS, WORDING, wording_statistic
 from cdeval.records import Comparison
-
-LIKELIHOOD = ("coherence_loglik", "perplexity_expert")
-METRICS = (*WORDING[:4], *MEASURES, "coherence", *LIKELIHOOD, "tokens", *WORDING[4:])
-ORDER = (*METRICS, *EXTRAS)  # in which metrics are reported
 
 _PROTOCOL = ProtocolConfig()
 
@@ -21,40 +17,67 @@ _PROTOCOL = ProtocolConfig()
 def compare_kept(
     kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, protocol: ProtocolConfig = _PROTOCOL
 ) -> list[Comparison]:
-    """Every metric of every arm against its control, from what is kept of them: no model and no text is read.
+    """Every metric of every arm against its control, corrected as one family.
 
     Two arms are compared by a metric where both were scored by the same means.
 
     Args:
         kept: by arm.
-        against: as of `score_study`.
-        settings: of the intervals.
+        against: the arm that is subtracted, by the label of the arm that it is subtracted from.
+        settings: confidence, draws, seed. Of metrics that are sums over texts more prompts are drawn where there are so
+            many comparisons that the least p-value of so few draws, corrected for all of them, could show nothing.
         protocol: whose n-gram counts are compared; those of another protocol are not.
+
+    Returns: metric by metric, those that are sums over texts first, and control by control; Holm's correction counts
+        all that have a p-value, and no interval reaches beyond what the metric can differ by.
     """
     if not against:
         return []
-    metrics: dict[str, MetricRows] = {}
-    others = sorted({name for found in kept.values() for name in found.scores} - set(ORDER))  # of plug-ins
-    for name in (*ORDER, *others):
-        scores = {label: found.scores[name] for label, found in kept.items() if name in found.scores}
-        ours = {None, protocol.diversity.name}
-        rows = {
-            label: score.rows
-            for label, score in scores.items()
-            if score.rows is not None and score.basis.get("protocol") in ours
-        }
-        if rows:
-            metrics[name] = MetricRows(rows, statistic_of(name, protocol))
-    codes = {label: found.codes for label, found in kept.items() if found.codes is not None}
+    names = {name for found in kept.values() for name in found.scores}
+    every = [metric for metric in all_metrics() if metric.name in names]
+    every += [Metric(name=name) for name in sorted(names - {metric.name for metric in every})]  # of absent plug-ins
+    evidence: dict[Metric, dict[str, Any]] = {}
+    for metric in sorted(every, key=lambda metric: bool(metric.together)):
+        found = {label: metric.evidence(scores, protocol) for label, scores in kept.items()}
+        evidence[metric] = {label: known for label, known in found.items() if known is not None}
+    # Those that are sums count twice here: fewer would give studies of former releases other draws, and other numbers.
+    pairs = (sum(bool(found) and not one.together for one, found in evidence.items()) + len(names)) * len(against)
+    enough = settings._replace(draws=max(settings.draws, math.ceil(2 * pairs / (1 - settings.confidence))))
+    return with_holm(
+        [
+            _within_bounds(comparison, metric)
+            for metric, arms in evidence.items()
+            for control, family in _families(metric.name, arms, kept, against).items()
+            for comparison in metric.compare(
+                {label: arms[label] for label in family if label in arms},
+                control,
+                settings if metric.together else enough,
+                protocol,
+            )
+        ]
+    )
 
-    def alike(name: str, arm: str, control: str) -> bool:
+
+def _families(
+    name: str, known: Collection[str], kept: Mapping[str, ArmScores], against: Mapping[str, str]
+) -> dict[str, list[str]]:
+    """The arms that a metric compares with each control that it has something of, the control last."""
+
+    def alike(arm: str, control: str) -> bool:
         ours, theirs = (kept[label].scores.get(name) for label in (arm, control))
         return ours is not None and theirs is not None and ours.basis == theirs.basis
 
-    names = {name for found in kept.values() for name in found.scores}
-    return compare_metrics(metrics, codes, against, settings, names, alike)
+    of = {
+        control: [arm for arm, its in against.items() if its == control and arm in kept and alike(arm, control)]
+        for control in dict.fromkeys(against.values())
+        if control in known
+    }
+    return {control: [*arms, control] for control, arms in of.items()}
 
 
-def statistic_of(name: str, protocol: ProtocolConfig) -> Statistic:
-    """How a metric makes a number of its rows."""
-    return perplexity if name == "perplexity_expert" else wording_statistic(name, protocol.diversity)
+def _within_bounds(found: Comparison, metric: Metric) -> Comparison:
+    low, high = metric.bounds
+    widest, ends = high - low, found.difference
+    if math.isinf(widest) or math.isnan(ends.low):
+        return found
+    return replace(found, difference=replace(ends, low=max(ends.low, -widest), high=min(ends.high, widest)))

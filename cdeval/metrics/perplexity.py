@@ -19,11 +19,69 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float
 
 from cdeval.config.enums import Dtype
-from cdeval.config.schema import ExpertConfig
+from cdeval.config.schema import ExpertConfig, ProtocolConfig
 from cdeval.metrics.evaluating import as_generations, choice_of, offer
-from cdeval.metrics.stats import perplexity
+from cdeval.metrics.forms import significant
+from cdeval.metrics.means import Found, Means
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Metric, Place
+from cdeval.metrics.rows import Rows, mean_rows
+from cdeval.metrics.stats import Statistic, perplexity
+from cdeval.records import Generation
+
+_WITHOUT_IDS = "no text has a token of the model"
+
+
+@metric(
+    "perplexity_expert",
+    label="perplexity",
+    better="human",
+    digits=2,
+    form=significant(4),
+    ends=significant(3),
+    bounds=(1, math.inf),
+    order=32,
+    needs=["scorer"],
+)
+class Perplexity(Metric):
+    """Of all texts of an arm together: long ones weigh more."""
+
+    def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
+        """Read the texts by the scorer."""
+        nll = means.nll(texts)
+        missing, note = int(np.isnan(nll).any(axis=1).sum()), means.judges.describe_likelihood()
+        return Rows(nll, tuple(text.id for text in texts), perplexity, missing, note, _WITHOUT_IDS)
+
+    def statistic(self, protocol: ProtocolConfig) -> Statistic:
+        """The exponential of nats a token."""
+        return perplexity
+
+
+@metric(
+    "coherence_loglik",
+    label="log-likelihood",
+    unit="nats/token",
+    better="human",
+    bounds=(-math.inf, 0),
+    place=Place.file,
+    order=31,
+    needs=["scorer"],
+)
+class LogLikelihood(Metric):
+    """Of a token, mean over texts: texts count alike whatever their length. Su & Xu (2022) use OPT-2.7B."""
+
+    def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
+        """Read the texts by the scorer, as perplexity does."""
+        note = f"mean over texts, {means.judges.describe_likelihood()}"
+        return mean_rows(loglik_rows(means.nll(texts)), [text.id for text in texts], note, _WITHOUT_IDS)
+
+
+def loglik_rows(nll: Float[np.ndarray, "text 2"]) -> Float[np.ndarray, "text 1"]:
+    """Mean log-likelihood a token [nats] of each text, from the rows of `nll_rows`; NaN where it has no tokens."""
+    return np.asarray(-nll[:, :1] / nll[:, 1:])
 
 
 def _compute(
@@ -49,4 +107,4 @@ def _compute(
     }
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

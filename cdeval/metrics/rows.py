@@ -11,10 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Num
 
-from cdeval.config.schema import MetricsConfig
-from cdeval.metrics.compare import ArmRows
+from cdeval.metrics.compare import ArmRows, Settings
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, interval, ratio_of_sums, with_value
 from cdeval.records import Estimate
+
+NO_NGRAM = "no text has {order} words with spaces between them, as languages written without spaces never have"
+EQUAL_AMOUNTS = "compares at equal amounts only; no interval, as a resample holds texts twice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Rows:
     note: str = ""
     lacking: str = ""  # why a text has no value, as a sentence about all texts
 
-    def estimate(self, config: MetricsConfig, seed: int) -> Estimate:
+    def estimate(self, settings: Settings) -> Estimate:
         """The statistic of the texts that have a value, and its interval over prompts."""
         has_value = ~np.isnan(self.values).any(axis=1)
         n = len(self.values) - self.missing
@@ -37,7 +39,7 @@ class Rows:
             return Estimate(math.nan, math.nan, math.nan, 0, self.missing, note)
         prompts = [prompt for prompt, has in zip(self.prompts, has_value, strict=True) if has]
         units = by_prompt(self.values[has_value], prompts)
-        ends = interval(units, self.statistic, config.confidence, config.bootstrap_draws, seed)
+        ends = interval(units, self.statistic, *settings)
         said = FEW if with_value(units) < FEWEST else IN_GROUPS if len(units) > MANY else ""
         note = "; ".join(filter(None, (self.note, said)))
         return Estimate(float(self.statistic(units)), ends.low, ends.high, n, self.missing, note)

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ class Score:
     made_of: str  # digest of all that the estimate depends on; empty: that is not known, and it is not reused
     basis: Mapping[str, str]  # what another arm's score must share to be compared: judge, protocol, codebook
     rows: ArmRows | None = None  # None: the metric does not score text by text, or no text was scored
+    facts: Mapping[str, Any] = field(default_factory=dict)  # of a plug-in's metric: what readers without it must know
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,11 @@ class ArmScores:
             else replace(one.estimate, note=f"{STALE}; {one.estimate.note}".removesuffix("; "))
             for name, one in self.scores.items()
         }
+
+    def page(self, scores: Mapping[str, Estimate]) -> dict[str, object]:
+        """What `metrics.json` says of an arm with these scores: a plug-in's metric is described there."""
+        known = {name: {"metric": one.facts} for name, one in self.scores.items() if one.facts}
+        return {name: {**cast("dict[str, object]", plain(one)), **known.get(name, {})} for name, one in scores.items()}
 
     def current(self, content: str) -> "ArmScores":
         """Without the scores of other texts than those that are stored now. Args: content: as of `marked`."""
@@ -122,6 +128,7 @@ def to_bytes(found: ArmScores) -> bytes:
             "texts": score.texts,
             "made_of": score.made_of,
             "basis": score.basis,
+            **({"facts": score.facts} if score.facts else {}),
         }
         if score.rows is not None:
             own["rows"], own["prompts"] = _place(arrays, score.rows.values), _known(prompts, score.rows.ids)
@@ -163,6 +170,7 @@ def _from_arrays(arrays: Mapping[str, NDArray[Any]]) -> ArmScores:
             str(own["made_of"]),
             {str(key): str(value) for key, value in own["basis"].items()},
             ArmRows(prompts[own["prompts"]], arrays[own["rows"]]) if "rows" in own else None,
+            dict(own.get("facts", {})),
         )
         for name, own in header["metrics"].items()
     }

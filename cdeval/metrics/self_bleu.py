@@ -20,6 +20,12 @@ from typing import NamedTuple
 import numpy as np
 
 from cdeval.metrics.evaluating import offer
+from cdeval.metrics.forms import fraction
+from cdeval.metrics.means import Found, Means
+from cdeval.metrics.register import metric
+from cdeval.metrics.registry import Metric, Place
+from cdeval.metrics.rows import EQUAL_AMOUNTS
+from cdeval.records import Estimate, Generation
 
 LIMIT = 50
 
@@ -58,9 +64,34 @@ def self_bleu(texts: Sequence[str], seed: int = 0, limit: int = LIMIT) -> SelfBl
     return SelfBleu(float(np.mean(scores)) / 100, len(chosen), len(present))
 
 
+@metric(
+    "self_bleu",
+    label="self-BLEU",
+    better="lower",
+    form=fraction(3),
+    bounds=(0, 1),
+    place=Place.extra,
+    order=60,
+)
+class _SelfBleu(Metric):
+    """Self-BLEU of an arm."""
+
+    def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
+        """Compare the texts with each other; there is no interval."""
+        obstacle = unavailable()
+        if obstacle:
+            return Estimate(math.nan, math.nan, math.nan, 0, len(texts), obstacle)
+        found = self_bleu([text.continuation for text in texts], means.seed)
+        capped = f" (drawn from {found.present}: the cost grows with the square)" if found.present > LIMIT else ""
+        note = f"BLEU-4 by sacrebleu of {found.used} texts{capped} against the others; {EQUAL_AMOUNTS}"
+        if math.isnan(found.value):
+            note = "fewer than two texts are not empty"
+        return Estimate(found.value, math.nan, math.nan, found.present, len(texts) - found.present, note)
+
+
 def _compute(predictions: Sequence[str], seed: int = 0, limit: int = LIMIT) -> dict[str, float]:
     found = self_bleu(predictions, seed, limit)
     return {"self_bleu": found.value, "texts_used": float(found.used)}
 
 
-Metric = offer(__name__, __doc__, _compute)
+Module = offer(__name__, __doc__, _compute)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from cdeval.metrics.registry import Metric, main_metrics
 from cdeval.report.measures import COSTS, Measure, present, qualities
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Kind, Study
@@ -81,16 +82,15 @@ def charts_of(study: Study) -> list[Chart]:
     Scores of former texts are not drawn.
     """
     study = study.current
-    found = [_sweep_chart(sweep, measure) for sweep in sweeps_of(study) for measure in _measured(sweep)]
+    found = [_sweep_chart(sweep, measure) for sweep in sweeps_of(study) for measure in _measured(study, sweep)]
     return [*_costs_and_quality(study), *found, *_curves(study), *_latency(study), *_flops(study), *_memory(study)]
 
 
 def _costs_and_quality(study: Study) -> list[Chart]:
-    """Chart every quality against the first known cost (arithmetic, else time), and coherence against diversity."""
-    costs, shown = present(COSTS, study.decoded), present(qualities(), study.decoded)
+    """Chart every quality against the first known cost (arithmetic, else time), and some against each other."""
+    costs, shown = present(COSTS, study.decoded), present(qualities(study), study.decoded)
     found = [_points(study, costs[0], quality) for quality in shown] if costs else []
-    pair = [measure for measure in shown if measure.name in ("diversity", "coherence")]
-    return [*found, _points(study, *pair)] if len(pair) == 2 else found
+    return found + [_points(study, other, one) for one in shown for other in shown if one.beside == other.name]
 
 
 def _points(study: Study, across: Measure, quality: Measure) -> Chart:
@@ -125,8 +125,8 @@ def _points(study: Study, across: Measure, quality: Measure) -> Chart:
     )
 
 
-def _measured(sweep: Sweep) -> list[Measure]:
-    return present(qualities(), [arm for line in sweep.lines for arm in line.arms])
+def _measured(study: Study, sweep: Sweep) -> list[Measure]:
+    return present(qualities(study), [arm for line in sweep.lines for arm in line.arms])
 
 
 def _sweep_chart(sweep: Sweep, measure: Measure) -> Chart:
@@ -171,26 +171,28 @@ def _level_series(levels: Sequence[Level], measure: Measure) -> list[Series]:
 _NAMED_CURVES = 4
 
 
+def curved_metric() -> Metric | None:
+    """The metric whose curves are stored with every arm."""
+    return next((one for one in main_metrics() if one.curve is not None), None)
+
+
 def _curves(study: Study) -> list[Chart]:
-    """Chart MAUVE's curves: the best few and the controls in colour, the others pale."""
-    arms = sorted((arm for arm in study.decoded if arm.curve), key=lambda arm: -arm.value("mauve").value)
-    if not arms:
+    """Chart the curves that a metric keeps of every arm: the best few and the controls in colour, the others pale."""
+    metric = curved_metric()
+    if metric is None or metric.curve is None or not any(arm.curve for arm in study.decoded):
         return []
+    way = metric.better.way
+    arms = sorted((arm for arm in study.decoded if arm.curve), key=lambda arm: -way * arm.value(metric.name).value)
     short = short_labels([arm.label for arm in study.decoded])
     best = [arm.label for arm in arms if arm.role != "control"][:_NAMED_CURVES]
     series = []
     for arm in reversed(arms):
         color = LINES[best.index(arm.label)] if arm.label in best else GREY if arm.role == "control" else PALE
-        label = f"{short[arm.label]} · {arm.value('mauve').value:.3f}"
+        label = f"{short[arm.label]} · {arm.value(metric.name).value:.{metric.digits}f}"
         dash: Dash = "dash" if arm.role == "control" else "solid"
         series.append(Series(label, [x for x, _ in arm.curve], [y for _, y in arm.curve], color=color, dash=dash))
-    note = (
-        "How far generated and human texts are apart under every mixture of the two, mean over codebooks; MAUVE is the "
-        "area below. Low on the right: what is written is not what people write; low on the left: what people write is "
-        "missing."
-    )
-    x, y = "holds the generated texts", "holds the human texts"
-    return [Chart("divergence", "MAUVE's divergence curves", "curves", x, y, series, note=note)]
+    words = metric.curve
+    return [Chart("divergence", words.title, "curves", words.x, words.y, series, note=words.note)]
 
 
 def _latency(study: Study) -> list[Chart]:

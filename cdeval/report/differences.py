@@ -7,20 +7,23 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.metrics.registry import plugged
+from cdeval.metrics.registry import all_metrics, main_metrics
 from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import markdown, printable
 
-# All comparisons are in comparisons.json, and in the family of Holm's correction; these are shown.
-_SHOWN = ("diversity", "mauve", "coherence", "perplexity_expert")
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
 
-def compared() -> tuple[str, ...]:
-    """Name the metrics whose comparisons are shown: four of cdeval's own, and those of plug-ins."""
-    return (*_SHOWN, *plugged())
+def compared(comparisons: Sequence[Comparison]) -> list[str]:
+    """Name the metrics whose comparisons are shown: those of every table, and those of plug-ins that are not loaded.
+
+    All comparisons are in comparisons.json, and in the family of Holm's correction.
+    """
+    every = {metric.name for metric in all_metrics()}
+    strange = dict.fromkeys(found.metric for found in comparisons if found.metric not in every)
+    return [*(metric.name for metric in main_metrics()), *strange]
 
 
 def corrected_for(comparisons: Sequence[Comparison]) -> int:
@@ -78,7 +81,7 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
             f"{found.p_holm:.3f}" if math.isfinite(found.p_holm) else MISSING,
             f"{found.detectable:.3f}" if math.isfinite(found.detectable) else MISSING,
         )
-        for name in compared()
+        for name in compared(comparisons)
         for found in comparisons
         if found.metric == name and math.isfinite(found.difference.value)
     ]

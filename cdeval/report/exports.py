@@ -73,7 +73,7 @@ def _typed(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 def to_latex(study: Study) -> bytes:
     """Write a tabular with booktabs' rules; intervals and overheads in brackets."""
-    measures = present(totals(), study.arms)
+    measures = present(totals(study), study.arms)
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
         shown = [cell(measure, arm) for measure in measures]

@@ -1,12 +1,11 @@
-"""The numbers that pictures and pages show: their names and units."""
+"""The numbers that pictures and pages show: their names, units and directions."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from cdeval.metrics.directions import direction, sign
-from cdeval.metrics.registry import plugged
-from cdeval.report.studyfiles import Arm
+from cdeval.metrics.registry import Better, all_metrics, main_metrics
+from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.table import MISSING
 
 
@@ -16,20 +15,19 @@ class Measure(NamedTuple):
     name: str  # in summary.json
     title: str
     unit: str  # empty: a pure number
+    better: Better
     scale: float = 1.0  # of the stored unit
     digits: int = 3  # decimals of a number below 10; larger ones have as many significant digits
     cost: bool = False
-
-    @property
-    def better(self) -> int:
-        """Which way, as `cdeval.metrics.directions` says."""
-        return direction(self.name) or 0
+    more: str = ""  # of an arm that has more of it
+    less: str = ""
+    beside: str = ""  # another measure, against which it is drawn
 
     @property
     def heading(self) -> str:
         """With its unit and the direction that is better."""
         unit = f" [{self.unit}]" if self.unit else ""
-        return f"{self.title}{unit} {sign(self.name)}"
+        return f"{self.title}{unit} {self.better.value}"
 
     def of(self, arm: Arm) -> float:
         """In the shown unit; NaN: no value, as decoding costs of the human references."""
@@ -43,28 +41,44 @@ class Measure(NamedTuple):
         return f"{value:,.{max(0, self.digits - whole + 1)}f}" if whole > 1 else f"{value:.{self.digits}f}"
 
 
-_OURS = (
-    Measure("diversity", "diversity", ""),
-    Measure("mauve", "MAUVE", ""),
-    Measure("coherence", "coherence", ""),
-    Measure("perplexity_expert", "perplexity", "", digits=2),
-)
 COSTS = (
-    Measure("flops_per_token", "compute", "GFLOPs/token", 1e9, digits=2, cost=True),
-    Measure("decode_seconds_per_token", "latency", "ms/token", 1e-3, digits=1, cost=True),
-    Measure("memory_bytes", "memory", "GiB", 2**30, digits=2, cost=True),
+    Measure("flops_per_token", "compute", "GFLOPs/token", Better.lower, 1e9, digits=2, cost=True),
+    Measure("decode_seconds_per_token", "latency", "ms/token", Better.lower, 1e-3, digits=1, cost=True),
+    Measure("memory_bytes", "memory", "GiB", Better.lower, 2**30, digits=2, cost=True),
+)
+_OTHER_COSTS = (
+    "bytes_per_token",
+    "prefill_seconds",
+    *(f"{cost}_overhead" for cost in ("flops", "bytes", "latency", "memory")),
 )
 
 
-def qualities() -> tuple[Measure, ...]:
+def qualities(study: Study) -> tuple[Measure, ...]:
     """List what is shown of texts, plug-ins' metrics last."""
-    own = (Measure(one.name, one.label, one.unit, digits=one.digits) for one in plugged().values())
-    return (*_OURS, *own)
+    return tuple(
+        Measure(
+            one.name,
+            one.label,
+            one.unit,
+            one.better,
+            digits=one.digits,
+            more=one.more,
+            less=one.less,
+            beside=one.beside,
+        )
+        for one in main_metrics(study.stored)
+    )
 
 
-def totals() -> tuple[Measure, ...]:
+def totals(study: Study) -> tuple[Measure, ...]:
     """List qualities and costs."""
-    return (*qualities(), *COSTS)
+    return (*qualities(study), *COSTS)
+
+
+def ways() -> Mapping[str, int]:
+    """By the names of all metrics and costs that have an order, 1: higher is better, −1: lower."""
+    costs = {name: Better.lower.way for name in (*(cost.name for cost in COSTS), *_OTHER_COSTS)}
+    return {one.name: one.better.way for one in all_metrics() if one.better.way} | costs
 
 
 def present(measures: Iterable[Measure], arms: Iterable[Arm]) -> list[Measure]:

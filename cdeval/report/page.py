@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdeval.report import sections
-from cdeval.report.charts import STYLES, Chart
+from cdeval.report.charts import STYLES, Chart, curved_metric
 from cdeval.report.drawing import plotly_of
 from cdeval.report.measures import Measure, present, totals
 from cdeval.report.rendering import PLOTLY, render
@@ -36,7 +36,7 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
         "table": "All arms",
         **({"texts": "Texts side by side"} if texts else {}),
         **dict(zip(sweeps, groups, strict=True)),
-        **({"mauve": "MAUVE"} if curves else {}),
+        **({"curves": curved.label} if curves and (curved := curved_metric()) else {}),
         **({"costs": "What it costs"} if costs else {}),
         "protocol": "Protocol and provenance",
     }
@@ -81,7 +81,7 @@ def _data(
     """Collect the values that the page's script draws and lets readers search."""
     short = short_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
-    measures = present(totals(), study.arms)
+    measures = present(totals(study), study.arms)
     return {
         "arms": [_arm(arm, short[arm.label], measures) for arm in study.current.arms],
         "measures": [{"name": one.name, "heading": one.heading, "cost": one.cost} for one in measures],

@@ -6,33 +6,29 @@ settings whose intervals overlap one may still dominate the other, so a dominate
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cdeval.metrics.directions import BETTER
+from cdeval.metrics.registry import Metric, main_metrics
 
 
 class Objective(NamedTuple):
     """One number of a summary, which is better higher or lower."""
 
     name: str
-
-    @property
-    def way(self) -> int:
-        """1: higher is better, -1: lower."""
-        return BETTER[self.name]
+    way: int  # 1: higher is better, −1: lower
 
 
-QUALITY = (Objective("diversity"), Objective("mauve"), Objective("coherence"))
-COST = Objective("flops_per_token")  # counted, so that a noisy clock makes and unmakes no front
+COST = Objective("flops_per_token", -1)  # counted, so that a noisy clock makes and unmakes no front
 
 
-def objectives_of(summaries: Sequence[Mapping[str, float]]) -> list[Objective]:
+def objectives_of(summaries: Sequence[Mapping[str, float]], stored: Iterable[Metric] = ()) -> list[Objective]:
     """What the settings can be compared by: the cost, and those measures of quality that some of them have.
 
-    None where there is no quality or no cost to trade.
+    None where there is no quality or no cost to trade. Args: stored: metrics of plug-ins, which may not be loaded.
     """
-    known = [one for one in (*QUALITY, COST) if any(math.isfinite(_value(summary, one)) for summary in summaries)]
+    quality = [Objective(metric.name, metric.better.way) for metric in main_metrics(stored) if metric.better.way]
+    known = [one for one in (*quality, COST) if any(math.isfinite(_value(summary, one)) for summary in summaries)]
     return known if len(known) > 1 and COST in known else []
 
 

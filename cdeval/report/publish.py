@@ -20,12 +20,12 @@ def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) 
 
     Args:
         folder: of the study.
-        say: takes a line an arm whose texts are other ones than when it was scored, and one on plug-ins it lacks.
+        say: takes a line an arm whose texts are other ones than when it was scored.
 
     Returns: the page. Raises: StorageError: there is no finished run, a file is broken, or the disk refuses.
     """
     study = read_study(folder)
-    for line in (*study.changed, *study.lacking):
+    for line in study.changed:
         say(line)
     return publish(study)
 
@@ -51,13 +51,13 @@ def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
     """
     study = study.current
     found: dict[tuple[str, str], set[str]] = {}
-    for up in present(qualities(), study.decoded):
-        for across in present(totals(), study.decoded):
-            if not up.better or not across.better:
+    for up in present(qualities(study), study.decoded):
+        for across in present(totals(study), study.decoded):
+            if not up.better.way or not across.better.way:
                 found[across.name, up.name] = set()
                 continue
             known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
-            objectives = [Objective(one.name) for one in (across, up)]
+            objectives = [Objective(one.name, one.better.way) for one in (across, up)]
             beaten = dominators([arm.summary for arm in known], objectives)
             found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}
     return found

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import yaml
 
 from cdeval.errors import StorageError
+from cdeval.metrics.registry import Metric, all_metrics, stored_metric
 from cdeval.records import Comparison, Estimate
 from cdeval.store.files import refused_reading
 from cdeval.store.strict_json import estimate_from_json, number, parse
@@ -125,6 +126,13 @@ def seconds_of(value: Any) -> list[float]:
     return [_seconds(item) for item in flat]
 
 
+def strange_metrics(value: Any) -> list[Metric]:
+    """The metrics of `metrics.json` whose plug-ins are not loaded, as they are described there. Raises: ValueError."""
+    known = {metric.name for metric in all_metrics()}
+    strange = {name: mapping(found) for name, found in mapping(value).items() if name not in known}
+    return [stored_metric(name, mapping(found.get("metric", {}))) for name, found in strange.items()]
+
+
 class Table(NamedTuple):
     """The table that stood on the screen last."""
 
@@ -186,12 +194,13 @@ def provenance_of(value: Any) -> dict[str, Any]:
 
 def below_nothing(summary: Mapping[str, float]) -> str | None:
     """The first number of a summary that can be no such number: a count, a size or a time below 0."""
-    return next((name for name, value in summary.items() if value < 0 and _counts(name)), None)
+    metrics = {metric.name for metric in all_metrics() if metric.bounds[0] >= 0}
+    return next((name for name, value in summary.items() if value < 0 and (name in metrics or _counts(name))), None)
 
 
 def _counts(name: str) -> bool:
     parts = name.split("_")
-    sizes = {"texts", "tokens", "words", "flops", "bytes", "seconds", "joules", "parameters", "perplexity", "share"}
+    sizes = {"texts", "flops", "bytes", "seconds", "joules", "parameters", "share"}
     # The ends of a wide interval may lie below 0, as those of a time that few passes measured.
     return parts[-1] not in {"low", "high"} and "overhead" not in parts and not sizes.isdisjoint(parts)
 

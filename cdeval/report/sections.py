@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from cdeval.metrics.registry import Better
 from cdeval.report.charts import LEVEL_STYLES, PALE, STYLES, Chart
-from cdeval.report.differences import compared, corrected_for
-from cdeval.report.measures import Measure, present, totals
+from cdeval.report.differences import corrected_for
+from cdeval.report.measures import Measure, present, qualities, totals
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.table import MISSING
 from cdeval.store.private import masked_all
@@ -70,7 +71,7 @@ def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
 
 def axes(study: Study) -> dict[str, Any]:
     """List the numbers that a reader can weigh against each other; or say, as `no_axes`, why there are none."""
-    measures = present(totals(), study.decoded)
+    measures = present(totals(study), study.decoded)
     costs = [measure for measure in measures if measure.cost]
     if not costs or len(costs) == len(measures):
         return {"axes": None, "no_axes": "No texts were scored" if costs else "No costs are known of these texts"}
@@ -79,8 +80,8 @@ def axes(study: Study) -> dict[str, Any]:
 
 
 def results(study: Study) -> dict[str, Any]:
-    """Build the table: its measures, and a row an arm."""
-    measures = present(totals(), study.arms)
+    """Build the table: its measures, those of texts that have an order, and a row an arm."""
+    measures = present(totals(study), study.arms)
     best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):
@@ -90,13 +91,14 @@ def results(study: Study) -> dict[str, Any]:
             sort = repr(number) if math.isfinite(number) else ""
             cells.append(ResultCell(*cell(measure, arm), sort, arm.label in best[measure.name]))
         rows.append(ResultRow(arm, row.label + row.mark, None if arm.is_human else STYLES[arm.kind], cells))
-    return {"measures": measures, "rows": rows}
+    ranked = ", ".join(one.title for one in measures if one.better.way and not one.cost)
+    return {"measures": measures, "rows": rows, "ranked": ranked}
 
 
 def _best(measure: Measure, study: Study) -> set[str]:
     """Find the labels with the best value of the decoded texts, where more is better; none where all look alike."""
     shown = {arm.label: measure.shown(measure.of(arm)) for arm in study.decoded if math.isfinite(measure.of(arm))}
-    if measure.better <= 0 or len(set(shown.values())) < 2:
+    if measure.better is not Better.higher or len(set(shown.values())) < 2:
         return set()
     highest = measure.shown(max(measure.of(arm) for arm in study.decoded if arm.label in shown))
     return {label for label, value in shown.items() if value == highest}
@@ -104,7 +106,7 @@ def _best(measure: Measure, study: Study) -> set[str]:
 
 def differences(study: Study) -> dict[str, Any]:
     """List every arm less its control, on the metrics that the screen shows, and count the tests of the correction."""
-    measures = {measure.name: measure for measure in totals() if measure.name in compared()}
+    measures = {measure.name: measure for measure in qualities(study)}
     rows = []
     for one in study.comparisons:
         measure = measures.get(one.metric)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cdeval.config.plugins import lacking
 from cdeval.errors import StorageError
+from cdeval.metrics.registry import Metric, main_metrics
 from cdeval.records import Comparison, Estimate, Generation
 from cdeval.report.former import MARK, NOTHING, Former, former_line, former_scores
 from cdeval.report.reading import (
@@ -25,6 +25,7 @@ from cdeval.report.reading import (
     scores_of,
     seconds_of,
     settings_of,
+    strange_metrics,
     table_of,
 )
 from cdeval.report.summary import notes_of
@@ -63,6 +64,7 @@ class Arm:
     generations: Sequence[Generation]
     token_seconds: Sequence[float]  # of timed passes, a number a token
     former: Former = NOTHING  # what of its scores is of other texts than `generations`
+    stored: Sequence[Metric] = ()  # of plug-ins that are not loaded, as its files describe them
 
     @property
     def is_human(self) -> bool:
@@ -87,7 +89,7 @@ class Arm:
             self,
             summary={name: value for name, value in self.summary.items() if name not in former},
             scores={name: score for name, score in self.scores.items() if name not in former},
-            curve=[] if "mauve" in former else self.curve,
+            curve=[] if any(metric.curve and metric.name in former for metric in main_metrics()) else self.curve,
         )
 
     def value(self, name: str) -> Estimate:
@@ -107,7 +109,6 @@ class Study:
     arms: Sequence[Arm]
     comparisons: Sequence[Comparison]
     notes: Sequence[str]
-    lacking: Sequence[str] = ()  # a line on metrics that are not shown, because their plug-ins are not loaded
 
     @property
     def decoded(self) -> list[Arm]:
@@ -120,11 +121,17 @@ class Study:
         return next((arm for arm in self.arms if arm.is_human), None)
 
     @property
+    def stored(self) -> list[Metric]:
+        """Metrics of plug-ins that are not loaded, as the files describe them."""
+        return [metric for arm in self.arms for metric in arm.stored]
+
+    @property
     def rows(self) -> list[Row]:
         """The arms as rows of the tables."""
         marks = [f" {MARK}" if arm.former.metrics else "" for arm in self.arms]
         return [
-            Row(arm.label, arm.role, arm.summary, arm.folder, mark) for arm, mark in zip(self.arms, marks, strict=True)
+            Row(arm.label, arm.role, arm.summary, arm.folder, mark, arm.stored)
+            for arm, mark in zip(self.arms, marks, strict=True)
         ]
 
     @property
@@ -201,19 +208,8 @@ def read_study(folder: Path) -> Study:
         for one in ([] if shown is None else shown.comparisons)
         if not any(one.metric in former.get(label, ()) for label in (one.arm, one.against))
     ]
-    study = Study(folder.resolve().name, folder, arms, comparisons, [], _lacking(folder, arms, problems))
-    return replace(study, notes=[*notes, *study.changed, *study.lacking, *dict.fromkeys(problems)])
-
-
-def _lacking(folder: Path, arms: Sequence[Arm], problems: list[str]) -> list[str]:
-    """Name metrics of plug-ins that are not loaded; a study of `cdeval.score` has one record for all arms."""
-    records = [*(arm.provenance for arm in arms), optional(folder / "scoring.json", provenance_of, {}, problems)]
-    plugins = [plugin for record in records for plugin in record.get("plugins") or []]
-    found = lacking(plugins, {f"metrics.only=[{name}]" for arm in arms for name in arm.scores})
-    if found is None:
-        return []
-    names = ", ".join(method.removeprefix("metrics.only=[").removesuffix("]") for method in found.methods)
-    return [f"{names}: in results.csv alone, because the plug-in is not loaded; to show it, {found.remedy}"]
+    study = Study(folder.resolve().name, folder, arms, comparisons, [])
+    return replace(study, notes=[*notes, *study.changed, *dict.fromkeys(problems)])
 
 
 def _finished(folder: Path, known: Collection[str]) -> list[Row]:
@@ -250,4 +246,5 @@ def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
         generations=texts,
         token_seconds=optional(path / "latency.json", seconds_of, [], problems),
         former=former,
+        stored=required(path / "metrics.json", strange_metrics, []),
     )

@@ -5,7 +5,6 @@ a cost. Two lines a row let everything stand in 80 columns, where labels break b
 """
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,8 +13,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.metrics.directions import sign
-from cdeval.metrics.registry import plugged
+from cdeval.metrics.forms import Form, significant, whole
+from cdeval.metrics.registry import Metric, Place, all_metrics, own_metrics, plugged_metrics
 from cdeval.report.pareto import dominators, objectives_of
 from cdeval.store.escaping import markdown, printable
 
@@ -31,6 +30,7 @@ class Row:
     summary: Mapping[str, float]  # the run's summary.json; NaN and absent are shown alike
     folder: str = ""  # name of its run folder
     mark: str = ""  # follows the label where a note says why
+    stored: Sequence[Metric] = ()  # of plug-ins that are not loaded, as its files describe them
 
 
 class Cell(NamedTuple):
@@ -49,10 +49,10 @@ class Column(NamedTuple):
 
 
 def cells_of(row: Row, columns: Sequence[Column] | None = None) -> list[Cell]:
-    """What is shown of a row, in the order of the columns; of COLUMNS where none are given."""
+    """What is shown of a row, in the order of the columns; of a study's where none are given."""
     return [
         Cell(MISSING) if row.role == "human" and column.cost else column.cell(row.summary)
-        for column in columns or COLUMNS
+        for column in columns or result_columns()
     ]
 
 
@@ -87,7 +87,7 @@ def results_table(
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
-    columns = columns or (*columns_for(rows), *filled(rows, plugged_columns()))
+    columns = columns or (*columns_for(rows), *filled(rows, plugged_columns(rows)))
     marks, meaning = _marks(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
@@ -102,7 +102,7 @@ def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """What follows each label: a dagger where another setting dominates it; and the line that says so, if any does."""
     changed = [row.mark for row in rows]
     decoded = [row.summary if row.role != "human" and not row.mark else {} for row in rows]  # a mark: of former texts
-    objectives = objectives_of(decoded)
+    objectives = objectives_of(decoded, [metric for row in rows for metric in row.stored])
     better = dominators(decoded, objectives) if objectives else [None] * len(rows)
     if not any(place is not None for place in better):
         return changed, []
@@ -116,16 +116,12 @@ def _legend(columns: Sequence[Column]) -> str:
     return f"Second lines: a score's interval{costs}."
 
 
-# A summary's number by name, as text.
-_Format = Callable[[float], str]
-
-
-def _shown(summary: Mapping[str, float], name: str, form: _Format) -> str:
+def _shown(summary: Mapping[str, float], name: str, form: Form) -> str:
     value = summary.get(name, math.nan)
     return form(value) if math.isfinite(value) else ""
 
 
-def _score(name: str, form: _Format, ends: _Format) -> Callable[[Mapping[str, float]], Cell]:
+def _score(name: str, form: Form, ends: Form) -> Callable[[Mapping[str, float]], Cell]:
     def cell(summary: Mapping[str, float]) -> Cell:
         low, high = _shown(summary, f"{name}_low", ends), _shown(summary, f"{name}_high", ends)
         return Cell(_shown(summary, name, form) or MISSING, f"{low}–{high}" if low and high else "")
@@ -133,40 +129,11 @@ def _score(name: str, form: _Format, ends: _Format) -> Callable[[Mapping[str, fl
     return cell
 
 
-def _pair(name: str, form: _Format, below: str, below_form: _Format) -> Callable[[Mapping[str, float]], Cell]:
+def _pair(name: str, form: Form, below: str, below_form: Form) -> Callable[[Mapping[str, float]], Cell]:
     def cell(summary: Mapping[str, float]) -> Cell:
         return Cell(_shown(summary, name, form) or MISSING, _shown(summary, below, below_form))
 
     return cell
-
-
-def _whole(value: float) -> str:
-    return f"{value:.0f}"
-
-
-def _decimals(digits: int) -> _Format:
-    return lambda value: f"{value:.{digits}f}"
-
-
-def _fraction_of(digits: int) -> _Format:
-    """Decimals as printed in papers: .862, without a zero before the point."""
-    return lambda value: re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
-
-
-_fraction = _fraction_of(3)
-
-
-def _significant(digits: int, unit: float = 1.0) -> _Format:
-    """That many significant digits, in full unless the number is huge or tiny."""
-
-    def form(value: float) -> str:
-        scaled = value / unit
-        if scaled and not 1e-3 <= abs(scaled) < 1e6:
-            return f"{scaled:.{digits - 1}e}"
-        exponent = math.floor(math.log10(abs(scaled))) if scaled else 0
-        return f"{scaled:.{max(0, digits - 1 - exponent)}f}"
-
-    return form
 
 
 def _percent(ratio: float) -> str:
@@ -176,68 +143,54 @@ def _percent(ratio: float) -> str:
     return f"{rounded:+.1f} %" if abs(rounded) < 10 else f"{rounded:+.0f} %"
 
 
-COLUMNS = (
-    Column("texts,\ntokens", _pair("texts", _whole, "tokens", _whole)),
-    Column(f"diversity\n{sign('diversity')}", _score("diversity", _fraction, _fraction)),
-    Column(f"MAUVE\n{sign('mauve')}", _score("mauve", _fraction, _fraction)),
-    Column(f"coherence\n{sign('coherence')}", _score("coherence", _fraction, _fraction)),
-    Column(f"perplexity\n{sign('perplexity_expert')}", _score("perplexity_expert", _significant(4), _significant(3))),
-    Column("GFLOPs\n/token", _pair("flops_per_token", _significant(3, 1e9), "flops_overhead", _percent), cost=True),
-    Column(
-        "ms\n/token", _pair("decode_seconds_per_token", _significant(3, 1e-3), "latency_overhead", _percent), cost=True
-    ),
-    Column("memory\nGiB", _pair("memory_bytes", _significant(3, 2**30), "memory_overhead", _percent), cost=True),
+_COMPUTE = Column(
+    "GFLOPs\n/token", _pair("flops_per_token", significant(3, 1e9), "flops_overhead", _percent), cost=True
 )
+_MEMORY = Column("memory\nGiB", _pair("memory_bytes", significant(3, 2**30), "memory_overhead", _percent), cost=True)
+_MS = significant(3, 1e-3)
 
 # What a study of costs alone shows (`cdeval.study.weightless`): the timed numbers with their intervals.
 COST_COLUMNS = (
-    COLUMNS[5],
-    Column("GB moved\n/token", _pair("bytes_per_token", _significant(3, 1e9), "bytes_overhead", _percent), cost=True),
-    Column("prefill\nms", _score("prefill_seconds", _significant(3, 1e-3), _significant(3, 1e-3)), cost=True),
-    Column("ms\n/token", _score("decode_seconds_per_token", _significant(3, 1e-3), _significant(3, 1e-3)), cost=True),
+    _COMPUTE,
+    Column("GB moved\n/token", _pair("bytes_per_token", significant(3, 1e9), "bytes_overhead", _percent), cost=True),
+    Column("prefill\nms", _score("prefill_seconds", _MS, _MS), cost=True),
+    Column("ms\n/token", _score("decode_seconds_per_token", _MS, _MS), cost=True),
     Column("over the\nexpert", _score("latency_overhead", _percent, _percent), cost=True),
-    COLUMNS[7],
+    _MEMORY,
 )
 
 
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
     known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
-    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else COLUMNS
+    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else result_columns()
 
 
-def plugged_columns() -> list[Column]:
+def result_columns() -> tuple[Column, ...]:
+    """What `cdeval.run` shows of its texts, of cdeval's own metrics, and of costs."""
+    below = next(metric for metric in all_metrics() if metric.below_texts)
+    return (
+        Column(f"texts,\n{below.label}", _pair("texts", whole, below.name, whole)),
+        *(_of_metric(metric) for metric in own_metrics(Place.main)),
+        _COMPUTE,
+        Column("ms\n/token", _pair("decode_seconds_per_token", _MS, "latency_overhead", _percent), cost=True),
+        _MEMORY,
+    )
+
+
+def plugged_columns(rows: Sequence[Row]) -> list[Column]:
     """Columns of plug-ins' metrics, with unit and direction."""
-    return [
-        Column(
-            f"{one.label}\n{' '.join(filter(None, (one.unit, sign(one.name))))}",
-            _score(one.name, _decimals(one.digits), _decimals(one.digits)),
-        )
-        for one in plugged().values()
-    ]
+    return [_of_metric(metric) for metric in plugged_metrics(one for row in rows for one in row.stored)]
 
 
-# What `cdeval.score` shows: published figures have four digits of diversity, and texts of others no costs.
-SCORE_COLUMNS = (
-    Column("texts", _score("texts", _whole, _whole)),
-    Column("words", _score("words", _decimals(2), _whole)),
-    Column(f"diversity\n{sign('diversity')}", _score("diversity", _fraction_of(4), _fraction_of(4))),
-    *COLUMNS[2:5],
-)
-DIAGNOSTIC_COLUMNS = (
-    *(
-        Column(f"rep-{order}\n{sign(f'rep_{order}')}", _score(f"rep_{order}", _fraction_of(4), _fraction))
-        for order in (2, 3, 4)
-    ),
-    Column(f"repeats\nafter {sign('repetition_onset')}", _score("repetition_onset", _decimals(1), _whole)),
-    Column(f"longest\nrepeat {sign('longest_repeat')}", _score("longest_repeat", _decimals(2), _decimals(1))),
-    Column("names in\nprompt", _score("entity_overlap", _fraction, _fraction)),
-    Column("tokens", _score("tokens", _decimals(2), _whole)),
-)
-EXTRA_COLUMNS = (
-    *(
-        Column(f"distinct-{order}\n{sign(f'distinct_{order}')}", _score(f"distinct_{order}", _fraction, _fraction))
-        for order in (1, 2, 3, 4)
-    ),
-    Column(f"self-BLEU\n{sign('self_bleu')}", _score("self_bleu", _fraction, _fraction)),
-)
+def score_groups(rows: Sequence[Row]) -> list[list[Column]]:
+    """The tables of `cdeval.score`, each a group of columns: published figures have more digits, and no costs."""
+    amounts = (*own_metrics(Place.amount), *own_metrics(Place.main))
+    others = (own_metrics(place) for place in (Place.diagnostic, Place.extra))
+    first = [Column("texts", _score("texts", whole, whole)), *(_of_metric(metric, fine=True) for metric in amounts)]
+    groups = [first, *([_of_metric(metric, fine=True) for metric in group] for group in others), plugged_columns(rows)]
+    return [shown for group in groups if (shown := filled(rows, group))]
+
+
+def _of_metric(metric: Metric, *, fine: bool = False) -> Column:
+    return Column(metric.heading, _score(metric.name, *metric.forms(fine=fine)))

@@ -15,8 +15,6 @@ from cdeval.report.measures import COSTS, Measure, qualities
 from cdeval.report.studyfiles import Arm, Kind, Study
 
 LEVEL = 0.05
-_BETTER = {"diversity": "more diverse", "mauve": "closer to human text", "coherence": "more coherent"}
-_WORSE = {"diversity": "less diverse", "mauve": "further from human text", "coherence": "less coherent"}
 
 
 def verdict(study: Study) -> list[str]:
@@ -37,27 +35,27 @@ def best_of(study: Study) -> Comparison | None:
     """The difference that the verdict speaks of; None where nothing was compared."""
     measure, found = _first_compared(study)
     unspoilt = [one for one in found if _shown(one, measure) > 0 and not _spoilt(one, measure, study)]
-    return max(unspoilt or found, key=lambda one: measure.better * one.difference.value, default=None)
+    return max(unspoilt or found, key=lambda one: measure.better.way * one.difference.value, default=None)
 
 
 def _shown(one: Comparison, measure: Measure) -> int:
     """1: shown to be better than its control, −1: worse, 0: neither."""
-    if math.isnan(one.p_holm) or one.p_holm >= LEVEL or not measure.better:
+    if math.isnan(one.p_holm) or one.p_holm >= LEVEL or not measure.better.way:
         return 0
-    return 1 if measure.better * one.difference.value > 0 else -1
+    return 1 if measure.better.way * one.difference.value > 0 else -1
 
 
 def _spoilt(best: Comparison, shown: Measure, study: Study) -> bool:
     """Whether the arm is shown to lose in what else is said of texts."""
-    others = {measure.name: measure for measure in qualities() if measure is not shown and measure.name in _BETTER}
+    others = {one.name: one for one in qualities(study) if one != shown}
     pair = (best.arm, best.against)
     mine = [one for one in study.comparisons if (one.arm, one.against) == pair and one.metric in others]
     return any(_shown(one, others[one.metric]) < 0 for one in mine)
 
 
 def _first_compared(study: Study) -> tuple[Measure, list[Comparison]]:
-    by_metric = [(measure, _compared(study, measure)) for measure in qualities() if measure.better]
-    return next(((measure, found) for measure, found in by_metric if found), (qualities()[0], []))
+    by_metric = [(measure, _compared(study, measure)) for measure in qualities(study) if measure.better.way]
+    return next(((measure, found) for measure, found in by_metric if found), (qualities(study)[0], []))
 
 
 def _compared(study: Study, measure: Measure) -> list[Comparison]:
@@ -83,29 +81,34 @@ def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[
     ours, theirs = (next((a for a in study.arms if a.label == label), None) for label in (best.arm, best.against))
     values = " against ".join(measure.shown(measure.of(arm)) for arm in (ours, theirs) if arm is not None)
     evidence = f"{measure.title} {values}, difference {_difference(best, measure)}"
-    shown, better = _shown(best, measure), measure.better * best.difference.value > 0
-    words = (_BETTER if better else _WORSE).get(measure.name, f"{'better' if better else 'worse'} in {measure.title}")
+    shown, better = _shown(best, measure), measure.better.way * best.difference.value > 0
+    words = _words(measure, better=better)
     if not shown:
         if arms == 1:
             return f"{best.arm} is not shown to differ from {best.against} in {measure.title}: {evidence}."
-        more = _BETTER.get(measure.name, f"better in {measure.title}")
-        none = f"None of {arms} arms is shown to be {more} than its control"
+        none = f"None of {arms} arms is shown to be {_words(measure, better=True)} than its control"
         if len(set(values.split(" against "))) == 1:
             return f"{none}; {best.arm}, the nearest to it, is the same as its control: {evidence}."
         return f"{none}; {best.arm} is best: {evidence}."
     if arms == 1:
         return f"{best.arm} is {words} than {best.against}: {evidence}."
     if better:
-        topped = any(measure.better * (one.difference.value - best.difference.value) > 0 for one in found)
+        topped = any(measure.better.way * (one.difference.value - best.difference.value) > 0 for one in found)
         most = "gains most of those that are not shown to lose elsewhere" if topped else "gains most"
         return f"Of {arms} arms, {best.arm} {most}: it is {words} than {best.against}, {evidence}."
     return f"All {arms} arms are {words} than their controls; {best.arm} loses least: {evidence}."
 
 
+def _words(measure: Measure, *, better: bool) -> str:
+    """An arm that is better, or worse, than another, as the metric says it of itself."""
+    said = measure.more if better is (measure.better.way > 0) else measure.less
+    return said or f"{'better' if better else 'worse'} in {measure.title}"
+
+
 def _detail(of_best: Sequence[Comparison], shown: Measure, study: Study) -> str:
     """The other metrics of the same arm, and its price."""
     one = of_best[0]
-    elsewhere, price = _elsewhere(of_best, shown), _price(one, study)
+    elsewhere, price = _elsewhere(of_best, shown, study), _price(one, study)
     return f"{one.arm}{elsewhere or ' was compared in no other metric'}{price}."
 
 
@@ -116,14 +119,14 @@ def _difference(one: Comparison, measure: Measure) -> str:
     return f"{sign} ({one.difference.low:+.{measure.digits}f} to {one.difference.high:+.{measure.digits}f})"
 
 
-def _elsewhere(of_best: Sequence[Comparison], shown: Measure) -> str:
+def _elsewhere(of_best: Sequence[Comparison], shown: Measure, study: Study) -> str:
     """What changed for better or worse, and what was not seen to change."""
     changed, unseen = [], []
-    for measure in qualities():
+    for measure in qualities(study):
         one = next((one for one in of_best if one.metric == measure.name), None)
-        if measure is shown or one is None or not math.isfinite(one.difference.value):
+        if measure == shown or one is None or not math.isfinite(one.difference.value):
             continue
-        if not measure.better and one.p_holm < LEVEL:
+        if not measure.better.way and one.p_holm < LEVEL:
             changed.append(
                 f"{'higher' if one.difference.value > 0 else 'lower'} {measure.title}, {_difference(one, measure)}"
             )
@@ -177,7 +180,7 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
 
 
 def _ordered(measure: Measure, arm: Arm) -> float:
-    value = measure.better * measure.of(arm)
+    value = measure.better.way * measure.of(arm)
     return value if math.isfinite(value) else -math.inf
 
 

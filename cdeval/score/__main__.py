@@ -1,6 +1,7 @@
 """`python -m cdeval.score generations=FILE`: texts that exist already, from files to a table; and what people say."""
 
 from cdeval.cli import Schema, plain_dict, run_schema
+from cdeval.errors import together
 from cdeval.report.differences import differences_tables
 from cdeval.report.table import results_table
 from cdeval.score.config import Export, ScoreConfig, validate_score
@@ -33,6 +34,8 @@ def score(config: ScoreConfig) -> None:
     for note in outcome.notes:
         show(note)
     show(f"results: {outcome.folder}")
+    if outcome.failures:
+        raise together(outcome.failures)
 
 
 if __name__ == "__main__":

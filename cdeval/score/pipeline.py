@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdeval.config.enums import Ban
+from cdeval.config.metrics import IN_TOKENS, LANGUAGE_MODELS, needs_of
 from cdeval.config.naming import shortened, slug
 from cdeval.config.plugins import loaded_plugins
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges.likelihood import with_known_logprobs
-from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER, open_judges
-from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.metrics.judges.opening import open_judges
+from cdeval.metrics.registry import MetricError, chosen_metrics
+from cdeval.metrics.suite import Scored, score_study
 from cdeval.models.loading import OpenedModel, ReadingModel, open_model
 from cdeval.models.vocabulary import special_names
 from cdeval.prompts.tokens import with_tokens
@@ -23,16 +25,7 @@ from cdeval.records import Comparison, Generation
 from cdeval.report.differences import differences_markdown
 from cdeval.report.studyfiles import Shown, write_shown
 from cdeval.report.summary import notes_of, summary_of
-from cdeval.report.table import (
-    DIAGNOSTIC_COLUMNS,
-    EXTRA_COLUMNS,
-    SCORE_COLUMNS,
-    Column,
-    Row,
-    filled,
-    markdown_table,
-    plugged_columns,
-)
+from cdeval.report.table import Column, Row, markdown_table, score_groups
 from cdeval.score.arms import HUMAN, Collection, collect, digest
 from cdeval.score.beside import ban_beside, fingerprint_beside, is_by_sample
 from cdeval.score.config import ScoreConfig
@@ -55,6 +48,7 @@ class ScoreResult:
     comparisons: list[Comparison]  # of every other arm with one of them
     notes: list[str]  # what a reader of the tables must know
     folder: Path
+    failures: list[MetricError]  # of plug-ins; everything else is scored and written
 
 
 def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Callable[[str], None]) -> ScoreResult:
@@ -67,13 +61,13 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
 
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
-    names = chosen_metrics(config.metrics)
+    needs = needs_of(chosen_metrics(config.metrics))
     collection = collect(config.generations, config.labels, config.fields)
     folder = Path(config.out) if config.out is not None else Path(config.runs) / config.study
     require_writable(folder / "table.md")
     say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
-    opened = open_model(config.expert, decodes=False) if COUNTED_IN_TOKENS & set(names) else None
-    scorer = opened.load_reader(packed=True) if opened and READ_BY_SCORER & set(names) else None
+    opened = open_model(config.expert, decodes=False) if IN_TOKENS & needs else None
+    scorer = opened.load_reader(packed=True) if opened and LANGUAGE_MODELS & needs else None
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
     ours = scorer is not None and all(
@@ -88,14 +82,10 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
         Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
         for label, found in scores.items()
     ]
-    groups = [
-        shown
-        for group in (SCORE_COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, plugged_columns())
-        if (shown := filled(rows, group))
-    ]
+    groups = score_groups(rows)
     _write(folder, rows, scored, groups, notes)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
-    return ScoreResult(rows, groups, scored.comparisons, notes, folder)
+    return ScoreResult(rows, groups, scored.comparisons, notes, folder, scored.failures)
 
 
 def _tokenised(
@@ -157,7 +147,7 @@ def _scored(
     against = config.against or arms[0]
     if against not in arms:
         raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, scorer, folder, wrote=wrote)
+    judges = open_judges(needs_of(chosen_metrics(config.metrics)), config.metrics, scorer, folder, wrote=wrote)
     human, seed = texts.get(HUMAN), config.seed
     pairs = {label: against for label in arms if label != against}
     return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=pairs)
@@ -169,7 +159,8 @@ def _write(
     names = folder_names(list(scored.scores))
     rows = [replace(row, folder=names[row.label]) for row in rows]
     for row in rows:
-        replace_file(folder / names[row.label] / "metrics.json", to_page(scored.scores[row.label]))
+        page = scored.kept[row.label].page(scored.scores[row.label])
+        replace_file(folder / names[row.label] / "metrics.json", to_page(page))
         replace_file(folder / names[row.label] / "divergence.json", to_page(scored.curves.get(row.label, [])))
         replace_file(folder / names[row.label] / "summary.json", to_page(dict(row.summary)))
     tables = [

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from cdeval.config.metrics import IN_TOKENS, LANGUAGE_MODELS
+from cdeval.config.schema import MetricsConfig
 from cdeval.errors import ConfigError, ModelError
-from cdeval.metrics.judges.opening import COUNTED_IN_TOKENS, READ_BY_SCORER
-from cdeval.metrics.pairing import METRICS
-from cdeval.metrics.registry import plugged
+from cdeval.metrics.registry import chosen_metrics
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import special_names
 from cdeval.prompts.tokens import TextCodec, with_tokens
@@ -149,10 +149,11 @@ def metrics_of(names: Sequence[str], scorer: LanguageModel | None) -> list[str]:
     """
     if scorer is not None:
         return list(names)
-    unread = [name for name in names if name in READ_BY_SCORER]
-    if unread:
+    chosen = chosen_metrics(MetricsConfig(only=list(names)))
+    unread = [metric.name for metric in chosen if metric.needs & LANGUAGE_MODELS]
+    if names and unread:
         raise ConfigError(f"metrics: {unread[0]} is read by a language model; give one, as score(arms, expert).")
-    return list(names) or [name for name in (*METRICS, *plugged()) if name not in COUNTED_IN_TOKENS]
+    return list(names) or [metric.name for metric in chosen if not metric.needs & IN_TOKENS]
 
 
 def in_tokens_of(scorer: LanguageModel, texts: Sequence[Generation]) -> list[Generation]:

@@ -7,13 +7,14 @@ from typing import NamedTuple, TypeVar
 
 from cdeval.config.fields import plain_values
 from cdeval.config.labels import label_of
+from cdeval.config.metrics import needs_of
 from cdeval.config.points import Role
 from cdeval.config.schema import AmateurConfig, ContrastConfig, ProtocolConfig, RunConfig, SearchConfig
 from cdeval.config.setting import setting_of
-from cdeval.errors import CdevalError, ConfigError, PointError
+from cdeval.errors import CdevalError, PointError, together
 from cdeval.lens.temperature import Calibration, with_temperature
 from cdeval.metrics.judges.opening import find_judges
-from cdeval.metrics.suite import chosen_metrics
+from cdeval.metrics.registry import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
@@ -110,7 +111,7 @@ def open_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> 
     Raises: CdevalError: what they share is missing, or none of them can be decoded.
     """
     common = requests[0].config
-    find_judges(chosen_metrics(common.metrics), common.metrics)  # a misspelt name costs no weights
+    find_judges(needs_of(chosen_metrics(common.metrics)), common.metrics)  # a misspelt name costs no weights
     ledger = Ledger(study_folder(common), say)
     failures: dict[str, CdevalError] = {}
     requests, left = _without_left(requests, ledger)
@@ -126,14 +127,6 @@ def open_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> 
     ledger.change(lambda state: _settle(state, requests, failures))
     named = [PointError(f"{one.label}: {failures[one.digest]}") for one in requests if one.digest in failures]
     return replace(study, failures=[*left, *named])
-
-
-def together(failures: Sequence[CdevalError]) -> CdevalError:
-    """Make one error of several."""
-    if len(failures) == 1:
-        return failures[0]
-    kind = PointError if all(isinstance(failure, PointError) for failure in failures) else ConfigError
-    return kind("\n  ".join(map(str, failures)))
 
 
 def left_alone(label: str, reason: str | None) -> PointError:

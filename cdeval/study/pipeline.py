@@ -17,6 +17,7 @@ from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.cost.capacity import lanes_at_once
+from cdeval.errors import together
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.report.finished import scoring_turn
@@ -31,7 +32,7 @@ from cdeval.store.sessions import by_sample
 from cdeval.store.signals import finishing
 from cdeval.study.costs import keep_costs, price_points
 from cdeval.study.executor import Executor, LocalExecutor
-from cdeval.study.open import LoadedStudy, StudyRequest, open_study, together
+from cdeval.study.open import LoadedStudy, StudyRequest, open_study
 from cdeval.study.point_store import PointRecord, PointStore
 from cdeval.study.ray import ray_executor
 from cdeval.study.results import StudyResult, score_points, write_points, write_report
@@ -73,6 +74,7 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
             result = write_report(study, scores, _notes(study))
             keep_costs(costs, study.config, study.root)
             store.finish()
+    failures += scores.scored.failures
     return replace(result, failures=failures, notes=[*result.notes, *_track(study, points, texts)])
 
 

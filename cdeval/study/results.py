@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.config.enums import Ban
+from cdeval.config.metrics import needs_of
 from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import Point, Role, prompts_digest
 from cdeval.config.schema import RunConfig
@@ -22,8 +23,9 @@ from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
 from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.recall import Before
+from cdeval.metrics.registry import chosen_metrics
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
-from cdeval.metrics.suite import Scored, chosen_metrics, score_study
+from cdeval.metrics.suite import Scored, score_study
 from cdeval.records import Comparison, Estimate, Generation, Prompt
 from cdeval.report.differences import differences_markdown
 from cdeval.report.finished import Finished, Group, all_finished, controls_among, of_point
@@ -107,7 +109,7 @@ def score_points(
     ]
     points += [found for one in others if (found := _other_point(study.root, one, prompts)) is not None]
     human = next((one.texts for one in points if one.point.role == Role.human.value), None)
-    judges = open_judges(chosen_metrics(config.metrics), config.metrics, expert, study.root, wrote=True)
+    judges = open_judges(needs_of(chosen_metrics(config.metrics)), config.metrics, expert, study.root, wrote=True)
     of_label = {one.point.label: one.texts for one in points}
     before = {one.point.label: one.before for one in points}
     scored = score_study(of_label, human, judges, config.metrics, config.seed, config.protocol, before=before)
@@ -214,7 +216,7 @@ def _made_of(kept: ArmScores) -> dict[str, str]:
 
 
 def _write(folder: RunFolder, one: _ScoredPoint, scores: Mapping[str, Estimate], kept: ArmScores) -> None:
-    folder.write_json(METRICS_FILE, scores)
+    folder.write_json(METRICS_FILE, kept.page(scores))
     folder.write_bytes(SCORES, to_bytes(kept))
     folder.write_json("divergence.json", list(kept.curve))
     folder.write_json("costs.json", one.costs)

@@ -9,8 +9,17 @@ import torch
 
 from cdeval.metrics import codebook as module
 from cdeval.metrics import stats
-from cdeval.metrics.codebook import MEASURES, Codes, compare_mauve, mauve_interval, quantise
+from cdeval.metrics.codebook import (
+    Codes,
+    compare_mauve,
+    frontier_integral,
+    mauve,
+    mauve_interval,
+    mauve_star,
+    quantise,
+)
 from cdeval.metrics.compare import Settings, resample_counts
+from cdeval.metrics.stats import Statistic
 
 SEEDS = range(3)
 SETTINGS = Settings(draws=500)
@@ -34,14 +43,14 @@ def codes(human: np.ndarray, generated: np.ndarray, count: int | None = None) ->
     return Codes(tuple(map(str, range(n))), labels[n:], labels[:n], count)
 
 
-def value(of_arm: Codes, measure: str = "mauve") -> float:
-    return float(MEASURES[measure](of_arm.whole()).mean())
+def value(of_arm: Codes, measure: Statistic = mauve) -> float:
+    return float(measure(of_arm.whole()).mean())
 
 
 def test_closer_distributions_score_higher():
     human = clusters(0, EVEN)
     arms = [codes(human, clusters(1, weights)) for weights in (EVEN, UNEVEN, ELSEWHERE)]
-    for measure, sign in (("mauve", 1), ("mauve_star", 1), ("frontier_integral", -1)):
+    for measure, sign in ((mauve, 1), (mauve_star, 1), (frontier_integral, -1)):
         same, near, far = (sign * value(arm, measure) for arm in arms)
         assert same > near + 0.02, measure
         assert near > far + 0.2, measure
@@ -51,7 +60,7 @@ def test_an_arm_against_itself_is_one():
     human = clusters(0, EVEN)
     for sample in (human, np.ones((4, 8))):
         assert value(codes(sample, sample)) == pytest.approx(1.0)
-        assert value(codes(sample, sample), "frontier_integral") == pytest.approx(0.0)
+        assert value(codes(sample, sample), frontier_integral) == pytest.approx(0.0)
 
 
 def test_counts_by_hand():
@@ -63,7 +72,7 @@ def test_counts_by_hand():
 
 def test_interval_holds_the_value_and_widens_with_confidence():
     of_arm = codes(clusters(0, EVEN), clusters(1, UNEVEN))
-    wide, narrow = (mauve_interval(value(of_arm), of_arm, "mauve", Settings(level, 500)) for level in (0.99, 0.5))
+    wide, narrow = (mauve_interval(value(of_arm), of_arm, mauve, Settings(level, 500)) for level in (0.99, 0.5))
     assert 0 <= wide.low < narrow.low < value(of_arm) < narrow.high < wide.high <= 1
 
 
@@ -72,7 +81,7 @@ def test_interval_is_about_as_wide_as_the_spread_over_new_texts():
     few_kinds = (0.7, 0.2, 0.07, 0.03)
     arms = [codes(clusters(2 * i, EVEN), clusters(2 * i + 1, few_kinds)) for i in range(40)]
     settings = Settings(0.6827, 300)
-    claimed = np.mean([value(arm) - mauve_interval(value(arm), arm, "mauve", settings).low for arm in arms])
+    claimed = np.mean([value(arm) - mauve_interval(value(arm), arm, mauve, settings).low for arm in arms])
     assert 0.8 < claimed / np.std([value(arm) for arm in arms], ddof=1) < 1.5
 
 
@@ -81,14 +90,14 @@ def test_samples_of_a_prompt_are_drawn_together():
     once = codes(clusters(0, EVEN), clusters(1, UNEVEN))
     twice = Codes(once.ids * 2, np.tile(once.human, (2, 1)), np.tile(once.generated, (2, 1)), once.clusters)
     assert value(twice) == pytest.approx(value(once))
-    expected = mauve_interval(value(once), once, "mauve", SETTINGS)
-    assert mauve_interval(value(once), twice, "mauve", SETTINGS) == pytest.approx(expected)
+    expected = mauve_interval(value(once), once, mauve, SETTINGS)
+    assert mauve_interval(value(once), twice, mauve, SETTINGS) == pytest.approx(expected)
 
 
 def test_few_texts_have_no_interval_and_no_comparison():
     of_arm = codes(clusters(0, EVEN, 10), clusters(1, EVEN, 10))
-    assert all(math.isnan(end) for end in mauve_interval(value(of_arm), of_arm, "mauve", SETTINGS))
-    (found,) = compare_mauve({"a": of_arm, "b": of_arm}, "mauve", "b", SETTINGS)
+    assert all(math.isnan(end) for end in mauve_interval(value(of_arm), of_arm, mauve, SETTINGS))
+    (found,) = compare_mauve({"a": of_arm, "b": of_arm}, mauve, "mauve", "b", SETTINGS)
     assert math.isnan(found.p)
     assert "fewer than 20" in found.difference.note
 
@@ -103,7 +112,7 @@ def shared(*generated: np.ndarray, human: np.ndarray) -> dict[str, Codes]:
 def test_a_clear_difference_is_found_and_none_is_not():
     human, near = clusters(0, EVEN), clusters(1, EVEN)
     arms = shared(near, near, clusters(2, UNEVEN), human=human)
-    same, other = compare_mauve(arms, "mauve", "0", SETTINGS)
+    same, other = compare_mauve(arms, mauve, "mauve", "0", SETTINGS)
     assert (same.arm, same.against, same.metric) == ("1", "0", "mauve")
     assert (same.difference.value, same.difference.low, same.difference.high, same.p) == (0, 0, 0, 1)
     assert other.difference.high < 0
@@ -120,9 +129,10 @@ def test_prompts_of_one_arm_only_are_dropped_and_counted():
     def part(of_arm: Codes, rows: slice) -> Codes:
         return Codes(of_arm.ids[rows], of_arm.human[rows], of_arm.generated[rows], of_arm.clusters)
 
-    (clean,) = compare_mauve({label: part(a, slice(10, 90)) for label, a in arms.items()}, "mauve", "0", SETTINGS)
+    whole = {label: part(a, slice(10, 90)) for label, a in arms.items()}
+    (clean,) = compare_mauve(whole, mauve, "mauve", "0", SETTINGS)
     gaps = {"0": part(arms["0"], slice(0, 90)), "1": part(arms["1"], slice(10, 100))}
-    (found,) = compare_mauve(gaps, "mauve", "0", SETTINGS)
+    (found,) = compare_mauve(gaps, mauve, "mauve", "0", SETTINGS)
     assert (found.difference.n, found.difference.missing) == (80, 20)
     assert found.difference.value == pytest.approx(clean.difference.value)
     assert found.difference.low == pytest.approx(clean.difference.low)
@@ -130,7 +140,7 @@ def test_prompts_of_one_arm_only_are_dropped_and_counted():
 
 def test_an_unknown_arm_is_refused():
     with pytest.raises(ValueError, match="'c' is not among"):
-        compare_mauve({}, "mauve", "c", SETTINGS)
+        compare_mauve({}, mauve, "mauve", "c", SETTINGS)
 
 
 def test_same_seed_same_clusters_and_no_global_generator_moves():
@@ -166,8 +176,8 @@ def many(texts: int, samples: int = 1) -> Codes:
     return Codes(ids, human, generated // 2, texts // 10)
 
 
-@pytest.mark.parametrize("measure", MEASURES)
-def test_the_resamples_are_those_of_matrices_with_a_row_for_every_text(measure: str) -> None:
+@pytest.mark.parametrize("measure", [mauve, mauve_star, frontier_integral])
+def test_the_resamples_are_those_of_matrices_with_a_row_for_every_text(measure: Statistic) -> None:
     of_arm = many(60, samples=2)
     prompts = tuple(dict.fromkeys(of_arm.ids))[5:]
     found = module._resampled(of_arm, prompts, measure, SETTINGS)
@@ -178,7 +188,7 @@ def test_the_resamples_are_those_of_matrices_with_a_row_for_every_text(measure: 
     def values(weights: np.ndarray) -> np.ndarray:
         of_texts = np.hstack([weights, np.zeros((len(weights), 1))])[:, place]
         sides = [[of_texts @ eye[side[:, book]] for side in (of_arm.human, of_arm.generated)] for book in range(2)]
-        return MEASURES[measure](np.array(sides).transpose(2, 0, 1, 3))
+        return measure(np.array(sides).transpose(2, 0, 1, 3))
 
     n, draws = len(prompts), resample_counts(25, SETTINGS.draws, SETTINGS.seed)
     shares = resample_counts(2, SETTINGS.draws, SETTINGS.seed + 1) / 2
@@ -191,12 +201,12 @@ def test_many_prompts_take_the_memory_of_their_texts_and_say_that_groups_are_dra
     """Matrices of prompts by prompts and of texts by clusters were made: 100 000 prompts would have taken 8 GB each."""
     of_arm = many(12_000)
     tracemalloc.start()
-    found = module._resampled(of_arm, of_arm.ids, "frontier_integral", Settings(draws=50))
+    found = module._resampled(of_arm, of_arm.ids, frontier_integral, Settings(draws=50))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 8 * len(of_arm.ids) * of_arm.clusters
     assert len(found.left_out) == 2000
-    (compared,) = compare_mauve({"a": of_arm, "b": of_arm}, "frontier_integral", "b", Settings(draws=50))
+    (compared,) = compare_mauve({"a": of_arm, "b": of_arm}, frontier_integral, "fi", "b", Settings(draws=50))
     assert "drawn in 2000 groups" in compared.difference.note
 
 
@@ -208,6 +218,6 @@ def test_intervals_of_groups_are_as_wide_as_those_of_prompts(monkeypatch: pytest
     for most in (5000, 6000):
         monkeypatch.setattr(stats, "MANY", most)
         module._resampled.cache_clear()
-        found = module._resampled(of_arm, of_arm.ids, "frontier_integral", SETTINGS)
+        found = module._resampled(of_arm, of_arm.ids, frontier_integral, SETTINGS)
         errors[len(found.left_out)] = found.standard_error()
     assert errors[2000] == pytest.approx(errors[6000], rel=0.1)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cdeval.metrics.coherence import coherence_rows, loglik_rows
+from cdeval.metrics.coherence import coherence_rows
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges.embedder import Embedder
 from cdeval.records import Generation
@@ -58,12 +58,6 @@ def test_prompts_of_several_arms_are_embedded_once():
 def test_too_few_vectors_are_refused():
     with pytest.raises(ValueError, match="1 rows were computed for 2 texts"):
         coherence_rows([[text("a", "b")]], Embedder(lambda texts: np.ones((1, 3), dtype=np.float32), "one"))
-
-
-def test_loglik_is_a_mean_per_token_and_texts_count_alike():
-    """Su & Xu average per text first: pooling the tokens as perplexity does would give −2.25 here."""
-    rows = loglik_rows(np.array([[3.0, 1.0], [6.0, 3.0], [math.nan, math.nan]]))
-    np.testing.assert_array_equal(rows[:, 0], [-3, -2, math.nan])
 
 
 def test_embeddings_are_kept_and_only_of_embedders_that_can_be_told_apart(tmp_path: Path):

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from cdeval.metrics.codebook import Codes, compare_mauve, quantise
+from cdeval.metrics.codebook import Codes, compare_mauve, mauve, quantise
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted
 from cdeval.metrics.diversity import diversity
 from cdeval.metrics.stats import Statistic, interval, ratio_of_sums
@@ -173,7 +173,8 @@ def mauve_differences(n: int, collapsed: tuple[float, float], studies: int) -> n
         human, *arms = features(rng, n, collapsed)
         labels = quantise(np.vstack([*arms, human]), clusters, range(BOOKS))
         codes = {f"{i}": Codes(ids, labels[2 * n :], labels[i * n : (i + 1) * n], clusters) for i in range(2)}
-        (difference,) = (c.difference for c in compare_mauve(codes, "mauve", "1", Settings(draws=200, seed=study)))
+        settings = Settings(draws=200, seed=study)
+        (difference,) = (c.difference for c in compare_mauve(codes, mauve, "mauve", "1", settings))
         found.append((difference.value, difference.low, difference.high))
     return np.array(found)
 

@@ -6,15 +6,16 @@ import random
 import numpy as np
 import pytest
 
-from cdeval.config.enums import DiversityProtocol
+from cdeval.config.metrics import METRICS
 from cdeval.config.schema import MetricsConfig
 from cdeval.metrics.distinct import distinct
-from cdeval.metrics.entities import mentions, overlap_rows
-from cdeval.metrics.longest import longest_repeat, longest_rows
-from cdeval.metrics.onset import onset, onset_rows
+from cdeval.metrics.entities import mentions, overlap
+from cdeval.metrics.judges.opening import Judges
+from cdeval.metrics.longest import longest_of, longest_repeat
+from cdeval.metrics.means import Means, measured
+from cdeval.metrics.onset import onset
 from cdeval.metrics.self_bleu import LIMIT, self_bleu
-from cdeval.metrics.wording import extra_estimates, wording_rows
-from cdeval.records import Generation
+from cdeval.records import Estimate, Generation
 
 
 def naive_longest(words: list[str]) -> int:
@@ -42,7 +43,8 @@ def test_a_loop_of_many_words_is_counted_in_full_and_in_time() -> None:
 
 
 def test_longest_repeats_of_empty_and_short_texts() -> None:
-    np.testing.assert_array_equal(longest_rows(["", " ", "one", "one one"])[:, 0], [math.nan, math.nan, 0, 1])
+    found = [longest_of(text) for text in ("", " ", "one", "one one")]
+    np.testing.assert_array_equal(found, [math.nan, math.nan, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,6 @@ def test_onset_is_where_the_first_ngram_comes_again() -> None:
         words = [rng.choice("ab") for _ in range(rng.randint(0, 20))]
         starts = [i for i in range(len(words) - 3) if any(words[i : i + 4] == words[j : j + 4] for j in range(i))]
         assert onset(" ".join(words)) == pytest.approx(starts[0] if starts else math.nan, nan_ok=True)
-    assert onset_rows([]).shape == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,8 @@ def test_mentions_by_hand(text: str, after: str, expected: list[str]) -> None:
 def test_overlap_counts_mentions_that_the_prompt_holds() -> None:
     """Whole words only, anywhere in the prompt; texts without mentions are missing, not zero."""
     prompts = ["Mary Smith of New York said", "Annabel said", "nobody said"]
-    rows = overlap_rows(prompts, [" that Mary met Bob in New York.", " that Ann left", " nothing"])
+    texts = [" that Mary met Bob in New York.", " that Ann left", " nothing"]
+    rows = [overlap(*pair) for pair in zip(prompts, texts, strict=True)]
     np.testing.assert_array_equal(rows, [[2, 3], [0, 1], [math.nan, math.nan]])
 
 
@@ -136,10 +138,14 @@ def test_each_metric_says_why_no_text_has_a_value() -> None:
         "repetition_onset": "no text has a 4-gram twice",
         "entity_overlap": "no text has such a name",
     }
-    for name, rows in wording_rows(texts, DiversityProtocol.corrected, list(reasons)).items():
-        found = rows.estimate(MetricsConfig(bootstrap_draws=50), seed=0)
+    means = Means(Judges(None, ""), MetricsConfig(bootstrap_draws=50))
+
+    def estimate(name: str, of: list[Generation]) -> Estimate:
+        return measured(METRICS[name].of_arm(of, means), means.settings).estimate
+
+    for name, reason in reasons.items():
+        found = estimate(name, texts)
         assert math.isnan(found.value)
-        assert reasons[name] in found.note
-    extras = extra_estimates(texts[:1], ["distinct_2", "self_bleu"], 0)
-    assert "no text has 2 words" in extras["distinct_2"].note
-    assert extras["self_bleu"].note == "fewer than two texts are not empty"
+        assert reason in found.note
+    assert "no text has 2 words" in estimate("distinct_2", texts[:1]).note
+    assert estimate("self_bleu", texts[:1]).note == "fewer than two texts are not empty"

@@ -13,13 +13,13 @@ from cdeval.config.schema import MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.coherence import coherence_rows
 from cdeval.metrics.features import FeatureCache
-from cdeval.metrics.judges.clusters import mauve_of_arms
 from cdeval.metrics.judges.embedder import Embedder, load_embedder
 from cdeval.metrics.judges.likelihood import nll_rows
 from cdeval.metrics.judges.scorer import TextReader
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.records import Generation
 from tests.conftest import build_model
+from tests.metrics.clustered import mauve_of_arms
 
 BROKEN = 60  # a token whose embedding is no number
 

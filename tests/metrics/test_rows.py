@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from cdeval.config.schema import MetricsConfig
+from cdeval.metrics.compare import Settings
 from cdeval.metrics.rows import by_prompt, mean_rows
 from cdeval.metrics.stats import interval, ratio_of_sums
 
-CONFIG = MetricsConfig(bootstrap_draws=200)
+SETTINGS = Settings(draws=200)
 
 
 def test_samples_of_a_prompt_become_one_row_wherever_they_stand() -> None:
@@ -20,28 +20,28 @@ def test_a_mean_counts_texts_and_its_interval_counts_prompts() -> None:
     """Ten samples of each of 25 prompts that differ between prompts only: texts as units would narrow by √10."""
     values = np.repeat(np.random.default_rng(0).uniform(size=25), 10).reshape(-1, 1)
     prompts = [str(index // 10) for index in range(250)]
-    found = mean_rows(values, prompts, "").estimate(CONFIG, seed=0)
+    found = mean_rows(values, prompts, "").estimate(SETTINGS)
     assert (found.n, found.missing) == (250, 0)
     assert found.value == pytest.approx(values.mean())
     of_prompts = interval(np.column_stack([values[::10, 0], np.ones(25)]), ratio_of_sums, 0.95, 200, 0)
     np.testing.assert_allclose([found.low, found.high], of_prompts, rtol=1e-9)
-    naive = mean_rows(values, [str(index) for index in range(250)], "").estimate(CONFIG, seed=0)
+    naive = mean_rows(values, [str(index) for index in range(250)], "").estimate(SETTINGS)
     assert naive.high - naive.low < 0.6 * (found.high - found.low)
 
 
 def test_samples_do_not_make_up_for_prompts_and_the_note_says_why_there_is_no_interval() -> None:
     """Four prompts gave a diversity of -0.997 (-312 to +310) without a word."""
     values = np.random.default_rng(0).uniform(size=(40, 1))
-    few = mean_rows(values, [str(index // 10) for index in range(40)], "mean").estimate(CONFIG, seed=0)
+    few = mean_rows(values, [str(index // 10) for index in range(40)], "mean").estimate(SETTINGS)
     assert few.value == pytest.approx(values.mean())
     assert math.isnan(few.low)
     assert math.isnan(few.high)
     assert few.note == "mean; no interval: fewer than 20 prompts have a value"
-    enough = mean_rows(values, [str(index // 2) for index in range(40)], "mean").estimate(CONFIG, seed=0)
+    enough = mean_rows(values, [str(index // 2) for index in range(40)], "mean").estimate(SETTINGS)
     assert enough.low < enough.value < enough.high
     assert enough.note == "mean"
 
 
 def test_missing_texts_of_a_prompt_leave_its_others() -> None:
-    found = mean_rows(np.array([[1.0], [np.nan], [3.0]]), ["a", "a", "b"], "").estimate(CONFIG, seed=0)
+    found = mean_rows(np.array([[1.0], [np.nan], [3.0]]), ["a", "a", "b"], "").estimate(SETTINGS)
     assert (found.value, found.n, found.missing) == (2.0, 2, 1)

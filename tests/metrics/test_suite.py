@@ -7,21 +7,23 @@ import numpy as np
 import pytest
 
 from cdeval.config.enums import Codebook
-from cdeval.config.schema import MetricsConfig
+from cdeval.config.schema import MetricsConfig, ProtocolConfig
 from cdeval.errors import ConfigError, ModelError
-from cdeval.metrics import suite
-from cdeval.metrics.codebook import MEASURES
 from cdeval.metrics.features import FeatureCache
+from cdeval.metrics.judges import clusters, opening
 from cdeval.metrics.judges.embedder import Embedder
 from cdeval.metrics.judges.likelihood import nll_rows as real
 from cdeval.metrics.judges.opening import Judges
-from cdeval.metrics.pairing import METRICS
+from cdeval.metrics.mauve import MEASURES
+from cdeval.metrics.means import Means
 from cdeval.metrics.recall import Before
-from cdeval.metrics.suite import chosen_metrics, measure_arms, score_study
-from cdeval.metrics.wording import EXTRAS
+from cdeval.metrics.registry import Place, all_metrics, chosen_metrics
+from cdeval.metrics.suite import measure_arms, score_study
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Generation
 
+METRICS = tuple(metric.name for metric in all_metrics() if metric.place is not Place.extra)
+EXTRAS = tuple(metric.name for metric in all_metrics() if metric.place is Place.extra)
 COUNTS = {"tokens", "words"}  # an empty text has 0 of them
 SOME = {"repetition_onset", "entity_overlap"}  # not every text repeats, or names somebody
 CONFIG = MetricsConfig(mauve_seeds=2, bootstrap_draws=200)
@@ -156,8 +158,8 @@ def test_only_what_is_chosen_is_computed_and_needs_its_model(write: Callable[[st
 
 def test_extras_are_asked_for(write: Callable[[str, int], list[Generation]]):
     arms = {"dull": write("dull", 0), "varied": write("varied", 0)}
-    assert chosen_metrics(CONFIG) == METRICS
-    assert chosen_metrics(replace(CONFIG, extras=True)) == (*METRICS, *EXTRAS)
+    assert tuple(metric.name for metric in chosen_metrics(CONFIG)) == METRICS
+    assert tuple(metric.name for metric in chosen_metrics(replace(CONFIG, extras=True))) == (*METRICS, *EXTRAS)
     scores = score_study(
         arms, None, Judges(None, ""), replace(CONFIG, only=["words", "distinct_2"], extras=True)
     ).scores
@@ -171,14 +173,16 @@ def test_extras_are_asked_for(write: Callable[[str, int], list[Generation]]):
 def test_rows_are_what_the_scores_are_made_of(judges: Judges, write: Callable[[str, int], list[Generation]]):
     """Paired comparisons read these rows: one a text, in the order of the arm, with its prompt's id."""
     arm = write("varied", 1)
-    rows = measure_arms({"arm": arm}, judges, CONFIG)["arm"]
+    found, _ = measure_arms({"arm": arm}, {metric: ["arm"] for metric in chosen_metrics(CONFIG)}, Means(judges, CONFIG))
+    rows = {metric: one.rows for metric, one in found["arm"].items() if one.rows is not None}
     scores = score_study({"arm": arm}, None, judges, CONFIG).scores["arm"]
-    assert set(rows) == set(METRICS) - set(MEASURES)
-    for name, found in rows.items():
-        assert found.prompts == tuple(text.id for text in arm)
-        present = found.values[~np.isnan(found.values).any(axis=1)]
+    assert {metric.name for metric in rows} == set(METRICS) - set(MEASURES)
+    for metric, of_arm in rows.items():
+        assert of_arm.ids == tuple(text.id for text in arm)
+        present = of_arm.values[~np.isnan(of_arm.values).any(axis=1)]
         if len(present):
-            assert float(found.statistic(present)) == pytest.approx(scores[name].value), name
+            statistic = metric.statistic(ProtocolConfig())
+            assert float(statistic(present)) == pytest.approx(scores[metric.name].value), metric.name
 
 
 def test_an_unreadable_embedder_fails_before_the_model_runs(
@@ -198,7 +202,7 @@ def test_a_named_embedder_is_loaded_on_the_models_device(
 ):
     asked: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        suite, "load_embedder", lambda name, device, **_: (asked.append((name, device)), Embedder(embed, "named"))[1]
+        opening, "load_embedder", lambda name, device, **_: (asked.append((name, device)), Embedder(embed, "named"))[1]
     )
     found = score_study({"arm": write("varied", 0)}, None, replace(judges, embedder="some/name"), CONFIG).scores["arm"]
     assert asked == [("some/name", "cpu")]
@@ -270,7 +274,7 @@ def test_arms_that_join_later_are_clustered_with_those_before_and_nothing_else_i
     first = score_study({"one": one, "human": human}, human, known, CONFIG)
     read = []
     monkeypatch.setattr(
-        suite, "nll_rows", lambda scorer, texts, cache: read.append(len(texts)) or real(scorer, texts, cache)
+        opening, "nll_rows", lambda scorer, texts, cache: read.append(len(texts)) or real(scorer, texts, cache)
     )
     before = {label: Before(kept) for label, kept in first.kept.items()}
     joined = score_study(arms, human, known, CONFIG, against={"one": "two"}, before=before)
@@ -279,5 +283,5 @@ def test_arms_that_join_later_are_clustered_with_those_before_and_nothing_else_i
     assert repr(joined.comparisons) == repr(whole.comparisons)
     assert first.scores["one"]["mauve"].note != joined.scores["one"]["mauve"].note
     again = {label: Before(kept) for label, kept in joined.kept.items()}
-    monkeypatch.setattr(suite, "mauve_of_arms", lambda *_: 1 / 0)
+    monkeypatch.setattr(clusters, "cluster_arms", lambda *_: 1 / 0)
     assert repr(score_study(arms, human, known, CONFIG, before=again).scores) == repr(whole.scores)

@@ -5,17 +5,13 @@ import math
 import re
 from pathlib import Path
 
-import pytest
-
 from cdeval.metrics.compare import holm
-from cdeval.metrics.directions import BETTER, sign
-from cdeval.metrics.pairing import LIKELIHOOD, ORDER
-from cdeval.report.measures import qualities, totals
-from cdeval.report.pareto import COST, QUALITY
+from cdeval.metrics.registry import Better, all_metrics, main_metrics
+from cdeval.report.measures import qualities, ways
+from cdeval.report.pareto import COST, objectives_of
 from cdeval.report.publish import fronts_of, write_report
 from cdeval.report.sections import _best
 from cdeval.report.studyfiles import read_study
-from cdeval.report.table import COLUMNS, DIAGNOSTIC_COLUMNS, EXTRA_COLUMNS, MISSING, SCORE_COLUMNS
 from cdeval.report.verdict import verdict
 from tests.report.studies import comparison, write_study
 
@@ -54,9 +50,9 @@ def test_a_study_without_any_p_value_claims_no_correction(tmp_path: Path) -> Non
 
 def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
     """Loops have the least, and were crowned: arrow down, front, verdict, W&B's least."""
-    (measure,) = [one for one in qualities() if one.name == "perplexity_expert"]
-    assert measure.heading == "perplexity ≈ human"
     folder = write_study(tmp_path / "s", layers=(4, 8))
+    (measure,) = [one for one in qualities(read_study(folder)) if one.name == "perplexity_expert"]
+    assert measure.heading == "perplexity ≈ human"
     fronts = fronts_of(read_study(folder))
     assert all(not front for names, front in fronts.items() if "perplexity_expert" in names)
     assert any(front for names, front in fronts.items() if "perplexity_expert" not in names)
@@ -67,29 +63,14 @@ def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
     assert "best" not in said
 
 
-@pytest.mark.parametrize("name", LIKELIHOOD)
-def test_what_loops_win_has_no_order(name: str) -> None:
+def test_what_loops_win_has_no_order() -> None:
     """Kills: coherence_loglik, which is perplexity's logarithm text by text, and was the higher the better in W&B."""
-    assert BETTER[name] == 0
-    assert sign(name) == "≈ human"
-    assert name not in [one.name for one in (*QUALITY, COST)]
-
-
-def test_one_place_says_which_way_is_better() -> None:
-    """Headings, the front and pages read it there; a name that it has is a metric's or a cost's."""
-    costs = {name for name in BETTER if name.endswith(("_per_token", "_overhead"))} | {
-        "prefill_seconds",
-        "memory_bytes",
-    }
-    assert set(BETTER) <= {*ORDER} | costs
-    for column in (*COLUMNS, *SCORE_COLUMNS, *DIAGNOSTIC_COLUMNS, *EXTRA_COLUMNS):
-        shown = [name for name in BETTER if column.cell({name: 1.0}).value != MISSING]
-        if column.cost or not shown:
-            continue
-        assert column.header.endswith(sign(shown[0])), column.header
-    for measure in totals():
-        assert measure.heading.endswith(sign(measure.name))
-    assert all(one.way for one in (*QUALITY, COST)), "what has no order makes no front"
+    likelihoods = [metric.name for metric in all_metrics() if metric.better is Better.human]
+    assert {"perplexity_expert", "coherence_loglik"} <= set(likelihoods)
+    every = dict.fromkeys([metric.name for metric in all_metrics()], 1.0) | {COST.name: 1.0}
+    ranked = [one.name for one in objectives_of([every])]
+    assert not {*likelihoods} & {*ways(), *ranked}
+    assert all(one.way for one in objectives_of([every])), "what has no order makes no front"
 
 
 def test_the_page_does_not_call_dominated_what_the_screen_calls_so_by_other_numbers(tmp_path: Path) -> None:
@@ -98,7 +79,7 @@ def test_the_page_does_not_call_dominated_what_the_screen_calls_so_by_other_numb
     words = re.findall(r'"(◆[^"]*)" : "([^"]*)"', page)
     assert words
     assert not any("dominated" in word for pair in words for word in pair)
-    names = ", ".join({"mauve": "MAUVE"}.get(one.name, one.name) for one in QUALITY)
+    names = ", ".join(one.label for one in main_metrics() if one.better.way)
     assert COST.name == "flops_per_token"
     assert f"calls an arm dominated (†) by {names} and FLOPs together" in page
 
@@ -116,4 +97,4 @@ def test_a_tie_crowns_nobody(tmp_path: Path) -> None:
     study = read_study(folder)
     assert "is best" not in " ".join(verdict(study))
     assert "is the same as its control: diversity 1.000 against 1.000" in " ".join(verdict(study))
-    assert _best(qualities()[0], study) == set()
+    assert _best(qualities(study)[0], study) == set()

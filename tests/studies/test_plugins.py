@@ -15,7 +15,7 @@ METRIC = """
 from cdeval import metric
 
 
-@metric("word_length", label="word length")
+@metric("word_length", label="word length", unit="letters", better="human", digits=2)
 def word_length(text):
     return len(text) / (1 + text.count(" "))
 """
@@ -66,7 +66,7 @@ def test_a_users_methods_are_swept_resumed_and_decoded_anew_when_they_change(
 def test_a_study_is_read_without_the_plug_ins_that_made_it(
     tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
 ) -> None:
-    """What is missing is said in one line, with the argument that brings it back."""
+    """The metric's label, unit and direction are stored beside its numbers, so that the same page comes out."""
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "methods.py").write_text(MINE)
     (tmp_path / "my" / "metric.py").write_text(METRIC)
@@ -82,15 +82,13 @@ def test_a_study_is_read_without_the_plug_ins_that_made_it(
     assert found[1]["offers"] == ["metrics.only=[word_length]"]
 
     csv, page = (tmp_path / "runs" / "mine" / name for name in ("results.csv", "report.html"))
-    written, lacks = csv.read_text(), f"to show it, add plugins=[{masked(str(metric))}]"
-    assert "word length" in page.read_text()
-    reported = typed("cdeval.report", ["study=runs/mine"], tmp_path)
-    assert (reported.returncode, reported.stderr.count(lacks)) == (0, 1), reported.stderr
-    assert "word length" not in page.read_text()
-    assert csv.read_text() == written
-    again = typed("cdeval.report", ["study=runs/mine", f"plugins=[{metric}]"], tmp_path)
-    assert lacks not in again.stderr
-    assert "word length" in page.read_text()
+    written, drawn = csv.read_text(), page.read_text()
+    assert "word length" in drawn
+    for more in ([], [f"plugins=[{metric}]"]):
+        reported = typed("cdeval.report", ["study=runs/mine", *more], tmp_path)
+        assert (reported.returncode, reported.stderr) == (0, "")
+        assert page.read_text() == drawn
+        assert csv.read_text() == written
     compared = typed("cdeval.compare", ["studies=[runs/mine,runs/mine]"], tmp_path)
     assert "the same study: 3 texts" in compared.stdout
     merged = typed("cdeval.merge", ["studies=runs/mine", "into=all"], tmp_path)
@@ -102,6 +100,34 @@ def test_a_study_is_read_without_the_plug_ins_that_made_it(
     more = cdeval([*arguments[:-4], "metrics.only=[words]", "study=mine", "amateur=none"], tmp_path)
     assert more.returncode == 0, more.stderr
     assert csv.read_text().splitlines()[0] == written.splitlines()[0]
+    assert "word length" in page.read_text()
+
+
+def test_a_metric_that_breaks_costs_its_own_numbers_and_the_exit_code(
+    tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
+) -> None:
+    """Everything else is written; its NaN is no score that is kept, so the same command tries again."""
+    mine = tmp_path / "mine.py"
+    mine.write_text(METRIC.replace("return ", "return 1 / 0 + "))
+    run = [*on(tiny_gpt2_folder, prompts_file), "metrics.only=[words,word_length]", "tracking=none"]
+    run += ["controls=false", "study=mine", "plugins=[mine.py]"]
+    score = ["generations=runs/mine", "metrics.only=[words,word_length]", "out=scores", "plugins=[mine.py]"]
+    for command, arguments, folder in (("cdeval.run", run, "runs/mine"), ("cdeval.score", score, "scores")):
+        broken = typed(command, arguments, tmp_path)
+        assert broken.returncode == 2, broken.stderr
+        assert "Traceback" not in broken.stderr
+        assert f"error: the metric word_length ({mine}:5) has no score of 'early_exit" in broken.stderr
+        assert f"ZeroDivisionError: division by zero ({mine}:7)" in broken.stderr
+        assert "no value" in (tmp_path / folder / "table.md").read_text()
+        (found,) = (tmp_path / folder).glob("early*/summary.json")
+        assert json.loads(found.read_text())["words"] > 0
+        assert json.loads(found.read_text())["word_length"] is None
+    mine.write_text(METRIC)
+    done = cdeval(run, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 continuations are already stored and are reused" in done.stderr
+    (found,) = (tmp_path / "runs" / "mine").glob("early*/summary.json")
+    assert json.loads(found.read_text())["word_length"] > 0
 
 
 def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:

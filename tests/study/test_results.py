@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cdeval.metrics import pairing, suite
+from cdeval.metrics import suite
 from cdeval.metrics.scorefile import SCORES
 from cdeval.report.renewing import renew_comparisons
+from cdeval.study import results
 from tests.commands import run_here
 
 Command = Callable[..., tuple[int, str]]
@@ -93,7 +94,7 @@ def test_what_is_known_is_not_made_again(command: Command, tmp_path: Path, monke
     assert command(*asked)[0] == 0
     files = {path: path.read_bytes() for path in (tmp_path / "runs" / "s").glob("*/metrics.json")}
     made = []
-    for module, name in ((suite, "wording_rows"), (suite, "nll_rows"), (pairing, "compare_metrics")):
+    for module, name in ((suite, "_scored"), (results, "compare_kept")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: made.append(name))
     code, printed = command(*asked)
     assert code == 0, printed

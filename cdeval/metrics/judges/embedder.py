@@ -22,6 +22,7 @@ from transformers.utils import cached_file
 from cdeval.assets.hub import require_hub
 from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
+from cdeval.metrics.features import NO_CACHE, FeatureCache, key
 from cdeval.metrics.judges.scorer import equal_batches
 from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
@@ -49,6 +50,13 @@ class Embedder:
     note: str
     model: str = field(default="", kw_only=True)  # its name and number format, for messages
     fingerprint: str = ""  # of weights, tokenizer, pooling, truncation and number format; empty: never cached
+
+    def vectors(self, texts: Sequence[str], cache: FeatureCache) -> Float[np.ndarray, "text width"]:
+        """The embedding of each text, from disk where it is known."""
+        keys = [key("embedding", self.fingerprint, text) for text in texts]
+        known = cache if self.fingerprint else NO_CACHE
+        rows = known.rows(keys, lambda missing: self.embed([texts[index] for index in missing]))
+        return np.asarray(rows, dtype=np.float64)
 
 
 def load_embedder(

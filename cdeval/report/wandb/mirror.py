@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cdeval.config.schema import TrackingConfig
-from cdeval.metrics.directions import BETTER
 from cdeval.store.private import masked, masked_all
 from cdeval.store.strict_json import to_exact_page, to_line
+from cdeval.report.measures import ways
 from cdeval.report.wandb.confined import wandb_confined
 
 # What wandb would add on its own accord, and where it would add it.
@@ -101,8 +101,9 @@ def _write(config: TrackingConfig, what: Mirrored) -> None:
             settings=wandb.Settings(root_dir=str(what.folder.resolve()), **_SETTINGS),
         )
         try:
-            for name in numbers.keys() & {name for name, better in BETTER.items() if better}:
-                run.define_metric(name, summary="max" if BETTER[name] > 0 else "min")
+            for name, way in ways().items():
+                if name in numbers:
+                    run.define_metric(name, summary="max" if way > 0 else "min")
             shown: dict[str, Any] = {name: _table(wandb.Table, table) for name, table in what.tables.items()}
             shown |= {name: wandb.Image(str(path), caption=name) for name, path in what.pictures.items()}
             run.log({**numbers, **shown})

@@ -44,6 +44,7 @@ class Views(NamedTuple):
     study: str
     says: tuple[str, ...]  # the verdict
     sections: tuple[Section, ...]
+    pinned: tuple[str, ...]  # columns of the table of runs
 
 
 def write_views(folder: Path, entity: str | None, project: str) -> list[str]:
@@ -53,13 +54,12 @@ def write_views(folder: Path, entity: str | None, project: str) -> list[str]:
 
     Raises: StorageError: no such study. ConfigError: wandb-workspaces is not installed.
     """
-    study = read_study(folder)
-    views = _views(study)
+    views = _views(folder)
     found = {
         "workspace": workspace_of(views, entity or "", project),
         "report": report_of(views, entity or "", project, offline=True),
     }
-    lines = [*outline(views), *(f"  {line}" for line in study.lacking)]
+    lines = outline(views)
     for name, view in found.items():
         path = folder / "dashboard" / f"{name}.json"
         replace_file(path, to_page(spec_of(view)))
@@ -72,7 +72,7 @@ def publish_views(folder: Path, entity: str | None, project: str) -> list[str]:
 
     Raises: ConfigError: there is no key, or the server cannot be reached or refuses; says what to do.
     """
-    views = _views(read_study(folder))
+    views = _views(folder)
     _libraries()
     try:
         reach_server()
@@ -93,13 +93,14 @@ def _own_entity() -> str:
     return str(wandb.Api().default_entity)
 
 
-def _views(study: Study) -> Views:
-    return views_of(study, [f"figures/{path.stem}" for path in sorted((study.folder / "figures").glob("*.png"))])
+def _views(folder: Path) -> Views:
+    study = read_study(folder)
+    return views_of(study, [f"figures/{path.stem}" for path in sorted((folder / "figures").glob("*.png"))])
 
 
 def views_of(study: Study, pictures: Sequence[str]) -> Views:
     """List what there is to show; `pictures` are the names of those in the study's W&B run."""
-    shown, costs = present(qualities(), study.decoded), present(COSTS, study.decoded)
+    shown, costs = present(qualities(study), study.decoded), present(COSTS, study.decoded)
     known = {axis.name for sweep in sweeps_of(study) for axis in (sweep.axis,)}
     sections = [
         Section(
@@ -132,7 +133,8 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
             kind="study",
         ),
     ]
-    return Views(study.name, (*verdict(study), *study.changed), tuple(one for one in sections if one.panels))
+    pinned = tuple(f"summary:{measure.name}" for measure in qualities(study))
+    return Views(study.name, (*verdict(study), *study.changed), tuple(one for one in sections if one.panels), pinned)
 
 
 def outline(views: Views) -> list[str]:
@@ -157,7 +159,7 @@ def workspace_of(views: Views, entity: str, project: str) -> Any:
         ],
         runset_settings=ws.RunsetSettings(
             filters=f"Metric('Group') == '{views.study}'",
-            pinned_columns=["run:displayName", *(f"summary:{measure.name}" for measure in qualities())],
+            pinned_columns=["run:displayName", *views.pinned],
         ),
     )
 

@@ -7,13 +7,15 @@ import pytest
 
 from cdeval.config.enums import Codebook
 from cdeval.config.schema import MetricsConfig
-from cdeval.metrics.codebook import MEASURES, quantise
+from cdeval.metrics.codebook import quantise
 from cdeval.metrics.features import FeatureCache
 from cdeval.metrics.judges import clusters as module
-from cdeval.metrics.judges.clusters import MauveOfArms, Pair, mauve_of_arms, pair_up
+from cdeval.metrics.judges.clusters import Pair, pair_up
 from cdeval.metrics.judges.scorer import TextReader
+from cdeval.metrics.mauve import MEASURES
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Estimate, Generation
+from tests.metrics.clustered import MauveOfArms, mauve_of_arms
 
 CONFIG = MetricsConfig(mauve_seeds=2)
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import GPTJConfig, GPTJForCausalLM
 
+from cdeval.config.metrics import METRICS, Need
 from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ModelError
 from cdeval.metrics.judges.likelihood import nll_rows
 from cdeval.metrics.judges.opening import find_judges, open_judges
 from cdeval.metrics.judges.scorer import TextReader
-from cdeval.metrics.pairing import METRICS
 from cdeval.models.loading import open_model
 from cdeval.records import Generation
 from tests.conftest import build_tokenizer
@@ -25,13 +25,12 @@ def test_a_mistyped_model_is_named_by_its_own_setting(setting: str, tmp_path: Pa
         given = MetricsConfig(**{"embedder": "embedded:minilm", setting: name})
         only = {"scorer": "perplexity_expert", "mauve_features": "mauve", "embedder": "coherence"}[setting]
         with pytest.raises(ModelError) as refused:
-            find_judges([only], given)
+            find_judges(METRICS[only].needs, given)
         assert "expert.name=./nowhere" not in str(refused.value)
         assert name in str(refused.value)
         if name == "./nowhere":
             assert f"metrics.{setting}={name}" in str(refused.value)
-    assert find_judges(["words"], config) == {}, "what no metric needs is not looked for"
-    assert "perplexity_expert" in METRICS
+    assert find_judges(METRICS["words"].needs, config) == {}, "what no metric needs is not looked for"
 
 
 def test_a_scorer_needs_no_known_anatomy(tmp_path: Path) -> None:
@@ -44,7 +43,7 @@ def test_a_scorer_needs_no_known_anatomy(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="which cdeval does not know"):
         open_model(ExpertConfig(name=name))
     config = MetricsConfig(scorer=name, mauve_features=name, cache=False)
-    judges = open_judges(["perplexity_expert", "mauve"], config, None, tmp_path, wrote=None)
+    judges = open_judges({Need.scorer, Need.featurizer}, config, None, tmp_path, wrote=None)
     text = Generation("a", "The quick brown", (), None, " fox jumps over", (), None, None)
     assert judges.likelihood is not None
     read = TextReader(judges.likelihood, retokenise=True)

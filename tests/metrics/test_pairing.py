@@ -1,21 +1,25 @@
+"""All comparisons of a study, as one family."""
+
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pytest
 
 from cdeval.config.schema import MetricsConfig
-from cdeval.metrics.codebook import MEASURES
-from cdeval.metrics.coherence import loglik_rows
+from cdeval.metrics.codebook import Codes
 from cdeval.metrics.compare import ArmRows, Settings, compare_arms, counted, holm
 from cdeval.metrics.diversity import diversity, ngram_counts
-from cdeval.metrics.family import MetricRows, compare_metrics
-from cdeval.metrics.judges.clusters import mauve_of_arms
 from cdeval.metrics.judges.likelihood import nll_rows
 from cdeval.metrics.judges.scorer import TextReader
-from cdeval.metrics.stats import perplexity, ratio_of_sums
+from cdeval.metrics.mauve import MEASURES
+from cdeval.metrics.pairing import compare_kept
+from cdeval.metrics.perplexity import loglik_rows
+from cdeval.metrics.scorefile import ArmScores, Score
+from cdeval.metrics.stats import perplexity
 from cdeval.models.loading import LanguageModel
-from cdeval.records import Generation
+from cdeval.records import Comparison, Estimate, Generation
+from tests.metrics.clustered import mauve_of_arms
 
 SETTINGS = Settings(draws=300)
 WORDS = ["quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "runs", "into", "forest", "near", "river"]
@@ -31,6 +35,22 @@ def write(judge: LanguageModel, seed: int, pool: int) -> list[Generation]:
     return texts
 
 
+def compare(
+    rows: Mapping[str, Mapping[str, ArmRows]],
+    against: Mapping[str, str],
+    codes: Mapping[str, Codes] | None = None,
+    measures: tuple[str, ...] = tuple(MEASURES),
+) -> list[Comparison]:
+    """Compare arms by rows, by metric and arm, and by clusters."""
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, 0)
+    kept = {}
+    for label in {label for of_arms in rows.values() for label in of_arms}:
+        found = {name: Score(nothing, "", "", {}, of_arms[label]) for name, of_arms in rows.items() if label in of_arms}
+        counted = {name: Score(nothing, "", "", {}) for name in measures if codes and label in codes}
+        kept[label] = ArmScores({**found, **counted}, codes.get(label) if codes else None)
+    return compare_kept(kept, against, SETTINGS)
+
+
 def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
     """From texts to corrected differences, as a study wires it: signs, pairing and the size of the family."""
     judge = tiny("gpt2")
@@ -39,39 +59,38 @@ def test_a_study_is_one_family(tiny: Callable[[str], LanguageModel]):
     ids = {label: tuple(text.id for text in texts) for label, texts in arms.items()}
     nll = {label: nll_rows(judge, texts) for label, texts in arms.items()}
     counts = {label: ngram_counts([text.continuation for text in texts]) for label, texts in arms.items()}
-    metrics = {
-        "diversity": MetricRows(
-            {label: ArmRows(ids[label], rows.astype(float)) for label, rows in counts.items()}, diversity
-        ),
-        "perplexity": MetricRows({label: ArmRows(ids[label], rows) for label, rows in nll.items()}, perplexity),
-        "coherence_loglik": MetricRows(
-            {label: ArmRows(ids[label], counted(loglik_rows(rows))) for label, rows in nll.items()}, ratio_of_sums
-        ),
+    rows = {
+        "diversity": {label: ArmRows(ids[label], found.astype(float)) for label, found in counts.items()},
+        "coherence_loglik": {label: ArmRows(ids[label], counted(loglik_rows(found))) for label, found in nll.items()},
+        "perplexity_expert": {label: ArmRows(ids[label], found) for label, found in nll.items()},
     }
     codes = mauve_of_arms(arms, human, TextReader(judge, retokenise=False), MetricsConfig(mauve_seeds=2), 0).codes
-    found = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS)
-    assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*metrics, *MEASURES) for a in ("dull", "same")]
-    fewer = compare_metrics(metrics, codes, {"dull": "base", "same": "base"}, SETTINGS, ["mauve"])
-    assert {c.metric for c in fewer} == {*metrics, "mauve"}, "what nobody asked for makes no p-value larger"
+    against = {"dull": "base", "same": "base"}
+    found = compare(rows, against, codes)
+    assert [(c.metric, c.arm) for c in found] == [(m, a) for m in (*rows, *MEASURES) for a in against]
+    fewer = compare(rows, against, codes, ("mauve",))
+    assert {c.metric for c in fewer} == {*rows, "mauve"}, "what nobody asked for makes no p-value larger"
     assert [c.p_holm for c in fewer] == holm([c.p for c in fewer])
     by_name = {(c.metric, c.arm): c for c in found}
     assert by_name["diversity", "dull"].difference.high < 0
     assert by_name["mauve", "dull"].difference.value < 0
     assert by_name["frontier_integral", "dull"].difference.value > 0
-    for name in (*metrics, *MEASURES):
+    for name in (*rows, *MEASURES):
         assert by_name[name, "same"].difference.value == 0
         assert by_name[name, "same"].p == 1
     assert [c.p_holm for c in found] == holm([c.p for c in found])
     assert by_name["diversity", "dull"].p_holm == pytest.approx(12 * by_name["diversity", "dull"].p)
     expected = perplexity(nll["dull"]) - perplexity(nll["base"])
-    assert by_name["perplexity", "dull"].difference.value == pytest.approx(float(expected))
+    assert by_name["perplexity_expert", "dull"].difference.value == pytest.approx(float(expected))
 
 
-def test_without_mauve_the_rest_is_compared():
+def test_a_metric_that_nobody_knows_is_a_mean():
+    """Its plug-in is not loaded; the rows that are kept are compared all the same."""
     ids, values = tuple(map(str, range(21))), np.tile([[1.0], [2.0], [4.0]], (7, 1))
     rows = {name: ArmRows(ids, counted(values * k)) for name, k in (("x", 1), ("y", 2))}
-    (found,) = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, {"y": "x"}, SETTINGS)
+    (found,) = compare({"score": rows}, {"y": "x"})
     assert (found.arm, found.against) == ("y", "x")
+    assert found.difference.value == pytest.approx(7 / 3)
     assert math.isfinite(found.p_holm)
 
 
@@ -81,8 +100,7 @@ def test_each_arm_is_compared_with_its_own_control_in_one_family():
     rows = {
         arm: ArmRows(("a", "b", "c"), counted(np.array([[1.0], [2.0], [4.0]]) * value)) for arm, value in values.items()
     }
-    against = {"exit beam": "beam", "exit greedy": "greedy"}
-    found = compare_metrics({"score": MetricRows(rows, ratio_of_sums)}, {}, against, SETTINGS)
+    found = compare({"score": rows}, {"exit beam": "beam", "exit greedy": "greedy"})
     assert {(c.arm, c.against): round(c.difference.value / (7 / 3)) for c in found} == {
         ("exit beam", "beam"): 1,
         ("exit greedy", "greedy"): 20,
@@ -96,8 +114,7 @@ def test_many_comparisons_can_still_show_something() -> None:
     ids = tuple(map(str, range(30)))
     base = rng.normal(size=(30, 1))
     arms = {f"arm {i}": ArmRows(ids, counted(base + 5 + rng.normal(size=(30, 1)) / 9)) for i in range(60)}
-    rows = MetricRows({**arms, "base": ArmRows(ids, counted(base))}, ratio_of_sums)
-    found = compare_metrics({"mean": rows}, {}, dict.fromkeys(arms, "base"), SETTINGS, [])
+    found = compare({"mean": {**arms, "base": ArmRows(ids, counted(base))}}, dict.fromkeys(arms, "base"))
     assert len(found) == 60
     assert max(comparison.p_holm for comparison in found) < 0.05
 
@@ -112,8 +129,6 @@ def test_no_interval_reaches_beyond_what_a_metric_can_differ_by():
     rows = {"broken": ArmRows(ids, broken), "steady": ArmRows(ids, steady)}
     (wide,) = compare_arms(rows, diversity, "diversity", "steady", SETTINGS)
     assert wide.difference.low < -1, "there is something to bound"
-    (found,) = compare_metrics({"diversity": MetricRows(rows, diversity)}, {}, {"broken": "steady"}, SETTINGS, [])
+    (found,) = compare({"diversity": rows}, {"broken": "steady"})
     assert (found.difference.low, found.difference.high) == (-1, min(1, wide.difference.high))
     assert (found.difference.value, found.p) == (wide.difference.value, wide.p)
-    (unbounded,) = compare_metrics({"words": MetricRows(rows, diversity)}, {}, {"broken": "steady"}, SETTINGS, [])
-    assert unbounded.difference.low == wide.difference.low
