@@ -265,7 +265,7 @@ def test_an_arm_that_breaks_keeps_the_others() -> None:
         ("two words", {}, word_length, "letters, digits"),
         ("mine", {"better": "up"}, word_length, "higher, lower, human, none"),
         ("mine", {"needs": ["everything"]}, word_length, "references, tokens, embedder, scorer, featurizer"),
-        ("mine", {"lable": "x"}, word_length, "there is no lable=. Did you mean 'label'"),
+        ("mine", {"labels": "x"}, word_length, "there is no labels=. Did you mean 'label'"),
         ("mine", {}, lambda words: 0.0, r"expected some of \(text, prompt, reference, generation\)"),
         ("mine", {}, lambda text, embed: 0.0, "or texts or generations with some of"),
         ("mine", {}, Only, "inherits cdeval.Metric"),
