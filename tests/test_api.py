@@ -53,6 +53,24 @@ def test_a_fraction_of_the_depth_and_samples_in_order(tiny: Tiny) -> None:
     assert drawn[0].token_ids != drawn[1].token_ids
 
 
+def test_a_rule_of_plausibility_works_without_an_amateur(tiny: Tiny) -> None:
+    """The same draws as by the sampling setting of its name; what the rule does not read is named."""
+    lm, drawn = tiny("llama"), Search(SearchKind.sample, max_new_tokens=12, beams=1)
+    masked, warped, free = (
+        decode(lm, TEXTS, contrast=contrast, search=search)
+        for contrast, search in (
+            (Contrast(plausibility="min_p", min_p=0.3), drawn),
+            (None, replace(drawn, min_p=0.3)),
+            (None, drawn),
+        )
+    )
+    assert [one.token_ids for one in masked] == [one.token_ids for one in warped]
+    assert [one.token_ids for one in masked] != [one.token_ids for one in free]
+    for given, message in ((Contrast(plausibility="min_p", beta=0.5), "beta"), (Contrast(min_p=0.3), "min_p")):
+        with pytest.raises(ConfigError, match=f"contrast.{message}=.* is not read with"):
+            decode(lm, TEXTS, contrast=given, search=drawn)
+
+
 def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tiny, tmp_path: Path) -> None:
     """The texts are the engine's, whatever class or function the plug-in is; what is wrong is named."""
     lm, fixed = tiny("llama"), {"settings": {"amateur.share": 0.4, "contrast.gap": 3}}
@@ -78,7 +96,7 @@ def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tin
             "'amateur.shar' is no setting of a plug-in that is imported. Did you mean 'amateur.share'": {
                 "settings": {"amateur.shar": 1}
             },
-            "contrast.gap=3.0 is not read with contrast.plausibility=alpha": {"settings": {"contrast.gap": 3}},
+            "contrast.gap=3.0 is not read with contrast.plausibility=null": {"settings": {"contrast.gap": 3}},
             "contrast.plausibility=best: there is none": {"contrast": Contrast(plausibility="best")},
         }
         for message, given in mistakes.items():
