@@ -10,7 +10,7 @@ import yaml
 
 from cdeval.bench.config import BenchConfig, BenchRun, validate_bench
 from cdeval.cli import CONF, plain_dict
-from cdeval.config.schema import AmateurConfig
+from cdeval.config.schema import AmateurConfig, ContrastConfig, ExpertConfig
 from cdeval.errors import ConfigError
 from tests.commands import typed
 
@@ -125,6 +125,13 @@ def test_a_mistake_gets_one_clear_message(
 def test_ranges_are_checked_at_the_door(bench: BenchConfig, amateur: AmateurConfig, expected: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(expected)):
         validate_bench(BenchRun(bench=bench, amateur=amateur))
+
+
+def test_another_rule_of_plausibility_is_refused_as_the_other_programs_have_none() -> None:
+    expert = ExpertConfig(name="x")
+    with pytest.raises(ConfigError, match=r"contrast\.plausibility=min_p: the bench times other programs"):
+        validate_bench(BenchRun(expert=expert, amateur=EARLY, contrast=ContrastConfig(plausibility="min_p")))
+    validate_bench(BenchRun(expert=expert, amateur=EARLY, contrast=ContrastConfig(plausibility="alpha")))
 
 
 def test_the_file_documents_the_defaults() -> None:
