@@ -19,7 +19,6 @@ A class inherits `registry.Metric`, as cdeval's own do.
 
 import inspect
 import math
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
@@ -32,7 +31,7 @@ from cdeval.config.metrics import METRICS, Need
 from cdeval.errors import ConfigError, did_you_mean, one_line
 from cdeval.metrics.evaluating import is_copy
 from cdeval.metrics.means import Found, Means
-from cdeval.metrics.registry import Better, Metric, MetricError
+from cdeval.metrics.registry import Better, Metric, MetricError, raised
 from cdeval.metrics.rows import Rows, mean_rows, ratio_rows
 from cdeval.records import HUMAN_TEXTS, Estimate, Generation
 
@@ -133,9 +132,7 @@ class _Function(Metric):
         except Exception as error:
             if self.origin is None:
                 raise
-            frame = traceback.extract_tb(error.__traceback__)[-1]
-            said = f"{type(error).__name__}: {one_line(error)} ({frame.filename}:{frame.lineno})"
-            raise MetricError(f"{what} raised {said}") from error
+            raise MetricError(f"{what} {raised(error)}") from error
 
     def rows(self, found: NDArray[np.float64], texts: Sequence[Generation]) -> Rows:
         """Numbers [text] or pairs [text, 2] as rows that add up: a mean, or sum over sum."""

@@ -7,6 +7,7 @@ exports and W&B read all of that here, and name no metric. Ours and those of plu
 """
 
 import math
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from cdeval.config.methods import Method
 from cdeval.config.metrics import METRICS, Need
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
-from cdeval.errors import CdevalError
+from cdeval.errors import CdevalError, one_line
 from cdeval.metrics.compare import Settings, compare_arms
 from cdeval.metrics.forms import Form, decimals
 from cdeval.metrics.means import Arms, Basis, Found, Means
@@ -26,6 +27,12 @@ from cdeval.records import Comparison, Generation
 
 class MetricError(CdevalError):
     """A metric of a plug-in broke; everything else is scored and written, and the next command tries it again."""
+
+
+def raised(error: Exception) -> str:
+    """Say what a plug-in raised, and where, on one line."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"raised {type(error).__name__}: {one_line(error)} ({frame.filename}:{frame.lineno})"
 
 
 class Better(Enum):
@@ -187,8 +194,3 @@ def stored_metric(name: str, facts: Mapping[str, Any]) -> Metric:
         better=Better[better] if better in Better.__members__ else Better.none,
         digits=digits if type(digits) is int and 0 <= digits <= 20 else 3,
     )
-
-
-def known_metric(name: str) -> Metric:
-    """Look a metric up; one whose plug-in is not loaded is a mean over texts, as most are."""
-    return next((metric for metric in all_metrics() if metric.name == name), Metric(name=name))

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from cdeval.config.metrics import Need
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
-from cdeval.errors import one_line
 from cdeval.metrics.means import Arms, Means, Measured, measured
 from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.recall import Before, Recall
-from cdeval.metrics.registry import Metric, MetricError, all_metrics, chosen_metrics
+from cdeval.metrics.registry import Metric, MetricError, all_metrics, chosen_metrics, raised
 from cdeval.metrics.scorefile import ArmScores, texts_digest
 from cdeval.records import Comparison, Estimate, Generation
 
@@ -134,7 +133,7 @@ def _scored(metric: Metric, arms: Arms, means: Means) -> tuple[dict[str, Measure
     except Exception as error:
         if metric.origin is None:
             raise
-        said = str(error) if isinstance(error, MetricError) else f"{type(error).__name__}: {one_line(error)}"
+        said = str(error) if isinstance(error, MetricError) else f"it {raised(error)}"
         failure = MetricError(
             f"the metric {metric.name} ({metric.origin.where}) has no score of {', '.join(map(repr, arms))}: {said}. "
             "Everything else is scored and written; mend it, and the same command scores it again."

@@ -250,6 +250,15 @@ def test_what_broke_names_text_and_line_and_is_tried_again() -> None:
     assert again.scores["mine"]["word_length"].value == 1.0
 
 
+def test_a_class_that_breaks_names_its_line() -> None:
+    @metric("nothing")
+    class Nothing(Metric):
+        def of_arm(self, texts: Sequence[Generation], means: Means) -> Rows:
+            raise RuntimeError("no rows")
+
+    assert f"it raised RuntimeError: no rows ({Path(__file__)}:" in str(scored().failures[0])
+
+
 def test_an_arm_that_breaks_keeps_the_others() -> None:
     metric("word_length")(lambda text: word_length(text.removesuffix(" longer")) if "longer" in text else 1 / 0)
     found = scored()
