@@ -78,6 +78,23 @@ def nans(logits):
 @plausibility("numbers")
 def numbers(log_expert):
     return log_expert
+
+
+from cdeval.config.enums import Context
+from cdeval.decode.amateurs.model import ModelSource
+from cdeval.models.truncate import truncate
+
+
+@amateur("shallow", blocks=2)
+class Shallow(ModelSource):
+    """The expert's first blocks as a model of its own."""
+
+    @staticmethod
+    def load(expert, blocks):
+        return truncate(expert, blocks)
+
+    def __init__(self, model, expert, lanes, blocks):
+        super().__init__(model, Context.full, expert, lanes)
 '''
 
 

@@ -90,6 +90,9 @@ def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tin
         assert [text.score for text in default] != [text.score for text in found]
         traced = trace(lm, TEXTS[0], amateur="blurred", contrast=rule, search=SHORT, **fixed)  # type: ignore[arg-type]
         assert traced.continuation == found[0].continuation
+        shallow = decode(lm, TEXTS, amateur="shallow", search=SHORT)  # it has a model of its own
+        exit_ = decode(lm, TEXTS, amateur=2, search=SHORT)
+        assert [text.token_ids for text in shallow] == [text.token_ids for text in exit_]
         mistakes = {
             "amateur.share=1.5 is out of range": {"settings": {"amateur.share": 1.5}},
             "amateur.share='much'": {"settings": {"amateur.share": "much"}},
