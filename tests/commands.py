@@ -6,6 +6,7 @@ command takes. A test of imports, signals or installation starts Python itself.
 """
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import resource
@@ -118,19 +119,41 @@ def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subproces
     return typed("cdeval.run", arguments, cwd, **environment)
 
 
+# By command: what its `__main__` runs, and the schema and the check of its settings.
+TASKS = {
+    "calibrate": ("calibrate", "CalibrateRun", "validate_calibration"),
+    "dashboard": ("dashboard", "DashboardRun", "validate_dashboard"),
+    "lens": ("lens", "LensRun", "validate_lens"),
+    "merge": ("merge", "MergeConfig", "validate_merge"),
+    "report": ("report", "ReportRun", "validate_report"),
+    "score": ("score", "ScoreConfig", "validate_score"),
+    "trace": ("trace", "TraceRun", "validate_trace"),
+}
+
+
+def run_main(command: str) -> None:
+    """Run a command in this process, where a test can replace parts, with the arguments in `sys.argv`."""
+    # Not at the top: a forked command that imports this file would warn that its own module is there already.
+    from cdeval.cli import Schema, run_command, run_schema
+
+    if command == "run":
+        run_command(importlib.import_module("cdeval.run").run)
+        return
+    package = importlib.import_module(f"cdeval.{command}")
+    module = importlib.import_module(f"cdeval.{command}.__main__") if hasattr(package, "__path__") else package
+    task, root, check = (getattr(module, name) for name in TASKS[command])
+    run_schema(task, Schema(root, check), command)
+
+
 def run_here(
     arguments: Sequence[str], cwd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
     """`python -m cdeval.run` in this process, where a test can replace parts: exit code, stdout and stderr."""
-    # Not at the top: a forked command that imports this file would warn that its own module is there already.
-    from cdeval.cli import run_command
-    from cdeval.run import run
-
     monkeypatch.chdir(cwd)
     monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
     code = 0
     try:
-        run_command(run)
+        run_main("run")
     except SystemExit as stopped:
         code = int(str(stopped.code))
     return code, *capsys.readouterr()

@@ -13,7 +13,8 @@ from jaxtyping import install_import_hook
 install_import_hook("cdeval.decode", "beartype.beartype")
 
 import json
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.models.anatomy import ANATOMIES
 from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
-from tests.commands import TEXTS
+from tests.commands import TEXTS, run_main
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -121,6 +122,37 @@ def build_model(architecture: str, seed: int = 0, **overrides: object) -> transf
     model.generation_config.eos_token_id = config.eos_token_id
     assert model.num_parameters() < 1_000_000, "the tiny model is not tiny: a misspelt size in TINY?"
     return model
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[[str, Sequence[str]], str]:
+    """Type a command in this process, as `typed("lens", ["train=true"])`: what it prints to the standard output."""
+
+    def type_in(command: str, arguments: Sequence[str]) -> str:
+        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
+        monkeypatch.setenv("COLUMNS", "200")
+        run_main(command)
+        return capsys.readouterr().out
+
+    return type_in
+
+
+@pytest.fixture
+def refused(
+    typed: Callable[[str, Sequence[str]], str], capsys: pytest.CaptureFixture[str]
+) -> Callable[[str, Sequence[str]], str]:
+    """Type a command that is refused: its one message."""
+
+    def type_in(command: str, arguments: Sequence[str]) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            typed(command, arguments)
+        printed = capsys.readouterr().err
+        assert stopped.value.code == 2, printed
+        assert "Traceback" not in printed
+        (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+        return message
+
+    return type_in
 
 
 @pytest.fixture(scope="session")

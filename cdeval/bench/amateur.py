@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
 from cdeval.config.setting import Setting
-from cdeval.decode.objective import contrast, knobs
+from cdeval.decode.objective import contrast, objective_settings
 
 
 def truncated(model: PreTrainedModel, layer: int) -> PreTrainedModel:
@@ -37,7 +37,7 @@ class AmateurProcessor(LogitsProcessor):  # type: ignore[misc]  # transformers i
 
     def __init__(self, amateur: PreTrainedModel, setting: Setting) -> None:
         self._amateur, self._beams = amateur, setting.beams
-        self._knobs = knobs([setting], amateur.device)
+        self._objective = objective_settings([setting], amateur.device)
         self._cache = DynamicCache(config=amateur.config)
         self._seen: Int[Tensor, "row token"] | None = None
 
@@ -57,7 +57,7 @@ class AmateurProcessor(LogitsProcessor):  # type: ignore[misc]  # transformers i
             past_key_values=self._cache,
             logits_to_keep=1,
         )
-        return contrast(scores[None], output.logits[None, :, -1], self._knobs)[0]
+        return contrast(scores[None], output.logits[None, :, -1], self._objective)[0]
 
     def _parents(self, past: Int[Tensor, "row token"], seen: Int[Tensor, "row token"]) -> Int[Tensor, " row"]:
         """For each row, one of its prompt's rows of the step before that it continues (equal rows: equal caches)."""

@@ -22,7 +22,7 @@ class Limits:
     ms_per_step: dict[str, float]  # by number format
 
     @classmethod
-    def of(cls, models: Models, bandwidth: Bandwidth) -> Self:
+    def from_models(cls, models: Models, bandwidth: Bandwidth) -> Self:
         """Of the expert on this machine."""
         sizes = {dtype.name: step_bytes(models.expert(dtype)) for dtype in _DTYPES}
         milliseconds = {name: 1e3 * size / bandwidth.read for name, size in sizes.items()}

@@ -69,7 +69,7 @@ def run_bench(
     with RunFolder(Path(config.runs) / "bench") as folder, TemporaryDirectory() as scratch:
         say("loading the models, measuring the memory's bandwidth, trying every arm")
         models = Models(opened, layer, Path(scratch))
-        limits = Limits.of(models, measure_bandwidth(opened.device))
+        limits = Limits.from_models(models, measure_bandwidth(opened.device))
         arms = Arms(config, models, [prompt.token_ids for prompt in prompts])
         groups = build_groups(arms)
         clock = partial(now, opened.device)

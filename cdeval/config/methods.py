@@ -37,7 +37,7 @@ class Origin:
     digest: str  # SHA-256 of the file: texts that other code made are other texts
 
     @classmethod
-    def of_code(cls, code: Any) -> "Origin":
+    def from_code(cls, code: Any) -> "Origin":
         """Find the file of a function or class. Raises: ConfigError: it is in no file."""
         try:
             file, line = inspect.getsourcefile(code) or "", inspect.getsourcelines(code)[1]

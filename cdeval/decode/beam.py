@@ -53,8 +53,8 @@ class Ranks(NamedTuple):
     rank: Int[Tensor, "lane 1 1"]
     most: int  # the largest, known to the host
 
-    def of(self, rows: slice) -> "Ranks":
-        """Those of some lanes."""
+    def for_lanes(self, rows: slice) -> "Ranks":
+        """Select some lanes."""
         return Ranks(self.rank[rows], self.most)
 
     def value(self, scores: Float[Tensor, "lane beam vocab"], without: float) -> Float[Tensor, "lane beam 1"]:

@@ -37,7 +37,7 @@ from cdeval.decode.plausibility.lanes import LaneRules
 CANDIDATES = 64
 
 
-class Knobs(NamedTuple):
+class ObjectiveSettings(NamedTuple):
     """The objective's settings, one value a lane, shaped to broadcast over beams and vocabulary.
 
     Both temperature forms are one expression, log p_a(x; T) = outer * log softmax(z_a / inner): the softmax form has
@@ -55,7 +55,7 @@ class Knobs(NamedTuple):
     rules: LaneRules | None  # None: alpha everywhere
 
 
-def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
+def objective_settings(settings: Sequence[Setting], device: torch.device) -> ObjectiveSettings:
     """Stack the settings of the lanes."""
 
     def flags(values: list[bool]) -> Tensor | None:
@@ -66,7 +66,7 @@ def knobs(settings: Sequence[Setting], device: torch.device) -> Knobs:
     over = [setting.normalizer is Normalizer.candidates for setting in settings]
     renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
     pairs = list(zip(settings, renormalised, strict=True))
-    return Knobs(
+    return ObjectiveSettings(
         log_alpha=column([math.log(setting.alpha) for setting in settings], device),
         inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs], device),
         weight=column([setting.beta / (1.0 if softmax else setting.temperature) for setting, softmax in pairs], device),
@@ -107,7 +107,7 @@ class Masked(NamedTuple):
 def contrast(
     log_expert: Float[Tensor, "lane beam vocab"],
     amateur_logits: Float[Tensor, "lane beam vocab"],
-    knobs: Knobs,
+    objective: ObjectiveSettings,
     masked: Masked | None = None,
 ) -> Float[Tensor, "lane beam vocab"]:
     """Score each next token by how much the expert prefers it over the amateur [nats].
@@ -116,42 +116,44 @@ def contrast(
         log_expert: log-probabilities, banned tokens at -inf, so never plausible. Of the whole vocabulary, or, where
             every lane is normalised over V_head, of any tokens that V_head is among.
         amateur_logits: raw logits of the same tokens, any float dtype.
-        knobs: one setting a lane.
+        objective: one setting a lane.
         masked: what is plausible, where the rules have seen more tokens than these.
     """
     own = log_expert
-    log_expert, implausible = masked or plausibility(log_expert, knobs)
-    preferred = log_expert if knobs.expert_weight is None else log_expert * knobs.expert_weight
-    scores = tempered(amateur_logits, implausible, knobs).mul_(-knobs.weight).add_(preferred)
+    log_expert, implausible = masked or plausibility(log_expert, objective)
+    preferred = log_expert if objective.expert_weight is None else log_expert * objective.expert_weight
+    scores = tempered(amateur_logits, implausible, objective).mul_(-objective.weight).add_(preferred)
     scores = scores.masked_fill_(implausible, -math.inf)
-    if knobs.redistributed is None:
+    if objective.redistributed is None:
         return scores
     mass = log_expert.masked_fill(implausible, -math.inf).logsumexp(dim=-1, keepdim=True)
     shared = torch.where(implausible, own, scores.log_softmax(dim=-1) + mass)
-    return torch.where(knobs.redistributed, shared, scores)
+    return torch.where(objective.redistributed, shared, scores)
 
 
-def plausibility(log_expert: Float[Tensor, "lane beam vocab"], knobs: Knobs) -> Masked:
+def plausibility(log_expert: Float[Tensor, "lane beam vocab"], objective: ObjectiveSettings) -> Masked:
     """The expert's log-probabilities, cut where they are to be, and which tokens lie outside V_head."""
-    if knobs.best is not None:
-        log_expert = cut(log_expert, knobs.best)
-    implausible = log_expert < threshold(log_expert, knobs.log_alpha)
-    if knobs.rules is not None:
-        implausible = knobs.rules.outside(log_expert, implausible)
-    if knobs.at_least is not None:
+    if objective.best is not None:
+        log_expert = cut(log_expert, objective.best)
+    implausible = log_expert < threshold(log_expert, objective.log_alpha)
+    if objective.rules is not None:
+        implausible = objective.rules.outside(log_expert, implausible)
+    if objective.at_least is not None:
         # Where fewer tokens than that are possible at all, the impossible ones are not plausible for it.
-        last = knobs.at_least.value(log_expert, without=math.inf).clamp(min=torch.finfo(log_expert.dtype).min)
+        last = objective.at_least.value(log_expert, without=math.inf).clamp(min=torch.finfo(log_expert.dtype).min)
         implausible = implausible & (log_expert < last)
     return Masked(log_expert, implausible)
 
 
 def tempered(
-    amateur_logits: Float[Tensor, "lane beam vocab"], implausible: Bool[Tensor, "lane beam vocab"], knobs: Knobs
+    amateur_logits: Float[Tensor, "lane beam vocab"],
+    implausible: Bool[Tensor, "lane beam vocab"],
+    objective: ObjectiveSettings,
 ) -> Float[Tensor, "lane beam vocab"]:
     """The amateur's log softmax(z_a / inner), over V_head alone for the lanes that want it so; a tensor of its own."""
-    logits = amateur_logits.float() / knobs.inner
-    if knobs.over_candidates is not None:
-        logits = logits.masked_fill_(implausible & knobs.over_candidates, -math.inf)
+    logits = amateur_logits.float() / objective.inner
+    if objective.over_candidates is not None:
+        logits = logits.masked_fill_(implausible & objective.over_candidates, -math.inf)
     return log_probs(logits)
 
 

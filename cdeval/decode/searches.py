@@ -106,7 +106,7 @@ class Draws:
 
     def __init__(self, lanes: Sequence[Lane], vocab: int, device: torch.device) -> None:
         samplings = [lane.setting.sampling for lane in lanes]
-        self._knobs = warping(samplings, device)
+        self._warping = warping(samplings, device)
         steps = lanes[0].setting.max_new_tokens
         drawn = [draw_keys(one.seed, lane.id, lane.sample, steps) for lane, one in zip(lanes, samplings, strict=True)]
         self._keys = stack_keys(drawn, device)
@@ -115,7 +115,7 @@ class Draws:
     def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
         """The winner of a race of exponentials, see `cdeval.decode.draws`."""
         bits = self._bits[None, None] if found.tokens is None else self._bits[found.tokens]
-        race = warp(found.scores, self._knobs.of(part)) - exponentials(bits, self._keys[part, step]).log_()
+        race = warp(found.scores, self._warping.for_lanes(part)) - exponentials(bits, self._keys[part, step]).log_()
         place = race.argmax(dim=-1)
         won = race.gather(-1, place[..., None])[..., 0]
         total = found.totals + found.scores.gather(-1, place[..., None])[..., 0]

@@ -8,8 +8,8 @@
     eta           w >= min(ε, sqrt(ε) exp(−entropy)), and always the largest           Hewitt et al. 2022
 
 Each is the rule of plausibility of the same name (`cdeval.decode.plausibility`), and sees what the one before it left,
-re-normalised. The scores may be log-probabilities or contrastive scores: what
-counts is their softmax; −inf stays −inf. `generate` of transformers does the same, and tests hold it to that.
+re-normalised. The scores may be log-probabilities or contrastive scores: what counts is their softmax; −inf stays
+−inf. `generate` of transformers does the same, and tests hold it to that.
 """
 
 import math
@@ -36,11 +36,11 @@ class Warping(NamedTuple):
     typical_p: Float[Tensor, "lane 1 1"] | None  # 2: not in this lane
     eta: Float[Tensor, "lane 1 1"] | None  # ε; 0: not in this lane
 
-    def of(self, rows: slice) -> "Warping":
-        """Those of some lanes."""
+    def for_lanes(self, rows: slice) -> "Warping":
+        """Select the settings of some lanes."""
         return Warping(
             temperature=self.temperature[rows],
-            top_k=self.top_k and self.top_k.of(rows),
+            top_k=self.top_k and self.top_k.for_lanes(rows),
             **{name: None if (column := getattr(self, name)) is None else column[rows] for name in _COLUMNS},
         )
 
@@ -66,19 +66,19 @@ def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
     )
 
 
-def warp(scores: Float[Tensor, "lane beam token"], knobs: Warping) -> Float[Tensor, "lane beam token"]:
+def warp(scores: Float[Tensor, "lane beam token"], by: Warping) -> Float[Tensor, "lane beam token"]:
     """Scores whose softmax is drawn from; what is left out is -inf."""
-    scores = scores / knobs.temperature
-    if knobs.top_k is not None:
-        scores = _without(scores, top_k.beyond(scores, knobs.top_k))
-    if knobs.above is not None:
-        scores = _without(scores, nucleus.outside(scores, knobs.above))
-    if knobs.log_min_p is not None:
-        scores = _without(scores, min_p.unlikely(scores, knobs.log_min_p))
-    if knobs.typical_p is not None:
-        scores = _without(scores, typical.untypical(scores, knobs.typical_p))
-    if knobs.eta is not None:
-        scores = _without(scores, eta.unlikely(scores, knobs.eta))
+    scores = scores / by.temperature
+    if by.top_k is not None:
+        scores = _without(scores, top_k.beyond(scores, by.top_k))
+    if by.above is not None:
+        scores = _without(scores, nucleus.outside(scores, by.above))
+    if by.log_min_p is not None:
+        scores = _without(scores, min_p.unlikely(scores, by.log_min_p))
+    if by.typical_p is not None:
+        scores = _without(scores, typical.untypical(scores, by.typical_p))
+    if by.eta is not None:
+        scores = _without(scores, eta.unlikely(scores, by.eta))
     return scores
 
 

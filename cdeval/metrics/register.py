@@ -73,7 +73,7 @@ def metric(name: str, *, better: str = "none", needs: Sequence[str] = (), **fact
 
 
 def _register(name: str, code: Callable[..., Any], facts: dict[str, Any]) -> None:
-    origin = None if code.__module__.startswith("cdeval.") else Origin.of_code(code)
+    origin = None if code.__module__.startswith("cdeval.") else Origin.from_code(code)
     what = f"metric {name!r}" + (f" ({origin.where})" if origin is not None else "")
     if origin is not None and any(one.name == name and one.origin is None for one in METRICS.every()):
         raise ConfigError(f"{what} has the name of a metric of cdeval: rename it.")

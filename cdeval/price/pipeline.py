@@ -68,9 +68,9 @@ def _pair(pair: str, config: PriceRun) -> list[Price]:
     arms["early exit, head of the candidates"] = (replace(early, normalizer=Normalizer.candidates), None)
     cut = replace(alone, amateur=Amateur("truncated", layer=blocks))
     arms[f"truncated k={blocks}"] = (cut, truncate(expert, blocks))
-    whole = _Lane.of(expert, alone, None, config)
+    whole = _Lane.from_setting(expert, alone, None, config)
     return [
-        _price(pair, label, _Lane.of(expert, how, second, config), whole, config)
+        _price(pair, label, _Lane.from_setting(expert, how, second, config), whole, config)
         for label, (how, second) in arms.items()
     ]
 
@@ -85,7 +85,9 @@ class _Lane(NamedTuple):
     cache: int  # bytes of the keys and values of one text at its end
 
     @classmethod
-    def of(cls, expert: LanguageModel, how: Setting, second: LanguageModel | None, config: PriceRun) -> "_Lane":
+    def from_setting(
+        cls, expert: LanguageModel, how: Setting, second: LanguageModel | None, config: PriceRun
+    ) -> "_Lane":
         prompt, new = config.prompt_tokens, config.new_tokens
         models = [expert] if second is None else [expert, second]
         distinct = [expert] if second is None or second.model is expert.model else models

@@ -17,7 +17,7 @@ def plotly_of(chart: Chart) -> dict[str, Any]:
     """`data` and `layout` of one figure. Raises: ValueError: of points, which the page's own script draws."""
     if chart.kind == "points":
         raise ValueError(f"{chart.name}: points are drawn by the page, which lets readers choose the axes")
-    draw = _DRAW[chart.kind]
+    draw = _TRACES[chart.kind]
     layout: dict[str, Any] = {
         "xaxis": {"title": {"text": chart.x_title}, "automargin": True, "fixedrange": True, "zeroline": False},
         "yaxis": {"title": {"text": chart.y_title}, "automargin": True, "fixedrange": True, "zeroline": False},
@@ -237,7 +237,7 @@ def _heat(chart: Chart, layout: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-_DRAW: dict[str, Callable[[Chart, dict[str, Any]], list[dict[str, Any]]]] = {
+_TRACES: dict[str, Callable[[Chart, dict[str, Any]], list[dict[str, Any]]]] = {
     "lines": _lines,
     "curves": _curves,
     "bars": _bars,

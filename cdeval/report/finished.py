@@ -60,7 +60,7 @@ def scoring_turn(root: Path, say: Callable[[str], None]) -> Iterator[None]:
         yield
 
 
-def of_point(point: Point, group: Group | None) -> Finished:
+def finished_point(point: Point, group: Group | None) -> Finished:
     """A point that this process holds."""
     setting: Any = point.facts()["setting"]
     return Finished(point.digest, point.label, point.role.value, point.folder, setting, group)

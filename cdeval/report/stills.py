@@ -69,7 +69,7 @@ def _height(chart: Chart) -> float:
 
 
 def _draw(axes: Any, chart: Chart) -> None:
-    _DRAW[chart.kind](axes, chart)
+    _PLOTTERS[chart.kind](axes, chart)
     axes.set_xlabel(chart.x_title)
     axes.set_ylabel(chart.y_title)
     if chart.title != chart.y_title:
@@ -189,7 +189,7 @@ def _heat(axes: Any, chart: Chart) -> None:
     axes.grid(visible=False)
 
 
-_DRAW: dict[str, Callable[[Any, Chart], None]] = {
+_PLOTTERS: dict[str, Callable[[Any, Chart], None]] = {
     "points": _points,
     "lines": _lines,
     "curves": _curves,

@@ -28,7 +28,7 @@ from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates,
 from cdeval.metrics.suite import Scored, score_study
 from cdeval.records import Comparison, Estimate, Generation, Prompt
 from cdeval.report.differences import differences_markdown
-from cdeval.report.finished import Finished, Group, all_finished, controls_among, of_point
+from cdeval.report.finished import Finished, Group, all_finished, controls_among, finished_point
 from cdeval.report.publish import publish
 from cdeval.report.studyfiles import Shown, read_shown, read_study, write_shown
 from cdeval.report.summary import cost_notes, exit_notes, notes_of, summary_of
@@ -99,7 +99,7 @@ def score_points(
     """
     expert, prompts, config = study.models.expert, study.prompts.prompts, study.config
     group = Group(prompts_digest(prompts), expert.fingerprint, expert.dtype_name)
-    every = all_finished(study.root, [of_point(point, group) for point in folders])
+    every = all_finished(study.root, [finished_point(point, group) for point in folders])
     own = {point.digest: point for point in folders}
     others = [one for one in every if one.digest not in own and one.group == group]
     points = [

@@ -21,7 +21,7 @@ from cdeval.models.loading import OpenedModel, open_model
 from cdeval.models.vocabulary import token_names
 from cdeval.prompts import PromptSet
 from cdeval.records import Prompt
-from cdeval.report.finished import all_finished, of_point, scoring_turn
+from cdeval.report.finished import all_finished, finished_point, scoring_turn
 from cdeval.report.studyfiles import read_shown
 from cdeval.store.folder import RunFolder
 from cdeval.store.provenance import provenance
@@ -66,7 +66,7 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
             folder.finish(priced[point.label])
     lengths = f"random weights: costs alone, of {tokens} + {length} tokens; no text is stored or scored"
     with scoring_turn(root, say):
-        every = all_finished(root, [of_point(point, None) for point in points])
+        every = all_finished(root, [finished_point(point, None) for point in points])
         before = read_shown(root)
         return write_tables(
             root, every, before.comparisons if before else [], [lengths], before.digest if before else ""

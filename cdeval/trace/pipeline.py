@@ -107,10 +107,10 @@ def trace_text(
     (found,), _ = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, watch=watch)
     if found.fault is not None:
         raise not_finite(found.fault, expert, prompt.id, setting)
-    step = _Reading(expert, setting)
+    reading = _Reading(expert, setting)
     path = watch.path()
     before = [0, *path[:-1]]
-    steps = tuple(step.of(*one) for one in zip(watch.steps, path, before, strict=False))
+    steps = tuple(reading.step(*one) for one in zip(watch.steps, path, before, strict=False))
     return Trace(
         label=label_of(setting),
         expert=expert.name,
@@ -131,7 +131,7 @@ class _Reading:
         # The watch sees log softmax(z / inner); the form of the paper's code divides by T afterwards.
         self._outer = 1.0 if setting.temperature_form is TemperatureForm.softmax else 1.0 / setting.temperature
 
-    def of(self, seen: Seen, kept: int, extended: int) -> TraceStep:
+    def step(self, seen: Seen, kept: int, extended: int) -> TraceStep:
         """A step as the beam `kept` came out of it and the beam `extended` went into it."""
         favourites = int(seen.expert_best[extended]), int(seen.score_best[extended])
         columns = (seen.tokens, seen.log_expert, seen.log_amateur, seen.scores)

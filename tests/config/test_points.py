@@ -10,7 +10,7 @@ from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens, Sel
 from cdeval.config.points import Point, Role, plan_points
 from cdeval.config.schema import AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.records import Prompt
-from cdeval.report.finished import Group, controls_among, of_point
+from cdeval.report.finished import Group, controls_among, finished_point
 
 PROMPT = Prompt("a-1", "Once", (5, 6), " upon a time", (7, 8, 9))
 
@@ -176,13 +176,15 @@ def test_several_settings_share_their_controls_and_each_has_its_own() -> None:
     labels = [label for _, label, _ in rows]
     full = {short: point.label for short, point in zip(labels, found, strict=True)}
     group = Group("prompts", "weights", "float32")
-    assert controls_among([of_point(point, group) for point in found]) == {
+    assert controls_among([finished_point(point, group) for point in found]) == {
         full["early_exit k=3, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, beam 5"]: "expert alone, beam 5",
         full["early_exit k=2, greedy"]: "expert alone, greedy",
     }
     baseline = [*runs, config(amateur=AmateurConfig("none"), search=SearchConfig(beams=3))]
-    told = controls_among([of_point(point, group) for point in plan_points(baseline, lambda _amateur: "w", (PROMPT,))])
+    told = controls_among(
+        [finished_point(point, group) for point in plan_points(baseline, lambda _amateur: "w", (PROMPT,))]
+    )
     assert told["expert alone, beam 3"] == "expert alone, beam 5", "nobody's control is an arm as any other"
 
 

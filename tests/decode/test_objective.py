@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from cdeval.config.enums import Normalizer, TemperatureForm
-from cdeval.decode.objective import Knobs, ban, contrast, knobs, log_probs
+from cdeval.decode.objective import ObjectiveSettings, ban, contrast, log_probs, objective_settings
 from tests.decode.oracles import early_exit
 
 EXPERT = torch.tensor([[[0.5, 0.3, 0.15, 0.05]]]).log()
 AMATEUR = torch.tensor([[[0.7, 0.1, 0.1, 0.1]]]).log()
 
 
-def one(**changes: object) -> Knobs:
-    return knobs([early_exit(1, **changes)], torch.device("cpu"))
+def one(**changes: object) -> ObjectiveSettings:
+    return objective_settings([early_exit(1, **changes)], torch.device("cpu"))
 
 
 def test_scores_by_hand() -> None:
@@ -69,9 +69,9 @@ def test_a_banned_token_sets_no_threshold() -> None:
 
 def test_every_lane_has_its_own_settings() -> None:
     settings = [early_exit(1, alpha=0.2), early_exit(1, alpha=0.01, beta=0.3, temperature=2.0)]
-    both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), knobs(settings, torch.device("cpu")))
+    both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), objective_settings(settings, torch.device("cpu")))
     for lane, how in enumerate(settings):
-        assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, knobs([how], torch.device("cpu")))[0])
+        assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, objective_settings([how], torch.device("cpu")))[0])
 
 
 def test_the_amateur_over_the_candidates_by_hand() -> None:
@@ -86,7 +86,7 @@ def test_the_amateur_over_the_candidates_by_hand() -> None:
 
 def test_one_lane_over_the_candidates_leaves_the_others_alone() -> None:
     settings = [early_exit(1, alpha=0.2), early_exit(1, alpha=0.2, normalizer=Normalizer.candidates)]
-    both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), knobs(settings, torch.device("cpu")))
+    both = contrast(EXPERT.expand(2, 1, 4), AMATEUR.expand(2, 1, 4), objective_settings(settings, torch.device("cpu")))
     for lane, how in enumerate(settings):
-        assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, knobs([how], torch.device("cpu")))[0])
+        assert torch.equal(both[lane], contrast(EXPERT, AMATEUR, objective_settings([how], torch.device("cpu")))[0])
     assert not torch.equal(both[0], both[1])

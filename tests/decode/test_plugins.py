@@ -14,7 +14,7 @@ from cdeval.config.setting import Sampling, Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
-from cdeval.decode.objective import contrast, knobs, plausibility
+from cdeval.decode.objective import contrast, objective_settings, plausibility
 from cdeval.errors import ConfigError, ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Prompt
@@ -77,7 +77,7 @@ def test_the_likeliest_token_stays_and_so_many_more_as_are_asked_for() -> None:
         early_exit(1, plausibility=Plausibility("nothing"), min_tokens=2),
         early_exit(1, plausibility=near_best(100.0), min_tokens=4),
     ]
-    _, implausible = plausibility(log_expert, knobs(hows, torch.device("cpu")))
+    _, implausible = plausibility(log_expert, objective_settings(hows, torch.device("cpu")))
     assert implausible[:, 0].tolist() == [
         [False, True, True, True],
         [False, False, True, True],
@@ -85,7 +85,7 @@ def test_the_likeliest_token_stays_and_so_many_more_as_are_asked_for() -> None:
     ]
     broken = log_expert.clone()
     broken[0] = math.nan
-    assert contrast(broken, torch.zeros(3, 1, 4), knobs(hows, torch.device("cpu")))[0].isnan().all()
+    assert contrast(broken, torch.zeros(3, 1, 4), objective_settings(hows, torch.device("cpu")))[0].isnan().all()
 
 
 @pytest.mark.parametrize("kind", SHAPES)

@@ -14,7 +14,7 @@ from cdeval.config.setting import Setting
 from cdeval.decode.beam import best_of_pool
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
-from cdeval.decode.objective import contrast, cut, knobs
+from cdeval.decode.objective import contrast, cut, objective_settings
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.vocabulary import end_tokens
 from tests.conftest import build_model
@@ -27,7 +27,9 @@ AMATEUR = torch.tensor([[[0.7, 0.1, 0.1, 0.1]]]).log()
 
 def scores(**changes: object) -> list[float]:
     how = early_exit(1, **{"alpha": 0.2, "temperature": 1.0, **changes})
-    found: list[float] = contrast(EXPERT.clone(), AMATEUR, knobs([how], torch.device("cpu")))[0, 0].tolist()
+    found: list[float] = contrast(EXPERT.clone(), AMATEUR, objective_settings([how], torch.device("cpu")))[
+        0, 0
+    ].tolist()
     return found
 
 
@@ -49,7 +51,7 @@ def test_the_expert_cut_to_its_best_tokens_by_hand() -> None:
     """Two of four: 0.5/0.8 and 0.3/0.8; the third would be plausible and is gone."""
     found = scores(expert_top_k=2)
     assert found == pytest.approx([math.log(0.625 / 0.7), math.log(0.375 / 0.1), -math.inf, -math.inf], abs=1e-5)
-    uncut = knobs([early_exit(1), early_exit(1, expert_top_k=2)], torch.device("cpu")).best
+    uncut = objective_settings([early_exit(1), early_exit(1, expert_top_k=2)], torch.device("cpu")).best
     assert uncut is not None
     assert torch.equal(cut(EXPERT.expand(2, 1, 4), uncut)[0], EXPERT[0]), "a lane without a cut is not re-normalised"
 
@@ -59,7 +61,7 @@ def test_two_tokens_at_least() -> None:
     assert [math.isfinite(score) for score in scores(alpha=0.9)] == [True, False, False, False]
     assert [math.isfinite(score) for score in scores(alpha=0.9, min_tokens=2)] == [True, True, False, False]
     alone = torch.tensor([[[0.0, -math.inf, -math.inf]]])
-    how = knobs([early_exit(1, min_tokens=2)], torch.device("cpu"))
+    how = objective_settings([early_exit(1, min_tokens=2)], torch.device("cpu"))
     found = contrast(alone, torch.zeros(1, 1, 3), how)[0, 0]
     assert torch.isfinite(found).tolist() == [True, False, False]
     assert not torch.isnan(found).any()
@@ -74,9 +76,11 @@ def test_lanes_of_different_protocols_do_not_feel_each_other() -> None:
         early_exit(1, alpha=0.9, min_tokens=3),
         early_exit(1, alpha=0.2, normalizer=Normalizer.candidates),
     ]
-    together = contrast(EXPERT.repeat(6, 1, 1), AMATEUR.repeat(6, 1, 1), knobs(settings, torch.device("cpu")))
+    together = contrast(
+        EXPERT.repeat(6, 1, 1), AMATEUR.repeat(6, 1, 1), objective_settings(settings, torch.device("cpu"))
+    )
     for lane, how in enumerate(settings):
-        alone = contrast(EXPERT.clone(), AMATEUR, knobs([how], torch.device("cpu")))
+        alone = contrast(EXPERT.clone(), AMATEUR, objective_settings([how], torch.device("cpu")))
         torch.testing.assert_close(together[lane], alone[0])
 
 

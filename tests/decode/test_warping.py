@@ -86,7 +86,7 @@ def test_lanes_with_unlike_settings_are_narrowed_each_by_its_own(kind: str) -> N
         alone = warp(scores[lane : lane + 1], warping([one], CPU))
         assert torch.equal(together[lane], alone[0])
     part = slice(3, 9)
-    assert torch.equal(warp(scores[part], warping(NARROWED, CPU).of(part)), together[part])
+    assert torch.equal(warp(scores[part], warping(NARROWED, CPU).for_lanes(part)), together[part])
 
 
 def test_by_hand() -> None:

@@ -1,25 +1,20 @@
 """Early exits of the expert from the command line: a study with them, their calibration, and what is mistyped."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from cdeval.calibrate.__main__ import calibrate
-from cdeval.calibrate.config import CalibrateRun, validate_calibration
-from cdeval.cli import Schema, run_command, run_schema
 from cdeval.config.enums import Split
 from cdeval.prompts.cut import in_split
-from cdeval.run import run
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
 EXITS = ["search.adaptive_exit.layers=[0.5,9]", "search.max_new_tokens=8", "prompts.prompt_tokens=8"]
 STUDY = ["search=calm", "metrics.only=[diversity]", "metrics.bootstrap_draws=100", "tracking=none"]
 IDS = [f"text-{i}" for i in range(40)]
 
-Typed = Callable[..., str]
+Typed = Callable[[str, Sequence[str]], str]
 
 
 def write(path: Path, ids: Sequence[str]) -> Path:
@@ -31,22 +26,6 @@ def write(path: Path, ids: Sequence[str]) -> Path:
 def arguments(tmp_path: Path, tiny_gpt2_folder: Path) -> list[str]:
     path = write(tmp_path / "texts.jsonl", IDS)
     return [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={path}", f"runs={tmp_path / 'runs'}"]
-
-
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """What a command in this process prints to the standard output."""
-
-    def type_in(arguments: Sequence[str], command: str = "calibrate") -> str:
-        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
-        monkeypatch.setenv("COLUMNS", "200")
-        if command == "run":
-            run_command(run)
-        else:
-            run_schema(calibrate, Schema(CalibrateRun, validate_calibration), "calibrate")
-        return capsys.readouterr().out
-
-    return type_in
 
 
 def folder(study: Path, begins: str) -> Path:
@@ -62,7 +41,7 @@ def of(path: Path, name: str) -> dict[str, float]:
 def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """The expert by all blocks is the control of the expert that exits, and what it costs is the measure."""
     more = [*STUDY, *EXITS, "amateur=none", "study=alone", "search.adaptive_exit.threshold=0.2", "prompts.limit=3"]
-    printed = typed([*arguments, *more, "cost.latency_repeats=1"], "run")
+    printed = typed("run", [*arguments, *more, "cost.latency_repeats=1"])
     assert "CALM k=6,9 by softmax λ=.2, greedy" in printed
     arm, control = (folder(tmp_path / "runs" / "alone", begins) for begins in ("CALM-k6-9", "expert"))
     lines = [json.loads(line) for line in (arm / "generations.jsonl").read_text().splitlines()]
@@ -75,13 +54,13 @@ def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path
     assert costs["flops_overhead"] == pytest.approx(costs["total_flops"] / alone["total_flops"] - 1)
     assert alone["flops_overhead"] == 0
     assert alone["latency_overhead"] == 0, "the control is what others are compared with"
-    again = typed([*arguments, *more, "cost.latency_repeats=0"], "run")
+    again = typed("run", [*arguments, *more, "cost.latency_repeats=0"])
     assert f"{costs['exit_layer']:.1f} blocks on average" in " ".join(again.split()), "stored texts keep their exits"
 
 
 def test_a_contrast_beside_exits_above_its_layer(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     more = [*STUDY, *EXITS, "amateur.layer=5", "study=both", "prompts.limit=2", "cost.latency_repeats=0"]
-    printed = typed([*arguments, *more], "run")
+    printed = typed("run", [*arguments, *more])
     assert "early_exit k=5 α=0.3 β=1 T=2, CALM k=6,9 by softmax λ=.9, greedy" in printed
     assert "expert alone, greedy" in printed
     assert of(folder(tmp_path / "runs" / "both", "early_exit"), "costs.json")["amateur_flops"] > 0
@@ -90,7 +69,7 @@ def test_a_contrast_beside_exits_above_its_layer(arguments: list[str], typed: Ty
 def test_a_calibration_says_what_a_study_finds(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """Blocks, FLOPs and risks of the test split are those of the same texts in a study."""
     grid = ["thresholds=[1,0.5,0.2]", "tolerance=0.9", "level=0.3"]
-    printed = typed([*arguments, *EXITS, *grid])
+    printed = typed("calibrate", [*arguments, *EXITS, *grid])
     record = json.loads((tmp_path / "runs" / "calm" / "calibration.json").read_text())
     tune, test = ([name for name in IDS if in_split(name, split)] for split in (Split.tune, Split.test))
     assert record["texts"] == {"calibration": len(tune), "test": len(test)}
@@ -107,7 +86,7 @@ def test_a_calibration_says_what_a_study_finds(arguments: list[str], typed: Type
     # The same threshold on the same texts, as a study.
     path = write(tmp_path / "test.jsonl", test)
     more = ["study=same", "amateur=none", "search.adaptive_exit.threshold=0.2", "cost.latency_repeats=0"]
-    typed([*arguments, *STUDY, *EXITS, *more, f"prompts.path={path}"], "run")
+    typed("run", [*arguments, *STUDY, *EXITS, *more, f"prompts.path={path}"])
     costs = of(folder(tmp_path / "runs" / "same", "CALM"), "costs.json")
     assert costs["flops_overhead"] == pytest.approx(-scores[0.2]["flops_saved"])
     assert costs["exit_layer"] == pytest.approx(scores[0.2]["exit_layer"])
@@ -118,7 +97,7 @@ def test_nothing_is_promised_that_the_texts_cannot_show(arguments: list[str], ty
     """About ten texts for a tolerance of 1 %; and no exit at all is no risk at all."""
     out = tmp_path / "mine.json"
     safe = ["thresholds=[1]", "search.adaptive_exit.decay=0", "search.adaptive_exit.measure=saturation"]
-    printed = typed([*arguments, *EXITS, *safe, "tolerance=0.01", f"out={out}"])
+    printed = typed("calibrate", [*arguments, *EXITS, *safe, "tolerance=0.01", f"out={out}"])
     record = json.loads(out.read_text())
     assert record["chosen"] is None
     assert record["scores"][0]["risk"] == 0
@@ -129,7 +108,7 @@ def test_nothing_is_promised_that_the_texts_cannot_show(arguments: list[str], ty
 def test_a_contrast_is_calibrated_against_itself(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """The same contrast by all blocks, not the expert alone: without exits there is no risk."""
     safe = ["thresholds=[1]", "search.adaptive_exit.decay=0", "search.adaptive_exit.measure=saturation"]
-    typed([*arguments, *EXITS, *safe, "amateur=early_exit", "amateur.layer=5"])
+    typed("calibrate", [*arguments, *EXITS, *safe, "amateur=early_exit", "amateur.layer=5"])
     record = json.loads((tmp_path / "runs" / "calm" / "calibration.json").read_text())
     (score,) = record["scores"]
     assert (score["risk"], score["test_risk"], score["exit_share"]) == (0, 0, 0)
@@ -175,46 +154,22 @@ MISTAKES: list[tuple[list[str], str]] = [
 ]
 
 
-def message(capsys: pytest.CaptureFixture[str], command: Callable[[], None]) -> str:
-    with pytest.raises(SystemExit) as stopped:
-        command()
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert "Traceback" not in printed
-    (found,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    return found
-
-
 @pytest.mark.parametrize(("more", "expected"), STUDY_MISTAKES, ids=[" ".join(more) for more, _ in STUDY_MISTAKES])
 def test_a_mistake_in_a_study_gets_one_clear_message(
-    more: list[str],
-    expected: str,
-    arguments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    more: list[str], expected: str, arguments: list[str], refused: Typed
 ) -> None:
     layer = [] if any(word.startswith("amateur") for word in more) else ["amateur.layer=6"]
-    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments, *layer, *more, "tracking=none"])
-    assert expected in message(capsys, lambda: run_command(run))
+    assert expected in refused("run", [*arguments, *layer, *more, "tracking=none"])
 
 
 @pytest.mark.parametrize(("more", "expected"), MISTAKES, ids=[" ".join(more) for more, _ in MISTAKES])
 def test_a_mistake_in_a_calibration_gets_one_clear_message(
-    more: list[str],
-    expected: str,
-    arguments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    more: list[str], expected: str, arguments: list[str], refused: Typed
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["cdeval.calibrate", *arguments, *more])
-    command = lambda: run_schema(calibrate, Schema(CalibrateRun, validate_calibration), "calibrate")  # noqa: E731
-    assert expected in message(capsys, command)
+    assert expected in refused("calibrate", [*arguments, *more])
 
 
-def test_a_calibration_needs_texts_of_both_splits(
-    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_calibration_needs_texts_of_both_splits(arguments: list[str], tmp_path: Path, refused: Typed) -> None:
     one = write(tmp_path / "one.jsonl", [name for name in IDS if in_split(name, Split.test)])
-    monkeypatch.setattr(sys, "argv", ["cdeval.calibrate", *arguments, *EXITS, f"prompts.path={one}"])
-    command = lambda: run_schema(calibrate, Schema(CalibrateRun, validate_calibration), "calibrate")  # noqa: E731
-    assert "prompts=file has no texts of the split tune" in message(capsys, command)
+    message = refused("calibrate", [*arguments, *EXITS, f"prompts.path={one}"])
+    assert "prompts=file has no texts of the split tune" in message

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cdeval.decode.objective import contrast, knobs
+from cdeval.decode.objective import contrast, objective_settings
 from tests.decode.oracles import early_exit
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "concepts.md"
@@ -31,7 +31,7 @@ def test_both_columns_are_distributions() -> None:
 def test_the_scores_are_the_engines(column: int, beta: float, temperature: float) -> None:
     expert, amateur = (torch.tensor([[[number(row[of]) for row in ROWS]]]).log() for of in (1, 2))
     setting = early_exit(1, alpha=0.2, beta=beta, temperature=temperature)
-    scores = contrast(expert, amateur, knobs([setting], torch.device("cpu")))[0, 0]
+    scores = contrast(expert, amateur, objective_settings([setting], torch.device("cpu")))[0, 0]
     assert scores.tolist() == pytest.approx([number(row[column]) for row in ROWS], abs=0.0051)
     assert [row[3].startswith("yes") for row in ROWS] == torch.isfinite(scores).tolist()
 
@@ -39,6 +39,8 @@ def test_the_scores_are_the_engines(column: int, beta: float, temperature: float
 def test_the_mask_is_what_the_page_says_it_is() -> None:
     """Without it the token that neither model believes in would win."""
     expert, amateur = (torch.tensor([[[number(row[of]) for row in ROWS]]]).log() for of in (1, 2))
-    scores = contrast(expert, amateur, knobs([early_exit(1, alpha=1e-6, beta=1.0, temperature=1.0)], expert.device))
+    scores = contrast(
+        expert, amateur, objective_settings([early_exit(1, alpha=1e-6, beta=1.0, temperature=1.0)], expert.device)
+    )
     assert ROWS[int(scores.argmax())][0] == "qua"
     assert float(scores.max()) == pytest.approx(2.30, abs=0.005)

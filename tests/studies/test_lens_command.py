@@ -1,23 +1,18 @@
 """The lens command, end to end on a tiny checkpoint: trained, measured, used in a study; and as a user mistypes it."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
-from cdeval.cli import Schema, run_command, run_schema
 from cdeval.config.enums import Split
 from cdeval.config.exits import Lens
 from cdeval.config.schema import ExpertConfig
-from cdeval.lens.__main__ import lens
-from cdeval.lens.config import LensRun, validate_lens
 from cdeval.models.lens import FORMAT, read_lens
 from cdeval.prompts.cut import in_split
 from cdeval.prompts.tokens import TextCodec
-from cdeval.run import run
 
 TEXT = "The quick brown fox jumps over the lazy dog and runs into the forest near the old river number {0}. " * 3
 FIT = ["fit.method=gradient", "fit.steps=12", "fit.window_tokens=32", "fit.positions=32", "fit.learning_rate=0.02"]
@@ -25,7 +20,7 @@ SHORT = [*FIT, "layers=[4,0.5]"]
 STUDY = ["search.max_new_tokens=6", "metrics.only=[diversity]", "cost.latency_repeats=0", "tracking=none"]
 STUDY += ["metrics.bootstrap_draws=100", "prompts.limit=3", "prompts.prompt_tokens=8"]
 
-Typed = Callable[..., str]
+Typed = Callable[[str, Sequence[str]], str]
 
 
 @pytest.fixture
@@ -35,29 +30,13 @@ def arguments(tmp_path: Path, tiny_gpt2_folder: Path) -> list[str]:
     return [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={path}", f"runs={tmp_path / 'runs'}"]
 
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """What a command in this process prints to the standard output."""
-
-    def type_in(arguments: Sequence[str], command: str = "lens") -> str:
-        monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
-        monkeypatch.setenv("COLUMNS", "160")
-        if command == "lens":
-            run_schema(lens, Schema(LensRun, validate_lens), "lens")
-        else:
-            run_command(run)
-        return capsys.readouterr().out
-
-    return type_in
-
-
 def lens_file(runs: Path) -> Path:
     (found,) = (runs / "lens").glob("*.safetensors")
     return found
 
 
 def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
-    printed = typed([*arguments, "train=true", *SHORT])
+    printed = typed("lens", [*arguments, "train=true", *SHORT])
     trained = lens_file(tmp_path / "runs")
     assert str(trained) in printed.replace("\n", "")
     record = json.loads(trained.with_suffix(".json").read_text())
@@ -69,7 +48,7 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
     assert record["lenses"]["gradient"]["texts"] == "file (split tune)"
     assert record["lenses"]["gradient"]["digest"][:8] in trained.name
 
-    again = typed([*arguments, f"lens_file={trained}", "lenses=[]"])
+    again = typed("lens", [*arguments, f"lens_file={trained}", "lenses=[]"])
     assert f"{scores[6, 'gradient']['nll']:.3f}" in again
     measured = json.loads((tmp_path / "runs" / "lens" / "scores.json").read_text())
     assert [score for score in measured["scores"] if score["lens"] == "gradient"] == [
@@ -83,7 +62,7 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
         f"amateur.lens_file={trained}",
         "contrast.temperature=calibrated",
     ]
-    printed = typed([*arguments, *STUDY, "study=used", *more], "run")
+    printed = typed("run", [*arguments, *STUDY, "study=used", *more])
     assert "early_exit k=4 tuned lens" in printed
     (arm,) = (tmp_path / "runs" / "used").glob("early_exit*")
     provenance = json.loads((arm / "provenance.json").read_text())["models"]
@@ -104,7 +83,7 @@ def test_methods_are_trained_in_one_command_and_measured_side_by_side(
     out = tmp_path / "mine.safetensors"
     methods = ["train=true", "fit.method=[gradient,least_squares]", f"out={out}", "fit.ridge=0.01", "fit.steps=3"]
     fit = [setting for setting in SHORT if not setting.startswith(("fit.method", "fit.steps"))]
-    printed = typed([*arguments, *methods, *fit]).replace("\n", "")
+    printed = typed("lens", [*arguments, *methods, *fit]).replace("\n", "")
     record = json.loads(out.with_suffix(".json").read_text())
     names = ["norm", "raw", "gradient", "least_squares"]
     assert [score["lens"] for score in record["scores"]] == [*names, *names, "expert"]
@@ -125,7 +104,7 @@ def test_methods_are_trained_in_one_command_and_measured_side_by_side(
     # From the solution a step of no size leaves the same lens; what made it is in the file.
     again = ["train=true", "fit.method=gradient", "fit.start=least_squares", "fit.steps=1", "fit.learning_rate=1e-12"]
     again += ["fit.ridge=0.01", "fit.window_tokens=32", "fit.positions=32", "layers=[4,6]", f"out={out}"]
-    typed([*arguments, *again])
+    typed("lens", [*arguments, *again])
     found = read_lens(out, [4, 6], 32)
     assert (found.facts["start"], found.facts["ridge"], found.facts["steps"]) == ("least_squares", "0.01", "1")
     for layer, translator in lenses["least_squares"].translators.items():
@@ -134,16 +113,16 @@ def test_methods_are_trained_in_one_command_and_measured_side_by_side(
 
 def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """Texts belong to what is in the file, not to its name; another lens under the same name makes other texts."""
-    typed([*arguments, "train=true", *SHORT])
+    typed("lens", [*arguments, "train=true", *SHORT])
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(lens_file(tmp_path / "runs").read_bytes())
     more = ["amateur.layer=4", "amateur.lens=tuned", "study=same", "controls=false"]
     for path in (lens_file(tmp_path / "runs"), copy):
-        typed([*arguments, *STUDY, *more, f"amateur.lens_file={path}"], "run")
+        typed("run", [*arguments, *STUDY, *more, f"amateur.lens_file={path}"])
     folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
     assert len(folders) == 1
-    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={copy}"])
-    typed([*arguments, *STUDY, *more, f"amateur.lens_file={copy}"], "run")
+    typed("lens", [*arguments, "train=true", *SHORT, "seed=1", f"out={copy}"])
+    typed("run", [*arguments, *STUDY, *more, f"amateur.lens_file={copy}"])
     folders = list((tmp_path / "runs" / "same").glob("*/generations.jsonl"))
     assert len(folders) == 2
 
@@ -154,14 +133,14 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
     from cdeval.lens.reading import Contrast, View
     from cdeval.models.loading import open_model
 
-    typed([*arguments, "train=true", *SHORT])
+    typed("lens", [*arguments, "train=true", *SHORT])
     lens, root = lens_file(tmp_path / "runs"), tmp_path / "runs"
     grid = ["study=grid", "contrast.temperature=1,2", "contrast.beta=0.5", "search.beams=2"]
-    typed(["--multirun", *arguments, *STUDY, *grid, "amateur.layer=4,6"], "run")
+    typed("run", ["--multirun", *arguments, *STUDY, *grid, "amateur.layer=4,6"])
     tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
-    typed(["--multirun", *arguments, *STUDY, *grid, *tuned], "run")
+    typed("run", ["--multirun", *arguments, *STUDY, *grid, *tuned])
 
-    printed = typed([*arguments, f"study={root / 'grid'}", "text_tokens=20"])
+    printed = typed("lens", [*arguments, f"study={root / 'grid'}", "text_tokens=20"])
     record = json.loads((root / "lens" / "grid.json").read_text())
     assert {name: (rank["margin"]["n"], rank["kl"]["n"]) for name, rank in record["ranks"].items()} == {
         "beam, all": (7, 6),
@@ -192,28 +171,28 @@ def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
 ) -> None:
     """A lens that was trained anew under the same name would give margins that belong to no text."""
     lens = tmp_path / "lens.safetensors"
-    typed([*arguments, "train=true", *SHORT, f"out={lens}"])
+    typed("lens", [*arguments, "train=true", *SHORT, f"out={lens}"])
     tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
-    typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
-    typed([*arguments, "train=true", *SHORT, "seed=1", f"out={lens}"])
+    typed("run", [*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned])
+    typed("lens", [*arguments, "train=true", *SHORT, "seed=1", f"out={lens}"])
     for _ in range(2):
         capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
-            typed([*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
+            typed("lens", [*arguments, f"study={tmp_path / 'runs' / 'tuned'}"])
         assert stop.value.code == 2
         said = capsys.readouterr().err
         assert "is not the lens that 'early_exit k=6" in said
         assert "Put the old file back" in said
         # An arm that was decoded with the new one, beside it, vouches for itself alone.
-        typed([*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned], "run")
+        typed("run", [*arguments, *STUDY, "search.beams=2", "study=tuned", *tuned])
 
 
 def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
     arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = [*arguments, *STUDY, "search.beams=2", "expert.dtype=float32"]
-    typed([*short, "study=plain", "amateur=none"], "run")
-    typed([*short, "study=exits", "amateur.layer=4"], "run")
+    typed("run", [*short, "study=plain", "amateur=none"])
+    typed("run", [*short, "study=exits", "amateur.layer=4"])
     said = [
         ("study=plain", "none of its 1 settings subtracts one exit layer"),
         ("study=nothing", "there is no such folder"),
@@ -222,7 +201,7 @@ def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
     for words, expected in said:
         study, *more = words.split()
         with pytest.raises(SystemExit) as stop:
-            typed([*arguments, study.replace("=", f"={tmp_path / 'runs'}/"), *more])
+            typed("lens", [*arguments, study.replace("=", f"={tmp_path / 'runs'}/"), *more])
         assert stop.value.code == 2
         assert expected in capsys.readouterr().err
 
@@ -238,7 +217,7 @@ def test_training_texts_and_held_out_texts_are_of_two_splits(
     monkeypatch.setattr(pipeline, "texts_digest", digest)
     from cdeval.lens.reading import windows
 
-    typed([*arguments, "train=true", *SHORT, "positions=20"])
+    typed("lens", [*arguments, "train=true", *SHORT, "positions=20"])
     expected = {
         name: {TEXT.format(i) for i in range(24) if in_split(f"text-{i}", split)}
         for name, split in (("trained", Split.tune), ("held_out", Split.test))
@@ -282,23 +261,15 @@ def test_a_mistake_gets_one_clear_message(
     more: list[str],
     expected: str,
     arguments: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Typed,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["cdeval.lens", *arguments, *more])
-    with pytest.raises(SystemExit) as stopped:
-        run_schema(lens, Schema(LensRun, validate_lens), "lens")
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert "Traceback" not in printed
-    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert expected in message
+    assert expected in refused("lens", [*arguments, *more])
 
 
 def test_a_prompt_with_commas_and_quotes_is_drawn(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     out = tmp_path / "picture.html"
     expert = [argument for argument in arguments if not argument.startswith("prompts")]  # a drawn prompt reads none
-    printed = typed([*expert, f"out={out}", "layers=[4,8]", "prompt=It's a fox, a 'dog'"])
+    printed = typed("lens", [*expert, f"out={out}", "layers=[4,8]", "prompt=It's a fox, a 'dog'"])
     assert str(out) in printed.replace("\n", "")
     assert "s a fox, a dog" in out.read_text(encoding="utf-8")  # the tiny tokenizer knows no quotes
     assert out.with_suffix(".png").is_file()

@@ -1,15 +1,11 @@
 """The score command, end to end on a tiny checkpoint: as a user types it, and as a user mistypes it."""
 
 import json
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from cdeval.cli import Schema, run_schema
-from cdeval.score.__main__ import score
-from cdeval.score.config import ScoreConfig, validate_score
 from cdeval.score.pipeline import folder_names
 from tests import commands
 
@@ -33,6 +29,7 @@ WORDS = [
     "river",
     "today",
 ]
+Typed = Callable[[str, Sequence[str]], str]
 NO_EMBEDDER = "metrics.only=[diversity,rep_2,mauve,perplexity_expert,tokens,words,longest_repeat,entity_overlap]"
 
 
@@ -55,27 +52,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def typed(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command in this process prints to the standard output."""
-    monkeypatch.setattr(sys, "argv", ["cdeval.score", *arguments])
-    run_schema(score, Schema(ScoreConfig, validate_score), "score")
-    return capsys.readouterr().out
-
-
-def mistyped(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    monkeypatch.setattr(sys, "argv", ["cdeval.score", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run_schema(score, Schema(ScoreConfig, validate_score), "score")
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert "Traceback" not in printed
-    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    return message
-
-
-def test_the_protocol_changes_the_numbers_and_the_table_says_which_made_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_protocol_changes_the_numbers_and_the_table_says_which_made_them(tmp_path: Path, typed: Typed) -> None:
     """a b a b: 3 bigrams of which 2 differ; simctg sees the first two only, which differ both."""
     repeats = [{"prompt": "p", "continuation": "a b a b a b c d e f g"}]
     (tmp_path / "t.json").write_text(json.dumps(repeats))
@@ -83,7 +60,7 @@ def test_the_protocol_changes_the_numbers_and_the_table_says_which_made_them(
     for protocol in ("corrected", "published"):
         out = tmp_path / protocol
         only = ["metrics.only=[diversity,words,rep_2]", f"protocol.diversity={protocol}", f"out={out}"]
-        shown[protocol] = typed([f"generations={tmp_path / 't.json'}", *only], monkeypatch, capsys)
+        shown[protocol] = typed("score", [f"generations={tmp_path / 't.json'}", *only])
         values[protocol] = json.loads((out / "t" / "metrics.json").read_text())
         assert f"protocol.diversity={protocol}" in shown[protocol]
         assert f"protocol.diversity={protocol}" in (out / "table.md").read_text()
@@ -93,16 +70,13 @@ def test_the_protocol_changes_the_numbers_and_the_table_says_which_made_them(
 
 
 def test_all_that_a_model_reads_is_scored_with_its_tokens(
-    file: Path,
-    tmp_path: Path,
-    tiny_gpt2_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    file: Path, tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed
 ) -> None:
     other = tmp_path / "other.json"
     other.write_text(json.dumps(items(5)[:9]))
     out = tmp_path / "out"
     printed = typed(
+        "score",
         [
             f"generations=[{file},{other}]",
             f"expert.name={tiny_gpt2_folder}",
@@ -111,8 +85,6 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
             "labels=[first arm,../second]",
             f"out={out}",
         ],
-        monkeypatch,
-        capsys,
     )
     assert "re-tokenised" in printed
     assert "first arm 12, ../second 9; 9 in common" in printed
@@ -143,23 +115,17 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
     assert "/" not in record["scored"]["../second"]["file"]
 
 
-def test_perplexity_is_that_of_the_texts_own_run(
-    tmp_path: Path, tiny_gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_perplexity_is_that_of_the_texts_own_run(tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed) -> None:
     """A study scored again gives the study's numbers: its own tokens are used, not those of its texts."""
-    from cdeval.cli import run_command
-    from cdeval.run import run
-
     prompts = tmp_path / "p.jsonl"
     prompts.write_text("\n".join(json.dumps({"text": " ".join(WORDS[i:] + WORDS * 4)}) for i in range(4)))
     small = ["search.max_new_tokens=6", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "amateur=none"]
     more = ["prompts=file", f"prompts.path={prompts}", "prompts.prompt_tokens=8", "tracking=none", f"runs={tmp_path}"]
     names = "metrics.only=[perplexity_expert,tokens,diversity,mauve]"
-    monkeypatch.setattr(sys, "argv", ["cdeval.run", f"expert.name={tiny_gpt2_folder}", *small, *more, "study=s", names])
-    run_command(run)
+    typed("run", [f"expert.name={tiny_gpt2_folder}", *small, *more, "study=s", names])
     study = tmp_path / "s"
     again = [f"generations={study}", f"expert.name={tiny_gpt2_folder}", names, "metrics.bootstrap_draws=100"]
-    printed = typed([*again, f"out={tmp_path / 'again'}"], monkeypatch, capsys)
+    printed = typed("score", [*again, f"out={tmp_path / 'again'}"])
     assert "re-tokenised" not in printed
     (arm,) = [path for path in study.iterdir() if path.name.startswith("expert")]
     for folder, theirs in [(arm, "expert-alone-beam-5"), (next(study.glob("human*")), "human")]:
@@ -169,14 +135,12 @@ def test_perplexity_is_that_of_the_texts_own_run(
     # References that only a file of others has join the human texts, which have tokens of their own.
     (tmp_path / "more.json").write_text(json.dumps(items(3)))
     more = [f"generations=[{study},{tmp_path / 'more.json'}]", *again[1:], f"out={tmp_path / 'mixed'}"]
-    assert "more, human: without tokens" in typed(more, monkeypatch, capsys)
+    assert "more, human: without tokens" in typed("score", more)
     human = json.loads((tmp_path / "mixed" / "human" / "metrics.json").read_text())
     assert (human["perplexity_expert"]["n"], human["perplexity_expert"]["missing"]) == (16, 0)
 
 
-def test_odd_texts_have_clear_results(
-    tmp_path: Path, tiny_gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_odd_texts_have_clear_results(tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed) -> None:
     """Empty, one-token, non-English and emoji texts, an empty prompt, half a character: counted, and nothing fails."""
     odd = ["", " ", "x", "中文字 中文字", "👩‍👩‍👧 yes 🎉", "a\r\nb", "plain words here and more"]
     lines = [{"prompt": "" if i == 2 else f"p{i}", "continuation": text} for i, text in enumerate(odd)]
@@ -185,7 +149,7 @@ def test_odd_texts_have_clear_results(
         "\n".join(json.dumps(line) for line in lines).encode() + b'\n{"prompt": "\\ud83d", "continuation": "h"}'
     )
     out = tmp_path / "out"
-    typed([f"generations={path}", f"expert.name={tiny_gpt2_folder}", NO_EMBEDDER, f"out={out}"], monkeypatch, capsys)
+    typed("score", [f"generations={path}", f"expert.name={tiny_gpt2_folder}", NO_EMBEDDER, f"out={out}"])
     found = json.loads((out / "odd" / "metrics.json").read_text())
     assert found["perplexity_expert"]["missing"] == 1  # the empty one; a blank is a token
     assert found["words"]["n"] == 8
@@ -195,7 +159,7 @@ def test_odd_texts_have_clear_results(
 
 
 def test_odd_texts_and_references_are_paired_where_both_have_tokens(
-    tmp_path: Path, tiny_gpt2_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed
 ) -> None:
     """Empty texts, empty, missing and NaN references, one token, other scripts, emoji: MAUVE counts what it leaves
     out, and the arms are compared on the prompts that both have a value for."""
@@ -209,7 +173,7 @@ def test_odd_texts_and_references_are_paired_where_both_have_tokens(
     out = tmp_path / "out"
     files = f"generations=[{tmp_path / 'odd.json'},{tmp_path / 'plain.json'}]"
     small = [NO_EMBEDDER, "metrics.bootstrap_draws=100", "metrics.mauve_seeds=2", f"out={out}"]
-    typed([files, f"expert.name={tiny_gpt2_folder}", *small], monkeypatch, capsys)
+    typed("score", [files, f"expert.name={tiny_gpt2_folder}", *small])
     found = json.loads((out / "odd" / "metrics.json").read_text())
     # The tokenizer knows Latin letters only: the three other scripts are texts without tokens, as the empty one is.
     assert (found["mauve"]["n"], found["mauve"]["missing"]) == (17, 7)
@@ -221,9 +185,7 @@ def test_odd_texts_and_references_are_paired_where_both_have_tokens(
     assert compared["mauve"]["value"] is None
 
 
-def test_samples_of_a_prompt_are_one_unit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_samples_of_a_prompt_are_one_unit(tmp_path: Path, typed: Typed) -> None:
     """Each text copied as a second sample: the same value, and not a narrower interval."""
     base = [*items(3), *({**item, "prefix_text": f"a {item['prefix_text']}"} for item in items(5))]
     once = [{**item, "generated_result": [item["generated_result"]["0"]]} for item in base]  # type: ignore[index]
@@ -232,7 +194,7 @@ def test_samples_of_a_prompt_are_one_unit(
     for name, content in [("once", once), ("twice", twice)]:
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
         arguments = [f"generations={tmp_path / f'{name}.json'}", "metrics.only=[diversity,words]", f"out={tmp_path}"]
-        printed = typed(arguments, monkeypatch, capsys)
+        printed = typed("score", arguments)
         found[name] = json.loads((tmp_path / name / "metrics.json").read_text())
     assert "48 texts of 24 prompts" in printed
     for metric in ("diversity", "words"):
@@ -242,19 +204,17 @@ def test_samples_of_a_prompt_are_one_unit(
         assert found["once"][metric]["low"] is not None
 
 
-def test_pairs_go_out_and_votes_come_back(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pairs_go_out_and_votes_come_back(file: Path, tmp_path: Path, typed: Typed) -> None:
     """A rater who always prefers the arm, wherever it stands, gives it a win rate of 1."""
     out = tmp_path / "people"
-    printed = typed([f"generations={file}", "export=pairs", f"out={out}", "labels=[arm]"], monkeypatch, capsys)
+    printed = typed("score", [f"generations={file}", "export=pairs", f"out={out}", "labels=[arm]"])
     assert "12 pairs of 'arm' and 'human'" in printed
     assert sorted(path.name for path in (out / "raters").iterdir()) == ["pairs.csv", "pairs.html"]
     key = json.loads((out / "key.json").read_text())
     votes = {code: "left" if pair["left"] == "arm" else "right" for code, pair in key["pairs"].items()}
     ballot = tmp_path / "ann.json"
     ballot.write_text(json.dumps({"sheet": key["sheet"], "rater": "ann", "votes": votes}))
-    printed = typed([f"votes={ballot}", f"key={out / 'key.json'}", f"out={out}"], monkeypatch, capsys)
+    printed = typed("score", [f"votes={ballot}", f"key={out / 'key.json'}", f"out={out}"])
     assert "win 100.0 %" in printed
     found = json.loads((out / "preference.json").read_text())
     assert (found["win"]["value"], found["p"], found["left"]) == (1.0, 2 * 0.5**12, 0.5)
@@ -286,10 +246,10 @@ def test_a_mistake_gets_one_clear_message(
     expected: str,
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    refused: Typed,
 ) -> None:
     monkeypatch.chdir(file.parent)
-    assert expected in mistyped(arguments, monkeypatch, capsys)
+    assert expected in refused("score", arguments)
 
 
 def test_help_and_configuration_need_no_model(tmp_path: Path) -> None:

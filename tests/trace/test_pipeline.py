@@ -1,7 +1,6 @@
 """The trace of a text against full forward passes over every prefix, and the text against the one nobody watched."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from cdeval.cli import Schema, run_schema
 from cdeval.config.enums import Ban, Form, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.setting import Setting
 from cdeval.decode.engine import decode_batch
@@ -18,8 +16,6 @@ from cdeval.decode.watch import Watch
 from cdeval.errors import ConfigError
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Prompt, Trace
-from cdeval.trace.__main__ import trace
-from cdeval.trace.config import TraceRun, validate_trace
 from cdeval.trace.page import summary, to_html
 from cdeval.trace.pipeline import trace_text
 from tests.decode.oracles import blocks_and_logits, early_exit, exit_logits, next_scores, sampled, setting
@@ -129,25 +125,15 @@ def test_an_empty_text_has_a_page(tiny: Tiny) -> None:
     assert to_html(empty)
 
 
-@pytest.fixture
-def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    def type_in(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["cdeval.trace", *arguments])
-        run_schema(trace, Schema(TraceRun, validate_trace), "trace")
-        return capsys.readouterr().out
-
-    return type_in
-
-
 def test_the_command(typed: Callable[..., str], tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     common = [f"expert.name={tiny_gpt2_folder}", "amateur.layer=0.5", "search.max_new_tokens=6", f"runs={tmp_path}"]
-    printed = typed("prompt=The quick brown", *common)
+    printed = typed("trace", ["prompt=The quick brown", *common])
     assert "expert's favourite" in printed
     page = tmp_path / "trace" / "The-quick-brown.html"
     record = json.loads(page.with_suffix(".json").read_text())
     assert len(record["steps"]) == 6
     assert record["prompt"] == "The quick brown"
-    typed("id=text-1", "prompts=file", f"prompts.path={prompts_file}", "prompts.prompt_tokens=8", *common)
+    typed("trace", ["id=text-1", "prompts=file", f"prompts.path={prompts_file}", "prompts.prompt_tokens=8", *common])
     assert json.loads((tmp_path / "trace" / "text-1.json").read_text())["prompt"].startswith("Researchers")
 
 
@@ -166,14 +152,10 @@ def test_the_command(typed: Callable[..., str], tiny_gpt2_folder: Path, prompts_
 def test_mistakes_are_named(
     arguments: list[str],
     message: str,
-    typed: Callable[..., str],
+    refused: Callable[..., str],
     tiny_gpt2_folder: Path,
     prompts_file: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     prompts = [f"prompts.path={prompts_file}", "prompts.prompt_tokens=8"]
     more = [*([] if "prompt=a" in arguments else prompts), "search.max_new_tokens=4"]  # a given prompt reads none
-    with pytest.raises(SystemExit) as ended:
-        typed(f"expert.name={tiny_gpt2_folder}", *arguments, *more)
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
+    assert message in refused("trace", [f"expert.name={tiny_gpt2_folder}", *arguments, *more])

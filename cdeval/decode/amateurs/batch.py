@@ -18,7 +18,15 @@ from cdeval.decode.amateurs.early_exit import Exits, head_rows
 from cdeval.decode.amateurs.kind import AmateurModel, Source
 from cdeval.decode.beam import largest
 from cdeval.decode.lanes import Lane, index
-from cdeval.decode.objective import CANDIDATES, Knobs, Masked, contrast, knobs, plausibility, tempered
+from cdeval.decode.objective import (
+    CANDIDATES,
+    Masked,
+    ObjectiveSettings,
+    contrast,
+    objective_settings,
+    plausibility,
+    tempered,
+)
 from cdeval.models.loading import LanguageModel
 
 _WIDER = 4  # times as many tokens, where the plausible ones may be more than the candidate-only head looks at
@@ -124,12 +132,12 @@ class Amateurs:
         return AmateurPart(
             rows=rows,
             lanes=None if local == list(range(lanes.stop - lanes.start)) else index(local, device),
-            knobs=self._knobs([self._contrasted[row] for row in inside]),
-            alone=(index([lane - lanes.start for lane in alone], device), self._knobs(alone)) if alone else None,
+            objective=self._objective([self._contrasted[row] for row in inside]),
+            alone=(index([lane - lanes.start for lane in alone], device), self._objective(alone)) if alone else None,
         )
 
-    def _knobs(self, lanes: Sequence[int]) -> Knobs:
-        return knobs([self._settings[lane] for lane in lanes], self._device)
+    def _objective(self, lanes: Sequence[int]) -> ObjectiveSettings:
+        return objective_settings([self._settings[lane] for lane in lanes], self._device)
 
 
 def _source(amateur: Amateur, loaded: AmateurModel | None, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
@@ -156,12 +164,12 @@ class AmateurPart:
         self,
         rows: slice | Int[Tensor, " contrasted"],
         lanes: Int[Tensor, " contrasted"] | None,
-        knobs: Knobs,
-        alone: tuple[Int[Tensor, " lane"], Knobs] | None,
+        objective: ObjectiveSettings,
+        alone: tuple[Int[Tensor, " lane"], ObjectiveSettings] | None,
     ) -> None:
         self.rows = rows  # of the contrasted lanes' tensor
         self._lanes = lanes  # which of these lanes are contrasted; None: all of them, in order
-        self._knobs = knobs
+        self._objective = objective
         self._alone = alone  # which have a rule of plausibility and no amateur
 
     def contrasted(self, lanes: Tensor) -> Tensor:
@@ -179,10 +187,10 @@ class AmateurPart:
         `masked` is what the contrasted lanes' rules leave of these tokens, where they have seen more tokens.
         """
         if self._lanes is None:
-            return contrast(log_expert, amateur_logits, self._knobs, masked)
+            return contrast(log_expert, amateur_logits, self._objective, masked)
         scores = log_expert
         if len(self._lanes):
-            contrasted = contrast(log_expert[self._lanes], amateur_logits, self._knobs, masked)
+            contrasted = contrast(log_expert[self._lanes], amateur_logits, self._objective, masked)
             scores = scores.index_copy(0, self._lanes, contrasted)
         if self._alone is not None:
             lanes, own = self._alone
@@ -199,7 +207,7 @@ class AmateurPart:
             widen: whether to look further where more may be plausible, for which the host waits for the device.
         """
         # Rules may ask for statistics of the whole vocabulary; alpha sees what it needs among the likeliest tokens.
-        whole = None if self._knobs.rules is None else plausibility(self.contrasted(log_expert), self._knobs)
+        whole = None if self._objective.rules is None else plausibility(self.contrasted(log_expert), self._objective)
         while True:
             values, tokens = largest(log_expert, min(width, log_expert.shape[-1]))
             masked = whole and whole.among(self.contrasted(tokens))
@@ -217,12 +225,12 @@ class AmateurPart:
         if self._lanes is not None and len(self._lanes) == 0:
             return torch.zeros((), dtype=torch.bool, device=likeliest.device)
         if whole is None or masked is None:
-            return (~plausibility(self.contrasted(likeliest), self._knobs).implausible[..., -1]).any()
+            return (~plausibility(self.contrasted(likeliest), self._objective).implausible[..., -1]).any()
         return ((~whole.implausible).sum(dim=-1) > (~masked.implausible).sum(dim=-1)).any()
 
     def log_probs(
         self, log_expert: Float[Tensor, "lane beam vocab"], amateur_logits: Float[Tensor, "contrasted beam vocab"]
     ) -> Float[Tensor, "contrasted beam vocab"]:
         """The contrasted lanes' log softmax(z_a / T) as the objective takes it, for whoever watches a lane."""
-        _, implausible = plausibility(self.contrasted(log_expert), self._knobs)
-        return tempered(amateur_logits, implausible, self._knobs)
+        _, implausible = plausibility(self.contrasted(log_expert), self._objective)
+        return tempered(amateur_logits, implausible, self._objective)

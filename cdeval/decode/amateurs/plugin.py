@@ -66,7 +66,7 @@ class PluginKind(AmateurKind):
     ) -> None:
         """Check what was registered. Raises: ConfigError: as `amateur`."""
         self.name, self._code, self._flops, self._traffic = name, code, flops, traffic
-        self.origin = Origin.of_code(code)
+        self.origin = Origin.from_code(code)
         self.settings = declared(name, settings, self.origin.where)
         if (CONF / "amateur" / f"{name}.yaml").is_file():
             raise ConfigError(f"amateur={name} ({self.origin.where}) is a name of cdeval's own: rename it.")

@@ -44,7 +44,7 @@ class PluginRule(PlausibilityRule):
     def __init__(self, name: str, code: Callable[..., Any], settings: Mapping[str, Any]) -> None:
         """Check what was registered. Raises: ConfigError: as `plausibility`."""
         self.name, self._code = name, code
-        self.origin = Origin.of_code(code)
+        self.origin = Origin.from_code(code)
         self.settings = declared(name, settings, self.origin.where)
         taken = list(inspect.signature(code).parameters)
         if set(taken) != {"log_expert", *settings}:

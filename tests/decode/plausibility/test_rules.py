@@ -17,7 +17,7 @@ from transformers import (
 
 from cdeval.config.plausibility import RULES, Plausibility
 from cdeval.config.schema import ContrastConfig
-from cdeval.decode.objective import knobs, plausibility
+from cdeval.decode.objective import objective_settings, plausibility
 from tests.decode.oracles import early_exit
 from tests.decode.plausibility.definitions import CASES, DEFINED, Kept
 
@@ -44,7 +44,7 @@ def rows(kind: str) -> torch.Tensor:
 def kept(log_p: torch.Tensor, *rules: Plausibility) -> list[Kept]:
     """What each row may say, by the objective: one lane a row, one rule a lane."""
     settings = [early_exit(1, alpha=1.0, plausibility=rule) for rule in rules]
-    found = plausibility(log_p[:, None], knobs(settings, CPU))
+    found = plausibility(log_p[:, None], objective_settings(settings, CPU))
     return [set((~row).nonzero()[:, 0].tolist()) for row in found.implausible[:, 0]]
 
 
@@ -111,9 +111,11 @@ def test_top_n_sigma_is_the_alpha_rule_of_each_rows_own_deviation(n: float) -> N
         logits = (rows("plain") * scale)[:, None]
         sigma = logits.double().std(dim=-1, correction=0)
         alphas = [math.exp(-n * float(one)) for one in sigma]
-        by_alpha = plausibility(logits, knobs([early_exit(1, alpha=one) for one in alphas], CPU)).implausible
+        by_alpha = plausibility(
+            logits, objective_settings([early_exit(1, alpha=one) for one in alphas], CPU)
+        ).implausible
         ours = early_exit(1, alpha=1.0, plausibility=rule_of("top_n_sigma", {"n_sigma": n}))
-        assert torch.equal(plausibility(logits, knobs([ours] * len(logits), CPU)).implausible, by_alpha)
+        assert torch.equal(plausibility(logits, objective_settings([ours] * len(logits), CPU)).implausible, by_alpha)
 
 
 @pytest.mark.parametrize("temperature", [0.3, 10.0])
@@ -144,9 +146,9 @@ def test_lanes_with_other_rules_and_settings_keep_their_own() -> None:
     rules = [Plausibility("alpha"), *(rule_of(*case) for case in CASES)]
     log_p = rows("plain")[[3 + i % 12 for i in range(len(rules))]]
     settings = [early_exit(1, alpha=0.2 if rule.rule == "alpha" else 1.0, plausibility=rule) for rule in rules]
-    together = plausibility(log_p[:, None], knobs(settings, CPU)).implausible
+    together = plausibility(log_p[:, None], objective_settings(settings, CPU)).implausible
     for lane, one in enumerate(settings):
-        alone = plausibility(log_p[lane : lane + 1, None], knobs([one], CPU)).implausible
+        alone = plausibility(log_p[lane : lane + 1, None], objective_settings([one], CPU)).implausible
         assert torch.equal(together[lane], alone[0]), rules[lane]
 
 
@@ -156,7 +158,7 @@ def test_settings_of_the_contrast_that_widen_a_rule_and_cut_before_it() -> None:
     wide = rule_of("nucleus", {"top_p": 0.8})
 
     def left(**changes: Any) -> list[int]:
-        found = plausibility(log_p, knobs([early_exit(1, alpha=1.0, **changes)], CPU))
+        found = plausibility(log_p, objective_settings([early_exit(1, alpha=1.0, **changes)], CPU))
         return (~found.implausible[0, 0]).nonzero()[:, 0].tolist()
 
     assert left(plausibility=narrow, min_tokens=3) == [0, 1, 2]
