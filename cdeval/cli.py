@@ -5,11 +5,14 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
@@ -18,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config.amateur import AMATEURS
 from cdeval.config.fields import expand_paths, leaves, plain_values
-from cdeval.config.given import given_by
+from cdeval.config.given import BUNDLES, given_by
 from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
 from cdeval.config.overrides import check_key, check_overrides
@@ -139,6 +142,7 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
             settings = leaves(schema.root)
             sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
             check_overrides(sys.argv[1:], schema.root)
+            OmegaConf.register_new_resolver("cdeval.groups", partial(_groups, schema.root), replace=True)
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:
         failures.append(error)
@@ -161,6 +165,16 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
         )
     if failures:
         sys.exit(2)
+
+
+def _groups(root: type) -> str:
+    """List the groups of files that a command takes, with their choices, for its --help; bundles are the study's."""
+    loader = GlobalHydra.instance().config_loader()
+    names = [one.name for one in fields(root) if (CONF / one.name).is_dir()]
+    lines = {
+        name: loader.get_group_options(name) for name in [*names, *(BUNDLES if issubclass(root, RunConfig) else ())]
+    }
+    return "".join(f"{name}: {', '.join(sorted(lines[name]))}\n" for name in sorted(lines))
 
 
 def _offer_amateurs() -> None:

@@ -257,6 +257,10 @@ def test_help_and_configuration_need_no_model(tmp_path: Path) -> None:
         done = commands.typed("cdeval.score", [argument], tmp_path)
         assert done.returncode == 0, done.stderr
         assert expected in done.stdout
+        assert "\namateur: " not in done.stdout, "a group that this command does not read"
+    merged = commands.typed("cdeval.merge", ["--help"], tmp_path)
+    assert "into=runs/all" in merged.stdout
+    assert "expert" not in merged.stdout
     assert not list(tmp_path.iterdir())
 
 
