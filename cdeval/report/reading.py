@@ -194,8 +194,9 @@ def provenance_of(value: Any) -> dict[str, Any]:
 
 def below_nothing(summary: Mapping[str, float]) -> str | None:
     """The first number of a summary that can be no such number: a count, a size or a time below 0."""
-    metrics = {metric.name for metric in all_metrics() if metric.bounds[0] >= 0}
-    return next((name for name, value in summary.items() if value < 0 and (name in metrics or _counts(name))), None)
+    # A share may be a last bit below 0 by rounding; what has no upper end is counted.
+    counted = {one.name for one in all_metrics() if one.bounds[0] >= 0 and math.isinf(one.bounds[1])}
+    return next((name for name, value in summary.items() if value < 0 and (name in counted or _counts(name))), None)
 
 
 def _counts(name: str) -> bool:
