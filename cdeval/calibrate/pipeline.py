@@ -244,6 +244,7 @@ def _verdict(
     use = (
         f"search.adaptive_exit.threshold={chosen:g} search.adaptive_exit.measure={own.measure.value} "
         f"search.adaptive_exit.decay={own.decay:g} search.adaptive_exit.layers=[{layers}]"
+        + (" search.adaptive_exit.lens=linear" if own.linear else "")
     )
     return [
         risk,

@@ -68,6 +68,7 @@ _ADAPTIVE = When(
     lambda threshold: threshold is not None,
     "add search.adaptive_exit.threshold=0.9, or another number in [0, 1]",
 )
+_OWN_LINEAR = only("search.adaptive_exit.lens", Lens.linear)
 
 
 @dataclass(kw_only=True)
@@ -95,6 +96,9 @@ class AdaptiveExitConfig:
     decay: float = number(DECAY, least=0, most=10_000, hint="4 is published, 0 is no decay", when=(_ADAPTIVE,))
     # With an exit: a list, or one number, it and all layers after it; null: all.
     layers: Any = read_when(_ADAPTIVE, default=None)
+    # How an exit is read: norm or linear.
+    lens: Lens = written_unless_default(_ADAPTIVE, default=Lens.norm)
+    lens_texts: str | None = written_unless_default(_ADAPTIVE, _OWN_LINEAR, default=None)  # as amateur.lens_texts
 
 
 _LAYER = "a whole number of blocks from 1, or a fraction of the depth in (0, 1)"

@@ -86,7 +86,8 @@ def name_of(amateur: Amateur) -> str:
 def _adaptive_name(own: AdaptiveExit) -> str:
     """Where the expert may exit, and when."""
     decay = "" if own.decay == DECAY else f" τ={_short(own.decay)}"
-    return f"CALM k={layers_name(own.layers)} by {own.measure.value} λ={_short(own.threshold)}{decay}"
+    lens = " linear lens" if own.linear else ""
+    return f"CALM k={layers_name(own.layers)} by {own.measure.value} λ={_short(own.threshold)}{decay}{lens}"
 
 
 def layers_name(layers: Sequence[int]) -> str:

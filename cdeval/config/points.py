@@ -19,8 +19,8 @@ from cdeval.records import Prompt
 # How a label's signs are spelt in the name of a folder.
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "σ=": "sigma", "×": "x"}
 # What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
-# method that is no plug-in's, and of a lens that is not fitted to texts of one's own.
-_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None}
+# method that is no plug-in's, of a lens that is not fitted to texts of one's own, and of an expert's exits without one.
+_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None, "linear": False}
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 
 
@@ -120,9 +120,13 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
     own = canonical(setting)
     # A lens is told by its content, which is in the identity: a copy of its file elsewhere makes the same texts.
     nameless = replace(own, amateur=replace(own.amateur, lens_file=None, lens_texts=None))
+    exits = own.adaptive_exit
+    lens = [identity(exits.read_as)] if exits is not None and exits.read_as is not None else []
+    if exits is not None:
+        nameless = replace(nameless, adaptive_exit=replace(exits, lens_texts=None))
     rule = RULES[own.plausibility.rule].origin if own.plausibility != ALPHA else None
     code = [rule.digest] if rule is not None else []
-    digest = _sha256([identity(own.amateur), _plain(nameless), texts, *code])
+    digest = _sha256([identity(own.amateur), _plain(nameless), texts, *code, *lens])
     return Point(role, own, label_of(own), digest)
 
 

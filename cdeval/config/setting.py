@@ -5,7 +5,7 @@ from typing import Any
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Ban, Form, Normalizer, Pool, SearchKind, TemperatureForm
-from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure
+from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens
 from cdeval.config.plausibility import ALPHA, Plausibility, plausibility_of
 from cdeval.config.schema import RunConfig
 
@@ -32,10 +32,19 @@ class AdaptiveExit:
     threshold: float  # λ, before its decay
     decay: float  # τ
     layers: tuple[int, ...]  # blocks before each possible exit, ascending
+    linear: bool = False  # read through the linear lens; otherwise by the final norm alone
+    lens_texts: str | None = None  # as `Amateur.lens_texts`
 
     def __post_init__(self) -> None:
         if not self.layers or list(self.layers) != sorted(set(self.layers)):
             raise ValueError(f"layers with an exit: {self.layers}, expected at least one, ascending, each once")
+
+    @property
+    def read_as(self) -> Amateur | None:
+        """The amateur that would read these layers through the same lens; None: without one."""
+        if not self.linear:
+            return None
+        return Amateur("early_exit", layers=self.layers, lens=Lens.linear, lens_texts=self.lens_texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +134,8 @@ def adaptive_exit_of(config: AdaptiveExitConfig) -> AdaptiveExit | None:
     """The expert's own exits, if it has any; their layers are a list of blocks by now."""
     if config.threshold is None:
         return None
-    return AdaptiveExit(config.measure, config.threshold, config.decay, tuple(config.layers))
+    linear = config.lens is Lens.linear
+    return AdaptiveExit(config.measure, config.threshold, config.decay, tuple(config.layers), linear, config.lens_texts)
 
 
 def expert_alone(setting: Setting) -> Setting:

@@ -6,7 +6,7 @@ What depends on the model (the exit layer against its depth, the length against 
 
 from cdeval.config.amateur import AMATEURS
 from cdeval.config.enums import Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
-from cdeval.config.exits import validate_layers
+from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
@@ -54,6 +54,11 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
         raise ConfigError(
             f"search=contrastive_search with amateur={amateur.kind}: contrastive search (Su et al. 2022) compares "
             "the expert's candidates with the text so far and has no amateur; add amateur=none."
+        )
+    if search.adaptive_exit.lens not in (Lens.norm, Lens.linear):
+        raise ConfigError(
+            f"search.adaptive_exit.lens={search.adaptive_exit.lens.name}: the expert's own exits are read through its "
+            "final norm: expected norm or linear."
         )
     if search.adaptive_exit.layers is not None:
         validate_layers("search.adaptive_exit.layers", search.adaptive_exit.layers)

@@ -5,12 +5,13 @@
     candidate-only head:  the head's rows of `CANDIDATES` tokens instead of the vocabulary's (a step with more plausible
                           tokens reads more: at α = .01 of SmolLM2's nucleus texts 120 to 165 on average)
     early exit:           a row of the head, or one a candidate layer where their logits are compared; 2 * width^2 more
-                          for each layer read through a tuned lens
+                          for each layer read through a tuned or linear lens
     adaptive exit after e of L blocks, at context T, against a token through all of them:
                           - 2 * (weights of blocks e + 1 ... L)  -  (L - e) * 4 * heads * head_width * T
                           + (L - e) * 4 * width * key_heads * head_width    (their keys and values, of the exit's state)
                           + a row of the head for each layer asked before e (softmax; the last row is the token's own)
                           + 6 * width for each layer asked                  (saturation: a cosine)
+                          + 2 * width^2 for each layer asked (softmax) or exited from, through a linear lens
 
 The context is the algorithm's: a beam attends to its own ancestors, T = prompt + tokens so far, and a prompt to its
 past, T = 1 ... P (`torch.utils.flop_counter` charges P for every prompt token; the masked slots of other beams that the
@@ -158,9 +159,12 @@ def lane_flops(
 
 def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:
     """How sure a token was after each layer up to its exit; the row of the head at the exit chooses the next token."""
+    before = sum(layer < exit_layer for layer in own.layers)
+    here = exit_layer in own.layers
+    lens = costs.translator if own.linear else 0
     if own.measure is ConfidenceMeasure.softmax:
-        return costs.head * sum(layer < exit_layer for layer in own.layers)
-    return costs.cosine * sum(layer <= exit_layer for layer in own.layers)
+        return (costs.head + lens) * before + lens * here
+    return costs.cosine * (before + here) + lens * here
 
 
 def _read(costs: TokenFlops, prompt_tokens: int, beams: int, new_tokens: int) -> int:

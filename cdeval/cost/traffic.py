@@ -9,7 +9,8 @@
     candidate-only head           the head's rows of `CANDIDATES` tokens a beam instead
     amateur with its own pass     all of a step, of its own weights and slots; a truncated expert reads the head again
     adaptive exit                 without the weights of the blocks above the deepest exit of the step's beams, but
-                                  for those of their keys and values
+                                  for those of their keys and values; through a linear lens, width^2 float32 more
+                                  for each layer asked
 
 A prompt is read in one pass, so its weights are read once. Activations between the operators and the look-up of an
 embedding are left out: they are rows of the model's width, and stay in a processor's caches. So this is the least that
@@ -53,7 +54,7 @@ class TokenBytes:
     head_token: int  # the head's row of one token
     logits: int  # a row
     slot: int  # keys and values of one token, all blocks
-    translator: int = 0  # of a tuned lens
+    translator: int = 0  # of a tuned or linear lens
     by_block: tuple[int, ...] = ()  # the matrices of each block
     key_value: int = 0  # of one block, the matrices that make keys and values
 
@@ -97,11 +98,14 @@ def lane_bytes(
         costs.step(prompt_tokens + step, beams, _skipped(costs, layer))
         for step, layer in zip(steps, deepest, strict=True)
     )
+    own = setting.adaptive_exit
+    if own is not None and own.linear:
+        decode += sum(costs.translator * sum(exit_ <= layer for exit_ in own.layers) for layer in deepest)
     if setting.search is SearchKind.contrastive_search:  # reads the candidates of the last token, too
         decode += costs.step(prompt_tokens + new_tokens, beams)
     if second is not None:
-        own = prompt_tokens if setting.amateur.context is Context.full else 1
-        amateur: float = second.prompt(own) + sum(second.step(own + step, beams) for step in steps)
+        read = prompt_tokens if setting.amateur.context is Context.full else 1
+        amateur: float = second.prompt(read) + sum(second.step(read + step, beams) for step in steps)
     else:
         first, later = (_amateur_traffic(costs, setting, rows) for rows in (1, beams))
         amateur = first + len(steps) * later

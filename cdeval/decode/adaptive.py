@@ -2,7 +2,7 @@ r"""Early exits of the expert itself: Confident Adaptive Language Modeling (Schu
 
 A row is one beam of one lane at one step. After block k of the layers with an exit it is asked how sure it is:
 
-    c_k >= λ'(t)  ->  the row exits: its next token is that of the final norm and the head on h_k
+    c_k >= λ'(t)  ->  the row exits: its next token is that of the final norm and the head on h_k, or on its translation
     softmax:     c_k = largest - second largest probability of that head
     saturation:  c_k = cos(h_k, h_{k-1})
 
@@ -13,15 +13,17 @@ that were skipped is computed from the state at the exit, as published (section 
     row a      h1   h2   h2   h2        exits after 2: its keys and values in blocks 3 and 4 are those of h2
     row b      h1   h2   h3   h4        goes through all blocks, and attends to row a there
 
-So in the blocks after its exit a row's output is its input, and nothing else differs. Prompts are read by all blocks,
-and with them the first token of a continuation is chosen; exits begin with the second one (t = 1).
+So in the blocks after its exit a row's output is its input, and nothing else differs. Through a linear lens
+(`search.adaptive_exit.lens`) the last block hands h_k + A h_k + b to the final norm, which no later token sees. Prompts
+are read by all blocks, and with them the first token of a continuation is chosen; exits begin with the second one
+(t = 1).
 
 This engine computes every block for all rows and drops what an exit has made needless: nothing is read back from the
 device, and no time is saved. The FLOPs that are reported (`cdeval.cost.flops`) are those of a decoder that skips row
 by row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -29,11 +31,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
+from cdeval.decode.amateurs.early_exit import lens_of
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import COMPARED_AT_ONCE, gap, saturation, thresholds
 from cdeval.models.exits import change
+from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel
 
 
@@ -43,6 +49,7 @@ class _Question(NamedTuple):
     measure: ConfidenceMeasure
     lanes: Int[Tensor, " lane"]  # of the batch
     levels: Float[Tensor, "step lane"]  # how sure they must be
+    translator: Translator | None  # of the lens that they are read through, if any
 
 
 class AdaptiveExits:
@@ -52,13 +59,16 @@ class AdaptiveExits:
     all of them, and so does an amateur that shares them.
     """
 
-    def __init__(self, settings: Sequence[Setting], expert: LanguageModel) -> None:
+    def __init__(
+        self, settings: Sequence[Setting], expert: LanguageModel, amateur_models: Mapping[Amateur, AmateurModel]
+    ) -> None:
+        """Raises: KeyError: a linear lens is not among `amateur_models`."""
         self._parts = expert.parts
         self._shape, self._device = (len(settings), settings[0].beams), expert.device
         self._at_once = COMPARED_AT_ONCE if expert.device.type == "cpu" else len(settings)
         rules = {lane: one.adaptive_exit for lane, one in enumerate(settings) if one.adaptive_exit is not None}
         self.lanes = frozenset(rules)  # that may exit early
-        self._questions = _questions(rules, settings[0].max_new_tokens, self._device)
+        self._questions = _questions(rules, settings[0].max_new_tokens, self._device, amateur_models)
         self._first = min(self._questions, default=0)
         self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
         self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on
@@ -98,12 +108,22 @@ class AdaptiveExits:
         for question in self._questions.get(layer, ()):
             self._ask(question, layer, hidden, self._step)
         self._state = hidden
+        return self._translated(hidden) if layer == self._parts.depth else hidden
+
+    def _translated(self, hidden: Float[Tensor, "lane beam width"]) -> Float[Tensor, "lane beam width"]:
+        """What the final norm reads: rows that exited through a lens have their state of that layer translated."""
+        for layer, questions in self._questions.items():
+            for question in questions:
+                if question.translator is not None:
+                    rows, left = hidden[question.lanes], self._depths[question.lanes] == layer
+                    seen = torch.where(left[..., None], translated(question.translator, rows), rows)
+                    hidden = hidden.index_copy(0, question.lanes, seen)
         return hidden
 
     def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
         rows = hidden[question.lanes]
         if question.measure is ConfidenceMeasure.softmax:
-            confidence = self._gaps(rows)
+            confidence = self._gaps(rows if question.translator is None else translated(question.translator, rows))
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
         depths = self._depths[question.lanes]
@@ -116,16 +136,25 @@ class AdaptiveExits:
         return torch.cat([gap(log_probs(some)) for some in torch.split(logits, self._at_once)])
 
 
-def _questions(rules: dict[int, AdaptiveExit], steps: int, device: torch.device) -> dict[int, tuple[_Question, ...]]:
+def _questions(
+    rules: Mapping[int, AdaptiveExit], steps: int, device: torch.device, amateur_models: Mapping[Amateur, AmateurModel]
+) -> dict[int, tuple[_Question, ...]]:
     """Who is asked after which block."""
     found: dict[int, list[_Question]] = {}
+    ways = dict.fromkeys((rule.measure, rule.read_as) for rule in rules.values())
     for layer in sorted({layer for rule in rules.values() for layer in rule.layers}):
-        for measure in ConfidenceMeasure:
-            asked = {lane: rule for lane, rule in rules.items() if rule.measure is measure and layer in rule.layers}
+        for measure, read_as in ways:
+            asked = {
+                lane: rule
+                for lane, rule in rules.items()
+                if (rule.measure, rule.read_as) == (measure, read_as) and layer in rule.layers
+            }
             if not asked:
                 continue
             # A value a step and lane, made once: a step sends nothing to the device.
             levels = [thresholds(rule.threshold, steps, rule.decay) for rule in asked.values()]
             lanes = torch.tensor(list(asked), dtype=torch.long, device=device)
-            found.setdefault(layer, []).append(_Question(measure, lanes, torch.tensor(levels, device=device).T))
+            translator = None if read_as is None else lens_of(read_as, amateur_models).translators[layer]
+            question = _Question(measure, lanes, torch.tensor(levels, device=device).T, translator)
+            found.setdefault(layer, []).append(question)
     return {layer: tuple(questions) for layer, questions in found.items()}

@@ -57,7 +57,7 @@ def decode_batch(
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
 
-    `amateur_models` holds what the lanes' amateurs are made of beside the expert, `on_step` hears how many tokens are
+    `amateur_models` holds what amateurs and lenses are made of beside the expert, `on_step` hears how many tokens are
     gained, `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose
     no token says so in its continuation's `fault`; the others go on.
 
@@ -69,7 +69,7 @@ def decode_batch(
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
     settings = [lane.setting for lane in lanes]
-    amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert)
+    amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert, amateur_models)
     # Without an amateur a draw may fall on any token, and a rule may leave any: such lanes need the whole vocabulary.
     drawn = settings[0].search is SearchKind.sample
     whole = any(one.masks_alone or (drawn and not one.amateur.contrasts) for one in settings)
@@ -149,11 +149,11 @@ class _Run:
             clock.mark()
             if compacting and self.settled():
                 break
-        seconds, wall_seconds = clock.read()
+        amateur_models, wall_seconds = clock.read()
         return BatchStats(
             lanes=len(prompts),
             steps=len(self.tokens),
-            step_seconds=seconds,
+            step_seconds=amateur_models,
             wall_seconds=wall_seconds,
             peak_slots=self._reader.cache.peak_slots,
             amateur_slots=self._amateurs.peak_slots,

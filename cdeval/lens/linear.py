@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from cdeval.config.amateur import Amateur, amateur_of
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import PromptSource, Split, Weights
 from cdeval.config.exits import Lens
 from cdeval.config.labels import layers_name
@@ -43,39 +43,35 @@ Say = Callable[[str], None]
 
 
 def linear_lenses(
-    configs: Sequence[RunConfig], expert: LanguageModel, used: Collection[str], say: Say
-) -> list[TunedLens | CdevalError | None]:
-    """The linear lenses that settings of one expert ask for, each layer fitted once.
+    amateurs: Collection[Amateur], config: RunConfig, expert: LanguageModel, used: Collection[str], say: Say
+) -> dict[Amateur, TunedLens | CdevalError]:
+    """The linear lenses of some amateurs, each layer fitted once.
 
     Args:
-        configs: of one study; their layers are numbers of blocks.
+        amateurs: each reads layers through a linear lens.
+        config: of any setting of the study.
         expert: loaded; the plain layout of weights is faster here than the packed one.
         used: ids of the prompts.
         say: takes one line of progress at a time.
 
-    Returns: by the places of the settings: the lens, why there is none, or None where none is asked for.
+    Returns: by amateur: the lens, or why there is none.
     """
-    amateurs = [amateur_of(config.amateur) for config in configs]
-    wanted = [place for place, amateur in enumerate(amateurs) if amateur.lens is Lens.linear]
-    found: list[TunedLens | CdevalError | None] = [None] * len(configs)
-    for own in dict.fromkeys(amateurs[place].lens_texts for place in wanted):
-        places = [place for place in wanted if amateurs[place].lens_texts == own]
-        layers = sorted({layer for place in places for layer in amateurs[place].exits})
-        config = configs[places[0]]
+    found: dict[Amateur, TunedLens | CdevalError] = {}
+    for own in dict.fromkeys(amateur.lens_texts for amateur in amateurs):
+        mine = [amateur for amateur in amateurs if amateur.lens_texts == own]
+        layers = sorted({layer for amateur in mine for layer in amateur.exits})
         try:
             if config.expert.weights is Weights.random:
                 lens = _without_weights(expert, layers)
             else:
                 lens = linear_lens(expert, *texts_to_learn_from(config.prompts, used, own, TEXT_TOKENS), layers, say)
         except CdevalError as error:
-            for place in places:
-                found[place] = error
+            found |= dict.fromkeys(mine, error)
             continue
         digests = {layer: tuned_lens({layer: one}, {}).digest for layer, one in lens.translators.items()}
-        for place in places:
-            mine = lens.of(amateurs[place].exits)
-            bits = {"translators": json.dumps({layer: digests[layer] for layer in mine.translators})}
-            found[place] = replace(mine, facts={**mine.facts, **bits})
+        for amateur in mine:
+            bits = {"translators": json.dumps({layer: digests[layer] for layer in amateur.exits})}
+            found[amateur] = replace(lens.of(amateur.exits), facts={**lens.facts, **bits})
     return found
 
 

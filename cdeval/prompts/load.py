@@ -145,22 +145,30 @@ def texts_to_learn_from(
 
     Returns: the texts, and what they are called.
 
-    Raises: PromptError: the source has no other split, or the file cannot be read. AssetError, HubError: as
-        `load_prompts`.
+    Raises: PromptError: as `require_other_split`, or the file cannot be read. AssetError, HubError: as `load_prompts`.
     """
+    require_other_split(config, own)
     if own is not None:
         config = PromptsConfig(PromptSource.file, path=own)
         return whole_texts(config, Split.all, tokens), _name(config)
-    if config.source is PromptSource.file or config.split is Split.all:
-        every = "every item of a file" if config.source is PromptSource.file else "with prompts.split=all every text"
-        remedy = "" if config.source is PromptSource.file else "Give prompts.split=test, or texts"
-        raise PromptError(
-            f"prompts={_name(config)}: {every} may be a prompt, so that there is no other split to fit the linear lens "
-            f"to. {remedy or 'Give texts'} of your own: amateur.lens_texts=<JSON or JSONL file>."
-        )
     other = replace(config, split=config.split.other)
     found = [text for text in whole_texts(other, other.split, tokens) if text.id not in set(used)]
     return found, _name(other)
+
+
+def require_other_split(config: PromptsConfig, own: str | None) -> None:
+    """Check that there are texts to learn a lens from, before anything is loaded.
+
+    Raises: PromptError: the prompts leave no other split, and there is no file of the user's own.
+    """
+    file = config.source is PromptSource.file
+    if own is None and (file or config.split is Split.all):
+        every = "every item of a file" if file else "with prompts.split=all every text"
+        give = "Give texts" if file else "Give prompts.split=test, or texts"
+        raise PromptError(
+            f"prompts={_name(config)}: {every} may be a prompt, so that there is no other split to fit the linear lens "
+            f"to. {give} of your own: amateur.lens_texts=<JSON or JSONL file>."
+        )
 
 
 def _usable(

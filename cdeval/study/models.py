@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
-from cdeval.config.enums import Context
+from cdeval.config.enums import Context, Weights
 from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.schema import RunConfig
+from cdeval.config.setting import adaptive_exit_of
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.errors import CdevalError, ModelError
 from cdeval.lens.linear import linear_lenses
@@ -15,7 +16,7 @@ from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.vocabulary import Vocabulary, check_prompts
-from cdeval.prompts import PromptSet, load_prompts
+from cdeval.prompts import PromptSet, load_prompts, require_other_split
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,15 @@ class OpenedModels:
 
     config: RunConfig  # its layers are numbers of blocks
     expert: OpenedModel
-    amateur: object = None  # what its kind found: a model of its own, a lens; or the linear lens that was fitted
+    amateur: object = None  # what its kind found: a model of its own, a lens
+    lenses: Mapping[Amateur, TunedLens] = field(default_factory=dict)  # linear ones that are fitted already
 
     @property
-    def lacks_lens(self) -> bool:
-        """Whether its linear lens is still to be fitted."""
-        return amateur_of(self.config.amateur).lens is Lens.linear and self.amateur is None
+    def linear(self) -> list[Amateur]:
+        """Who reads layers through a linear lens: the amateur, and the expert at exits of its own."""
+        own = adaptive_exit_of(self.config.search.adaptive_exit)
+        readers = [amateur_of(self.config.amateur), own.read_as if own is not None else None]
+        return [reader for reader in readers if reader is not None and reader.lens is Lens.linear]
 
     def prompts(self) -> PromptSet:
         """Read the study's prompts; `check` then tells whether they fit the models.
@@ -111,26 +115,29 @@ def load_together(
 
     Raises: ModelError: the expert's weights cannot be read.
     """
-    lacking = [place for place, one in enumerate(opened) if one.lacks_lens]
+    lacking = list(dict.fromkeys(reader for one in opened for reader in one.linear if reader not in one.lenses))
     expert = opened[0].expert.load(packed=not lacking)
-    lenses = linear_lenses(
-        [opened[place].config for place in lacking], expert, [one.id for one in prompts.prompts], say
-    )
-    fitted = dict(zip(lacking, lenses, strict=True))
+    used = [prompt.id for prompt in prompts.prompts]
+    fitted = linear_lenses(lacking, opened[0].config, expert, used, say)
     if lacking and can_pack(expert.model):
         pack(expert.model)
     loaded: dict[Amateur, AmateurModel | CdevalError | None] = {}
     amateur_models: dict[Amateur, AmateurModel] = {}
-    failures = {place: lens for place, lens in fitted.items() if isinstance(lens, CdevalError)}
+    failures: dict[int, CdevalError] = {}
     for place, one in enumerate(opened):
+        for reader in one.linear:
+            lens = one.lenses.get(reader) or fitted[reader]
+            if isinstance(lens, CdevalError):
+                failures[place] = lens
+            else:
+                amateur_models[reader] = lens.on(expert)
         if place in failures:
             continue
         amateur = amateur_of(one.config.amateur)
         weights = replace(amateur, context=Context.full)
         if weights not in loaded:
             try:
-                found = replace(one, amateur=fitted.get(place, one.amateur))
-                loaded[weights] = found.amateur_model(expert, prompts)
+                loaded[weights] = one.amateur_model(expert, prompts)
             except CdevalError as error:
                 loaded[weights] = error
         second = loaded[weights]
@@ -144,7 +151,7 @@ def load_together(
 def with_lenses(opened: Iterable[OpenedModels], lenses: Mapping[Amateur, TunedLens]) -> list[OpenedModels]:
     """Give settings the linear lenses that were fitted for them, so that loading them again fits none."""
     return [
-        replace(one, amateur=lenses.get(amateur_of(one.config.amateur))) if one.lacks_lens else one for one in opened
+        replace(one, lenses={reader: lenses[reader] for reader in one.linear if reader in lenses}) for one in opened
     ]
 
 
@@ -152,14 +159,18 @@ def open_models(config: RunConfig, expert: OpenedModel | None = None) -> OpenedM
     """Find the expert (unless it is at hand) and the amateur, and check that they fit each other.
 
     Raises: ModelError: a model or lens cannot be opened, an exit layer lies outside the expert, or the vocabularies
-        differ.
+        differ. PromptError: the prompts leave no texts to fit a linear lens to.
     """
     opened = expert or open_model(config.expert)
     kind = AMATEURS[config.amateur.kind]
     amateur = kind.in_blocks(config.amateur, opened.config.num_hidden_layers, opened.name)
     config = replace(config, amateur=amateur)
     found = kind.open(config, opened)
-    return OpenedModels(_with_own_exits(config, opened), opened, found)
+    ready = OpenedModels(_with_own_exits(config, opened), opened, found)
+    if config.expert.weights is Weights.stored:
+        for reader in ready.linear:
+            require_other_split(config.prompts, reader.lens_texts)
+    return ready
 
 
 def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:

@@ -16,6 +16,7 @@ from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, plan_points
 from cdeval.config.schema import AUTO
+from cdeval.config.setting import adaptive_exit_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.errors import together
 from cdeval.models.lens import TunedLens
@@ -111,6 +112,8 @@ def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> d
     """Name the models and machines that decode a setting."""
     expert, second = study.models.expert, study.models.amateur_models.get(amateur_of(setting.config.amateur))
     names = ("name", "revision", "fingerprint")
+    exits = adaptive_exit_of(setting.config.search.adaptive_exit)
+    own = study.models.amateur_models.get(exits.read_as) if exits is not None and exits.read_as is not None else None
     return {
         "expert": expert.name,
         "revision": expert.revision,
@@ -120,6 +123,7 @@ def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> d
         "dtype": expert.dtype_name,
         "device": str(expert.device),
         "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
+        **({"exit_lens": {"digest": own.digest, **own.facts}} if isinstance(own, TunedLens) else {}),
         "temperature": setting.calibration,
         "workers": executor.workers,
     }

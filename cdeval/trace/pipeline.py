@@ -8,9 +8,11 @@ from types import MappingProxyType
 import torch
 
 from cdeval.config.amateur import Amateur
-from cdeval.config.enums import SearchKind, TemperatureForm
+from cdeval.config.enums import SearchKind, Split, TemperatureForm
+from cdeval.config.exits import Lens
 from cdeval.config.labels import label_of
 from cdeval.config.naming import slug
+from cdeval.config.schema import RunConfig
 from cdeval.config.setting import Setting, setting_of
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
@@ -21,6 +23,7 @@ from cdeval.errors import ConfigError, PromptError, did_you_mean
 from cdeval.lens.temperature import with_temperature
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts import PromptSet, one_prompt
+from cdeval.prompts.cut import in_split
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import KeptBeam, Prompt, Trace, TraceStep, Weighed
 from cdeval.store.files import require_writable
@@ -35,7 +38,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
 
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
-    run = as_run(config)
+    run = _with_split(as_run(config), config.id)
     _traceable(run.search.kind)
     require_writable(Path(config.out) if config.out is not None else Path(config.runs) / "trace" / "page")
     opened = open_models(run)
@@ -59,6 +62,18 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     )
     name = f"{slug(config.id or prompt.text)[:60].strip('.-') or 'prompt'}.html"
     return trace, Path(config.out) if config.out is not None else Path(config.runs) / "trace" / name
+
+
+def _with_split(run: RunConfig, name: str | None) -> RunConfig:
+    """Narrow the prompts to the split of the one that is named, as in a study, where a linear lens needs the other one.
+
+    A prompt that was typed is of neither; the lens is then that of a study on the test split.
+    """
+    lenses = (run.amateur.lens, run.search.adaptive_exit.lens)
+    if Lens.linear not in lenses or run.prompts.split is not Split.all:
+        return run
+    split = Split.tune if name is not None and in_split(name, Split.tune) else Split.test
+    return replace(run, prompts=replace(run.prompts, split=split))
 
 
 def _named(found: PromptSet, name: str) -> PromptSet:

@@ -1,11 +1,14 @@
 """CALM's early exits by their definition: no cache, every token of a text read again for the next one."""
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 
 from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
+from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import blocks_and_logits, exit_logits
 
@@ -16,11 +19,21 @@ class Exiting:
     `depths` remembers for each text that was read after its prompt through how many blocks its last token went.
     """
 
-    def __init__(self, prompt: tuple[int, ...], how: Setting, *, propagate: bool = True) -> None:
-        """`propagate=False` is the bug that must show: skipped blocks then see what they would have made themselves."""
+    def __init__(
+        self,
+        prompt: tuple[int, ...],
+        how: Setting,
+        *,
+        propagate: bool = True,
+        translators: Mapping[int, Translator] = MappingProxyType({}),
+    ) -> None:
+        """Args: translators: those of a linear lens that the exits are read through.
+
+        `propagate=False` is the bug that must show: skipped blocks then see what they would have made themselves.
+        """
         assert how.adaptive_exit is not None
         self._prompt, self._own, self._steps = len(prompt), how.adaptive_exit, how.max_new_tokens
-        self._propagate = propagate
+        self._propagate, self._translators = propagate, translators
         self.depths: dict[tuple[int, ...], int] = {}
 
     @torch.inference_mode()
@@ -48,6 +61,8 @@ class Exiting:
             elif block in self._own.layers and self._sure(lm, hidden[0, -1], entered[-1][0, -1], block, len(ids)):
                 own = block
             kept.append(hidden[0, -1])
+            if block == lm.parts.depth and own in self._translators:
+                hidden[0, -1] = self._seen(hidden[0, -1], own)
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
         handles = [block.register_forward_pre_hook(before) for block in lm.parts.blocks]
@@ -61,7 +76,12 @@ class Exiting:
         return kept, logits
 
     def _sure(self, lm: LanguageModel, now: torch.Tensor, before: torch.Tensor, block: int, length: int) -> bool:
-        return confidence(lm, self._own, now, before, block) >= level(self._own, length - self._prompt, self._steps)
+        asked = self._seen(now, block) if self._own.measure is ConfidenceMeasure.softmax else now
+        return confidence(lm, self._own, asked, before, block) >= level(self._own, length - self._prompt, self._steps)
+
+    def _seen(self, hidden: torch.Tensor, block: int) -> torch.Tensor:
+        one = self._translators.get(block)
+        return hidden if one is None else hidden + one.matrix @ hidden + one.bias
 
 
 def level(own: AdaptiveExit, step: int, steps: int) -> float:

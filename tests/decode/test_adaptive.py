@@ -1,8 +1,9 @@
 """The expert's own early exits, against full re-computation of every text, and beside other lanes."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.models.lens import Translator, tuned_lens
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
 from tests.conftest import build_model
@@ -23,6 +25,7 @@ from tests.decode.oracles import blocks_and_logits, early_exit, naive_sample, na
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 DEPTH = 4  # of every tiny model
+NONE: Mapping[int, Translator] = MappingProxyType({})
 GREEDY = setting(search=SearchKind.greedy, beams=1)
 CONTRASTED = early_exit(1, search=SearchKind.greedy, beams=1)
 THRESHOLDS = {ConfidenceMeasure.softmax: 0.3, ConfidenceMeasure.saturation: 0.75}
@@ -46,8 +49,10 @@ KINDS = {
 }
 
 
-def naive(lm: LanguageModel, lane: Lane, *, propagate: bool = True) -> tuple[tuple[int, ...], float, Exiting]:
-    forward = Exiting(lane.prompt, lane.setting, propagate=propagate)
+def naive(
+    lm: LanguageModel, lane: Lane, *, propagate: bool = True, translators: Mapping[int, Translator] = NONE
+) -> tuple[tuple[int, ...], float, Exiting]:
+    forward = Exiting(lane.prompt, lane.setting, propagate=propagate, translators=translators)
     if lane.setting.search is SearchKind.sample:
         tokens, score, _ = naive_sample(lm, lane, forward)
     else:
@@ -59,9 +64,9 @@ def lanes_of(*settings: Setting) -> list[Lane]:
     return [Lane(prompt, how, f"p{i}") for i, prompt in enumerate(PROMPTS) for how in settings]
 
 
-def check(lm: LanguageModel, lane: Lane, found: Continuation) -> None:
+def check(lm: LanguageModel, lane: Lane, found: Continuation, translators: Mapping[int, Translator] = NONE) -> None:
     """Same text, same score, and every row went through as many blocks."""
-    tokens, score, forward = naive(lm, lane)
+    tokens, score, forward = naive(lm, lane, translators=translators)
     assert found.token_ids == tokens
     assert found.score == pytest.approx(score, abs=1e-3)
     if lane.setting.beams == 1:
@@ -80,6 +85,26 @@ def test_an_exiting_text_is_the_naive_one(any_tiny: LanguageModel, kind: str, me
     lanes = lanes_of(how)
     for lane, found in zip(lanes, decode_batch(any_tiny, lanes, 3)[0], strict=True):
         check(any_tiny, lane, found)
+
+
+@pytest.mark.parametrize("measure", list(ConfidenceMeasure))
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_exit_through_a_lens_is_translated_for_the_head_and_for_nobody_else(
+    any_tiny: LanguageModel, kind: str, measure: ConfidenceMeasure
+) -> None:
+    """Beside lanes that exit without one: each row has its own lens, layer and measure."""
+    how = replace(exiting(KINDS[kind], measure, linear=True, threshold=0.05), max_new_tokens=8)
+    assert how.adaptive_exit is not None
+    layers, reader = how.adaptive_exit.layers, how.adaptive_exit.read_as
+    assert reader is not None
+    draw = torch.Generator().manual_seed(1)
+    made = {k: Translator(0.5 * torch.randn(32, 32, generator=draw), torch.randn(32, generator=draw)) for k in layers}
+    plain = replace(how, adaptive_exit=replace(how.adaptive_exit, linear=False))
+    lanes = lanes_of(how, plain)
+    found, _ = decode_batch(any_tiny, lanes, 3, amateur_models={reader: tuned_lens(made, {})})
+    for lane, one in zip(lanes, found, strict=True):
+        check(any_tiny, lane, one, made if lane.setting is how else NONE)
+    assert min(layer for one in found[::2] for layer in one.exit_layers) < DEPTH, "or nothing was seen"
 
 
 @pytest.mark.parametrize("measure", list(ConfidenceMeasure))

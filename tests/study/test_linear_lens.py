@@ -110,7 +110,9 @@ def test_it_decodes_as_a_tuned_lens_of_the_same_translators(plain: RunConfig, wa
     assert found != texts(models.expert, plainly, opened, {}), "or the lens is not read"
 
 
-def test_all_settings_of_a_study_share_one_fit(plain: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_settings_of_a_study_share_one_fit(
+    plain: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their layers together; and whatever the lens cannot be fitted to costs the settings that read it alone."""
     passes: list[list[int]] = []
     monkeypatch.setattr(linear, "RECIPE", "of this test")
@@ -123,7 +125,9 @@ def test_all_settings_of_a_study_share_one_fit(plain: RunConfig, monkeypatch: py
     monkeypatch.setattr(linear, "least_squares", counted)
     own = plain.amateur
     amateurs = [own, replace(own, layer=[2, 8], selection=Selection.jsd), AmateurConfig(layer=3)]
-    opened = [open_models(replace(plain, amateur=amateur)) for amateur in [*amateurs, replace(own, lens_texts=None)]]
+    amateurs.append(replace(own, lens_texts=str(tmp_path / "few.jsonl")))
+    (tmp_path / "few.jsonl").write_text('{"text": "the fox"}')
+    opened = [open_models(replace(plain, amateur=amateur)) for amateur in amateurs]
     models, failures = load_together(opened, opened[0].prompts())
     assert passes == [[2, 4, 8]]
     assert {key.exits: sorted(lens.translators) for key, lens in models.amateur_models.items()} == {
@@ -131,9 +135,7 @@ def test_all_settings_of_a_study_share_one_fit(plain: RunConfig, monkeypatch: py
         (2, 8): [2, 8],
     }
     assert list(failures) == [3]
-    assert "there is no other split to fit the linear lens to. Give texts of your own: amateur.lens_texts=" in str(
-        failures[3]
-    )
+    assert "at least 128 positions are wanted" in str(failures[3])
     again, _ = load_together(opened[:2], opened[0].prompts())
     assert len(passes) == 1, "the second time it is read"
     first, second = (amateur_of(one.config.amateur) for one in opened[:2])
@@ -195,9 +197,6 @@ def test_a_calibrated_temperature_is_fitted_to_texts_that_the_lens_has_not_seen(
     _, found = with_temperature(opened.config, models.expert, models.amateur_models, ids, print)
     assert found is not None
     assert found.texts <= len(TEXTS * 4) - len(lens.trained_on) - len(ids)
-    every = open_models(replace(config, prompts=replace(config.prompts, split=Split.all)))
-    with pytest.raises(PromptError, match=r"prompts=news: with prompts.split=all every text may be a prompt"):
-        every.load(every.prompts())
 
 
 def test_random_weights_are_priced_with_a_lens_that_is_fitted_to_nothing(plain: RunConfig) -> None:
@@ -209,6 +208,11 @@ def test_random_weights_are_priced_with_a_lens_that_is_fitted_to_nothing(plain: 
     assert lens.translators[4].matrix.abs().sum() == 0
 
 
-def test_a_layer_beyond_the_depth_is_refused_before_anything_is_loaded(plain: RunConfig) -> None:
+def test_what_cannot_be_fitted_is_refused_before_weights_are_read(plain: RunConfig) -> None:
     with pytest.raises(ModelError, match=r"amateur.layer=12 is outside .*: it has L=12 blocks"):
         open_models(replace(plain, amateur=replace(plain.amateur, layer=12)))
+    with pytest.raises(PromptError, match=r"every item of a file may be a prompt.*Give texts of your own"):
+        open_models(replace(plain, amateur=replace(plain.amateur, lens_texts=None)))
+    news = PromptsConfig(PromptSource.news, split=Split.all)
+    with pytest.raises(PromptError, match=r"prompts=news: with prompts.split=all every text may be a prompt"):
+        open_models(replace(plain, prompts=news, amateur=replace(plain.amateur, lens_texts=None)))

@@ -148,7 +148,7 @@ def _views(
 ) -> list[_View]:
     """List the different views in the order of their first read."""
     reads = [
-        (lane, (layer, amateur.lens, _lens_of(amateur, amateur_models)))
+        (lane, (layer, amateur.lens, lens_of(amateur, amateur_models) if amateur.lens.translates else None))
         for lane, amateur in zip(lanes, amateurs, strict=True)
         for layer in amateur.exits
     ]
@@ -161,9 +161,8 @@ def _views(
     return found
 
 
-def _lens_of(amateur: Amateur, amateur_models: Mapping[Amateur, AmateurModel]) -> TunedLens | None:
-    if not amateur.lens.translates:
-        return None
+def lens_of(amateur: Amateur, amateur_models: Mapping[Amateur, AmateurModel]) -> TunedLens:
+    """Look up the lens of an amateur whose lens translates. Raises: KeyError: it is not there."""
     lens = amateur_models[amateur]
     if not isinstance(lens, TunedLens):
         raise TypeError(f"{type(lens).__name__} is no lens")
@@ -252,7 +251,7 @@ class EarlyExit(AmateurKind):
     def load(
         self, opened: TunedLens | None, config: RunConfig, expert: LanguageModel, prompts: PromptSet
     ) -> TunedLens | None:
-        """Put the lens on the expert: the one that was read, or fitted. Raises: ModelError: it is another expert's."""
+        """Put the lens on the expert, if it has a file. Raises: ModelError: it is another expert's."""
         return None if opened is None else opened.on(expert)
 
     def head_rows(self, amateur: Amateur) -> int:
