@@ -120,6 +120,17 @@ def test_early_exits_of_the_expert_cost_what_was_not_skipped() -> None:
     assert asked.overhead > 0
 
 
+def test_a_linear_lens_is_applied_where_it_is_asked_and_where_a_row_exits() -> None:
+    """Softmax asks after 1 and 3; saturation asks the states themselves, and translates the one that exits."""
+    costs = TokenFlops(blocks=400, attention=40, head=1000, head_token=1, translator=7, by_block=(100,) * 4, cosine=6)
+    for measure, lenses in ((ConfidenceMeasure.softmax, 1 + 2 + 2), (ConfidenceMeasure.saturation, 1 + 1 + 0)):
+        how = exiting(measure)
+        assert how.adaptive_exit is not None
+        through = replace(how, adaptive_exit=replace(how.adaptive_exit, linear=True))
+        plain, found = (lane_flops(costs, one, 3, 4, exit_layers=(1, 3, 4)) for one in (how, through))
+        assert found.total - plain.total == lenses * 7
+
+
 def test_every_beam_exits_for_itself_and_the_amateur_comes_on_top() -> None:
     costs = TokenFlops(blocks=400, attention=40, head=1000, head_token=1, by_block=(100,) * 4, key_value=20, cosine=6)
     how = early_exit(1, beams=2, adaptive_exit=AdaptiveExit(ConfidenceMeasure.saturation, 0.5, 4.0, (2,)))

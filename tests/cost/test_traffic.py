@@ -54,6 +54,9 @@ def test_an_exit_of_the_expert_saves_weights_where_all_beams_leave() -> None:
     plain = lane_bytes(COSTS, setting(beams=2), 3, 3).decode
     found = lane_bytes(COSTS, setting(beams=2, adaptive_exit=own), 3, 3, exit_layers=(1, 2, 1, 4))
     assert plain - found.decode == 2 * (250 - 20), "the second step needs all blocks for one of its beams"
+    through = setting(beams=2, adaptive_exit=replace(own, linear=True))
+    read = lane_bytes(replace(COSTS, translator=7), through, 3, 3, exit_layers=(1, 2, 1, 4)).decode
+    assert read - found.decode == 4 * 7, "both layers are asked at both steps"
 
 
 def test_contrastive_search_reads_the_last_candidates_too() -> None:
