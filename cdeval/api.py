@@ -161,7 +161,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         prompts: texts, used whole, or prompts with references.
         amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
             them; another model of the same vocabulary; the name of a kind that an imported plug-in has.
-        lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded news, once), or the
+        lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded texts, once), or the
             file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         search: how to search, as in `conf/search`.
@@ -284,7 +284,7 @@ def layers(
     Args:
         expert: the model.
         prompt: any text.
-        lens: how layers are read: norm, raw, linear (fitted to the embedded news), or the file of a tuned lens.
+        lens: how layers are read: norm, raw, linear (fitted to the embedded texts), or the file of a tuned lens.
         blocks: the numbers of blocks after which to read; None: all, or those that the tuned lens has.
 
     Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.

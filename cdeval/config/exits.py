@@ -77,7 +77,8 @@ class ExitConfig:
 
     lens: Lens = read_when(_EXITS, default=Lens.norm)
     lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
-    # A JSON or JSONL file of texts to fit the linear lens to; null: the split that the prompts are not of.
+    # A JSON or JSONL file of texts to fit the linear lens to; null: the split that the prompts are not of, of both
+    # embedded sources where they are of one.
     lens_texts: str | None = written_unless_default(_EXITS, _LINEAR, default=None)
     selection: Selection = read_when(_EXITS, default=Selection.fixed)
     measure: ConfidenceMeasure = read_when(_EXITS, _CONFIDENT, default=ConfidenceMeasure.softmax)

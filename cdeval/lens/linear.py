@@ -116,24 +116,24 @@ def linear_lens(
     return TunedLens(found, facts, recipe)
 
 
-def news_lens(expert: LanguageModel, layers: Collection[int], used: Collection[str] = ()) -> TunedLens:
-    """The linear lens of some layers where no study says which texts are free: fitted to the embedded news.
+def embedded_lens(expert: LanguageModel, layers: Collection[int], used: Collection[str] = ()) -> TunedLens:
+    """The linear lens of some layers where no study says which texts are free: fitted to the embedded texts.
 
     Args: used: ids of prompts. The tuning split is read, or the test split where a prompt is of the tuning split.
 
-    Raises: ModelError, PromptError: as `least_squares`. AssetError: the news cannot be fetched.
+    Raises: ModelError, PromptError: as `least_squares`. AssetError: the texts cannot be fetched.
     """
-    tuning = PromptsConfig(PromptSource.news, split=Split.tune)
+    tuning = PromptsConfig(PromptSource.news_wiki, split=Split.tune)
     seen = {text.id for text in whole_texts(tuning, Split.tune, TEXT_TOKENS)} & set(used)
     prompts = tuning if seen else replace(tuning, split=Split.test)
     return linear_lens(expert, *texts_to_learn_from(prompts, (), None, TEXT_TOKENS), layers, lambda _line: None)
 
 
 def fitted_lens(expert: LanguageModel, amateur: Amateur, prompts: Sequence[Prompt]) -> dict[Amateur, TunedLens]:
-    """The linear lens of an amateur by `news_lens`, if it reads one. Raises: CdevalError: as there."""
+    """The linear lens of an amateur by `embedded_lens`, if it reads one. Raises: CdevalError: as there."""
     if amateur.lens is not Lens.linear:
         return {}
-    return {amateur: news_lens(expert, amateur.exits, [prompt.id for prompt in prompts])}
+    return {amateur: embedded_lens(expert, amateur.exits, [prompt.id for prompt in prompts])}
 
 
 def kept(recipe: str, layers: Collection[int], expert: LanguageModel, say: Say) -> dict[int, Translator]:

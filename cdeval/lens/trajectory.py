@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cdeval.config.exits import WITHOUT_FILE, Lens
 from cdeval.errors import PromptError
-from cdeval.lens.linear import news_lens
+from cdeval.lens.linear import embedded_lens
 from cdeval.lens.reading import View, chunks, divergence, entropy
 from cdeval.models.exits import tap
 from cdeval.models.lens import read_lens
@@ -29,11 +29,11 @@ def views_of(expert: LanguageModel, lens: str, blocks: Sequence[int] | None) -> 
 
     Args: blocks: None: all layers, or those that the file has.
 
-    Raises: ModelError: the file is no lens of this expert. CdevalError: as `lens.linear.news_lens`.
+    Raises: ModelError: the file is no lens of this expert. CdevalError: as `lens.linear.embedded_lens`.
     """
     every = list(blocks or range(1, expert.parts.depth))
     if lens in WITHOUT_FILE:
-        found = news_lens(expert, every).translators if lens == Lens.linear.name else {}
+        found = embedded_lens(expert, every).translators if lens == Lens.linear.name else {}
         return [View(block, Lens[lens], found.get(block)) for block in every]
     width = int(expert.model.config.hidden_size)
     translators = read_lens(Path(lens).expanduser(), blocks, width).on(expert).translators

@@ -137,6 +137,9 @@ def texts_to_learn_from(
 ) -> tuple[list[Text], str]:
     """Whole texts that a study may learn a lens from: of the user's own file, or of the split its prompts are not of.
 
+    The embedded news and Wikipedia learn from one another's, too: a regression gains more by more text than it loses by
+    text of the other kind.
+
     Args:
         config: where the study's prompts come from.
         used: ids of the prompts, whose texts are left out of the other split.
@@ -151,7 +154,9 @@ def texts_to_learn_from(
     if own is not None:
         config = PromptsConfig(PromptSource.file, path=own)
         return whole_texts(config, Split.all, tokens), _name(config)
-    other = replace(config, split=config.split.other)
+    embedded = config.source in (PromptSource.news, PromptSource.wiki)
+    source = PromptSource.news_wiki if embedded else config.source
+    other = replace(config, source=source, split=config.split.other)
     found = [text for text in whole_texts(other, other.split, tokens) if text.id not in set(used)]
     return found, _name(other)
 

@@ -10,7 +10,7 @@ import torch
 from cdeval.errors import PromptError
 from cdeval.lens import linear
 from cdeval.lens.least_squares import least_squares
-from cdeval.lens.linear import linear_lens, news_lens
+from cdeval.lens.linear import embedded_lens, linear_lens
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.texts import Text
@@ -110,15 +110,16 @@ def test_too_few_texts_are_refused_with_the_number_that_is_wanted(tiny: Tiny) ->
         linear_lens(tiny("llama"), TEXTS[:1], "mine", [2], print)
 
 
-def test_of_no_study_it_is_fitted_to_the_news_that_are_no_prompts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_no_study_it_is_fitted_to_texts_that_are_no_prompts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     news = [Text(f"news-{i:04}", text.text + "The quick brown fox. " * 8) for i, text in enumerate(TEXTS * 3)]
     monkeypatch.setattr("cdeval.prompts.texts.news", lambda: news)
-    lens = news_lens(tiny("llama"), [2])
+    monkeypatch.setattr("cdeval.prompts.texts.wiki", lambda _needed: [])
+    lens = embedded_lens(tiny("llama"), [2])
     tune = [text.id for text in news if text.id in lens.trained_on]
     assert 0 < len(tune) < len(news) / 2
-    assert lens.facts["texts"] == "news (split tune)"
-    other = news_lens(tiny("llama"), [2], used=tune[:1])
-    assert other.facts["texts"] == "news (split test)"
+    assert lens.facts["texts"] == "news_wiki (split tune)"
+    other = embedded_lens(tiny("llama"), [2], used=tune[:1])
+    assert other.facts["texts"] == "news_wiki (split test)"
     assert not other.trained_on & lens.trained_on
     tokens = [TextCodec(tiny("llama").tokenizer).prompt_ids(text.text) for text in news if text.id in tune]
     assert int(lens.facts["tokens"]) <= sum(map(len, tokens)) + len(tokens)

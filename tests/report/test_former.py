@@ -152,7 +152,7 @@ def test_the_report_says_so_on_the_screen_and_on_every_page(
 
 def test_the_dashboard_says_so(study: Path) -> None:
     lose_one(study / "exit-4" / "generations.jsonl")
-    assert any("2 of 3 texts are left" in line for line in views.outline(views._views(read_study(study))))
+    assert any("2 of 3 texts are left" in line for line in views.outline(views._views(study)))
 
 
 def test_two_studies_without_their_texts_are_not_the_same(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,8 @@ def test_plain_values_are_those_of_omegaconf() -> None:
     # Written down only where they are set, as run folders did not have them before there were plug-ins.
     assert expected.pop("plugins") == []
     assert expected["contrast"].pop("plausibility") is None
-    del expected["amateur"]["lens_texts"]
+    del expected["amateur"]["lens_texts"], expected["search"]["adaptive_exit"]["lens_texts"]
+    assert expected["search"]["adaptive_exit"].pop("lens") == "norm"
     for rule in fields(RuleConfig):
         del expected["contrast"][rule.name]
     assert plain_dict(config) == expected

@@ -50,7 +50,7 @@ def test_dry_writes_what_w_and_b_would_get(study: Path, typed: Typed, monkeypatc
 
 
 def test_what_does_not_survive_its_own_format_is_a_bug(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = views.workspace_of(views._views(views.read_study(study)), "", "p")
+    found = views.workspace_of(views._views(study), "", "p")
     monkeypatch.setattr(views, "_shown", lambda view: [str(id(view))])
     with pytest.raises(ValueError, match="does not survive"):
         views.spec_of(found)

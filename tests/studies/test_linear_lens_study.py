@@ -79,7 +79,7 @@ def test_a_sweep_is_fitted_once_kept_and_resumed(
     study = tmp_path / "runs" / "swept"
     (arm,) = study.glob("early_exit-k4*")
     found = json.loads((arm / "provenance.json").read_text())["models"]["lens"]
-    assert found["texts"] == "news (split tune)"
+    assert found["texts"] == "news_wiki (split tune)"
     assert [path.parent.name for path in cache.glob("*/layer.4.safetensors")] == [found["digest"]]
     prompts = [json.loads(line)["id"] for line in (arm / "generations.jsonl").read_text().splitlines()]
     assert not set(prompts) & set(json.loads(found["text_ids"]))

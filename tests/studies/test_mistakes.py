@@ -32,7 +32,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["contrast.alpha=high"], "'high' of type 'str' could not be converted to Float"),
     (["search.beams=2.5"], "could not be converted to Integer"),
     (["contrast.temperature_form=log"], "expected one of [softmax, logprob]"),
-    (["metrics.only=[diversty]"], "there is no metric 'diversty'. Did you mean 'diversity'?"),
+    (["metrics.only=[diversty]"], "metrics.only=[diversty]: there is none of that name. Did you mean 'diversity'?"),
     (
         ["search=beem"],
         "search=beem: there is none of that name. Did you mean 'beam'? Known: beam, calm, contrastive_search, eta,",
@@ -79,7 +79,7 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["amateur=blurred"], "early_exit, gpt2, model, ngram, none, opt-125m, truncated. One of your own needs plugins=["),
     (["amateur=blurred", "amateur.share=2"], "unknown setting 'amateur.share'"),
     (["contrast.gap=2"], "One of your own needs plugins=[<its file or module>]"),
-    (["contrast.plausibility=unknown"], "there is none of that name. Known: alpha. One of your own needs plugins=["),
+    (["contrast.plausibility=unknown"], "there is none of that name. Known: alpha, eta, min_k,"),
     (["expert=hub"], "expert.name has no value"),
     (["prompts=file"], "prompts=file needs prompts.path"),
     (["contrast.alpha=0.1,0.2"], "add --multirun"),
