@@ -36,8 +36,8 @@ from cdeval.store.hashing import cache_folder
 
 RECIPE = "cdeval linear lens 1"  # changes whenever the same texts make another lens
 TEXT_TOKENS = 1024  # of each text, as far as its source reads no further than needed
-# Beyond so many positions for each coordinate of a block's output, windows are left out, evenly: twice as many lower the
-# divergence by some hundredths, and reading them takes twice as long.
+# Beyond so many positions for each coordinate of a block's output, windows are left out, evenly: reading twice as many
+# takes twice as long, and lowers the divergence by a few per cent at most.
 MOST_A_COORDINATE = 64
 
 Say = Callable[[str], None]
