@@ -182,6 +182,7 @@ def test_a_calibrated_temperature_is_fitted_to_texts_that_the_lens_has_not_seen(
     monkeypatch.setattr(
         "cdeval.prompts.texts.news", lambda: [text._replace(id=f"news-{i}") for i, text in enumerate(TEXTS * 4)]
     )
+    monkeypatch.setattr("cdeval.prompts.texts.wiki", lambda _needed: [])
     config = replace(
         plain,
         amateur=LINEAR,
@@ -192,7 +193,7 @@ def test_a_calibrated_temperature_is_fitted_to_texts_that_the_lens_has_not_seen(
     models = opened.load(opened.prompts())
     (lens,) = models.amateur_models.values()
     assert isinstance(lens, TunedLens)
-    assert lens.facts["texts"] == "news (split tune)"
+    assert lens.facts["texts"] == "news_wiki (split tune)"
     ids = [prompt.id for prompt in opened.prompts().prompts]
     _, found = with_temperature(opened.config, models.expert, models.amateur_models, ids, print)
     assert found is not None
