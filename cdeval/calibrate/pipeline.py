@@ -245,6 +245,7 @@ def _verdict(
         f"search.adaptive_exit.threshold={chosen:g} search.adaptive_exit.measure={own.measure.value} "
         f"search.adaptive_exit.decay={own.decay:g} search.adaptive_exit.layers=[{layers}]"
         + (" search.adaptive_exit.lens=linear" if own.linear else "")
+        + (f" search.adaptive_exit.lens_texts={own.lens_texts}" if own.lens_texts is not None else "")
     )
     return [
         risk,

@@ -125,12 +125,13 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
                 require_finite(expert, [total], f"the output of block {layer} or of the last one")
         progress.advance(read.numel())
     try:
-        return {layer: equations.solve(ridge) for layer, equations in sums.items()}
+        solved = {layer: equations.solve(ridge) for layer, equations in sums.items()}
     except ValueError as error:
         raise ModelError(
             f"the linear lens of {expert.name} has no single solution with a ridge of {ridge:g} on {texts.numel()} "
             f"positions: give a larger ridge ({RIDGE:g} is usual) or more texts."
         ) from error
+    return {layer: Translator(*(part.to(expert.device) for part in one)) for layer, one in solved.items()}
 
 
 def weights_of(last: Float[Tensor, "row width"], weighting: Weighting) -> Float[Tensor, " row"]:

@@ -23,7 +23,7 @@ from cdeval.config.exits import Lens
 from cdeval.config.labels import layers_name
 from cdeval.config.schema import PromptsConfig, RunConfig
 from cdeval.errors import CdevalError, ModelError, StorageError
-from cdeval.lens.config import RIDGE, Weighting
+from cdeval.lens.config import RIDGE, FitMethod, Weighting
 from cdeval.lens.least_squares import WINDOW_TOKENS, check_positions, least_squares
 from cdeval.lens.reading import cut, stream
 from cdeval.models.lens import Translator, TunedLens, read_lens, to_bytes, tuned_lens
@@ -96,7 +96,7 @@ def linear_lens(
         "revision": str(expert.revision),
         "fingerprint": expert.fingerprint,
         "dtype": expert.dtype_name,
-        "fit": "least squares",
+        "method": FitMethod.least_squares.value,
         "weighting": Weighting.direction.value,
         "ridge": f"{RIDGE:g}",
         "texts": source,

@@ -33,7 +33,13 @@ def train(
 ) -> Iterator[TunedLens]:
     """A lens by each method of `config.fit.methods`, in their order, as soon as it is trained.
 
-    Args: config: checked. expert: in the plain layout. layers: in blocks. texts: to learn from. say: takes one line.
+    Args:
+        config: checked.
+        expert: in the plain layout, through which gradients pass.
+        layers: numbers of blocks.
+        texts: to learn from.
+        say: takes one line of progress at a time.
+
     Raises: PromptError: too few texts. ModelError: an activation or a divergence is no number.
     """
     read = windows([text.text for text in texts], expert.tokenizer, config.fit.window_tokens)
@@ -60,8 +66,7 @@ def _solved(
 ) -> _Fitted:
     started = time.perf_counter()
     found = least_squares(expert, read, layers, weighting=config.weighting, ridge=config.ridge, say=say)
-    here = {layer: Translator(*(part.to(expert.device) for part in one)) for layer, one in found.items()}
-    return _Fitted(here, time.perf_counter() - started)
+    return _Fitted(found, time.perf_counter() - started)
 
 
 def _descended(

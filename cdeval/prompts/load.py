@@ -172,7 +172,8 @@ def require_other_split(config: PromptsConfig, own: str | None) -> None:
         give = "Give texts" if file else "Give prompts.split=test, or texts"
         raise PromptError(
             f"prompts={_name(config)}: {every} may be a prompt, so that there is no other split to fit the linear lens "
-            f"to. {give} of your own: amateur.lens_texts=<JSON or JSONL file>."
+            f"to. {give} of your own: a JSON or JSONL file as lens_texts of what reads the lens, amateur.lens_texts= "
+            "or search.adaptive_exit.lens_texts=."
         )
 
 

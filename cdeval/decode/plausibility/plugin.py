@@ -2,7 +2,7 @@
 
 @plausibility("near_best", gap=2.0)            # contrast.plausibility=near_best contrast.gap=3
 def near_best(log_expert, gap):                # [lane, beam, vocab] nats -> which tokens may be chosen
-return log_expert >= log_expert.amax(-1, keepdim=True) - gap
+    return log_expert >= log_expert.amax(-1, keepdim=True) - gap
 """
 
 import inspect
