@@ -32,6 +32,7 @@ from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsCon
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
 from cdeval.cost.capacity import lanes_at_once
+from cdeval.decode.trace import trace_text
 from cdeval.errors import ConfigError, ModelError
 from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.judges.likelihood import with_known_logprobs
@@ -62,7 +63,6 @@ from cdeval.study.decode_call import Amateur, decode_call
 from cdeval.study.executor import FailedPoint, LocalExecutor
 from cdeval.study.models import StudyModels
 from cdeval.study.units import plan_units
-from cdeval.trace.pipeline import trace_text
 
 __all__ = [
     "Ban",

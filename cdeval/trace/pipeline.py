@@ -1,31 +1,20 @@
-"""One generation under the glass: what could be chosen at every token, by whom, and what the contrast changed."""
+"""The trace command: the models and the prompt that its settings name, and the trace of the decoded text."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
-import torch
-
-from cdeval.config.amateur import Amateur
-from cdeval.config.enums import SearchKind, Split, TemperatureForm
+from cdeval.config.enums import Split
 from cdeval.config.exits import Lens
-from cdeval.config.labels import label_of
 from cdeval.config.naming import slug
 from cdeval.config.schema import RunConfig
-from cdeval.config.setting import Setting, setting_of
-from cdeval.decode.amateurs.kind import AmateurModel
-from cdeval.decode.engine import decode_batch
-from cdeval.decode.finite import not_finite
-from cdeval.decode.lanes import Lane
-from cdeval.decode.watch import Seen, Watch
-from cdeval.errors import ConfigError, PromptError, did_you_mean
+from cdeval.config.setting import setting_of
+from cdeval.decode.trace import check_traceable, trace_text
+from cdeval.errors import PromptError, did_you_mean
 from cdeval.lens.temperature import with_temperature
-from cdeval.models.loading import LanguageModel
 from cdeval.prompts import PromptSet, one_prompt
 from cdeval.prompts.cut import in_split
-from cdeval.prompts.tokens import TextCodec
-from cdeval.records import KeptBeam, Prompt, Trace, TraceStep, Weighed
+from cdeval.records import Trace
 from cdeval.store.files import require_writable
 from cdeval.study.models import open_models
 from cdeval.trace.config import TraceRun, as_run
@@ -39,7 +28,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     Raises: CdevalError: a user's mistake or a missing prerequisite.
     """
     run = _with_split(as_run(config), config.id)
-    _traceable(run.search.kind)
+    check_traceable(run.search.kind)
     require_writable(Path(config.out) if config.out is not None else Path(config.runs) / "trace" / "page")
     opened = open_models(run)
     if config.prompt is not None:
@@ -83,100 +72,3 @@ def _named(found: PromptSet, name: str) -> PromptSet:
         known = [prompt.id for prompt in found.prompts]
         raise PromptError(f"id={name}: there is no such prompt in {found.source}. {did_you_mean(name, known)}")
     return replace(found, prompts=chosen)
-
-
-def _traceable(kind: SearchKind) -> None:
-    if kind is SearchKind.contrastive_search:
-        raise ConfigError(
-            "search=contrastive_search cannot be traced: it scores candidates by likeness, not by tokens."
-        )
-
-
-def trace_text(
-    expert: LanguageModel,
-    prompt: Prompt,
-    setting: Setting,
-    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
-    *,
-    candidates: int = 8,
-    compact_every: int = 8,
-) -> Trace:
-    """Continue one prompt and keep what every step weighed.
-
-    The text is the one that a study stores in float32; in bfloat16 a text may depend on the texts decoded beside it.
-
-    Args:
-        expert: the model.
-        prompt: what is continued.
-        setting: how.
-        amateur_models: what the amateur is made of, beside the expert.
-        candidates: of the expert's likeliest tokens, how many are kept at each step.
-        compact_every: steps between compactions of the cache.
-
-    Raises: ConfigError: the search is contrastive search, which weighs texts and not tokens. ModelError: numbers of the
-        model are NaN or infinite.
-    """
-    _traceable(setting.search)
-    watch = Watch(candidates)
-    lane = Lane(prompt.token_ids, setting, prompt.id)
-    (found,), _ = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, watch=watch)
-    if found.fault is not None:
-        raise not_finite(found.fault, expert, prompt.id, setting)
-    reading = _Reading(expert, setting)
-    path = watch.path()
-    before = [0, *path[:-1]]
-    steps = tuple(reading.step(*one) for one in zip(watch.steps, path, before, strict=False))
-    return Trace(
-        label=label_of(setting),
-        expert=expert.name,
-        prompt=prompt.text,
-        continuation=TextCodec(expert.tokenizer).continuation_text(found.token_ids, prompt.token_ids),
-        score=found.score,
-        logprob_expert=found.logprob_expert,
-        steps=steps,
-    )
-
-
-class _Reading:
-    """From numbers to what a reader sees."""
-
-    def __init__(self, expert: LanguageModel, setting: Setting) -> None:
-        self._text = TextCodec(expert.tokenizer).token_text
-        self._contrasts = setting.amateur.contrasts
-        # The watch sees log softmax(z / inner); the form of the paper's code divides by T afterwards.
-        self._outer = 1.0 if setting.temperature_form is TemperatureForm.softmax else 1.0 / setting.temperature
-
-    def step(self, seen: Seen, kept: int, extended: int) -> TraceStep:
-        """A step as the beam `kept` came out of it and the beam `extended` went into it."""
-        favourites = int(seen.expert_best[extended]), int(seen.score_best[extended])
-        columns = (seen.tokens, seen.log_expert, seen.log_amateur, seen.scores)
-        rows = zip(*(column[extended].tolist() for column in columns), strict=True)
-        return TraceStep(
-            chosen=self._weighed(int(seen.token[kept]), *seen.of_token[kept].tolist()),
-            expert_favourite=self._text(favourites[0]),
-            contrast_favourite=self._text(favourites[1]),
-            flipped=favourites[0] != favourites[1],
-            plausible=int(seen.plausible[extended]),
-            candidates=tuple(self._weighed(int(token), *numbers) for token, *numbers in rows),
-            beam=kept,
-            beams=tuple(
-                KeptBeam(parent, self._text(token), total)
-                for parent, token, total in zip(
-                    seen.parent.tolist(), seen.token.tolist(), seen.total.tolist(), strict=True
-                )
-                if total > -torch.inf
-            ),
-        )
-
-    def _weighed(self, token: int, log_expert: float, log_amateur: float, score: float) -> Weighed:
-        return Weighed(
-            token=token,
-            text=self._text(token),
-            log_expert=_finite(log_expert),
-            log_amateur=_finite(log_amateur * self._outer) if self._contrasts else None,
-            score=_finite(score),
-        )
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) != torch.inf else None

@@ -15,10 +15,10 @@ from cdeval.decode.engine import decode_batch
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.objective import contrast, objective_settings, plausibility
+from cdeval.decode.trace import trace_text
 from cdeval.errors import ConfigError, ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Prompt
-from cdeval.trace.pipeline import trace_text
 from tests.decode.oracles import early_exit, setting
 from tests.plugged import plugged
 

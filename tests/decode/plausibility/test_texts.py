@@ -11,9 +11,9 @@ from cdeval.config.setting import Sampling, Setting
 from cdeval.decode import engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
+from cdeval.decode.trace import trace_text
 from cdeval.models.loading import LanguageModel
 from cdeval.records import Prompt
-from cdeval.trace.pipeline import trace_text
 from tests.decode.oracles import early_exit, naive_sample, naive_search, setting
 from tests.decode.plausibility.definitions import CASES
 from tests.decode.plausibility.test_rules import NAMES, rule_of
