@@ -20,20 +20,20 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config.amateur import kind_of
 from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
 from cdeval.config.metrics import needs_of
-from cdeval.config.points import plan_points
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.config.schema import SearchConfig as Search
-from cdeval.cost.capacity import lanes_at_once
+from cdeval.decode.plausibility.callable import rule_of
 from cdeval.decode.trace import trace_text
-from cdeval.errors import ConfigError, ModelError
+from cdeval.errors import ConfigError
 from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
@@ -45,8 +45,6 @@ from cdeval.models.vocabulary import check_rows
 from cdeval.prompts import load_prompts
 from cdeval.records import Generation, Prompt, Trace, Trajectory
 from cdeval.score.prompts import check_same_prompts
-from cdeval.store.ledger import Plan
-from cdeval.store.signals import Stop
 from cdeval.study.arguments import (
     arms_of,
     in_tokens_of,
@@ -59,10 +57,9 @@ from cdeval.study.arguments import (
     unmarked,
     whole_number,
 )
-from cdeval.study.decode_call import Amateur, decode_call
-from cdeval.study.executor import FailedPoint, LocalExecutor
-from cdeval.study.models import StudyModels
-from cdeval.study.units import plan_units
+from cdeval.study.decode_call import Amateur, continue_prompts, decode_call
+
+Rule: TypeAlias = Callable[[Tensor], Tensor]  # of plausibility
 
 __all__ = [
     "Ban",
@@ -148,6 +145,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     amateur: Amateur = None,
     lens: str = "norm",
     contrast: Contrast | None = None,
+    rule: Rule | None = None,
     search: Search | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
@@ -164,6 +162,9 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded texts, once), or the
             file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
+        rule: a rule of plausibility of your own, in place of α: a callable of the expert's log-probabilities
+            [lane, beam, vocab] (float32, nats; tokens that are banned at -inf), which returns a mask of the same shape
+            (torch.bool), True where a token may be chosen. Whatever it says, the likeliest token of a row may.
         search: how to search, as in `conf/search`.
         settings: those of plug-ins, as a command takes them: {"amateur.share": 0.2, "contrast.gap": 3}.
         seed: of the draws of sampling.
@@ -177,27 +178,11 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     """
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
-    execution = ExecutionConfig(max_lanes=max_lanes)
-    call = decode_call(
-        expert, prompts, amateur=amateur, lens=lens, contrast=contrast, search=search, seed=seed, own=settings
-    )
-    chosen, setting, models = call.prompts, call.setting, StudyModels(expert, call.amateur_models)
-    points = [point for point in plan_points([call.config], models.identity, chosen) if point.setting is not None]
-    longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
-    lanes = {
-        setting.beams: lanes_at_once(
-            execution, expert, setting.beams, longest, kind_of(setting.amateur).head_rows(setting.amateur)
+    with rule_of(rule, contrast) as masked:
+        call = decode_call(
+            expert, prompts, amateur=amateur, lens=lens, contrast=masked, search=search, seed=seed, own=settings
         )
-    }
-    plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
-    found = {}
-    for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
-        if isinstance(unit, FailedPoint):
-            raise unit.error
-        for message in unit.texts.faults.values():
-            raise ModelError(message)
-        found.update({text.key: one for text, one in zip(unit.unit.texts, unit.texts.generations, strict=True)})
-    return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
+        return continue_prompts(expert, call, ExecutionConfig(max_lanes=max_lanes), on_step)
 
 
 def score(
@@ -258,6 +243,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     amateur: Amateur = None,
     lens: str = "norm",
     contrast: Contrast | None = None,
+    rule: Rule | None = None,
     search: Search | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
@@ -270,10 +256,11 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     Raises: CdevalError: as `decode`. ConfigError: the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
-    call = decode_call(
-        expert, [prompt], amateur=amateur, lens=lens, contrast=contrast, search=search, seed=seed, own=settings
-    )
-    return trace_text(expert, call.prompts[0], call.setting, call.amateur_models, candidates=candidates)
+    with rule_of(rule, contrast) as masked:
+        call = decode_call(
+            expert, [prompt], amateur=amateur, lens=lens, contrast=masked, search=search, seed=seed, own=settings
+        )
+        return trace_text(expert, call.prompts[0], call.setting, call.amateur_models, candidates=candidates)
 
 
 def layers(

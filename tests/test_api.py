@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from cdeval import api
 from cdeval.api import Ban, Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
 from cdeval.config.amateur import Amateur
-from cdeval.config.plausibility import Plausibility
+from cdeval.config.plausibility import RULES, Plausibility
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
@@ -69,6 +69,54 @@ def test_a_rule_of_plausibility_works_without_an_amateur(tiny: Tiny) -> None:
     for given, message in ((Contrast(plausibility="min_p", beta=0.5), "beta"), (Contrast(min_p=0.3), "min_p")):
         with pytest.raises(ConfigError, match=f"contrast.{message}=.* is not read with"):
             decode(lm, TEXTS, contrast=given, search=drawn)
+
+
+def test_a_callable_is_a_rule_for_one_call(tiny: Tiny) -> None:
+    """With an amateur and without one it makes the texts of the rule that it computes, and is forgotten afterwards."""
+    lm, drawn = tiny("llama"), Search(SearchKind.sample, max_new_tokens=12, beams=1)
+    shapes = set()
+
+    def above(log_p: torch.Tensor) -> torch.Tensor:
+        shapes.add(log_p.shape[1:])
+        return log_p >= log_p.amax(-1, keepdim=True) + math.log(0.3)
+
+    before = [one.name for one in RULES.every()]
+    for amateur, search in ((2, SHORT), (None, drawn)):
+        mine = decode(lm, TEXTS, amateur=amateur, rule=above, search=search)
+        known = decode(lm, TEXTS, amateur=amateur, contrast=Contrast(plausibility="alpha", alpha=0.3), search=search)
+        free = decode(lm, TEXTS, amateur=amateur, search=search)
+        assert [one.token_ids for one in mine] == [one.token_ids for one in known]
+        assert [one.token_ids for one in mine] != [one.token_ids for one in free]
+    assert shapes == {(1, lm.parts.head_weight.shape[0]), (5, lm.parts.head_weight.shape[0])}
+    likeliest = decode(lm, TEXTS, rule=lambda log_p: log_p > 0, search=drawn)
+    greedy = decode(lm, TEXTS, search=Search(SearchKind.greedy, max_new_tokens=12, beams=1))
+    assert [one.token_ids for one in likeliest] == [one.token_ids for one in greedy]
+    kept = trace(lm, TEXTS[0], amateur=2, rule=above, search=SHORT)
+    assert kept.continuation == decode(lm, TEXTS[:1], amateur=2, rule=above, search=SHORT)[0].continuation
+    assert "above" in kept.label
+    assert [one.name for one in RULES.every()] == before
+
+
+def test_a_rule_that_is_none_is_named(tiny: Tiny) -> None:
+    lm = tiny("llama")
+
+    def wrong(log_p: torch.Tensor) -> torch.Tensor:
+        return log_p
+
+    def broken(_log_p: torch.Tensor) -> torch.Tensor:
+        raise ValueError("no rows")
+
+    for rule, message in (
+        ("min_p", "rule='min_p': expected a callable"),
+        (wrong, r"rule=.*wrong \(.*test_api.py:\d+\) returned torch.float32 \[1, 1, 128\]: expected truth values"),
+        (broken, r"rule=.*broken .* raised ValueError: no rows"),
+    ):
+        with pytest.raises((ConfigError, ModelError), match=message):
+            decode(lm, TEXTS[:1], amateur=2, rule=rule, search=SHORT)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"contrast\.plausibility=min_p are two rules"):
+        decode(lm, TEXTS, rule=wrong, contrast=Contrast(plausibility="min_p"))
+    with pytest.raises(ConfigError, match=r"contrast\.alpha=0\.3 is not read with contrast\.plausibility="):
+        decode(lm, TEXTS, amateur=2, rule=wrong, contrast=Contrast(alpha=0.3))
 
 
 def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tiny, tmp_path: Path) -> None:

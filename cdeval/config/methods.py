@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass, replace
 from enum import Enum
 from functools import cache, partial
@@ -117,6 +118,16 @@ class Registry(Generic[M]):
     def plugged(self) -> list[M]:
         """List the methods of plug-ins."""
         return [method for method in self._methods.values() if method.origin is not None]
+
+    @contextmanager
+    def lent(self, method: M) -> Iterator[None]:
+        """Know a method without settings inside the `with` block alone; no other may have its name."""
+        self._known()
+        self._methods[method.name] = method
+        try:
+            yield
+        finally:
+            del self._methods[method.name]
 
     def forget(self, name: str) -> None:
         """Take a method out, as tests do."""

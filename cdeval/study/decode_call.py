@@ -3,7 +3,7 @@
 A setting of a plug-in has the name by which a command takes it, `settings={"amateur.share": 0.2}`, and the same checks.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias, cast
@@ -16,20 +16,35 @@ from cdeval.config.amateur import AMATEURS, amateur_of, kind_of
 from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
 from cdeval.config.fields import leaves, plain_values
 from cdeval.config.methods import extended
-from cdeval.config.schema import CALIBRATED, AmateurConfig, ContrastConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.points import plan_points
+from cdeval.config.schema import (
+    CALIBRATED,
+    AmateurConfig,
+    ContrastConfig,
+    ExecutionConfig,
+    ExpertConfig,
+    RunConfig,
+    SearchConfig,
+)
 from cdeval.config.setting import Setting, setting_of
 from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
+from cdeval.cost.capacity import lanes_at_once
 from cdeval.decode.amateurs.kind import AmateurModel
-from cdeval.errors import ConfigError, did_you_mean
+from cdeval.errors import ConfigError, ModelError, did_you_mean
 from cdeval.lens.linear import fitted_lens
 from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
 from cdeval.prompts import PromptSet, one_prompt
-from cdeval.records import Prompt
+from cdeval.records import Generation, Prompt
+from cdeval.store.ledger import Plan
+from cdeval.store.signals import Stop
 from cdeval.study.arguments import language_model_of, number_of_blocks, settings, texts_or_prompts, whole_number
+from cdeval.study.executor import FailedPoint, LocalExecutor
+from cdeval.study.models import StudyModels
+from cdeval.study.units import plan_units
 
 # None, the expert's exit after some blocks or a share of them, another model, or the name of a plug-in's kind.
 Amateur: TypeAlias = int | float | str | LanguageModel | None
@@ -84,6 +99,35 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     models |= fitted_lens(expert, setting.amateur, chosen)
     _check_readable([expert, *models.values()], chosen, setting)
     return DecodeCall(config, setting, chosen, models)
+
+
+def continue_prompts(
+    expert: LanguageModel, call: DecodeCall, execution: ExecutionConfig, on_step: Callable[[int], None]
+) -> list[Generation]:
+    """Decode in this process; returns the continuations in the order of the prompts, all samples of one together.
+
+    Args:
+        expert: of the call.
+        call: checked arguments.
+        execution: how many prompts share a forward pass.
+        on_step: called after every step with the number of new tokens.
+
+    Raises: ModelError: a text cannot be made.
+    """
+    chosen, setting, models = call.prompts, call.setting, StudyModels(expert, call.amateur_models)
+    points = [point for point in plan_points([call.config], models.identity, chosen) if point.setting is not None]
+    longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
+    rows = kind_of(setting.amateur).head_rows(setting.amateur)
+    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, rows)}
+    plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
+    found = {}
+    for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
+        if isinstance(unit, FailedPoint):
+            raise unit.error
+        for message in unit.texts.faults.values():
+            raise ModelError(message)
+        found.update({text.key: one for text, one in zip(unit.unit.texts, unit.texts.generations, strict=True)})
+    return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
 
 
 def _with_own(config: RunConfig, own: Mapping[str, object]) -> RunConfig:
