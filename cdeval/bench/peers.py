@@ -149,7 +149,8 @@ def _naive_scores(
     """The objective of every next token, from the logits of all positions."""
     ids = torch.tensor([text], dtype=torch.long, device=expert.device)
     output = expert.model(ids, output_hidden_states=True, use_cache=True)
-    exit_logits = expert.parts.logits(expert.parts.finish(output.hidden_states[setting.amateur.layer]))[0, -1].float()
+    (layer,) = setting.amateur.exits
+    exit_logits = expert.parts.logits(expert.parts.finish(output.hidden_states[layer]))[0, -1].float()
     log_expert = torch.log_softmax(output.logits[0, -1].float(), dim=-1)
     log_expert[banned] = -math.inf
     if setting.temperature_form is TemperatureForm.softmax:

@@ -19,6 +19,7 @@ from cdeval.bench.models import Models
 from cdeval.bench.plan import GroupResult, estimate, measure
 from cdeval.bench.profile import describe, supported, where_time_goes
 from cdeval.bench.results import numbers, to_png
+from cdeval.config.amateur import amateur_of
 from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
 from cdeval.cost.bandwidth import measure_bandwidth
@@ -62,7 +63,7 @@ def run_bench(
     for line in _busy():
         say(line)
     opened = open_model(config.expert)
-    layer = config.amateur.layer or 0  # validated: there is one
+    (layer,) = amateur_of(config.amateur).exits
     check_depth(opened.config, layer, opened.name)
     prompts = _prompts(config, opened)
     prompt_tokens = len(prompts[0].token_ids)

@@ -55,6 +55,7 @@ class Method:
 
     name: str
     settings: Mapping[str, Any] = {}  # of its own, as dataclass fields by name; empty where the schema has them
+    reads: frozenset[str] = frozenset()  # fields of the schema's group that not every method reads
     origin: Origin | None = None  # of a plug-in
 
     def values(self, config: object) -> Values:
@@ -248,6 +249,19 @@ def of_methods(one: Any, setting: str, named_by: str, *methods: str) -> Any:
     rules: Rules = one.metadata.get(KEY, Rules())
     rules = replace(rules, when=(*rules.when, when), written=partial(_named, named_by, names))
     return field(default=one.default, metadata={KEY: rules})
+
+
+def only_methods_that_read(field_name: str, setting: str) -> When:
+    """Make the condition that the method which a setting names, as amateur.kind, reads a field of its group.
+
+    The methods say so in `reads`; they are asked when a configuration is checked, and not while the schema is read.
+    """
+
+    def typed() -> dict[str, str]:
+        registry = next(registry for registry, by in REGISTRIES.values() if setting == f"{registry.setting}.{by}")
+        return {method.name: registry.typed(method.name) for method in registry.every() if field_name in method.reads}
+
+    return When(setting, lambda name: name in typed(), lambda: f"add {' or '.join(typed().values())}")
 
 
 def _named(named_by: str, names: frozenset[str], group: object, _value: object) -> bool:

@@ -1,6 +1,7 @@
 """The schema of `conf/`: plain dataclasses, filled by Hydra and checked once, at the door (`validation.validate`)."""
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from cdeval.config.enums import (
@@ -24,6 +25,7 @@ from cdeval.config.enums import (
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
 from cdeval.config.fields import When, number, only, read_when, written_unless_default
+from cdeval.config.methods import only_methods_that_read
 from cdeval.config.metrics import Need, read_by
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
@@ -33,9 +35,6 @@ AUTO = "auto"  # a number that cdeval finds itself
 CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompts
 
 # Conditions under which settings are read; `cdeval.config.unread` refuses those that are set and not read.
-_LAYERED = only("amateur.kind", "early_exit", "truncated")
-_NAMED = only("amateur.kind", "model")
-_READS_ALONG = only("amateur.kind", "truncated", "model", "ngram")
 CONTRASTED = When("amateur.kind", lambda kind: kind != "none", "add amateur=early_exit, or another amateur")
 _MASKED = replace(
     CONTRASTED,
@@ -78,17 +77,20 @@ class ExpertConfig:
     weights: Weights = Weights.stored  # of the expert, and of an amateur that is a model of its own
 
 
+_by_kind = partial(only_methods_that_read, setting="amateur.kind")
+
+
 @dataclass
 class AmateurConfig(ExitConfig):
     """The weak side of the contrast."""
 
     kind: str = "early_exit"  # a name of `cdeval.config.amateur.AMATEURS`
     # Exit after, or truncated to, this many blocks, 1 <= layer < L, or this fraction of L; a list: candidates.
-    layer: Any = read_when(_LAYERED, default=None)
-    name: str | None = read_when(_NAMED, default=None)  # hub id or local folder
-    revision: str | None = read_when(_NAMED, default=None)  # hub commit, tag or branch
-    context: Context = read_when(_READS_ALONG, default=Context.full)
-    order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(only("amateur.kind", "ngram"),))
+    layer: Any = read_when(_by_kind("layer"), default=None)
+    name: str | None = read_when(_by_kind("name"), default=None)  # hub id or local folder
+    revision: str | None = read_when(_by_kind("revision"), default=None)  # hub commit, tag or branch
+    context: Context = read_when(_by_kind("context"), default=Context.full)
+    order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(_by_kind("order"),))
 
 
 @dataclass

@@ -44,10 +44,10 @@ def onset(text: str, order: int = ORDER) -> float:
     words = text.split()
     seen: set[tuple[str, ...]] = set()
     for start in range(len(words) - order + 1):
-        ngram = tuple(words[start : start + order])
-        if ngram in seen:
+        phrase = tuple(words[start : start + order])
+        if phrase in seen:
             return float(start)
-        seen.add(ngram)
+        seen.add(phrase)
     return math.nan
 
 

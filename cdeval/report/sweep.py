@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cdeval.report.measures import Measure
-from cdeval.report.studyfiles import Arm, Study
+from cdeval.report.studyfiles import Arm, Kind, Study
 
 
 class Axis(NamedTuple):
@@ -109,16 +109,15 @@ def _line_labels(axis: Axis, first: Sequence[Arm]) -> list[str]:
 
 
 def _levels(study: Study, varied: Sequence[Arm]) -> list[Level]:
-    """The human texts, the expert alone and the amateurs that are models of their own, under the same search."""
+    """The human texts, the expert alone and the amateurs that are no early exits, under the same search."""
     searches = {_search(arm) for arm in varied}
     levels = [Level("human", "human", study.human)] if study.human else []
     for arm in study.decoded:
         if _search(arm) not in searches or arm.setting.get("adaptive_exit"):
             continue
-        kind = _amateur(arm).get("kind")
-        if kind == "none":
+        if arm.kind == Kind.alone:
             levels.append(Level("expert alone", "control", arm))
-        elif kind in ("model", "truncated", "ngram"):
+        elif arm.kind == Kind.amateur:
             levels.append(Level(arm.label.split(" α=")[0], "amateur", arm))
     return levels
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Context, Weights
 from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.labels import name_of
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import adaptive_exit_of
 from cdeval.decode.amateurs.kind import AmateurModel
@@ -193,8 +194,7 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
         given = "null" if own.layers is None else own.layers
         remedy = f"layers from {lowest} to {depth - 1}, or " if lowest < depth else ""
         raise ModelError(
-            f"{setting}={given} with amateur.layer={config.amateur.layer}: the amateur is read after block "
-            f"{lowest - 1} of every token, so the expert may exit only above it; {expert.name} has L={depth} blocks. "
-            f"Give {remedy}a lower amateur.layer."
+            f"{setting}={given}: the amateur is read after block {lowest - 1} of every token ({name_of(amateur)}), so "
+            f"the expert may exit only above; {expert.name} has L={depth} blocks. Give {remedy}a lower amateur.layer."
         )
     return replace(config, search=replace(config.search, adaptive_exit=replace(own, layers=blocks)))

@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from cdeval.config.amateur import amateur_of
 from cdeval.config.fields import plain_values
-from cdeval.config.labels import label_of
+from cdeval.config.labels import label_of, name_of
 from cdeval.config.metrics import needs_of
 from cdeval.config.points import Role
 from cdeval.config.schema import AmateurConfig, ContrastConfig, ProtocolConfig, RunConfig, SearchConfig
@@ -50,7 +51,7 @@ class StudyRequest(NamedTuple):
         try:
             return f"{label_of(setting_of(number))} with T={contrast.temperature}"
         except (TypeError, ValueError):
-            return f"{self.config.amateur.kind} of layer {self.config.amateur.layer}"
+            return name_of(amateur_of(self.config.amateur))
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,8 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["<tiny>", "<prompts>", "amateur=model", "amateur.name=null"], "amateur=model needs amateur.name"),
     (["<tiny>", "<prompts>", "amateur=checkpoint"], "is the expert itself"),
     (["<tiny>", "<prompts>", "amateur=ngram", "amateur.order=0"], "amateur.order=0 is out of range"),
+    (["<tiny>", "<prompts>", "amateur.order=4"], "order=4 is not read with amateur=early_exit: add amateur=ngram, or"),
+    (["<tiny>", "<prompts>", "amateur=ngram", "amateur.layer=2"], "add amateur=early_exit or amateur=truncated, or"),
     (["<tiny>", "<prompts>", "amateur.layer=null"], "amateur=early_exit needs amateur.layer"),
     (["<tiny>", "<prompts>", "search.max_new_tokens=600", "prompts.prompt_tokens=1"], "texts are too short"),
     (["<tiny>", "prompts=file", "prompts.path=whole.jsonl", "search.max_new_tokens=510"], "exceed the context"),

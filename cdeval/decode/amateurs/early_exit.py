@@ -179,6 +179,7 @@ class EarlyExit(AmateurKind):
     """The expert after some of its blocks, at no forward pass of its own."""
 
     name = "early_exit"
+    reads = frozenset({"layer"})
     reads_expert = True
 
     def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:

@@ -24,6 +24,7 @@ class SecondModel(AmateurKind):
     """A model by hub id or folder."""
 
     name = "model"
+    reads = frozenset({"context", "name", "revision"})
 
     def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:
         """Check that there is another model. Raises: ConfigError: none is named, or the expert itself."""

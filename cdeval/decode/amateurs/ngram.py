@@ -119,6 +119,7 @@ class Ngram(AmateurKind):
     """Counts over the expert's tokens, of the source's texts that are not prompts."""
 
     name = "ngram"
+    reads = frozenset({"context", "order"})
 
     def amateur(self, config: AmateurConfig) -> Amateur:
         """Read its order and context."""

@@ -20,6 +20,7 @@ class Truncated(AmateurKind):
     """The expert after `layer` blocks, with a forward pass of its own."""
 
     name = "truncated"
+    reads = frozenset({"context", "layer"})
 
     def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:
         """Check that there is one layer. Raises: ConfigError: there is none, or several."""
