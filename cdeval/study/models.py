@@ -195,6 +195,7 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
         remedy = f"layers from {lowest} to {depth - 1}, or " if lowest < depth else ""
         raise ModelError(
             f"{setting}={given}: the amateur is read after block {lowest - 1} of every token ({name_of(amateur)}), so "
-            f"the expert may exit only above; {expert.name} has L={depth} blocks. Give {remedy}a lower amateur.layer."
+            f"the expert may exit only above it; {expert.name} has L={depth} blocks. "
+            f"Give {remedy}a lower amateur.layer."
         )
     return replace(config, search=replace(config.search, adaptive_exit=replace(own, layers=blocks)))
