@@ -83,8 +83,8 @@ class LensScore:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
-    """A study's setting, as the anti-loop margin foretells it and as its texts are."""
+class PredictedSetting:
+    """A setting of a study: the anti-loop margin that predicts its diversity, and the diversity of its texts."""
 
     label: str
     lens: str  # empty: nothing is subtracted
@@ -95,7 +95,7 @@ class Predicted:
 
 
 @dataclass(frozen=True, slots=True)
-class Foretelling:
+class MarginCorrelation:
     """Spearman's ρ with diversity over settings that are ranked together (`cdeval.lens.rule`)."""
 
     margin: Estimate

@@ -72,7 +72,7 @@ def linear_lenses(
         digests = {layer: tuned_lens({layer: one}, {}).digest for layer, one in lens.translators.items()}
         for amateur in mine:
             bits = {"translators": json.dumps({layer: digests[layer] for layer in amateur.exits})}
-            found[amateur] = replace(lens.of(amateur.exits), facts={**lens.facts, **bits})
+            found[amateur] = replace(lens.for_layers(amateur.exits), facts={**lens.facts, **bits})
     return found
 
 

@@ -26,7 +26,7 @@ from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.models.lens import Translator, read_lens
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.prompts.tokens import TextCodec
-from cdeval.records import Foretelling, Predicted
+from cdeval.records import MarginCorrelation, PredictedSetting
 from cdeval.report.studyfiles import Arm, read_study
 from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
@@ -41,8 +41,8 @@ _SEARCHES = (SearchKind.beam.name, SearchKind.greedy.name)  # draws hardly loop,
 class Prediction:
     """What the command shows."""
 
-    settings: list[Predicted]
-    ranks: Mapping[str, Foretelling]  # by the settings that are ranked together
+    settings: list[PredictedSetting]
+    ranks: Mapping[str, MarginCorrelation]  # by the settings that are ranked together
     passages: int
     prompts: int  # that every setting continued
     file: Path
@@ -82,7 +82,7 @@ def predict(config: LensRun, say: Callable[[str], None]) -> Prediction:
     margins = read.margins[:, columns]
     divergences = np.pad(read.divergences, ((0, 0), (0, 1)), constant_values=np.nan)[:, columns]
     settings = [
-        Predicted(
+        PredictedSetting(
             arm.label,
             arm.setting["amateur"]["lens"] if _subtracts(arm) else "",
             arm.setting["search"],
@@ -103,14 +103,14 @@ def _ranks(
     margins: Float[np.ndarray, "passage arm"],
     divergences: Float[np.ndarray, "passage arm"],
     counts: Int[np.ndarray, "prompt arm 6"],
-) -> dict[str, Foretelling]:
+) -> dict[str, MarginCorrelation]:
     """How well margins and divergences order the texts, by the settings that are ranked together."""
     lenses = [arm.setting["amateur"]["lens"] if _subtracts(arm) else "" for arm in arms]
     alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
     found = {}
     for name, mine in groups([arm.setting["search"] for arm in arms], lenses, alphas).items():
         exits = [place for place in mine if _subtracts(arms[place])]
-        found[name] = Foretelling(
+        found[name] = MarginCorrelation(
             rank_correlation(margins[:, mine], counts[:, mine]),
             rank_correlation(divergences[:, exits], counts[:, exits]),
         )

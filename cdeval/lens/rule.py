@@ -23,7 +23,7 @@ _ENDS = (0.025, 0.975)
 
 
 def rank_correlation(
-    foretold: Float[np.ndarray, "passage setting"],
+    predictors: Float[np.ndarray, "passage setting"],
     counts: Int[np.ndarray, "prompt setting 6"],
     draws: int = 2000,
     seed: int = 0,
@@ -31,7 +31,7 @@ def rank_correlation(
     """Spearman's ρ between the settings' means over passages and their diversities.
 
     Args:
-        foretold: `cdeval.lens.loops.passage_readings` of each setting, margins or divergences.
+        predictors: `cdeval.lens.loops.passage_readings` of each setting, margins or divergences.
         counts: `cdeval.metrics.diversity.ngram_counts` of each setting's text, prompt by prompt.
         draws: resamples of passages and of prompts.
         seed: of the resamples.
@@ -39,14 +39,14 @@ def rank_correlation(
     Returns: NaN for fewer than `LEAST` settings, or where all of one side are equal; no interval for fewer than
         `stats.FEWEST` passages or prompts; n counts settings.
     """
-    settings = foretold.shape[1]
+    settings = predictors.shape[1]
     if settings < LEAST:
         return Estimate(float("nan"), float("nan"), float("nan"), settings, 0)
     draw = np.random.default_rng(seed)
-    value = _spearman(foretold.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
-    if min(len(foretold), len(counts)) < FEWEST:
+    value = _spearman(predictors.mean(axis=0)[None], _diversities(counts, np.ones((1, len(counts)))))
+    if min(len(predictors), len(counts)) < FEWEST:
         return Estimate(float(value[0]), float("nan"), float("nan"), settings, 0, FEW)
-    drawn = _weights(draw, draws, len(foretold)) @ foretold / len(foretold)
+    drawn = _weights(draw, draws, len(predictors)) @ predictors / len(predictors)
     found = _spearman(drawn, _diversities(counts, _weights(draw, draws, len(counts))))
     low, high = np.nanquantile(found, _ENDS) if not np.isnan(found).all() else (np.nan, np.nan)
     return Estimate(float(value[0]), float(low), float(high), settings, 0)

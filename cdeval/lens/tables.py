@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
+from cdeval.records import EXPERT, Estimate, LensScore, MarginCorrelation, PredictedSetting
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import printable
 
@@ -81,7 +81,7 @@ def _of_lenses(title: str, lenses: Sequence[str], headers: Sequence[str], legend
     return table
 
 
-def prediction_table(settings: Sequence[Predicted]) -> Table:
+def prediction_table(settings: Sequence[PredictedSetting]) -> Table:
     """A study's settings, from the lowest margin to the highest."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("setting", overflow="fold")
@@ -95,7 +95,7 @@ def prediction_table(settings: Sequence[Predicted]) -> Table:
     return table
 
 
-def rank_table(ranks: Mapping[str, Foretelling]) -> Table:
+def rank_table(ranks: Mapping[str, MarginCorrelation]) -> Table:
     """How alike the orders are, among all settings of a search and among those of one lens or α."""
     legend = (
         "ρ: Spearman's, with diversity. Margin: 1 would be the same order. KL(expert || amateur), of the exits alone: "

@@ -29,8 +29,8 @@ class Recall:
     bases: Mapping[str, Mapping[str, Basis]]  # by metric and arm; of the arms that it is wanted of
 
     @classmethod
-    def of(cls, arms: Arms, chosen: Sequence[Metric], means: Means, before: Mapping[str, Before]) -> "Recall":
-        """Look at what is known of these arms."""
+    def for_arms(cls, arms: Arms, chosen: Sequence[Metric], means: Means, before: Mapping[str, Before]) -> "Recall":
+        """Find which scores of these arms are known."""
         earlier = {label: before.get(label, Before()) for label in arms}
         exact = {label: exact_digest(texts) for label, texts in arms.items()}
         wanted = {

@@ -71,7 +71,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
         HubError: the embedder is on the hub, which cannot be reached.
     """
     means = Means(judges, config, seed, protocol, human)
-    recall = Recall.of(arms, chosen_metrics(config), means, before)
+    recall = Recall.for_arms(arms, chosen_metrics(config), means, before)
     fresh, failures = measure_arms(arms, recall.lacking(), means)
     content = {label: texts_digest(texts) for label, texts in arms.items()}
     kept = {label: recall.kept(label, content[label], fresh[label]) for label in arms}

@@ -81,8 +81,8 @@ class TunedLens:
         }
         return TunedLens(here, self.facts, self.digest)
 
-    def of(self, layers: Collection[int]) -> "TunedLens":
-        """The same for some of its layers. Raises: KeyError: it has no translator for one of them."""
+    def for_layers(self, layers: Collection[int]) -> "TunedLens":
+        """The same lens with some of its layers alone. Raises: KeyError: it has no translator for one of them."""
         return replace(self, translators={layer: self.translators[layer] for layer in layers})
 
     def on_host(self) -> "TunedLens":

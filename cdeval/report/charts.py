@@ -97,14 +97,14 @@ def _points(study: Study, across: Measure, quality: Measure) -> Chart:
     short = short_labels([arm.label for arm in study.decoded])
     series = []
     for kind, (color, symbol) in STYLES.items():
-        arms = [arm for arm in study.decoded if arm.kind == kind and math.isfinite(quality.of(arm))]
-        arms = [arm for arm in arms if math.isfinite(across.of(arm))]
+        arms = [arm for arm in study.decoded if arm.kind == kind and quality.is_known(arm)]
+        arms = [arm for arm in arms if across.is_known(arm)]
         if arms:
             found = [arm.value(quality.name) for arm in arms]
             series.append(
                 Series(
                     kind,
-                    [across.of(arm) for arm in arms],
+                    [across.value_of(arm) for arm in arms],
                     [one.value / quality.scale for one in found],
                     [one.low / quality.scale for one in found],
                     [one.high / quality.scale for one in found],
@@ -161,7 +161,7 @@ def _sweep_chart(sweep: Sweep, measure: Measure) -> Chart:
 def _level_series(levels: Sequence[Level], measure: Measure) -> list[Series]:
     found = []
     for level in levels:
-        value = measure.of(level.arm)
+        value = measure.value_of(level.arm)
         color, dash = LEVEL_STYLES[level.kind]
         if math.isfinite(value):
             found.append(Series(level.label, [], [value], color=color, dash=dash))

@@ -29,9 +29,13 @@ class Measure(NamedTuple):
         unit = f" [{self.unit}]" if self.unit else ""
         return f"{self.title}{unit} {self.better.value}"
 
-    def of(self, arm: Arm) -> float:
-        """In the shown unit; NaN: no value, as decoding costs of the human references."""
+    def value_of(self, arm: Arm) -> float:
+        """Read an arm's value in the shown unit; NaN: it has none, as the human references have no decoding costs."""
         return math.nan if self.cost and arm.is_human else arm.value(self.name).value / self.scale
+
+    def is_known(self, arm: Arm) -> bool:
+        """Whether an arm has a value."""
+        return math.isfinite(self.value_of(arm))
 
     def shown(self, value: float) -> str:
         """A number in the shown unit, as text."""
@@ -84,4 +88,4 @@ def ways() -> Mapping[str, int]:
 def present(measures: Iterable[Measure], arms: Iterable[Arm]) -> list[Measure]:
     """Those that some arm has a value of."""
     rows = list(arms)
-    return [measure for measure in measures if any(math.isfinite(measure.of(arm)) for arm in rows)]
+    return [measure for measure in measures if any(measure.is_known(arm) for arm in rows)]

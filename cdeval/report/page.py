@@ -96,7 +96,7 @@ def _data(
 def _arm(arm: Arm, short: str, measures: Sequence[Measure]) -> dict[str, Any]:
     values, shown = {}, {}
     for measure in measures:
-        if math.isfinite(measure.of(arm)):
+        if measure.is_known(arm):
             found = arm.value(measure.name)
             ends = (found.value, found.low, found.high)
             values[measure.name] = [end / measure.scale if math.isfinite(end) else None for end in ends]

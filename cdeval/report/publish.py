@@ -1,6 +1,5 @@
 """All files of a study's report, written from the study's own files alone."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
             if not up.better.way or not across.better.way:
                 found[across.name, up.name] = set()
                 continue
-            known = [arm for arm in study.decoded if math.isfinite(up.of(arm)) and math.isfinite(across.of(arm))]
+            known = [arm for arm in study.decoded if up.is_known(arm) and across.is_known(arm)]
             objectives = [Objective(one.name, one.better.way) for one in (across, up)]
             beaten = dominators([arm.summary for arm in known], objectives)
             found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}

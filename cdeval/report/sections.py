@@ -58,7 +58,7 @@ class DifferenceRow(NamedTuple):
 
 def cell(measure: Measure, arm: Arm) -> tuple[str, str]:
     """Format a number and what qualifies it: a score's interval, or a cost's overhead over the expert alone."""
-    value = measure.of(arm)
+    value = measure.value_of(arm)
     if not math.isfinite(value):
         return MISSING, ""
     ratio = arm.summary.get(_OVERHEADS.get(measure.name, ""), math.nan)
@@ -87,7 +87,7 @@ def results(study: Study) -> dict[str, Any]:
     for arm, row in zip(study.arms, study.rows, strict=True):
         cells = []
         for measure in measures:
-            number = measure.of(arm)
+            number = measure.value_of(arm)
             sort = repr(number) if math.isfinite(number) else ""
             cells.append(ResultCell(*cell(measure, arm), sort, arm.label in best[measure.name]))
         rows.append(ResultRow(arm, row.label + row.mark, None if arm.is_human else STYLES[arm.kind], cells))
@@ -97,10 +97,10 @@ def results(study: Study) -> dict[str, Any]:
 
 def _best(measure: Measure, study: Study) -> set[str]:
     """Find the labels with the best value of the decoded texts, where more is better; none where all look alike."""
-    shown = {arm.label: measure.shown(measure.of(arm)) for arm in study.decoded if math.isfinite(measure.of(arm))}
+    shown = {arm.label: measure.shown(measure.value_of(arm)) for arm in study.decoded if measure.is_known(arm)}
     if measure.better is not Better.higher or len(set(shown.values())) < 2:
         return set()
-    highest = measure.shown(max(measure.of(arm) for arm in study.decoded if arm.label in shown))
+    highest = measure.shown(max(measure.value_of(arm) for arm in study.decoded if arm.label in shown))
     return {label for label, value in shown.items() if value == highest}
 
 

@@ -1,7 +1,6 @@
 """The sweeps of a study: arms that differ in one number alone, and the levels that they are read against."""
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ class Axis(NamedTuple):
 
     name: str
     title: str
-    of: Callable[[Mapping[str, Any]], object]  # of an arm's setting
+    value_of: Callable[[Mapping[str, Any]], object]  # of an arm's setting
 
 
 AXES = (
@@ -27,7 +26,7 @@ AXES = (
 
 def axes_of(setting: object) -> dict[str, object]:
     """Read a setting's numbers that may be varied, by the axes' names; the human texts have no setting."""
-    return {axis.name: axis.of(setting) for axis in AXES} if isinstance(setting, Mapping) else {}
+    return {axis.name: axis.value_of(setting) for axis in AXES} if isinstance(setting, Mapping) else {}
 
 
 _SIGNS = {"layer": "k", "alpha": "α", "temperature": "T", "beta": "β"}
@@ -71,13 +70,13 @@ def sweeps_of(study: Study) -> list[Sweep]:
 def defined(line: Line, measure: Measure) -> list[tuple[float, Arm]]:
     """The places where a measure has a value."""
     pairs = zip(line.places, line.arms, strict=True)
-    return [(place, arm) for place, arm in pairs if math.isfinite(measure.of(arm))]
+    return [(place, arm) for place, arm in pairs if measure.is_known(arm)]
 
 
 def _lines(axis: Axis, arms: Sequence[Arm]) -> list[Line]:
     groups: dict[str, list[tuple[float, Arm]]] = {}
     for arm in arms:
-        place = axis.of(arm.setting)
+        place = axis.value_of(arm.setting)
         if isinstance(place, int | float):
             groups.setdefault(_rest(axis, arm), []).append((float(place), arm))
     kept = [sorted(group, key=lambda pair: pair[0]) for group in groups.values() if len(group) > 1]
@@ -97,11 +96,13 @@ def _rest(axis: Axis, arm: Arm) -> str:
 
 def _line_labels(axis: Axis, first: Sequence[Arm]) -> list[str]:
     """The other axes' values where lines differ in them; the search where they differ in that."""
-    others = [other for other in AXES if other is not axis and len({str(other.of(arm.setting)) for arm in first}) > 1]
+    others = [
+        other for other in AXES if other is not axis and len({str(other.value_of(arm.setting)) for arm in first}) > 1
+    ]
     searches = len({arm.setting.get("search") for arm in first}) > 1
     return [
         " ".join(
-            [f"{_SIGNS[other.name]}={other.of(arm.setting):g}" for other in others]
+            [f"{_SIGNS[other.name]}={other.value_of(arm.setting):g}" for other in others]
             + ([str(arm.setting.get("search"))] if searches else [])
         )
         for arm in first

@@ -79,7 +79,7 @@ def _without_comparison(study: Study) -> str:
 def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[Comparison]) -> str:
     arms = len(found)
     ours, theirs = (next((a for a in study.arms if a.label == label), None) for label in (best.arm, best.against))
-    values = " against ".join(measure.shown(measure.of(arm)) for arm in (ours, theirs) if arm is not None)
+    values = " against ".join(measure.shown(measure.value_of(arm)) for arm in (ours, theirs) if arm is not None)
     evidence = f"{measure.title} {values}, difference {_difference(best, measure)}"
     shown, better = _shown(best, measure), measure.better.way * best.difference.value > 0
     words = _words(measure, better=better)
@@ -170,17 +170,17 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
         f"{shifts.count(-1)} for the worse, {basis}."
     ]
     highest = max(study.current.decoded, key=lambda arm: _ordered(measure, arm))
-    cost = next((cost for cost in COSTS if math.isfinite(cost.of(highest))), None)
+    cost = next((cost for cost in COSTS if cost.is_known(highest)), None)
     if cost is not None:
         lines.append(
-            f"Highest {measure.title} of all decoded texts: {highest.label}, {measure.shown(measure.of(highest))} at "
-            f"{cost.shown(cost.of(highest))} {cost.unit}."
+            f"Highest {measure.title} of all decoded texts: {highest.label}, "
+            f"{measure.shown(measure.value_of(highest))} at {cost.shown(cost.value_of(highest))} {cost.unit}."
         )
     return lines
 
 
 def _ordered(measure: Measure, arm: Arm) -> float:
-    value = measure.better.way * measure.of(arm)
+    value = measure.better.way * measure.value_of(arm)
     return value if math.isfinite(value) else -math.inf
 
 

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from cdeval.lens.tables import contrast_tables, lens_table, prediction_table, rank_table
-from cdeval.records import EXPERT, Estimate, Foretelling, LensScore, Predicted
+from cdeval.records import EXPERT, Estimate, LensScore, MarginCorrelation, PredictedSetting
 
 NAN = float("nan")
 
@@ -63,8 +63,8 @@ def test_two_methods_stand_side_by_side() -> None:
 
 def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank() -> None:
     settings = [
-        Predicted("late", "tuned", "beam", Estimate(0.85, 0.7, 1.0, 32, 0), 1.51, 0.678),
-        Predicted("early", "tuned", "beam", Estimate(-3.44, -3.7, -3.2, 32, 0), NAN, 0.187),
+        PredictedSetting("late", "tuned", "beam", Estimate(0.85, 0.7, 1.0, 32, 0), 1.51, 0.678),
+        PredictedSetting("early", "tuned", "beam", Estimate(-3.44, -3.7, -3.2, 32, 0), NAN, 0.187),
     ]
     found = printed(prediction_table(settings))
     assert found.index("early") < found.index("late")
@@ -72,8 +72,8 @@ def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank()
     assert "1.51" in found
     assert "nan" not in found
     none = Estimate(NAN, NAN, NAN, 2, 0)
-    known = Foretelling(Estimate(0.81, 0.73, 0.87, 19, 0), Estimate(-0.87, -0.93, -0.75, 18, 0))
-    found = printed(rank_table({"beam, all": known, "greedy, all": Foretelling(none, none)}))
+    known = MarginCorrelation(Estimate(0.81, 0.73, 0.87, 19, 0), Estimate(-0.87, -0.93, -0.75, 18, 0))
+    found = printed(rank_table({"beam, all": known, "greedy, all": MarginCorrelation(none, none)}))
     assert "+0.73 to +0.87" in found
     assert "-0.93 to -0.75" in found
     assert "nan" not in found
@@ -82,6 +82,6 @@ def test_a_prediction_is_sorted_by_its_margins_and_says_where_there_is_no_rank()
 @pytest.mark.parametrize("width", [80, 200])
 def test_labels_are_text(width: int) -> None:
     page = io.StringIO()
-    one = Predicted("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 1.0, 0.5)
+    one = PredictedSetting("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 1.0, 0.5)
     Console(file=page, width=width).print(prediction_table([one]))
     assert "[red]x[/red]" in page.getvalue()

@@ -52,7 +52,7 @@ def test_stored_scores_of_former_studies_stay_valid(monkeypatch: pytest.MonkeyPa
     judges = Judges(scorer, Embedder(lambda _: None, "note", fingerprint="embedder"))  # type: ignore[arg-type,return-value]
     config = MetricsConfig(extras=True)
     arms, means = {"one": [text("dog")], "human": [text("cat")]}, Means(judges, config, 7, human=[text("cat")])
-    recall = Recall.of(arms, chosen_metrics(config), means, {})
+    recall = Recall.for_arms(arms, chosen_metrics(config), means, {})
     found = {
         name: recipe_digest(name, recall.exact["one"], of_arms["one"], recall.settings)[:16]
         for name, of_arms in recall.bases.items()
