@@ -16,6 +16,8 @@ from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
 
+_EMBEDDED = (PromptSource.news, PromptSource.wiki, PromptSource.news_wiki)
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
@@ -138,12 +140,13 @@ def texts_to_learn_from(
     """Whole texts that a study may learn a lens from: of the user's own file, or of the split its prompts are not of.
 
     The embedded news and Wikipedia learn from one another's, too: a regression gains more by more text than it loses by
-    text of the other kind.
+    text of the other kind. A file or a data set of the hub whose texts may all be prompts has no other split: there
+    the tuning split of the embedded texts is read.
 
     Args:
         config: where the study's prompts come from.
-        used: ids of the prompts, whose texts are left out of the other split.
-        own: a JSON or JSONL file, all of whose texts are taken; None: the other split.
+        used: ids of the prompts, whose texts are left out.
+        own: a JSON or JSONL file, all of whose texts are taken; None: as above.
         tokens: as of `whole_texts`.
 
     Returns: the texts, and what they are called.
@@ -154,9 +157,11 @@ def texts_to_learn_from(
     if own is not None:
         config = PromptsConfig(PromptSource.file, path=own)
         return whole_texts(config, Split.all, tokens), _name(config)
-    embedded = config.source in (PromptSource.news, PromptSource.wiki)
-    source = PromptSource.news_wiki if embedded else config.source
-    other = replace(config, source=source, split=config.split.other)
+    embedded = replace(config, source=PromptSource.news_wiki, path=None)
+    if config.source is PromptSource.file or config.split is Split.all:
+        other = replace(embedded, split=Split.tune)
+    else:
+        other = replace(embedded if config.source in _EMBEDDED else config, split=config.split.other)
     found = [text for text in whole_texts(other, other.split, tokens) if text.id not in set(used)]
     return found, _name(other)
 
@@ -164,16 +169,13 @@ def texts_to_learn_from(
 def require_other_split(config: PromptsConfig, own: str | None) -> None:
     """Check that there are texts to learn a lens from, before anything is loaded.
 
-    Raises: PromptError: the prompts leave no other split, and there is no file of the user's own.
+    Raises: PromptError: every embedded text may be a prompt, and there is no file of the user's own.
     """
-    file = config.source is PromptSource.file
-    if own is None and (file or config.split is Split.all):
-        every = "every item of a file" if file else "with prompts.split=all every text"
-        give = "Give texts" if file else "Give prompts.split=test, or texts"
+    if own is None and config.source in _EMBEDDED and config.split is Split.all:
         raise PromptError(
-            f"prompts={_name(config)}: {every} may be a prompt, so that there is no other split to fit the linear lens "
-            f"to. {give} of your own: a JSON or JSONL file as lens_texts of what reads the lens, amateur.lens_texts= "
-            "or search.adaptive_exit.lens_texts=."
+            f"prompts={_name(config)}: with prompts.split=all every text may be a prompt, so that there is no other "
+            "split to fit the linear lens to. Give prompts.split=test, or texts of your own: a JSON or JSONL file as "
+            "lens_texts of what reads the lens, amateur.lens_texts= or search.adaptive_exit.lens_texts=."
         )
 
 

@@ -33,13 +33,21 @@ def test_weights_come_in_the_format_that_was_asked_for(tiny_gpt2_folder: Path) -
     assert lm.dtype == torch.bfloat16
 
 
-def test_auto_is_bfloat16_only_where_the_processor_multiplies_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "features", "dtype"),
+    [
+        ("Intel Xeon", ("amx_bf16", "avx512_bf16"), torch.bfloat16),
+        ("Intel Xeon", ("avx512_bf16",), torch.float32),
+        ("AMD EPYC", ("avx512_bf16",), torch.bfloat16),
+        ("AMD EPYC", (), torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_only_where_the_processor_multiplies_it_faster(
+    name: str, features: tuple[str, ...], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cpu = torch.device("cpu")
-    for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
-        monkeypatch.setattr(torch.cpu, probe, lambda: False)
-    assert choose_dtype(Dtype.auto, cpu) == torch.float32
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
-    assert choose_dtype(Dtype.auto, cpu) == torch.bfloat16
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": name, **dict.fromkeys(features, True)})
+    assert choose_dtype(Dtype.auto, cpu) == dtype
     assert choose_dtype(Dtype.float32, cpu) == torch.float32
 
 

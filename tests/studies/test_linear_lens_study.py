@@ -96,6 +96,19 @@ def test_a_sweep_is_fitted_once_kept_and_resumed(
     assert points(study) == before, "texts are known by what the lens is fitted to"
 
 
+def test_prompts_without_another_split_have_a_lens_of_the_embedded_texts(
+    arguments: list[str], typed: Typed, tmp_path: Path
+) -> None:
+    own = tmp_path / "own.jsonl"
+    own.write_text("\n".join(json.dumps(text._asdict()) for text in TEXTS))
+    _, said = typed([*arguments, *STUDY, *LINEAR, "study=own", "prompts=file", f"prompts.path={own}"])
+    assert "from news_wiki (split tune)" in said
+    (arm,) = (tmp_path / "runs" / "own").glob("early_exit-k6*")
+    read = json.loads(json.loads((arm / "provenance.json").read_text())["models"]["lens"]["text_ids"])
+    assert read
+    assert all(in_split(name, Split.tune) for name in read)
+
+
 def test_exits_of_the_expert_are_read_through_it_too(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     exits = ["search.adaptive_exit.layers=[6,9]", "search.adaptive_exit.lens=linear", "search.max_new_tokens=6"]
     exits += ["prompts.prompt_tokens=8"]
@@ -147,10 +160,6 @@ def test_from_python(tiny: Callable[[str], LanguageModel], cache: Path) -> None:
             "add amateur.lens=linear, or leave amateur.lens_texts out",
         ),
         (["prompts.split=all"], "prompts=news: with prompts.split=all every text may be a prompt"),
-        (
-            ["prompts=file", "prompts.path={own}"],
-            "every item of a file may be a prompt, so that there is no other split",
-        ),
         (["amateur.lens_texts={few}"], "positions, and its blocks are 32 wide: at least 128 positions are wanted"),
         (["amateur.lens_texts=nowhere.jsonl"], "nowhere.jsonl"),
         (["search=calm", "search.adaptive_exit.lens=raw"], "search.adaptive_exit.lens=raw: the expert's own exits are"),
