@@ -1,4 +1,4 @@
-"""What the commands share: Hydra composes the configuration, mistakes get one clear message and exit code 2."""
+"""The parts that all commands share: Hydra composes the settings; a mistake gets one clear message and exit code 2."""
 
 import os
 import signal
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 class Schema(NamedTuple, Generic[T]):
-    """What a command's configuration must be."""
+    """The schema and the checks of a command's configuration."""
 
     root: type[T]
     validate: Callable[[T], T]  # checks every range, returns the same object. Raises: ConfigError
@@ -58,7 +58,7 @@ _STORES_NOTHING = "nothing is kept of what was not finished, the same command be
 
 
 class Job(Generic[T]):
-    """What Hydra calls, once a point; `cdeval`'s launcher hands over all points of a sweep at once."""
+    """The task that Hydra calls once a point; `cdeval`'s launcher hands over all points of a sweep at once."""
 
     def __init__(self, task: Callable[[Sequence[T]], Sequence[CdevalError]], schema: Schema[T]) -> None:
         self._task, self.schema = task, schema
@@ -111,7 +111,7 @@ class Job(Generic[T]):
 
 
 def run_command(task: Callable[[Sequence[RunConfig]], Sequence[CdevalError]], config_name: str = "run") -> None:
-    """As `run_schema`, for a command that runs many of a study's settings together."""
+    """Run a command that takes many settings of a study together; otherwise as `run_schema`."""
     _run(Job(task, RUN), RUN, config_name, _STORES)
 
 

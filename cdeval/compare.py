@@ -97,7 +97,7 @@ class Likeness(NamedTuple):
 
 
 def read_record(path: Path, say: Callable[[str], None] = lambda _line: None) -> Record:
-    """Of a study's folder, or of a record's file.
+    """Read the record of a study's folder, or a record's file.
 
     Args:
         path: of either.
@@ -114,7 +114,7 @@ def read_record(path: Path, say: Callable[[str], None] = lambda _line: None) -> 
 
 
 def record_of(study: Study) -> Record:
-    """What a study can publish of itself."""
+    """Make the record of a study: the part of it that can be published."""
     return {
         arm.label: ArmRecord(
             {masked(f"{text.id}/{text.sample}"): _digest(text) for text in arm.generations},
@@ -125,7 +125,7 @@ def record_of(study: Study) -> Record:
 
 
 def write_record(record: Record, path: Path) -> None:
-    """As JSON, sorted, so that two records can be read side by side. Raises: StorageError: the disk refuses."""
+    """Write it as sorted JSON, so that two records can be read side by side. Raises: StorageError: the disk refuses."""
     replace_file(path, to_page({"format": FORMAT, "arms": record}))
 
 
@@ -152,7 +152,7 @@ def _apart(one: float, other: float) -> float:
 
 
 def _digest(text: Generation) -> str:
-    """Of what the text is; log-probabilities have last digits of their own on every machine."""
+    """Digest a text without its log-probabilities, whose last digits differ between machines."""
     content = json.dumps([text.prompt, text.continuation], ensure_ascii=True)
     return hashlib.sha256(content.encode()).hexdigest()[:DIGITS]
 
@@ -164,7 +164,7 @@ def _scores(arm: Arm) -> dict[str, float]:
 
 
 def _differences(label: str, comparisons: Sequence[Comparison]) -> dict[str, float]:
-    """Of one arm from its controls: value, interval and p, each under a name of its own."""
+    """Collect the differences of one arm from its controls: value, interval and p, each under a name of its own."""
     found = {}
     for one in comparisons:
         if one.arm != label or MEASURED.match(one.metric):

@@ -1,4 +1,4 @@
-"""What a user can do wrong, and the prerequisites a machine can lack.
+"""The errors of the package: a user's mistakes, and prerequisites that a machine lacks.
 
 Every message says what was given, what was expected and what to do. The commands print it without a traceback and exit
 with code 2; any other exception is a bug of ours and keeps its traceback.
@@ -21,7 +21,7 @@ class PromptError(CdevalError):
 
 
 class TextsError(CdevalError):
-    """Texts of others, or votes on them, cannot be read, or do not fit together."""
+    """An error in texts of others, or votes on them: they cannot be read, or do not fit together."""
 
 
 class ModelError(CdevalError):

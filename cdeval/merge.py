@@ -141,7 +141,7 @@ def _same_models(paths: Sequence[Path]) -> None:
 
 
 def _models(path: Path) -> dict[str, object]:
-    """What says which weights made a folder's texts; where they lie and what they are called may differ."""
+    """Read which weights made a folder's texts; where they lie and what they are called may differ."""
     models = RunFolder(path).read_mapping(PROVENANCE).get("models")
     models = models if isinstance(models, Mapping) else {}
     lens = models.get("lens")
@@ -164,7 +164,7 @@ def _blamed(one: Path, other: Path) -> str:
 
 
 def _apart(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    """What differs, in words; what one of them does not know is no difference."""
+    """Say what differs, in words; what one of them does not know is no difference."""
     both = [name for name in one if one[name] is not None and other.get(name) is not None]
     return [f"{name} {_brief(one[name])} and {_brief(other[name])}" for name in both if one[name] != other[name]]
 
@@ -187,7 +187,7 @@ def _write(paths: Sequence[Path], target: Path) -> Merged:
 
 
 def _copy_settings(source: Path, folder: RunFolder) -> None:
-    """As they are, unless they name the home folder, as an older cdeval's do."""
+    """Copy the settings as they are, unless they name the home folder, as an older cdeval's do."""
     with explained(source):
         text = source.read_text("utf-8")
     try:

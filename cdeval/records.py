@@ -1,4 +1,4 @@
-"""What travels between the stages: prompts in, generations and numbers out. Frozen, checked where they are born."""
+"""The records that travel between stages: prompts in, generations and numbers out. Frozen, and checked when made."""
 
 from dataclasses import dataclass
 
@@ -68,7 +68,7 @@ EXPERT = "expert"  # the lens's name of the expert's own row
 
 @dataclass(frozen=True, slots=True)
 class LensScore:
-    """What one layer already knows, read through one lens: means over held-out positions."""
+    """A layer's predictions, read through one lens: means over held-out positions."""
 
     layer: int  # blocks before the exit; the expert's depth for the expert itself
     lens: str  # norm, raw, or what made it: least_squares, gradient; or "expert"
@@ -104,7 +104,7 @@ class MarginCorrelation:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """What every layer would say after every token of a prompt: a row a layer, the expert itself last."""
+    """Every layer's prediction after every token of a prompt: a row a layer, the expert itself last."""
 
     tokens: tuple[str, ...]  # of the prompt
     layers: tuple[int, ...]  # blocks before the exit; the last one is the expert's depth
@@ -172,7 +172,7 @@ class KeptBeam:
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """How one token of a text was chosen, in the beam that the text comes from."""
+    """The choice of one token of a text, in the beam that the text comes from."""
 
     chosen: Weighed
     expert_favourite: str  # the expert's likeliest token here

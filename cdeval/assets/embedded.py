@@ -241,7 +241,7 @@ def _expected(asset: Asset, folder: Path) -> Mapping[str, str]:
 
 
 def _adopted(asset: Asset, folder: Path, sizes: Mapping[str, Any]) -> Mapping[str, str]:
-    """What an older release converted, which kept sizes alone: its weights are known, the rest is taken as it is."""
+    """Adopt an older release's files, which recorded sizes alone: weights are checked, the rest is taken as it is."""
     found = {name: _sha256(folder / name) or "" for name in sizes}
     whole = all(found.get(name) == sha for name, sha in asset.converted.items())
     if not whole or any((folder / name).stat().st_size != size for name, size in sizes.items() if found[name]):

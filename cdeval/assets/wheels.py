@@ -24,12 +24,12 @@ class Wheel:
 
     @property
     def requirement(self) -> str:
-        """As pip spells it."""
+        """The wheel as pip spells it: name and version."""
         return f"{self.project}=={self.version}"
 
     @property
     def pattern(self) -> str:
-        """Of its file name, whatever the platform."""
+        """The pattern of its file name, whatever the platform."""
         return f"{self.project.replace('-', '_')}-{self.version}-*.whl"
 
 

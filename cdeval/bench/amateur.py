@@ -60,7 +60,7 @@ class AmateurProcessor(LogitsProcessor):  # type: ignore[misc]  # transformers i
         return contrast(scores[None], output.logits[None, :, -1], self._objective)[0]
 
     def _parents(self, past: Int[Tensor, "row token"], seen: Int[Tensor, "row token"]) -> Int[Tensor, " row"]:
-        """For each row, one of its prompt's rows of the step before that it continues (equal rows: equal caches)."""
+        """Find for each row one row of its prompt's step before that it continues (equal rows have equal caches)."""
         now, before = (rows.view(-1, self._beams, rows.shape[1]) for rows in (past, seen))
         within = (now[:, :, None] == before[:, None]).all(dim=-1).to(torch.uint8).argmax(dim=-1)
         first = torch.arange(0, len(past), self._beams, device=past.device)

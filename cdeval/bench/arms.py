@@ -26,7 +26,7 @@ _TEMPERATURES = (0.5, 1.0, 1.5, 2.0)
 
 
 class BenchSearch(Enum):
-    """What an arm searches with."""
+    """The search of an arm."""
 
     plain = "plain"  # beam search of the expert alone
     contrast = "contrast"  # early-exit contrastive beam search
@@ -43,7 +43,7 @@ class BenchSearch(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How much an arm decodes."""
+    """The size of what an arm decodes."""
 
     prompts: int = 1
     settings: int = 1
@@ -51,7 +51,7 @@ class Size:
     at_once: int | None = None  # lanes (ours) or prompts (Hugging Face) in one forward pass; None: all
 
     def __str__(self) -> str:
-        """What a label says of it."""
+        """Write the size as a label shows it."""
         parts = [(self.prompts, "prompts"), (self.settings, "settings"), (self.new_tokens or 1, "tokens")]
         return "".join(f", {number} {what}" for number, what in parts if number > 1)
 
@@ -60,7 +60,7 @@ ONE = Size()
 
 
 def label(who: str, search: BenchSearch, dtype: Dtype, size: Size = ONE) -> str:
-    """What tables, files and goals call an arm."""
+    """Make the name of an arm in tables, files and goals."""
     return f"{who} {search.value} {_SHORT[dtype]}{size}"
 
 
@@ -98,7 +98,7 @@ class Arms:
         return setting
 
     def lanes_at_once(self, dtype: Dtype) -> int:
-        """What the engine decodes together where nothing else is said."""
+        """Count the lanes that the engine decodes together where nothing else is said."""
         bench = self.config.bench
         tokens = max(map(len, self._prompts)) + bench.new_tokens
         return lanes_at_once(self.config.execution, self.models.expert(dtype), bench.beams, tokens)

@@ -21,7 +21,7 @@ from cdeval.models.quiet import quiet_transformers
 
 
 def ctranslate2_version() -> str | None:
-    """Of the installed library; None where there is none."""
+    """The version of the installed library; None where there is none."""
     try:
         return version("ctranslate2")
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""What the engine is to reach, and whether it did: pure functions of the timed groups.
+"""The goals of the engine's speed, and whether they are reached: pure functions of the timed groups.
 
 Goals are stated for the embedded model, 32 + 128 tokens, 5 beams, 2 threads; on other sizes and machines the same
 ratios are shown and judged, and the reader is told so. What was not timed is NaN and not judged.

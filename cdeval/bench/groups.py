@@ -17,7 +17,7 @@ def build_groups(arms: Arms) -> list[BenchGroup]:
 
 
 def prompts_needed(bench: BenchConfig) -> int:
-    """How many prompts the configured groups use."""
+    """Count the prompts that the configured groups use."""
     needs = {
         GroupName.batch: max(bench.batch_sizes),
         GroupName.compaction: max(bench.compaction_prompts),
@@ -100,7 +100,7 @@ def _sweep(arms: Arms) -> list[BenchGroup]:
 
 
 def _compaction(arms: Arms) -> list[BenchGroup]:
-    """At a long text, where slots of dead beams would be most; one group a number of prompts."""
+    """Compare compacting with keeping all slots at a long text, where dead beams hold most; by number of prompts."""
     bench = arms.config.bench
     groups = []
     for prompts in bench.compaction_prompts:

@@ -1,4 +1,4 @@
-"""How near decoding one prompt comes to reading the weights and doing nothing else."""
+"""The hardware's limits: how near decoding one prompt comes to reading the weights and doing nothing else."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _DTYPES: tuple[Dtype, ...] = (BF16, F32)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a step of one prompt cannot be faster than."""
+    """Lower bounds on the time of a step of one prompt."""
 
     bandwidth: dict[str, float]  # bytes a second, by the way they were moved
     weight_bytes: dict[str, int]  # that one step reads, by number format
@@ -23,7 +23,7 @@ class Limits:
 
     @classmethod
     def from_models(cls, models: Models, bandwidth: Bandwidth) -> Self:
-        """Of the expert on this machine."""
+        """Compute the limits of the expert on this machine."""
         sizes = {dtype.name: step_bytes(models.expert(dtype)) for dtype in _DTYPES}
         milliseconds = {name: 1e3 * size / bandwidth.read for name, size in sizes.items()}
         return cls({"summed": bandwidth.summed, "copied": bandwidth.copied}, sizes, milliseconds)

@@ -1,4 +1,4 @@
-"""What decodes: the engine, Hugging Face's `generate`, and the seed experiment's way. One function, one peer.
+"""The decoders that are compared, a function each: the engine, Hugging Face's `generate`, the seed experiment's way.
 
 Each returns a function that decodes all prompts under all settings, `new_tokens` tokens a text, special tokens banned;
 texts come prompt by prompt, the settings of a prompt side by side.

@@ -1,4 +1,4 @@
-"""How arms are timed: interleaved, after a full-length warm-up of each, on equal work.
+"""The plan of the timing: arms are interleaved, after a full-length warm-up of each, on equal work.
 
     warm-up     A B C                      untimed, full length: short ones leave allocations to the first timed pass
     repeats     A B C   A B C   A B C      a machine that slows down slows all arms alike
@@ -18,7 +18,7 @@ PROBE_TOKENS = 4  # of the short pass that estimates a group's time
 
 
 class Pass(NamedTuple):
-    """What one pass of an arm produced."""
+    """The result of one pass of an arm."""
 
     texts: tuple[tuple[int, ...], ...]  # token ids, the settings of a prompt side by side
     peak_slots: int | None = None  # most key-value slots that a lane held at once, where the arm counts them
@@ -73,7 +73,7 @@ class BenchTiming:
 
     @property
     def median(self) -> float:
-        """Of a pass [s]."""
+        """The median time of a pass [s]."""
         return median(self.seconds)
 
     @property
@@ -83,7 +83,7 @@ class BenchTiming:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the texts produced, whatever the beams."""
+        """Tokens of the produced texts a second, whatever the beams."""
         return self.texts * self.new_tokens / self.median
 
 
@@ -164,7 +164,7 @@ def same_share(texts: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) 
 
 
 def exponents(points: Sequence[tuple[float, float]]) -> list[float]:
-    """Between neighbouring points (x, seconds), the p of seconds ~ x^p: 0 is free, 1 is linear."""
+    """Compute the p of seconds ~ x^p between neighbouring points (x, seconds): 0 is free, 1 is linear."""
     return [math.log(after[1] / before[1]) / math.log(after[0] / before[0]) for before, after in pairwise(points)]
 
 

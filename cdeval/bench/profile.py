@@ -1,4 +1,4 @@
-"""Where the time of a step goes: one pass under torch's profiler, by kind of operator.
+"""A profile of one step: one pass under torch's profiler, its time by kind of operator.
 
 The profiler slows every operator by some microseconds, so what is made of many small ones looks larger than it is: read
 the shares as an order, not as a measurement.
@@ -50,5 +50,5 @@ def _kind(operator: str) -> str:
 
 
 def supported(device: torch.device) -> bool:
-    """On other devices the operators only queue the work."""
+    """Whether a profile means something: on other devices than CPUs the operators only queue the work."""
     return device.type == "cpu"

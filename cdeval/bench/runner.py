@@ -37,7 +37,7 @@ PROFILED = 16  # tokens of the profiled pass: torch takes seconds to count a tho
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a bench found."""
+    """The result of a bench."""
 
     goals: list[Goal]
     notes: list[str]  # the machine, what was left out, how near the limit is
@@ -97,14 +97,14 @@ def run_bench(
 
 
 def _profiled(config: BenchRun, arms: Arms) -> dict[str, float]:
-    """Of the engine's contrastive beam search of one prompt."""
+    """Profile the engine's contrastive beam search of one prompt."""
     if not supported(arms.models.opened.device):
         return {}
     return where_time_goes(arms.ours(BenchSearch.contrast, BF16).run, min(PROFILED, config.bench.new_tokens))
 
 
 def _prompts(config: BenchRun, opened: OpenedModel) -> tuple[Prompt, ...]:
-    """As many prompts as the groups need, of equal length, so that no peer has to pad."""
+    """Load as many prompts as the groups need, of equal length, so that no peer has to pad."""
     needed = prompts_needed(config.bench)
     found = load_prompts(replace(config.prompts, limit=needed), opened.tokenizer, 1, config.seed).prompts
     lengths = sorted({len(prompt.token_ids) for prompt in found})
@@ -119,7 +119,7 @@ def _prompts(config: BenchRun, opened: OpenedModel) -> tuple[Prompt, ...]:
 
 
 def _facts(models: Models) -> dict[str, object]:
-    """What was decoded with."""
+    """Record the models that were decoded with."""
     return {
         "expert": models.opened.name,
         "revision": models.opened.revision,
@@ -153,7 +153,7 @@ def _plan(seconds: Mapping[str, float]) -> str:
 
 
 def _conditions(config: BenchRun) -> list[str]:
-    """What a reader must know to compare these numbers with others."""
+    """List the conditions that a reader must know to compare these numbers with others."""
     bench = config.bench
     helped = "spared a slow path of torch in its prefill (bench.help_peers)" if bench.help_peers else "as it is"
     return [

@@ -1,1 +1,1 @@
-"""How early the expert may stop: CALM's threshold, calibrated so that a guarantee holds."""
+"""The calibration of the expert's own exits: CALM's threshold, chosen so that a guarantee holds."""

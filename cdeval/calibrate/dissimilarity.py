@@ -1,4 +1,4 @@
-"""How far a text is from another one, by their tokens: pure functions.
+"""The dissimilarity of two texts, by their tokens: pure functions.
 
     risk = 1 - F,   F = 2 LCS(a, b) / (|a| + |b|)          in [0, 1]; 0: equal, 1: no token in common
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 
 def dissimilarity(text: Sequence[int], other: Sequence[int]) -> float:
-    """How far two token sequences are from each other, in [0, 1].
+    """Measure how far two token sequences are from each other, in [0, 1].
 
     >>> dissimilarity([1, 2, 3, 4], [1, 9, 3, 4])
     0.25

@@ -26,14 +26,14 @@ from scipy.stats import binom
 
 
 class Verdict(NamedTuple):
-    """Of one threshold."""
+    """The test's result for one threshold."""
 
     p: float  # of its being unsafe
     accepted: bool  # it, and all before it
 
 
 def p_value(risk: float, texts: int, tolerance: float) -> float:
-    """Of a mean risk of some texts where the true one is above the tolerance δ, in (0, 1].
+    """Compute the p-value of a mean risk of some texts where the true one is above the tolerance δ, in (0, 1].
 
     Args: risk: mean, in [0, 1]. texts: at least 1. tolerance: in (0, 1).
     """
@@ -44,7 +44,7 @@ def p_value(risk: float, texts: int, tolerance: float) -> float:
 
 
 def fixed_sequence(risks: Sequence[float], texts: int, tolerance: float, level: float) -> list[Verdict]:
-    """Which thresholds are accepted; `risks` are mean ones, of the most cautious threshold first."""
+    """Test which thresholds are accepted; `risks` are mean ones, of the most cautious threshold first."""
     verdicts: list[Verdict] = []
     going = True
     for risk in risks:
@@ -55,7 +55,7 @@ def fixed_sequence(risks: Sequence[float], texts: int, tolerance: float, level: 
 
 
 def texts_needed(tolerance: float, level: float) -> int:
-    """How many texts it takes to accept a threshold at which none of them has any risk.
+    """Count the texts that it takes to accept a threshold at which none of them has any risk.
 
     >>> texts_needed(0.25, 0.05)
     11

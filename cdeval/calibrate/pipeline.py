@@ -40,7 +40,7 @@ from cdeval.study.models import OpenedModels, StudyModels, open_models
 
 @dataclass(frozen=True, slots=True)
 class CalibrationResult:
-    """What the command shows."""
+    """The result of the command, as it is shown."""
 
     scores: list[ThresholdScore]  # from the most cautious threshold down
     chosen: float | None  # the lowest accepted threshold
@@ -56,7 +56,7 @@ class _Text(NamedTuple):
     early: tuple[Continuation, ...]  # a threshold each
 
     def risks(self) -> list[float]:
-        """How far each early text is from the full one."""
+        """Measure how far each early text is from the full one."""
         return [dissimilarity(text.token_ids, self.full.token_ids) for text in self.early]
 
 
@@ -231,7 +231,7 @@ def _mean(values: Sequence[float]) -> float:
 def _verdict(
     config: CalibrateRun, own: AdaptiveExit, scores: Sequence[ThresholdScore], texts: int, chosen: float | None
 ) -> list[str]:
-    """What was found, and how to use it."""
+    """Say in lines of text what was found, and how to use it."""
     promise = f"δ={config.tolerance:g}, ε={config.level:g}, n={texts}"
     risk = "risk: 1 - ROUGE-L (F) of a text to the text by all blocks, over tokens"
     if chosen is None:

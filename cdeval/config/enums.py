@@ -13,7 +13,7 @@ class Dtype(Enum):
 
 
 class Weights(Enum):
-    """Where a model's weights come from.
+    """The origin of a model's weights.
 
     stored: its files. random: the true architecture without its weights, to be timed and priced; no texts are made.
     """
@@ -23,7 +23,7 @@ class Weights(Enum):
 
 
 class Context(Enum):
-    """What an amateur with a forward pass of its own reads.
+    """The context that an amateur with a forward pass of its own reads.
 
     full: prompt and continuation, as the expert. generated: the prompt's last token and the continuation (the ignored
     prefix of Li et al. 2022, section 3.4).
@@ -34,7 +34,7 @@ class Context(Enum):
 
 
 class TemperatureForm(Enum):
-    """How the amateur's temperature enters the score.
+    """The way in which the amateur's temperature enters the score.
 
     softmax: log softmax(z / T), re-normalised (the seed experiment). logprob: log softmax(z) / T, not re-normalised
     (the code of Li et al. 2022). They differ by a constant per prefix, so they rank one beam's tokens alike and
@@ -58,7 +58,7 @@ class Normalizer(Enum):
 
 
 class Form(Enum):
-    """How the contrast is written; all of them on the plausible tokens V_head.
+    """The formula of the contrast; every one acts on the plausible tokens V_head.
 
     difference: log p_e - beta log p_a, nothing outside (Li et al. 2022). amplified: (1 + beta) log p_e - beta log p_a,
     nothing outside (O'Brien & Lewis 2023). redistributed: the expert's probability of V_head shared out by the softmax
@@ -71,7 +71,7 @@ class Form(Enum):
 
 
 class TopHForm(Enum):
-    """Whose entropy the rule top_h holds below h times the entropy of all (`cdeval.decode.plausibility.top_h`).
+    """The entropy that the rule top_h holds below h times that of all tokens (`cdeval.decode.plausibility.top_h`).
 
     cumulative: the sum of -p log p over the kept tokens, of the 100 likeliest (the code of transformers).
     renormalised: the entropy of the kept tokens' own distribution (its documentation, and Potraghloo et al. 2025).
@@ -82,7 +82,7 @@ class TopHForm(Enum):
 
 
 class Pool(Enum):
-    """Which (beam, token) pairs a step of beam search chooses from.
+    """The (beam, token) pairs that a step of beam search chooses from.
 
     all: every pair. local: from the second step on, the 2 * beams pairs that the expert finds most probable at this
     step, whatever their beams have collected (the code of Li et al. 2022); as many where texts may end by themselves.
@@ -93,7 +93,7 @@ class Pool(Enum):
 
 
 class SearchKind(Enum):
-    """How the next tokens are searched.
+    """The search for the next tokens.
 
     sample: drawn at random; top-k, nucleus, typical, min-p and eta sampling are settings of it. contrastive_search: by
     probability and unlikeness to the text so far (Su et al. 2022); despite its name it has no amateur.
@@ -120,7 +120,7 @@ class Ban(Enum):
 
 
 class PromptSource(Enum):
-    """Where the prompts come from.
+    """The source of the prompts.
 
     news, wiki: embedded. news_wiki: both, the news first; a text belongs to the same split as it does alone.
     """
@@ -134,7 +134,7 @@ class PromptSource(Enum):
 
 
 class Split(Enum):
-    """Which texts of a source: settings are chosen on `tune`, results are reported on `test`."""
+    """The texts of a source that are used: settings are chosen on `tune`, results are reported on `test`."""
 
     tune = "tune"
     test = "test"
@@ -142,12 +142,12 @@ class Split(Enum):
 
     @property
     def other(self) -> "Split":
-        """What was not learnt on, for whoever learns on this one."""
+        """The split that a command which learns on this one must not learn on."""
         return Split.test if self is Split.tune else Split.tune
 
 
 class DiversityProtocol(Enum):
-    """How n-grams are counted (`cdeval.metrics.diversity`).
+    """The way in which n-grams are counted (`cdeval.metrics.diversity`).
 
     corrected: all of them, nothing rounded. published: as simctg's code counts, which Su et al. and Li et al. report.
     """
@@ -157,7 +157,7 @@ class DiversityProtocol(Enum):
 
 
 class Codebook(Enum):
-    """Whose features are clustered together for MAUVE.
+    """The arms whose features are clustered together for MAUVE.
 
     shared: the human texts and all arms, so that values of different arms compare (mauve issue 13). pairwise: the human
     texts and one arm, anew for each, by mauve-text itself, as published.
@@ -168,7 +168,7 @@ class Codebook(Enum):
 
 
 class Pooling(Enum):
-    """How an encoder's token states become one vector.
+    """The way in which an encoder's token states become one vector.
 
     auto: as the model itself says (a sentence-transformers folder), or what is known by its name (SimCSE). pooler:
     BERT's pooler output. mean: the mean over tokens.
@@ -180,7 +180,7 @@ class Pooling(Enum):
 
 
 class Tracker(Enum):
-    """Who else hears of the results, after they are on disk."""
+    """The tracker that is told of the results, after they are on disk."""
 
     none = "none"
     wandb = "wandb"
@@ -194,7 +194,7 @@ class WandbMode(Enum):
 
 
 class ExecutorKind(Enum):
-    """Who decodes."""
+    """The executor that decodes."""
 
     local = "local"  # this process
     ray = "ray"  # Ray actors that each hold the models

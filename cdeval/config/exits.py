@@ -15,7 +15,7 @@ DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schust
 
 
 class Lens(Enum):
-    """How a block's output becomes logits.
+    """The way in which a block's output becomes logits.
 
     norm: the expert's final norm, then its head (the logit lens). raw: the head alone (DoLa, Chuang et al. 2023).
     tuned: a trained affine translator, then final norm and head (Belrose et al. 2023). linear: the same, its translator
@@ -37,7 +37,7 @@ WITHOUT_FILE = tuple(lens.name for lens in Lens if lens is not Lens.tuned)
 
 
 class Selection(Enum):
-    """Which of the candidate layers is the amateur (`cdeval.decode.selection`).
+    """The choice of the amateur among the candidate layers (`cdeval.decode.selection`).
 
     fixed: there is one. jsd: for every token the one furthest from the expert (DoLa, Chuang et al. 2023). confidence:
     for every token the first one that is sure enough (CALM, Schuster et al. 2022).
@@ -49,7 +49,7 @@ class Selection(Enum):
 
 
 class ConfidenceMeasure(Enum):
-    """What confidence is.
+    """The measure of confidence.
 
     softmax: the gap between the two largest probabilities. saturation: the cosine between the outputs of the block and
     of the one before it.
@@ -73,7 +73,7 @@ _OWN_LINEAR = only("search.adaptive_exit.lens", Lens.linear)
 
 @dataclass(kw_only=True)
 class ExitConfig:
-    """What only amateur=early_exit reads, beside the layer."""
+    """The settings that only amateur=early_exit reads, beside the layer."""
 
     lens: Lens = read_when(_EXITS, default=Lens.norm)
     lens_file: str | None = read_when(_EXITS, _TUNED, default=None)  # as `python -m cdeval.lens train=true` writes it
@@ -88,7 +88,7 @@ class ExitConfig:
 
 @dataclass(kw_only=True)
 class AdaptiveExitConfig:
-    """Where the expert itself may stop (CALM, Schuster et al. 2022, see `cdeval.decode.adaptive`)."""
+    """The blocks at which the expert itself may stop (CALM, Schuster et al. 2022, see `cdeval.decode.adaptive`)."""
 
     # λ; null: every token goes through all blocks.
     threshold: float | None = number(None, least=0, most=1, hint="null is no early exits")

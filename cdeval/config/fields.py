@@ -1,4 +1,4 @@
-"""What the fields of a command's dataclasses say about themselves: their range, who reads them, how they are written.
+"""The rules that a setting's field declares about itself: its range, the conditions under which it is read, its form.
 
 `number`, `text` and `group` make dataclass fields whose metadata carries these rules, so that each rule stands beside
 the setting that it is about. `check_values` applies the ranges at the door of every command; `cdeval.config.unread`
@@ -25,7 +25,7 @@ _CONTROL = ("Cc", "Zl", "Zp")  # Unicode categories: control characters, line an
 
 
 class TextForm(Enum):
-    """How a text is written."""
+    """The form of a text."""
 
     line = "line"  # one line without control characters, each part between slashes short enough for a file name
     prose = "prose"  # anything a person may write
@@ -44,7 +44,7 @@ class When:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Which numbers a setting may be."""
+    """The numbers that a setting may be."""
 
     least: float
     most: float
@@ -77,7 +77,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What one field's metadata says."""
+    """The rules in one field's metadata."""
 
     range: Range | None = None
     text: TextForm | None = None
@@ -100,7 +100,7 @@ class Leaf:
 
     @property
     def text(self) -> TextForm | None:
-        """How it is written, where it is text."""
+        """The form of the setting, where it is text."""
         if self.rules.text is not None:
             return self.rules.text
         if self.kind is str:

@@ -1,4 +1,4 @@
-"""Which settings a user set: by the command line, in files of their own, and by the protocol that was chosen.
+"""The settings that a user set: by the command line, in files of their own, and by the protocol that was chosen.
 
 Values that come with cdeval's own files are no wish of the user's and may go unread: `+preset=paper_gpt2xl` sets a
 contrast for those of its arms that have one.
@@ -36,7 +36,7 @@ class Written(NamedTuple):
 
 
 def given_by(hydra: DictConfig, config: object) -> dict[str, Given]:
-    """What was set, by the names of the settings.
+    """Collect the settings that were set, by their names.
 
     Args: hydra: Hydra's own part of the composed configuration. config: what was composed, as dataclasses.
     Raises: ConfigError: a file of the user's has a number where text is meant.
@@ -57,7 +57,7 @@ def given_by(hydra: DictConfig, config: object) -> dict[str, Given]:
 
 
 def _of_protocol(hydra: DictConfig, config: object, typed: Given) -> dict[str, Given]:
-    """What the chosen protocol sets; beside amateur=none, its control, there is nothing to contrast."""
+    """Collect the chosen protocol's settings; beside amateur=none, its control, there is nothing to contrast."""
     path = CONF / "protocol" / f"{hydra.runtime.choices.get('protocol')}.yaml"
     if not path.is_file() or value_of(config, "amateur.kind") == "none":
         return {}

@@ -1,4 +1,4 @@
-"""What a reader calls a setting: in the field's own signs, as short as it can be told apart."""
+"""The labels of settings: in the field's own signs, as short as they can be told apart."""
 
 from collections.abc import Sequence
 
@@ -39,7 +39,7 @@ def mask_name(setting: Setting) -> str:
 
 
 def _cut_names(setting: Setting) -> list[str]:
-    """What is done to the expert's tokens beside the rule."""
+    """Name what cuts the expert's tokens beside the rule."""
     best = [f"top-{setting.expert_top_k}"] if setting.expert_top_k is not None else []
     return best + ([f"at least {setting.min_tokens}"] if setting.min_tokens > 1 else [])
 
@@ -84,7 +84,7 @@ def name_of(amateur: Amateur) -> str:
 
 
 def _adaptive_name(own: AdaptiveExit) -> str:
-    """Where the expert may exit, and when."""
+    """Name where the expert may exit, and when."""
     decay = "" if own.decay == DECAY else f" τ={_short(own.decay)}"
     lens = " linear lens" if own.linear else ""
     return f"CALM k={layers_name(own.layers)} by {own.measure.value} λ={_short(own.threshold)}{decay}{lens}"

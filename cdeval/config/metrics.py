@@ -12,7 +12,7 @@ from cdeval.config.methods import Registry
 
 
 class Need(Enum):
-    """What a metric is computed with beside the words of the texts; what takes longer to open comes later."""
+    """A resource of a metric beside the words of the texts; what takes longer to open comes later."""
 
     references = "the human texts"
     tokens = "the texts' token ids"

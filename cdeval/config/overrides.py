@@ -1,4 +1,4 @@
-"""What is typed as `key=value`, checked against the schema in words of the settings before Hydra reads it."""
+"""The arguments `key=value`, checked against the schema in words of the settings before Hydra reads them."""
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
@@ -48,7 +48,7 @@ def check_overrides(arguments: Sequence[str], root: type) -> None:
 
 
 def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:
-    """What Hydra would refuse in the words of its own types, or take for something else."""
+    """Refuse what Hydra would refuse in the words of its own types, or take for something else."""
     if leaf is None or override.is_sweep_override():
         return
     value = override.value()

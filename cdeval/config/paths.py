@@ -1,4 +1,4 @@
-"""Where the text of `conf/` lies: inside the package in a wheel, beside it in a checkout."""
+"""The folder of `conf/`: inside the package in a wheel, beside it in a checkout."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a study decodes: the arm that was asked for, its control, the human reference; each has its own name."""
+"""The points of a study: requested arms, their controls (the expert alone under the same search), human texts."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class Point:
 
     @property
     def samples(self) -> int:
-        """Texts a prompt."""
+        """The number of texts a prompt."""
         return 1 if self.setting is None else self.setting.sampling.samples
 
     def facts(self) -> dict[str, object]:
@@ -102,7 +102,7 @@ def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
 
 
 def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
-    """As `expert_alone`, of a setting as `Point.facts` writes it."""
+    """Make the expert-alone control of a setting as `Point.facts` writes it; otherwise as `expert_alone`."""
     fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in ALONE.items()}
     kept = {name: value for name, value in setting.items() if name not in ("adaptive_exit", "plausibility")}
     sampling = kept.get("sampling")

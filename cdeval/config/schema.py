@@ -95,7 +95,7 @@ class AmateurConfig(ExitConfig):
 
 @dataclass
 class ContrastConfig(RuleConfig):
-    """Which tokens may be chosen, and how the amateur is subtracted (DESIGN: the objective).
+    """The rule that says which tokens may be chosen, and how the amateur is subtracted (DESIGN: the objective).
 
     Without an amateur nothing is subtracted; a rule of plausibility that is named here is read all the same.
     """
@@ -123,7 +123,7 @@ class ContrastConfig(RuleConfig):
 
 @dataclass
 class SearchConfig:
-    """How continuations are searched; null leaves the distribution as it is."""
+    """The search for continuations; null leaves the distribution as it is."""
 
     kind: SearchKind = SearchKind.beam
     # Of contrastive search: the k candidates that it chooses from.
@@ -159,7 +159,7 @@ class SearchConfig:
 
 @dataclass
 class PromptsConfig:
-    """Which texts are continued."""
+    """The texts that are continued."""
 
     source: PromptSource = read_when(STORED, default=PromptSource.news)
     path: str | None = read_when(STORED, _FROM_FILE, default=None)  # of a JSON or JSONL file
@@ -171,14 +171,14 @@ class PromptsConfig:
 
 @dataclass
 class BothSplits(PromptsConfig):
-    """Of commands that learn on one split and test on the other one, which the items of a file have, too."""
+    """The prompts of commands that learn on one split and test on the other one; items of a file are split as well."""
 
     split: Split = Split.tune
 
 
 @dataclass
 class MetricsConfig:
-    """How continuations are scored."""
+    """The metrics that score continuations, and how."""
 
     # `expert`, or a model by hub id or folder: whose last hidden state is clustered.
     mauve_features: str = read_when(STORED, _CLUSTERED, default="expert")
@@ -205,7 +205,7 @@ class MetricsConfig:
 
 @dataclass
 class ProtocolConfig:
-    """Whose definitions are followed where published ones differ; the files of conf/protocol set other groups, too."""
+    """The published definitions that are followed where they differ; files of conf/protocol set other groups, too."""
 
     name: str = "default"
     diversity: DiversityProtocol = DiversityProtocol.corrected
@@ -213,7 +213,7 @@ class ProtocolConfig:
 
 @dataclass
 class CostConfig:
-    """How costs are measured; FLOPs and KV bytes are always counted."""
+    """The measurement of costs; FLOPs and KV bytes are always counted."""
 
     # Timed passes an arm after one full-length warm-up.
     latency_repeats: int = number(3, least=0, most=10_000, hint="0 measures no latency")
@@ -234,7 +234,7 @@ class TrackingConfig:
 
 @dataclass
 class ExecutionConfig:
-    """How the machine is used; nothing here changes a float32 text."""
+    """The use of the machine; nothing here changes a float32 text."""
 
     kind: ExecutorKind = ExecutorKind.local
     # Prompts x settings in one forward pass; auto: by the free memory (cost.capacity).

@@ -12,7 +12,7 @@ from cdeval.config.schema import RunConfig
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How next tokens are drawn at random; None narrows nothing. Other searches than sampling have the defaults."""
+    """The random draw of next tokens; None narrows nothing. Other searches than sampling have the defaults."""
 
     seed: int = 0
     samples: int = 1  # continuations a prompt
@@ -26,7 +26,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class AdaptiveExit:
-    """Where the expert itself may stop at a token (`cdeval.decode.adaptive`)."""
+    """The rule by which the expert itself may stop at a token (`cdeval.decode.adaptive`)."""
 
     measure: ConfidenceMeasure
     threshold: float  # λ, before its decay

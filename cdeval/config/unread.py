@@ -8,7 +8,7 @@ from cdeval.errors import ConfigError
 
 
 class Given(NamedTuple):
-    """Where a setting was set."""
+    """The place where a setting was set."""
 
     where: str = ""  # the file; empty: on the command line
     unless: frozenset[str] = frozenset()  # groups and settings that the command line chose after this was written

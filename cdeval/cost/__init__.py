@@ -1,1 +1,1 @@
-"""What decoding costs: FLOPs by formula, latency by the clock, memory by count."""
+"""The costs of decoding: FLOPs by formula, latency by the clock, memory by count."""

@@ -1,4 +1,4 @@
-"""How many lanes go into one forward pass: as many as fit in memory, up to where more bring nothing.
+"""The number of lanes in one forward pass: as many as fit in memory, up to where more bring nothing.
 
     lane = live key-value slots  +  logits of all its beams, the expert's and the amateur's  +  their mask      [bytes]
 
@@ -47,7 +47,7 @@ def lanes_at_once(
 
 
 def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: int, head_rows: int = 1) -> int:
-    """What one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots."""
+    """Count what one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots."""
     live = int(LIVE * tokens) + beams * compact_every if compact_every else beams * tokens
     slots = live + GROWTH
     vocab = expert.parts.head_weight.shape[0]
@@ -69,7 +69,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _container_bytes(folder: Path) -> int:
-    """What a container (cgroup v2) has left; without a limit, more than any machine has."""
+    """Read how much memory a container (cgroup v2) has left [bytes]; without a limit, more than any machine has."""
     try:
         limit, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
     except OSError:

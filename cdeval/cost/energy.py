@@ -76,7 +76,7 @@ def _number(path: Path) -> int:
 
 
 def _gpu(device: torch.device) -> Nvml | None:
-    """By the driver's library, where its Python binding is installed (nvidia-ml-py), for the GPU that torch uses."""
+    """Open the driver's library for the GPU that torch uses, where its Python binding (nvidia-ml-py) is installed."""
     try:
         nvml = importlib.import_module("pynvml")
         nvml.nvmlInit()

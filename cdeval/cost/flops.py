@@ -84,7 +84,7 @@ class TokenFlops:
         return min(self.head, self.projection + tokens * self.head_token)
 
     def skipped(self, exit_layer: int, context: int) -> int:
-        """What a token saves by an exit after `exit_layer` blocks: the other blocks, but for their keys and values."""
+        """Count a token's savings by an exit after `exit_layer` blocks: the other blocks, but for keys and values."""
         blocks = self.by_block[exit_layer:]
         attention = self.attention * context * len(blocks) // max(len(self.by_block), 1)
         return sum(blocks) + attention - len(blocks) * self.key_value
@@ -158,7 +158,7 @@ def lane_flops(
 
 
 def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:
-    """How sure a token was after each layer up to its exit; the row of the head at the exit chooses the next token."""
+    """Count the confidence tests after each layer up to the exit; the head's row at the exit chooses the next token."""
     before = sum(layer < exit_layer for layer in own.layers)
     here = exit_layer in own.layers
     lens = costs.translator if own.linear else 0

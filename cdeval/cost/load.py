@@ -1,4 +1,4 @@
-"""What else the machine did while something was timed: a latency taken beside other work is not the arm's own."""
+"""The load of the machine by others while something was timed: a latency taken beside it is not the arm's own."""
 
 import time
 from typing import Self
@@ -7,7 +7,7 @@ import psutil
 
 
 class OtherLoad:
-    """What other processes took of all processors, 0 to 1: `with OtherLoad() as others:` … `others.share`.
+    """The share of all processors that others took, 0 to 1: `with OtherLoad() as others:` … `others.share`.
 
     The whole machine's busy time less this process's own, so a container that sees only itself sees no others.
     """

@@ -26,7 +26,7 @@ def slot_bytes(lm: LanguageModel) -> int:
 
 
 class WorkingMemory:
-    """What some work takes on top of what is held: `with WorkingMemory(device) as working:` … `working.bytes`.
+    """The memory that work takes on top of what is held: `with WorkingMemory(device) as working:` … `working.bytes`.
 
     The most that was allocated at once on a GPU, resident on a CPU under Linux; NaN where the system has no such count.
 

@@ -1,4 +1,4 @@
-"""What each arm of a study costs, as flat numbers with their units in the names (`costs.json`)."""
+"""The costs of each arm of a study, as flat numbers with their units in the names (`costs.json`)."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ NAN = float("nan")
 
 
 class PricedText(NamedTuple):
-    """What a text's costs depend on."""
+    """The facts that a text's costs depend on."""
 
     prompt_tokens: int
     tokens: int  # without an end-of-text token
@@ -35,7 +35,7 @@ class PricedArm(NamedTuple):
 
 
 class Timed(NamedTuple):
-    """What was timed apart from the texts; nothing where nothing was."""
+    """The measurements that were made apart from the texts; empty where nothing was timed."""
 
     latency: Mapping[str, Latency] = MappingProxyType({})  # by arm
     bandwidth: float = NAN  # of the device's memory, reading [bytes/s]
@@ -148,12 +148,12 @@ def _shapes(arm: PricedArm) -> Counter[tuple[PricedText, int]]:
 
 
 def _steps(arm: PricedArm) -> int:
-    """Of all texts together."""
+    """Count the steps of all texts together."""
     return sum(times * taken for (_, taken), times in _shapes(arm).items())
 
 
 def _exits(expert: LanguageModel, arm: PricedArm) -> dict[str, float]:
-    """How far the rows went that were read after the prompt, where the expert may exit early."""
+    """Say how far the rows went that were read after the prompt, where the expert may exit early."""
     if arm.setting.adaptive_exit is None:
         return {}
     layers = [layer for text in arm.texts for layer in text.exit_layers]
@@ -163,7 +163,7 @@ def _exits(expert: LanguageModel, arm: PricedArm) -> dict[str, float]:
 
 
 def _seconds(latency: Latency, alone: Latency, confidence: float) -> dict[str, float]:
-    """Of single lanes; a token is one after the first."""
+    """Summarise the latency of single lanes; a token is one after the first."""
     mine, others = latency.per_token(), alone.per_token()
     overhead = ratio_over_turns(mine, others, confidence) if mine and others else NOTHING
     found = {

@@ -1,4 +1,4 @@
-"""What timed passes say together: a mean over passes of each pass's own value, with its interval.
+"""The spread of timed passes: a mean over passes of each pass's own value, with its interval.
 
 Tokens of one pass share its moment of the machine, so passes are the units, by Student's t: with three passes the
 interval is wide, and rightly so. A comparison of two arms pairs the passes of one turn, which ran one after the other,
@@ -23,7 +23,7 @@ class Spread(NamedTuple):
     high: float
 
     def named(self, name: str) -> dict[str, float]:
-        """As it stands in `costs.json`."""
+        """Write it as it stands in `costs.json`."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
 
 
@@ -31,7 +31,7 @@ NOTHING = Spread(math.nan, math.nan, math.nan)
 
 
 def over_passes(values: Sequence[float], confidence: float) -> Spread:
-    """Of one number a pass: nothing of no passes, no interval of a single one."""
+    """Average one number a pass: no passes give nothing, a single one gives no interval."""
     if not values:
         return NOTHING
     mean = float(np.mean(values))
@@ -42,7 +42,7 @@ def over_passes(values: Sequence[float], confidence: float) -> Spread:
 
 
 def ratio_over_turns(arm: Sequence[float], control: Sequence[float], confidence: float) -> Spread:
-    """How much more the arm takes than its control in the same turns, as a ratio: 0.05 is 5 % more.
+    """Compute how much more the arm takes than its control in the same turns, as a ratio: 0.05 is 5 % more.
 
     Raises: ValueError: they were not timed in the same turns.
     """

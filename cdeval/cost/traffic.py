@@ -41,7 +41,7 @@ class LaneBytes:
 
     @property
     def per_token(self) -> float:
-        """Of expert and amateur over the tokens of the continuation, the prompt's included."""
+        """Bytes of expert and amateur, the prompt's included, over the tokens of the continuation."""
         return (self.prefill + self.decode + self.amateur) / self.new_tokens
 
 

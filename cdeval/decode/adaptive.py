@@ -94,12 +94,12 @@ class AdaptiveExits:
             self._depths = torch.full(self._shape, self._parts.depth, dtype=torch.long, device=self._device)
 
     def close(self) -> list[Int[Tensor, "lane beam"]]:
-        """After that pass: through how many blocks each row went; one tensor, or none where nobody exits early."""
+        """Return after a pass through how many blocks each row went: one tensor, or none where nobody exits early."""
         self._step = None
         return [self._depths] if self.any else []
 
     def _pass(self, layer: int, hidden: Tensor) -> Tensor:
-        """What block `layer` hands on, [lane, beam, width]: its output, or its input where a row has exited before."""
+        """Choose what block `layer` hands on, [lane, beam, width]: its output, or its input if a row has exited."""
         if self._step is None:
             return hidden
         if layer > self._first:
@@ -111,7 +111,7 @@ class AdaptiveExits:
         return self._translated(hidden) if layer == self._parts.depth else hidden
 
     def _translated(self, hidden: Float[Tensor, "lane beam width"]) -> Float[Tensor, "lane beam width"]:
-        """What the final norm reads: rows that exited through a lens have their state of that layer translated."""
+        """Make what the final norm reads: rows that exited through a lens have their state of that layer translated."""
         for layer, questions in self._questions.items():
             for question in questions:
                 if question.translator is not None:
@@ -139,7 +139,7 @@ class AdaptiveExits:
 def _questions(
     rules: Mapping[int, AdaptiveExit], steps: int, device: torch.device, amateur_models: Mapping[Amateur, AmateurModel]
 ) -> dict[int, tuple[_Question, ...]]:
-    """Who is asked after which block."""
+    """List by block which lanes are asked after it."""
     found: dict[int, list[_Question]] = {}
     ways = dict.fromkeys((rule.measure, rule.read_as) for rule in rules.values())
     for layer in sorted({layer for rule in rules.values() for layer in rule.layers}):

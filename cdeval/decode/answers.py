@@ -1,4 +1,4 @@
-"""From what a batch left on the device to its lanes' continuations: the first time that the host waits for it."""
+"""The continuations of a batch, read off the device: the first time that the host waits for it."""
 
 from collections.abc import Collection, Sequence
 

@@ -15,7 +15,7 @@ from cdeval.models.loading import LanguageModel
 
 
 class Batch(NamedTuple):
-    """What one forward-pass group yields: answers in the order of its lanes."""
+    """The results of one forward-pass group, in the order of its lanes."""
 
     lanes: tuple[int, ...]  # indices into the lanes that `decode` was given
     continuations: tuple[Continuation, ...]

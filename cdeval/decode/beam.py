@@ -89,7 +89,7 @@ def best_of_pool(
     pool: int,
     count: int,
 ) -> Choice:
-    """As `best_extensions`, among the `pool` pairs of a lane with the highest `local` value alone.
+    """Choose as `best_extensions` does, among the `pool` pairs of a lane with the highest `local` value alone.
 
     Li et al.'s code chooses so, with the expert's log-probabilities of this step. Pairs of equal worth, impossible ones
     above all, keep the order of the pool.

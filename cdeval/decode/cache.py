@@ -107,7 +107,7 @@ class LaneCache:
         return self.layers[0].used
 
     def open_beams(self, sources: Int[Tensor, " lane"], beams: int, dtype: torch.dtype) -> None:
-        """After the prefill: lanes take their prompt's slots, and every beam sees all of them."""
+        """Give the lanes their prompt's slots after the prefill; every beam sees all of them."""
         for layer in self.layers:
             layer.spread(sources)
         self._mask = torch.zeros(len(sources), 1, beams, self.used, dtype=dtype, device=sources.device)

@@ -1,4 +1,4 @@
-"""When each step of a batch was over, without waiting for the device in between.
+"""The times at which the steps of a batch were over, without waiting for the device in between.
 
 On a GPU a step is over when the GPU says so: events are put into its queue and read once the last step is done. A wall
 clock beside them, started and stopped when the device has nothing left to do, says whether the events saw everything.

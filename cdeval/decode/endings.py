@@ -1,4 +1,4 @@
-"""Texts that end by themselves (`search.ban=none`).
+"""The endings of texts that end by themselves (`search.ban=none`).
 
 Beam search keeps the best ended text of a lane beside its living beams, as Hugging Face does with length_penalty=0: an
 end-of-text token among the `beams` best extensions ends a text, whose score then stands still. Every other search takes
@@ -17,7 +17,7 @@ from cdeval.decode.beam import Choice
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """Where a lane's text ends and what it is worth."""
+    """The place where a lane's text ends, and its score."""
 
     step: int  # last step whose token belongs to the text; -1 for an empty text
     beam: int

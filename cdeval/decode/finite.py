@@ -1,4 +1,4 @@
-"""Which lanes met numbers that no token can be chosen by, noted on the device and read with the answers.
+"""Lanes with numbers that no token can be chosen by: noted on the device, and read with the answers.
 
 Probabilities are sound as long as no logit is NaN or +inf and some token is left: -inf alone says that a token is
 impossible, as models say of the rows that pad their vocabulary. NaN and +inf survive the log-softmax, the contrast and
@@ -25,7 +25,7 @@ from cdeval.models.loading import LanguageModel
 
 
 class Cause(IntEnum):
-    """Whose numbers they were."""
+    """The origin of the numbers."""
 
     expert = 0
     banned = 1
@@ -47,7 +47,7 @@ class Faults:
 
     @property
     def any_of(self) -> Bool[Tensor, " lane"]:
-        """Which lanes have one, on the device."""
+        """A mask of the lanes that have a fault, on the device."""
         return self._codes >= 0
 
     def note(
@@ -82,7 +82,7 @@ class Faults:
 
 
 def not_finite(fault: Fault, expert: LanguageModel, prompt: str, setting: Setting) -> ModelError:
-    """What a user is told of a lane's fault."""
+    """Make the error that tells a user of a lane's fault."""
     what = {
         Cause.expert: "logits of the expert are NaN or +inf, or leave no token possible",
         Cause.banned: f"every token that is possible is banned (search.ban={setting.ban.name})",

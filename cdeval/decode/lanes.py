@@ -1,4 +1,4 @@
-"""What goes into a forward pass and what comes out: lanes, continuations, and what they took."""
+"""The input and output of a forward pass: lanes, continuations, and what they took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +33,7 @@ class Lane(NamedTuple):
 
     @property
     def shape(self) -> tuple[object, ...]:
-        """What lanes of one forward pass must share."""
+        """The properties that lanes of one forward pass must share."""
         own = self.setting
         return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value, own.pool.value
 
@@ -52,7 +52,7 @@ class Continuation:
 
 @dataclass(frozen=True, slots=True)
 class BatchStats:
-    """What one batch of lanes took."""
+    """The time and work of one batch of lanes."""
 
     lanes: int
     steps: int  # tokens a lane: forward passes, the prefill included; contrastive search takes one more
@@ -62,7 +62,7 @@ class BatchStats:
     amateur_slots: int = 0  # the same in the cache of an amateur with a forward pass of its own
 
     def after(self, given_up: "BatchStats") -> "BatchStats":
-        """With the time of the same batch's first attempt, step by step: its texts took both."""
+        """Add the time of the same batch's first attempt, step by step: its texts took both."""
         pairs = zip_longest(self.step_seconds, given_up.step_seconds, fillvalue=0.0)
         wall = self.wall_seconds + given_up.wall_seconds
         return replace(self, step_seconds=tuple(map(sum, pairs)), wall_seconds=wall)

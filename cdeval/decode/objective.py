@@ -94,7 +94,7 @@ def ban(log_expert: Float[Tensor, "*rows vocab"], banned: Int[Tensor, " banned"]
 
 
 class Masked(NamedTuple):
-    """What a rule of plausibility leaves."""
+    """The tokens that a rule of plausibility leaves."""
 
     log_expert: Float[Tensor, "lane beam token"]  # the expert's log-probabilities, cut where they are to be
     implausible: Bool[Tensor, "lane beam token"]

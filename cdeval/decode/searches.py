@@ -1,4 +1,4 @@
-"""How the next tokens are chosen by their scores: the part of a step in which the searches differ.
+"""The searches: the part of a step that chooses the next tokens by their scores.
 
 Beam and greedy search take the best extensions, sampling draws one, and contrastive search proposes the most probable
 ones, which `cdeval.decode.contrastive_search` then chooses from.
@@ -19,7 +19,7 @@ from cdeval.decode.warping import warp, warping
 
 
 class NextTokens(NamedTuple):
-    """What some lanes may go on with, and what speaks for it."""
+    """The tokens that some lanes may go on with, and their scores."""
 
     scores: Float[Tensor, "lane beam token"]  # the objective's
     totals: Float[Tensor, "lane beam"]  # of the texts so far
@@ -64,7 +64,7 @@ class BestExtensions:
         self.count = beams * max(2, 1 + ends) if ends else beams
 
     def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
-        """By the accumulated score."""
+        """Choose by the accumulated score."""
         return best_extensions(found.scores, found.totals, self.count)
 
 
@@ -77,7 +77,7 @@ class PooledExtensions(BestExtensions):
         self._chosen = self._pool if ends else beams  # those that end a text leave room for the others
 
     def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
-        """By the accumulated score, among the pairs that are most probable at this step."""
+        """Choose by the accumulated score, among the pairs that are most probable at this step."""
         if step == 0:
             return best_extensions(found.scores, found.totals, self.count)
         # Of 2 * beams pairs, one end token can take half and leaves enough; several may leave beams that are none.
@@ -92,7 +92,7 @@ class Proposals:
         self.count = candidates
 
     def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
-        """By the probability alone."""
+        """Choose by the probability alone."""
         return best_extensions(found.scores, torch.zeros_like(found.scores[..., 0]), self.count)
 
 

@@ -1,4 +1,4 @@
-r"""Which early exit is the amateur of a token, in float32, for each lane and beam.
+r"""The choice of the early exit that is the amateur of a token, in float32, for each lane and beam.
 
 jsd (DoLa, Chuang et al. 2023, section 2): the candidate furthest from the expert,
 
@@ -61,7 +61,7 @@ def saturation(
 
 
 def thresholds(threshold: float, steps: int, decay: float = DECAY) -> list[float]:
-    """How sure an exit must be at each step, falling along the text; `decay` is τ."""
+    """Compute how sure an exit must be at each step, falling along the text; `decay` is τ."""
     decayed = (0.9 * threshold + 0.1 * math.exp(-decay * step / steps) for step in range(steps))
     return [min(max(value, 0.0), 1.0) for value in decayed]
 
@@ -138,5 +138,5 @@ class ExitChoice:
 def _picked(
     values: Float[Tensor, "row beam width"], rows: Int[Tensor, "lane candidate"], choice: Int[Tensor, "lane beam"]
 ) -> Float[Tensor, "lane beam width"]:
-    """For each lane and beam the row of the candidate that it chose."""
+    """Pick for each lane and beam the row of the candidate that it chose."""
     return values[rows.gather(1, choice), torch.arange(choice.shape[1], device=choice.device)]

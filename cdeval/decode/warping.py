@@ -1,4 +1,4 @@
-"""How sampling narrows a distribution before it draws: pure functions, float32, per lane, in Hugging Face's order.
+"""The cuts of a distribution before sampling: pure functions, float32, per lane, in Hugging Face's order.
 
     temperature   log w / τ
     top_k         the k largest, and what ties with the k-th                           Fan et al. 2018

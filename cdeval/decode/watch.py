@@ -1,4 +1,4 @@
-"""What one lane's search saw at every step, kept for whoever asks why a text came out as it did.
+"""A record of every step of one lane's search, for whoever asks why a text came out as it did.
 
 Nothing here changes a choice: the engine shows what it has worked out anyway, and only the best few tokens of each
 beam are kept. Once the text is known, `path` follows its beam back through the steps.
@@ -74,7 +74,7 @@ class Watch:
         self._now = None
 
     def ended(self, ending: Ending) -> None:
-        """Where the text is."""
+        """Note where the text ends."""
         self.ending = ending
 
     def path(self) -> list[int]:

@@ -1,1 +1,1 @@
-"""What each layer of the expert already knows: trained translators, measured lenses, fitted temperatures."""
+"""The knowledge of each layer of the expert: trained translators, measured lenses, fitted temperatures."""

@@ -15,7 +15,7 @@ from cdeval.errors import ConfigError
 
 
 class FitMethod(Enum):
-    """How translators are found.
+    """The method that finds translators.
 
     least_squares: in closed form, from one forward pass over the texts (`cdeval.lens.least_squares`). gradient: by
     Adam on the divergence from the expert (`cdeval.lens.fit`).
@@ -26,14 +26,14 @@ class FitMethod(Enum):
 
 
 class Start(Enum):
-    """Where the gradient method starts: zero, which is the final-norm lens, or the solution of least squares."""
+    """The start of the gradient method: zero, which is the final-norm lens, or the solution of least squares."""
 
     zero = "zero"
     least_squares = "least_squares"
 
 
 class Weighting(Enum):
-    """How much a position counts in least squares.
+    """The weight of a position in least squares.
 
     direction: 1 / mean(h_L²), so that positions count alike after the final norm. equal: 1.
     """
@@ -68,7 +68,7 @@ _MEASURING = (_NO_PICTURE, _NO_STUDY)
 
 @dataclass
 class FitConfig:
-    """How the translators are trained, on windows of the training texts."""
+    """The training of the translators, on windows of the training texts."""
 
     # One, or a list: each makes a lens of its own, all are measured together.
     method: Any = "least_squares"
@@ -90,7 +90,7 @@ class FitConfig:
 
     @property
     def methods(self) -> list[FitMethod]:
-        """What `method` names. Raises: ConfigError: as `methods_of`."""
+        """The methods that `method` names. Raises: ConfigError: as `methods_of`."""
         return methods_of(self.method)
 
     @property

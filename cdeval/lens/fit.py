@@ -57,7 +57,7 @@ class _Trainee:
         return (wide + self.size * moved).to(hidden.dtype)
 
     def translator(self) -> Translator:
-        """In the coordinates of the expert."""
+        """Return the translator in the coordinates of the expert."""
         return Translator((self.size * self.matrix / self.scale).detach(), (self.size * self.bias).detach())
 
 

@@ -53,7 +53,7 @@ class NormalEquations(NamedTuple):
 
     @classmethod
     def empty(cls, width: int, device: torch.device) -> "NormalEquations":
-        """Of no positions."""
+        """Make the equations of no positions."""
         zeros = torch.zeros(width + 1, 2 * width + 1, dtype=torch.float64, device=device)
         return cls(zeros[:, : width + 1].clone(), zeros[:, width + 1 :].clone())
 
@@ -135,7 +135,7 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
 
 
 def weights_of(last: Float[Tensor, "row width"], weighting: Weighting) -> Float[Tensor, " row"]:
-    """How much positions count, from the outputs of the last block."""
+    """Compute the weights of positions from the outputs of the last block."""
     return 1 / last.square().mean(dim=-1) if weighting is Weighting.direction else last.new_ones(len(last))
 
 

@@ -134,7 +134,7 @@ def _read(expert: LanguageModel, passage: list[int], marks: int, cases: Cases) -
 
 
 class _Paid(NamedTuple):
-    """What some positions cost [nats]; of the amateurs by `_key`, as cases may differ in β alone."""
+    """The cost of some positions [nats]; of the amateurs by `_key`, as cases may differ in β alone."""
 
     own: Float[Tensor, " row"]  # the expert's NLL
     nll: dict[_Key, Float[Tensor, " row"]]  # the amateur's, at its temperature

@@ -1,4 +1,4 @@
-"""What each layer already knows, through each lens, on texts that nothing was fitted to."""
+"""The measurement of each layer, through each lens, on texts that nothing was fitted to."""
 
 import math
 from collections import defaultdict
@@ -25,7 +25,7 @@ def measure(
     contrast: Contrast,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[LensScore]:
-    """What each view knows, and what contrasting with it would change, in their order; the expert itself last.
+    """Measure each view, and what contrasting with it would change, in their order; the expert itself comes last.
 
     Texts are read from the first on, each whole, until `positions` positions have entered, or all texts. `say` is told
     how far it is.

@@ -52,7 +52,7 @@ def to_html(found: Trajectory) -> str:
 
 
 def _sentence(found: Trajectory) -> str:
-    """From which layer on the expert's own choice is the likeliest."""
+    """Say from which layer on the expert's own choice is the likeliest."""
     last, choice = found.top[-1][-1], shown(found.candidates[0])
     stays = len(found.layers) - 1
     while stays and found.top[stays - 1][-1] == last:

@@ -33,7 +33,7 @@ from cdeval.store.strict_json import to_page
 
 @dataclass(frozen=True, slots=True)
 class LensResult:
-    """What the command shows."""
+    """The result of the command, as it is shown."""
 
     scores: list[LensScore]  # layer by layer, the expert itself last
     notes: list[str]
@@ -85,7 +85,7 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
 
 
 def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:
-    """What each layer would say after each token of `config.prompt`, through the tuned lens or the first that is named.
+    """Read each layer after each token of `config.prompt`, through the tuned lens or the first that is named.
 
     Returns: it, and the page that is to show it. Raises: CdevalError: as `run_lens`.
     """
@@ -107,7 +107,7 @@ def _place(config: LensRun, name: str) -> Path:
 
 
 def held_out_texts(config: LensRun) -> list[Text]:
-    """What lenses are measured on: texts of the split that none is trained on. Raises: PromptError: there are none."""
+    """Load texts to measure lenses on: no lens is trained on their split. Raises: PromptError: there are none."""
     return _texts(config, config.prompts.split.other)
 
 
@@ -154,7 +154,7 @@ def _views(lenses: Sequence[Lens], layers: Sequence[int], trained: Sequence[Tune
 
 
 def _method(lens: TunedLens) -> str:
-    """What made a lens, which names it in tables; older files do not say."""
+    """Name how a lens was made, for tables; older files do not say."""
     return lens.facts.get("method", Lens.tuned.value)
 
 
@@ -167,7 +167,7 @@ def _lens_file(config: LensRun, expert: str, lens: TunedLens) -> Path:
 
 
 def _scores_file(config: LensRun, lens_files: Sequence[Path]) -> Path:
-    """Beside the lenses that were trained; otherwise where it was asked for, or under a name of its own."""
+    """Choose the file: beside the lenses that were trained; otherwise the one asked for, or one of its own name."""
     if not config.train:
         return _place(config, "scores.json")
     first, *others = lens_files

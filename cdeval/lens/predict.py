@@ -1,4 +1,4 @@
-"""Would the anti-loop margin have chosen a study's layer? Every exit's margin, and KL, beside its texts' diversity.
+"""A test of the anti-loop margin on a study: every exit's margin, and KL, beside its texts' diversity.
 
 study's files -> its exits, as they were subtracted ─┐
 texts of the other split -> passages ────────────────┴→ margins and KLs, beside diversities -> ranks -> a table and JSON
@@ -39,7 +39,7 @@ _SEARCHES = (SearchKind.beam.name, SearchKind.greedy.name)  # draws hardly loop,
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the command shows."""
+    """The result of the command, as it is shown."""
 
     settings: list[PredictedSetting]
     ranks: Mapping[str, MarginCorrelation]  # by the settings that are ranked together
@@ -104,7 +104,7 @@ def _ranks(
     divergences: Float[np.ndarray, "passage arm"],
     counts: Int[np.ndarray, "prompt arm 6"],
 ) -> dict[str, MarginCorrelation]:
-    """How well margins and divergences order the texts, by the settings that are ranked together."""
+    """Correlate margins and divergences with the texts' diversity, by the settings that are ranked together."""
     lenses = [arm.setting["amateur"]["lens"] if _subtracts(arm) else "" for arm in arms]
     alphas = [f"α={arm.setting['alpha']:g}" if _subtracts(arm) else "" for arm in arms]
     found = {}

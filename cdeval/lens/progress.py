@@ -1,4 +1,4 @@
-"""How far fitting and measuring are, in lines of text: they take minutes on large models."""
+"""The progress of fitting and measuring, in lines of text: they take minutes on large models."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Texts read by the expert, and its layers' distributions at some positions: what fitting and measuring share."""
+"""The reading of texts by the expert, and its layers' distributions at some positions, for fitting and measuring."""
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -44,7 +44,7 @@ class View(NamedTuple):
         return self.method or self.lens.value
 
     def logits(self, expert: LanguageModel, hidden: Float[Tensor, "row width"]) -> Float[Tensor, "row vocab"]:
-        """Of the outputs of its block."""
+        """Compute the logits from the outputs of its block."""
         return expert.parts.logits(seen_through(self.lens, expert.parts, hidden, self.translator))
 
 
@@ -73,7 +73,7 @@ def divergence(log_p: Float[Tensor, "row vocab"], log_q: Float[Tensor, "row voca
 
 
 def entropy(log_p: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
-    """Of each distribution [nats]; an impossible token adds nothing."""
+    """Compute the entropy of each distribution [nats]; an impossible token adds nothing."""
     return -(log_p.exp() * log_p).masked_fill_(log_p == -math.inf, 0.0).sum(dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Does the anti-loop margin predict how varied a setting's texts are? Rank correlation over settings, with an interval.
+"""The rank correlation, over settings, of the anti-loop margin with how varied the texts are, with an interval.
 
     ρ = Spearman's rank correlation of margin and diversity over settings            in [-1, 1]; 1: the same order
 
@@ -53,7 +53,7 @@ def rank_correlation(
 
 
 def _weights(draw: np.random.Generator, draws: int, units: int) -> Float[np.ndarray, "draw unit"]:
-    """How often each unit is in each resample."""
+    """Draw how often each unit is in each resample."""
     return draw.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
 
 
@@ -77,7 +77,7 @@ def _centred(ranks: Float[np.ndarray, "draw setting"]) -> Float[np.ndarray, "dra
 
 
 def groups(searches: Sequence[str], *facets: Sequence[str]) -> dict[str, list[int]]:
-    """Which settings are ranked together: those of one search, and among them those that one facet has in common.
+    """Group settings that are ranked together: those of one search, and among them those that one facet has in common.
 
     Args:
         searches: of each setting.

@@ -1,4 +1,4 @@
-"""What each layer knows, as a table: a row a layer, three numbers a lens."""
+"""The table of what each layer knows: a row a layer, three numbers a lens."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,7 +34,7 @@ def lens_table(scores: Sequence[LensScore]) -> Table:
 
 
 def contrast_tables(scores: Sequence[LensScore], contrast: tuple[float, float, float]) -> Iterator[Table]:
-    """What contrasting with each layer would do, in 80 columns: entropy, changed choices, margin.
+    """Show what contrasting with each layer would do, in 80 columns: entropy, changed choices, margin.
 
     More than three lenses are shown two at a time.
     """
@@ -96,7 +96,7 @@ def prediction_table(settings: Sequence[PredictedSetting]) -> Table:
 
 
 def rank_table(ranks: Mapping[str, MarginCorrelation]) -> Table:
-    """How alike the orders are, among all settings of a search and among those of one lens or α."""
+    """Show how alike the orders are, among all settings of a search and among those of one lens or α."""
     legend = (
         "ρ: Spearman's, with diversity. Margin: 1 would be the same order. KL(expert || amateur), of the exits alone: "
         "−1 would be, the nearer to the expert the more diverse"

@@ -109,7 +109,7 @@ def calibrate(expert: LanguageModel, view: View, texts: list[list[int]], seed: i
 
 
 class _Logits:
-    """Of all positions, some at a time, as often as they are asked for."""
+    """The logits of all positions, some at a time, as often as they are iterated over."""
 
     def __init__(self, expert: LanguageModel, view: View, read: list[Passage]) -> None:
         self._expert, self._view = expert, view

@@ -77,7 +77,7 @@ def _descended(
     say: Callable[[str], None],
     solved: _Fitted | None,
 ) -> _Fitted:
-    """By the gradient; what it took to find the start is counted."""
+    """Train by the gradient; the time that it took to find the start is counted."""
     start = solved if config.fit.start is Start.least_squares else None
     started = time.perf_counter()
     found = fit(expert, read, layers, config.fit, config.seed, say, start=start.translators if start else None)
@@ -87,7 +87,7 @@ def _descended(
 def _facts(
     config: LensRun, method: FitMethod, expert: LanguageModel, texts: Sequence[Text], tokens: int, seconds: float
 ) -> Mapping[str, str]:
-    """What goes into the lens's file: the expert, the texts, and the settings that the method has read."""
+    """Collect the facts for the lens's file: the expert, the texts, and the settings that the method has read."""
     solves = method is FitMethod.least_squares or config.fit.start is Start.least_squares
     names = (*(_OF_LEAST_SQUARES if solves else ()), *(_OF_GRADIENT if method is FitMethod.gradient else ()))
     record = provenance({}, texts_digest(texts), [])

@@ -1,4 +1,4 @@
-"""How a prediction comes to be: what every layer would say after every token of one prompt, and the expert itself.
+"""The trajectory of a prediction: every layer's distribution after every token of a prompt, and the expert's own.
 
 After nostalgebraist's logit lens (2020) and Belrose et al. (2023), figure 1: rows are layers, columns tokens.
 """

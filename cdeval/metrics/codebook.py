@@ -75,7 +75,7 @@ def frontier_integral(counts: Float[np.ndarray, "... 2 cluster"]) -> Float[np.nd
 
 
 class Published(NamedTuple):
-    """What mauve-text says of one arm."""
+    """The numbers that mauve-text gives for one arm."""
 
     mauve: float
     mauve_star: float
@@ -84,7 +84,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Codes:
-    """Which cluster each text of an arm fell into, and its human partner, a column a codebook; equal to itself only."""
+    """The clusters of an arm's texts and of their human partners, a column a codebook; equal to itself only."""
 
     ids: tuple[str, ...]  # of the prompts; a prompt with several samples has several rows
     human: Int[np.ndarray, "text codebook"]
@@ -92,7 +92,7 @@ class Codes:
     clusters: int
 
     def counts(self, weights: Float[np.ndarray, "draw text"]) -> Float[np.ndarray, "draw codebook 2 cluster"]:
-        """How many texts are in each cluster, when each counts as often as its weight says."""
+        """Count the texts in each cluster, when each counts as often as its weight says."""
         return self.shaped(weights @ self.by_unit(np.arange(len(self.ids))))
 
     def whole(self) -> Float[np.ndarray, "codebook 2 cluster"]:

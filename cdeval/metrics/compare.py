@@ -44,7 +44,7 @@ _METHOD = "paired by prompt, symmetric studentised bootstrap"
 
 @dataclass(frozen=True, slots=True)
 class ArmRows:
-    """What one metric knows of an arm's texts."""
+    """One metric's rows of an arm's texts."""
 
     ids: tuple[str, ...]  # of the prompts, one a row; a prompt with several samples has several rows
     values: Float[np.ndarray, "text column"]  # NaN where the text has no value
@@ -55,7 +55,7 @@ class ArmRows:
 
 
 class Settings(NamedTuple):
-    """How sure, and from how many resamples."""
+    """The confidence of intervals, and the number of resamples."""
 
     confidence: float = 0.95  # in (0, 1)
     draws: int = 2000  # p-values end at 1 / (draws + 1), before any correction
@@ -142,7 +142,7 @@ def detectable(standard_error: float, confidence: float) -> float:
 
 @functools.lru_cache(maxsize=8)  # every metric of every arm asks for the same
 def resample_counts(prompts: int, draws: int, seed: int) -> Float[np.ndarray, "draw prompt"]:
-    """How often each prompt is in each bootstrap draw; not to be written to."""
+    """Draw how often each prompt is in each bootstrap resample; the result is not to be written to."""
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws).astype(np.float64)
     counts.flags.writeable = False

@@ -76,7 +76,7 @@ def diversity(
 
 
 def without_ngrams(counts: Int[np.ndarray, "text 6"], order: int) -> int:
-    """How many texts have no n-gram of this order."""
+    """Count the texts that have no n-gram of this order."""
     return int((counts[:, len(ORDERS) + ORDERS.index(order)] == 0).sum())
 
 

@@ -1,4 +1,4 @@
-"""What a model said about a text, kept on disk: hidden states, sentence embeddings, log-likelihoods.
+"""Features of texts by a model, kept on disk: hidden states, sentence embeddings, log-likelihoods.
 
 A row is found again by the SHA-256 of all that makes it: the kind of row, the model's fingerprint, its number format
 and device, and the text's token ids. Change one of them and the row is computed anew; nothing has to be invalidated,

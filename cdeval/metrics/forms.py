@@ -9,22 +9,22 @@ Form: TypeAlias = Callable[[float], str]
 
 
 def whole(value: float) -> str:
-    """Without decimals."""
+    """Write a number without decimals."""
     return f"{value:.0f}"
 
 
 def decimals(digits: int) -> Form:
-    """With that many decimals."""
+    """Make the form with that many decimals."""
     return lambda value: f"{value:.{digits}f}"
 
 
 def fraction(digits: int) -> Form:
-    """With decimals as printed in papers: .862, without a zero before the point."""
+    """Make the form with decimals as printed in papers: .862, without a zero before the point."""
     return lambda value: re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 def significant(digits: int, unit: float = 1.0) -> Form:
-    """With that many significant digits, in full unless the number is huge or tiny."""
+    """Make the form with that many significant digits, in full unless the number is huge or tiny."""
 
     def form(value: float) -> str:
         scaled = value / unit

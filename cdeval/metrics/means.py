@@ -1,4 +1,4 @@
-"""What metrics are given to compute with, and what they give back."""
+"""The means that metrics compute with, and the measurements that they give back."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ Basis: TypeAlias = Mapping[str, str]  # what a score depends on, and which; an e
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Means:
-    """By what scores are made: models, settings, human texts."""
+    """The means by which scores are made: models, settings, human texts."""
 
     judges: "Judges"
     config: MetricsConfig
@@ -69,7 +69,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a metric found out about one arm, as it is kept."""
+    """One metric's measurement of one arm, as it is kept."""
 
     estimate: Estimate
     rows: ArmRows | None = None  # what comparisons are made of; None: the metric does not score text by text

@@ -1,4 +1,4 @@
-"""How surprised a language model is by a continuation, given its prompt.
+"""Perplexity: how surprised a language model is by a continuation, given its prompt.
 
     nll(text)  = − Σ_t log p(x_t | prompt, x_<t)           [nats, float32 log-softmax, teacher forcing]
     perplexity = exp( Σ_texts nll / Σ_texts tokens )       >= 1, lower is likelier
@@ -47,7 +47,7 @@ _WITHOUT_IDS = "no text has a token of the model"
     needs=["scorer"],
 )
 class Perplexity(Metric):
-    """Of all texts of an arm together: long ones weigh more."""
+    """The perplexity of all texts of an arm together: long ones weigh more."""
 
     def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
         """Read the texts by the scorer."""
@@ -71,7 +71,7 @@ class Perplexity(Metric):
     needs=["scorer"],
 )
 class LogLikelihood(Metric):
-    """Of a token, mean over texts: texts count alike whatever their length. Su & Xu (2022) use OPT-2.7B."""
+    """The log-likelihood of a token, as a mean over texts of any length. Su & Xu (2022) use OPT-2.7B."""
 
     def of_arm(self, texts: Sequence[Generation], means: Means) -> Found:
         """Read the texts by the scorer, as perplexity does."""

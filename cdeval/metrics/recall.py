@@ -1,4 +1,4 @@
-"""What an earlier command found out about the same texts by the same means, so that it is not computed again."""
+"""Scores of an earlier command for the same texts by the same means, so that they are not computed again."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cdeval.metrics.scorefile import ArmScores, Score, exact_digest, recipe_dige
 
 
 class Before(NamedTuple):
-    """What an earlier command found out about an arm."""
+    """The scores of an arm by an earlier command."""
 
     kept: ArmScores = ArmScores()
     names: frozenset[str] | None = None  # the only metrics that are wanted of the arm; None: all that are chosen
@@ -19,7 +19,7 @@ class Before(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Which of the scores that are asked for are known already, arm by arm."""
+    """The known ones among the requested scores, arm by arm."""
 
     chosen: Sequence[Metric]
     arms: Arms
@@ -47,7 +47,7 @@ class Recall:
         return cls(chosen, arms, earlier, means.settings, exact, bases)
 
     def lacking(self) -> dict[Metric, list[str]]:
-        """By metric, the arms that it has to score.
+        """List by metric the arms that it has to score.
 
         Arms that are scored together are all scored again where one of them was not scored just as it would be now.
         """

@@ -1,4 +1,4 @@
-"""What a metric knows about itself, and all metrics in the order in which they are reported.
+"""The metrics in the order in which they are reported, and the facts that each declares about itself.
 
 A metric is one object in one file: how tables and pages show it, which way it is better, what it needs, what its scores
 depend on, and how they are computed and compared. Tables, pages, the Pareto front, the verdict, pictures, comparisons,
@@ -36,7 +36,7 @@ def raised(error: Exception) -> str:
 
 
 class Better(Enum):
-    """Which way a number is better, and the sign of a heading that says so."""
+    """The direction in which a number is better, and the sign of a heading that says so."""
 
     higher = "↑"
     lower = "↓"
@@ -50,7 +50,7 @@ class Better(Enum):
 
 
 class Place(Enum):
-    """Where a metric is shown."""
+    """The tables that show a metric."""
 
     main = "in every table, picture and page"
     amount = "beside the number of texts, by cdeval.score"
@@ -98,7 +98,7 @@ class Metric(Method):
         self.label = self.label or self.name.replace("_", " ")
 
     def forms(self, *, fine: bool = False) -> tuple[Form, Form]:
-        """How tables write a value and the ends of its interval."""
+        """Choose how tables write a value and the ends of its interval."""
         if fine and self.fine is not None:
             return self.fine, self.fine
         form = self.form or decimals(self.digits)
@@ -112,11 +112,11 @@ class Metric(Method):
         return f"{self.label}\n{' '.join(filter(None, (self.unit, self.better.value)))}".rstrip()
 
     def facts(self) -> dict[str, Any]:
-        """What is stored beside a plug-in's scores, for readers who lack the plug-in."""
+        """Collect the facts that are stored beside a plug-in's scores, for readers who lack the plug-in."""
         return {"label": self.label, "unit": self.unit, "better": self.better.name, "digits": self.digits}
 
     def basis(self, means: Means) -> Basis:
-        """By what an arm is scored beside its texts and the settings of intervals; no model is loaded for it."""
+        """Name by what an arm is scored beside its texts and the settings of intervals; no model is loaded for it."""
         parts = (means.judges.basis(need, means.config) for need in Need if need in self.needs)
         source = {"source": self.origin.digest} if self.origin is not None else {}
         return {name: value for part in (*parts, source) for name, value in part.items()}
@@ -134,11 +134,11 @@ class Metric(Method):
         raise NotImplementedError
 
     def statistic(self, protocol: ProtocolConfig) -> Statistic:
-        """How rows become a number: the mean, or sum over sum, unless a metric says otherwise."""
+        """Choose how rows become a number: the mean, or sum over sum, unless a metric says otherwise."""
         return ratio_of_sums
 
     def evidence(self, kept: ArmScores, protocol: ProtocolConfig) -> Any:
-        """What comparisons read of an arm; None: there is nothing, or it is counted by another protocol."""
+        """Select what comparisons read of an arm; None: there is nothing, or it is counted by another protocol."""
         score = kept.scores.get(self.name)
         if score is None or score.basis.get("protocol") not in {None, protocol.diversity.name}:
             return None

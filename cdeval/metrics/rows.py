@@ -1,4 +1,4 @@
-"""What a metric knows of each text, and how that becomes a number with its interval.
+"""The rows of a metric, one a text, and how they become a number with its interval.
 
 Prompts are the units of every interval: several samples of one prompt are resampled together. A row holds sums (of
 n-grams, of nats, of values and ones), so the samples of a prompt are one row, their sum, and the value stays the same.
@@ -45,7 +45,7 @@ class Rows:
         return Estimate(float(self.statistic(units)), ends.low, ends.high, n, self.missing, note)
 
     def of_arm(self) -> ArmRows:
-        """As comparisons take them."""
+        """Return the rows as comparisons take them."""
         return ArmRows(self.prompts, self.values.astype(np.float64))
 
 

@@ -1,4 +1,4 @@
-"""What scoring found out about one arm, kept in its run folder: `scores.npz`.
+"""The scores of one arm, kept in its run folder: `scores.npz`.
 
 It holds, for every metric, the number with its interval, the row that each text brings to it, and digests of all that
 the number depends on. So the same command, run again, reuses what still holds instead of computing it again; and any
@@ -66,12 +66,12 @@ class ArmScores:
         }
 
     def page(self, scores: Mapping[str, Estimate]) -> dict[str, object]:
-        """What `metrics.json` says of an arm with these scores: a plug-in's metric is described there."""
+        """Make the content of `metrics.json` for an arm with these scores: a plug-in's metric is described there."""
         known = {name: {"metric": one.facts} for name, one in self.scores.items() if one.facts}
         return {name: {**cast("dict[str, object]", plain(one)), **known.get(name, {})} for name, one in scores.items()}
 
     def current(self, content: str) -> "ArmScores":
-        """Without the scores of other texts than those that are stored now. Args: content: as of `marked`."""
+        """Leave out the scores of other texts than those that are stored now. Args: content: as of `marked`."""
         return replace(self, scores={name: one for name, one in self.scores.items() if one.texts == content})
 
 
@@ -148,7 +148,7 @@ def to_bytes(found: ArmScores) -> bytes:
 
 
 def read_scores(folder: Path) -> ArmScores:
-    """What is kept in a run folder; nothing where there is no such file, or one that cannot be read."""
+    """Read the scores that a run folder holds; none where there is no such file, or one that cannot be read."""
     try:
         with np.load(folder / SCORES, allow_pickle=False) as file:
             return _from_arrays({name: file[name] for name in file.files})

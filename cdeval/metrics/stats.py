@@ -55,12 +55,12 @@ def ratio_of_sums(rows: Num[np.ndarray, "... text column"]) -> Float[np.ndarray,
 
 
 def with_value(rows: Num[np.ndarray, "text column"]) -> int:
-    """How many rows add anything to the sums: a text of one word has no n-gram, and its row is all zeros."""
+    """Count the rows that add anything to the sums: a text of one word has no n-gram, and its row is all zeros."""
     return int(rows.any(axis=-1).sum())
 
 
 def units_of(prompts: int) -> Int[np.ndarray, " prompt"]:
-    """Which unit is drawn with each prompt: one of its own for at most `MANY` prompts, else a random group's.
+    """Assign each prompt the unit that is drawn: one of its own for at most `MANY` prompts, else a random group's.
 
     A jackknife leaves out every unit once and a draw has as many as there are, so that their time grows with the square
     of their number. What is read through sums over prompts may be drawn in groups, always the same ones: the spread of

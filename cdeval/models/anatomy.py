@@ -1,4 +1,4 @@
-"""Where an architecture keeps its blocks and final norm: the only file that knows architectures by name.
+"""The place of blocks and final norm in each architecture: the only file that knows architectures by name.
 
 Exit layer k means *after k blocks*, 1 <= k < L, so it is the output of `blocks[k - 1]` *before* the final norm. Hugging
 Face's `hidden_states` has L + 1 entries and its last one is already normed: it is never used here.
@@ -73,12 +73,12 @@ class Parts:
         return self.projected(self.normed(block_output))
 
     def normed(self, block_output: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
-        """After the final norm; as it was where the architecture has none."""
+        """Apply the final norm; an architecture without one leaves the output as it was."""
         normed: Tensor = block_output if self.norm is None else self.norm(block_output)
         return normed
 
     def projected(self, hidden: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows head_width"]:
-        """As wide as the head's rows, which is what OPT's projection is for."""
+        """Make it as wide as the head's rows, which is what OPT's projection is for."""
         projected: Tensor = hidden if self.project_out is None else self.project_out(hidden)
         return projected
 
@@ -168,7 +168,7 @@ def check_depth(config: PretrainedConfig, layer: int, name: str, setting: str = 
 
 
 def check_lengths(config: PretrainedConfig, prompt_tokens: Iterable[int], new_tokens: int, name: str) -> None:
-    """As `check_length`, for prompts of several lengths [tokens]."""
+    """Check prompts of several lengths [tokens], as `check_length` does one."""
     for length in sorted(set(prompt_tokens), reverse=True):
         check_length(config, length, new_tokens, name)
 
@@ -202,7 +202,7 @@ def check_length(config: PretrainedConfig, prompt_tokens: int, new_tokens: int, 
 
 
 def _rope_parameters(config: PretrainedConfig) -> list[Mapping[str, object]]:
-    """How positions are rotated: once, or for each type of layer (Gemma 3)."""
+    """Read how positions are rotated: once, or for each type of layer (Gemma 3)."""
     found = getattr(config, "rope_parameters", None)
     if not isinstance(found, Mapping):
         return []

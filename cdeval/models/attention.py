@@ -36,7 +36,7 @@ def lane_attention(
     scaling: float | None = None,
     **options: object,
 ) -> tuple[Float[Tensor, "lane beam head value_width"], None]:
-    """What a block's attention calls; `options` holds what Hugging Face passes for training and padding."""
+    """Compute a block's attention; `options` holds what Hugging Face passes for training and padding."""
     lanes, heads, beams, width = query.shape
     key_heads = key.shape[1]
     if attention_mask is None or key_heads == heads:
@@ -88,7 +88,7 @@ def _configs(model: PreTrainedModel) -> list[PretrainedConfig]:
 
 
 def mask_rows(config: PretrainedConfig) -> int:
-    """How many rows of the mask each beam needs: one a query head of a group, one where attention repeats keys."""
+    """Count the mask's rows that each beam needs: one a query head of a group, one where attention repeats keys."""
     if attention_for(config) != LANE_ATTENTION:
         return 1
     heads: int = config.num_attention_heads

@@ -1,4 +1,4 @@
-"""What a block hands to the next one, kept or changed as it passes: an early exit costs no second forward pass."""
+"""Hooks on blocks that keep or change an output as it passes: an early exit costs no second forward pass."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What a model is: everything of it that shapes texts, under one name, its fingerprint.
+"""The identity of a model: everything of it that shapes texts, under one name, its fingerprint.
 
     fingerprint = "2:" + SHA-256( weights, configuration, tokenizer, tokens that end a text )
 
@@ -108,7 +108,7 @@ def _values_digest(weight: Tensor) -> str:
 
 
 def _that_matter(value: object) -> object:
-    """Without what is None or false, which a release that does not know the setting yet leaves out."""
+    """Leave out what is None or false, which a release that does not know the setting yet leaves out as well."""
     if isinstance(value, Mapping):
         return {
             str(name): _that_matter(inner)

@@ -1,4 +1,4 @@
-r"""How a block's output becomes what the head reads: the lenses, and the file of one that translates.
+r"""The lenses, which turn a block's output into what the head reads, and the file of a lens that translates.
 
     norm    norm(h)                     the logit lens
     raw     h                           DoLa (Chuang et al. 2023)
@@ -39,7 +39,7 @@ _TRAIN = "python -m cdeval.lens train=true"
 
 
 class Translator(NamedTuple):
-    """What is added to a block's output: A h + b."""
+    """The affine map A h + b that is added to a block's output."""
 
     matrix: Float[Tensor, "width width"]
     bias: Float[Tensor, " width"]

@@ -49,7 +49,7 @@ class ReadingModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         device: torch.device = self.model.device
         return device
 
@@ -111,7 +111,7 @@ class OpenedModel:
         return loaded
 
     def load_reader(self, *, packed: bool = False) -> ReadingModel:
-        """As `load`, for a model that only reads texts: its architecture need not be known."""
+        """Load a model that only reads texts, as `load` does; its architecture need not be known."""
         if self.config.model_type in ANATOMIES:
             return self.load(packed=packed)
         model, weights = self._stored()

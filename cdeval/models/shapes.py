@@ -101,7 +101,7 @@ def _fill(model: PreTrainedModel, seed: int) -> None:
 
 
 def parameters(config: PretrainedConfig) -> int:
-    """How many weights a model of this configuration has; tied ones count once."""
+    """Count the weights of a model of this configuration; tied ones count once."""
     return int(without_weights(config, torch.float32).num_parameters())
 
 

@@ -1,4 +1,4 @@
-"""Which ids are tokens, which of them end a text and which are never generated.
+"""The ids that are tokens, those that end a text, and those that are never generated.
 
 An id is a token where the tokenizer's vocabulary says so. `len(tokenizer)` counts tokens and bounds no id: a vocabulary
 may have holes, where tokens were removed or added ones got ids of their own choice.
@@ -111,7 +111,7 @@ def special_tokens(tokenizer: PreTrainedTokenizerBase) -> set[int]:
 
 
 def special_names(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """How the tokenizer's special tokens are written."""
+    """List the tokenizer's special tokens as they are written."""
     names = token_names(tokenizer)
     return {names[token] for token in special_tokens(tokenizer) if token in names}
 

@@ -1,4 +1,4 @@
-"""What contrast costs on paper: architectures at their true shapes, without their weights and whatever their size.
+"""The costs of contrast on paper: architectures at their true shapes, without weights and whatever their size.
 
     pair -> shapes on the meta device -> formula and torch's own count -> one row an arm
 
@@ -31,7 +31,7 @@ from cdeval.store.strict_json import to_page
 
 
 class Priced(NamedTuple):
-    """What the command shows."""
+    """The result of the command, as it is shown."""
 
     prices: list[Price]
     file: Path

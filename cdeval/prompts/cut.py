@@ -1,4 +1,4 @@
-"""From texts to prompts: tokenise once, cut at fixed lengths, split and choose reproducibly."""
+"""The cut from texts to prompts: tokenise once, cut at fixed lengths, split and choose reproducibly."""
 
 import hashlib
 import random
@@ -53,7 +53,7 @@ class Cutter:
         return self.all_whole([pair])[0]
 
     def all_whole(self, pairs: Sequence[GivenPrompt]) -> list[Prompt]:
-        """As `whole`, of many, in less than half of the time."""
+        """Cut many texts as `whole` does one, in less than half of the time."""
         prompts = self._codec.all_prompt_ids([pair.prompt for pair in pairs])
         for pair, tokens in zip(pairs, prompts, strict=True):
             if not tokens:

@@ -1,4 +1,4 @@
-"""From the configuration to the prompts of a study, and what the screen says about them."""
+"""The prompts of a study, loaded as its configuration says, and the line of the screen about them."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace

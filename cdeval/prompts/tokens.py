@@ -21,7 +21,7 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what a part of a character decodes to
 
 
 class TextCodec:
-    """Texts to token ids and back, by one tokenizer."""
+    """A codec from texts to token ids and back, by one tokenizer."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._tokenizer = tokenizer
@@ -36,7 +36,7 @@ class TextCodec:
 
     @property
     def leading(self) -> tuple[int, ...]:
-        """What the tokenizer puts before every text: BOS, or nothing."""
+        """The tokens that the tokenizer puts before every text: BOS, or nothing."""
         return self._leading
 
     def prompt_ids(self, text: str) -> list[int]:
@@ -47,7 +47,7 @@ class TextCodec:
         return self.all_prompt_ids([text])[0]
 
     def all_prompt_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """As `prompt_ids`, of many texts, in less than half of the time."""
+        """Encode many texts as `prompt_ids` does one, in less than half of the time."""
         rests = [self._behind_mark(text) for text in texts]
         own = iter(self._own([text for text, rest in zip(texts, rests, strict=True) if text == rest]))
         found = []
@@ -57,7 +57,7 @@ class TextCodec:
         return found
 
     def marks(self, ids: Sequence[int]) -> int:
-        """How many of the first tokens of a text are marks of its beginning: BOS, added or written."""
+        """Count the first tokens of a text that mark its beginning: BOS, added or written."""
         lead = len(self._leading)
         if lead and tuple(ids[:lead]) == self._leading:
             return lead
@@ -76,7 +76,7 @@ class TextCodec:
         return self.all_continuation_ids([text], [prompt])[0]
 
     def all_continuation_ids(self, texts: Sequence[str], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
-        """As `continuation_ids`, of many texts, each after its prompt, in less than half of the time."""
+        """Encode many texts as `continuation_ids` does one, each after its prompt, in less than half of the time."""
         found: dict[int, list[int]] = {}
         left = self._after_text(prompts) if self._adds_space else []
         for anchor in _ANCHORS if left else ():
@@ -93,7 +93,7 @@ class TextCodec:
         return [found[place] for place in range(len(texts))]
 
     def continuation_text(self, ids: Sequence[int], prompt: Sequence[int]) -> str:
-        """What the tokens add to the text of a prompt, without special tokens.
+        """Decode what the tokens add to the text of a prompt, without special tokens.
 
         Decoded alone where the seam cuts a character in two, or where the text of both does not begin with the
         prompt's: the parts of a character then are U+FFFD on both sides.
@@ -106,7 +106,7 @@ class TextCodec:
         return added if whole else alone
 
     def token_text(self, token: int) -> str:
-        """What one token adds in the middle of a text; a special token is shown by its name."""
+        """Decode what one token adds in the middle of a text; a special token is shown by its name."""
         head, both = (self._decode([*self._anchor, *more], special=True) for more in ([], [token]))
         return both.removeprefix(head) if both.startswith(head) else self._decode([token], special=True)
 
@@ -188,7 +188,7 @@ class _Added(NamedTuple):
 
 
 def _added_tokens(tokenizer: PreTrainedTokenizerBase) -> _Added:
-    """What the tokenizer puts before any text, and how many tokens after it, found by asking it."""
+    """Find by asking the tokenizer which tokens it puts before any text, and how many after it."""
     for probe in _PROBES:
         plain = tokenizer(probe, add_special_tokens=False)["input_ids"]
         full = tokenizer(probe)["input_ids"]

@@ -147,7 +147,7 @@ def _visible_node(node: Node) -> str:  # noqa: PLR0911 - a table of eight kinds 
 
 
 def _visible_template(node: Template) -> str:
-    """What a template shows: one of its arguments, a measure, a sign, nothing, or something that we cannot know."""
+    """Read what a template shows: an argument, a measure, a sign, nothing, or something that we cannot know."""
     name = str(node.name).strip().lower().replace("_", " ")
     arguments = [param.value for param in node.params if not param.showkey]
     if name in _SHOWN_SIGN:

@@ -45,7 +45,7 @@ class Finished:
 
     @property
     def samples(self) -> int:
-        """Texts a prompt."""
+        """The number of texts a prompt."""
         return int(((self.setting or {}).get("sampling") or {}).get("samples", 1))
 
 

@@ -25,7 +25,7 @@ class Measure(NamedTuple):
 
     @property
     def heading(self) -> str:
-        """With its unit and the direction that is better."""
+        """The heading, with its unit and the direction that is better."""
         unit = f" [{self.unit}]" if self.unit else ""
         return f"{self.title}{unit} {self.better.value}"
 
@@ -80,7 +80,7 @@ def totals(study: Study) -> tuple[Measure, ...]:
 
 
 def ways() -> Mapping[str, int]:
-    """By the names of all metrics and costs that have an order, 1: higher is better, −1: lower."""
+    """Map the names of metrics and costs that have an order to 1, where higher is better, or −1, where lower is."""
     costs = {name: Better.lower.way for name in (*(cost.name for cost in COSTS), *_OTHER_COSTS)}
     return {one.name: one.better.way for one in all_metrics() if one.better.way} | costs
 

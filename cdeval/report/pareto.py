@@ -1,4 +1,4 @@
-"""Which settings nothing beats: the Pareto front over quality and cost.
+"""The Pareto front over quality and cost: the settings that no other one beats.
 
 One setting dominates another where it is at least as good in every objective and better in one. A setting without a
 value in some objective takes no part: it neither dominates nor is dominated. Numbers are compared as they are: of two
@@ -23,7 +23,7 @@ COST = Objective("flops_per_token", -1)  # counted, so that a noisy clock makes 
 
 
 def objectives_of(summaries: Sequence[Mapping[str, float]], stored: Iterable[Metric] = ()) -> list[Objective]:
-    """What the settings can be compared by: the cost, and those measures of quality that some of them have.
+    """List what the settings can be compared by: the cost, and those measures of quality that some of them have.
 
     None where there is no quality or no cost to trade. Args: stored: metrics of plug-ins, which may not be loaded.
     """
@@ -33,7 +33,7 @@ def objectives_of(summaries: Sequence[Mapping[str, float]], stored: Iterable[Met
 
 
 def dominators(summaries: Sequence[Mapping[str, float]], objectives: Sequence[Objective]) -> list[int | None]:
-    """For each setting the place of one that dominates it, the first one on the front; None where there is none."""
+    """Find for each setting the place of one that dominates it, the first on the front; None where there is none."""
     points = [[_value(summary, one) * one.way for one in objectives] for summary in summaries]
     beaten = [[place for place, other in enumerate(points) if _dominates(other, point)] for point in points]
     return [next((place for place in places if not beaten[place]), None) for places in beaten]

@@ -28,7 +28,7 @@ BARS = 12
 
 
 class Advance(NamedTuple):
-    """Who decodes tells what is done."""
+    """The interface through which a decoder tells what is done."""
 
     tokens: Callable[[int], None]  # just decoded, of all texts; fewer than none where a batch starts again
     texts: Callable[[Mapping[str, int]], None]  # just stored, by point

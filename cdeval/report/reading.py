@@ -23,7 +23,7 @@ _AGAIN = "Run the command that made it once more: it writes the file anew and re
 
 
 def required(path: Path, read: Callable[[Any], _T], default: _T) -> _T:
-    """What `read` makes of a file's value; `default` where there is no such file.
+    """Read a file and convert its value by `read`; `default` where there is no such file.
 
     Raises: StorageError: it cannot be read, or is not what it should be.
     """
@@ -233,7 +233,7 @@ def _text(record: Any, name: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """On one line, and short."""
+    """Shorten an error to one line."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RecursionError):
         text = "it is nested too deeply"

@@ -40,7 +40,7 @@ HUMAN = "human"
 
 
 class Kind:
-    """Who writes an arm: what gives it its colour and sign in every picture."""
+    """The writer of an arm, which gives it its colour and sign in every picture."""
 
     exit = "early exit as amateur"
     amateur = "another amateur"

@@ -49,7 +49,7 @@ class Column(NamedTuple):
 
 
 def cells_of(row: Row, columns: Sequence[Column] | None = None) -> list[Cell]:
-    """What is shown of a row, in the order of the columns; of a study's where none are given."""
+    """Make the cells of a row, in the order of the columns; of a study's columns where none are given."""
     return [
         Cell(MISSING) if row.role == "human" and column.cost else column.cell(row.summary)
         for column in columns or result_columns()
@@ -99,7 +99,7 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
 
 
 def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
-    """What follows each label: a dagger where another setting dominates it; and the line that says so, if any does."""
+    """Choose what follows each label: a dagger where another setting dominates it; and the line that explains it."""
     changed = [row.mark for row in rows]
     decoded = [row.summary if row.role != "human" and not row.mark else {} for row in rows]  # a mark: of former texts
     objectives = objectives_of(decoded, [metric for row in rows for metric in row.stored])
@@ -167,7 +167,7 @@ def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
 
 
 def result_columns() -> tuple[Column, ...]:
-    """What `cdeval.run` shows of its texts, of cdeval's own metrics, and of costs."""
+    """List the columns that `cdeval.run` shows of its texts, of cdeval's own metrics, and of costs."""
     below = next(metric for metric in all_metrics() if metric.below_texts)
     return (
         Column(f"texts,\n{below.label}", _pair("texts", whole, below.name, whole)),

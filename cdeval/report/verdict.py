@@ -1,4 +1,4 @@
-"""What a study found, in a sentence or two made of its numbers alone.
+"""The finding of a study, in a sentence or two made of its numbers alone.
 
 The arm that gains most on the first metric that was compared stands for the study, before it one that gains less and is
 not shown to lose anything else: raw exits are most diverse where they break the text. What is shown is Holm's corrected
@@ -120,7 +120,7 @@ def _difference(one: Comparison, measure: Measure) -> str:
 
 
 def _elsewhere(of_best: Sequence[Comparison], shown: Measure, study: Study) -> str:
-    """What changed for better or worse, and what was not seen to change."""
+    """Say what changed for better or worse, and what was not seen to change."""
     changed, unseen = [], []
     for measure in qualities(study):
         one = next((one for one in of_best if one.metric == measure.name), None)
@@ -159,7 +159,7 @@ def _overhead(arm: Arm, name: str, what: str) -> str:
 
 
 def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[str]:
-    """Of many arms: how many differ, and what simply does better at less cost."""
+    """Say of many arms how many differ, and which simply does better at less cost."""
     if len(found) == 1:
         return []
     shifts = [_shown(one, measure) for one in found]

@@ -42,7 +42,7 @@ class ReadArm:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What is compared."""
+    """The arms that are compared."""
 
     arms: tuple[ReadArm, ...]
     human: tuple[Generation, ...]  # one an item; empty where no file has references
@@ -132,7 +132,7 @@ def _labels(sources: Sequence[TextFile], given: Sequence[str]) -> list[str]:
 
 
 def distinguishing(paths: Sequence[Path]) -> list[str]:
-    """What tells paths apart: their parts without those that all begin or end with, the last one without its suffix.
+    """Find what tells paths apart: their parts without those that all begin or end with, the last one without suffix.
 
     >>> distinguishing([Path("out/a/texts.jsonl"), Path("out/b/texts.jsonl")])
     ['a', 'b']
@@ -164,7 +164,7 @@ def _human(arms: Sequence[ReadArm], own: ReadFile | None) -> tuple[tuple[Generat
 
 
 def _inequality(arms: Sequence[ReadArm]) -> list[str]:
-    """What a reader must know where the arms do not hold the same prompts, one text each."""
+    """List what a reader must know where the arms do not hold the same prompts, one text each."""
     prompts = {arm.label: {generation.id for generation in arm.generations} for arm in arms}
     notes = [
         f"{arm.label}: {len(arm.generations)} texts of {len(prompts[arm.label])} prompts; samples of one prompt are "

@@ -1,4 +1,4 @@
-"""What a run folder says of the texts in it, to whoever reads them again."""
+"""The facts in a run folder about the texts in it, for whoever reads them again."""
 
 import json
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def is_by_sample(path: Path) -> bool:
 
 
 def ban_beside(path: Path, model: ReadingModel) -> Ban | None:
-    """What could not be drawn when this model, in this number format, wrote the texts of a run folder's file.
+    """Find what could not be drawn when this model, in this number format, wrote the texts of a run folder's file.
 
     None where another model or format wrote them, or where nothing says so. (Texts of early exits say so themselves.)
     """

@@ -13,7 +13,7 @@ from cdeval.errors import ConfigError
 
 @dataclass
 class FieldsConfig:
-    """How texts of others call their fields; what is left out is recognised."""
+    """The names of fields in texts of others; those that are left out are recognised."""
 
     prompt: str | None = None
     continuation: str | None = None
@@ -23,7 +23,7 @@ class FieldsConfig:
 
 
 class Export(Enum):
-    """What the score command writes instead of scores."""
+    """The file that the score command writes instead of scores."""
 
     none = "none"
     pairs = "pairs"
@@ -36,7 +36,7 @@ _NO_EXPORT = When("export", lambda export: export is Export.none, "leave export=
 
 @dataclass
 class PairsConfig:
-    """Which pairs people judge, for `export=pairs`, and how their votes are read."""
+    """The pairs that people judge, for `export=pairs`, and how their votes are read."""
 
     # Prompts, drawn by the seed; null: all that both arms continue.
     limit: int | None = number(100, least=1, most=100_000_000, hint="null is all of them")
@@ -47,7 +47,7 @@ class PairsConfig:
 
 @dataclass
 class ScoreConfig(TakesPlugins):
-    """What is scored and how: the root of `conf/score.yaml`."""
+    """The texts that are scored, and how: the root of `conf/score.yaml`."""
 
     # A file, a run folder or a folder of them, or a list of these: each file is an arm.
     generations: Any = text(None, TextForm.lines)
@@ -70,7 +70,7 @@ class ScoreConfig(TakesPlugins):
 
 
 def validate_score(config: ScoreConfig) -> ScoreConfig:
-    """As `validate`, for the score command; single paths become lists of one.
+    """Validate the score command's settings as `validate` does a study's; single paths become lists of one.
 
     Raises: ConfigError: names the setting, what was given and what was expected.
     """

@@ -1,4 +1,4 @@
-"""Who writes which fields: an item of a generations file to prompt, continuations and reference.
+"""The formats of generations files by their fields: an item becomes prompt, continuations and reference.
 
     cdeval       prompt, continuation, reference                  our generations.jsonl
     Su & Xu      prefix_text, generated_result, reference_text    {"0": text, "1": …}: several samples of one prompt
@@ -38,7 +38,7 @@ class Format:
     prompt_in_text: bool
 
     def describe(self) -> str:
-        """For a note: `CD authors (prompt, gen_text, gold_ref)`."""
+        """Describe it for a note: `CD authors (prompt, gen_text, gold_ref)`."""
         return f"{self.name} ({', '.join(filter(None, (self.prompt, self.continuation, self.reference)))})"
 
 
@@ -134,7 +134,7 @@ def _after(prompt: str, text: str) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without special tokens in front, and the spaces that decoders write after them."""
+    """Strip special tokens in front, and the spaces that decoders write after them."""
     bare = without_front(text)
     return text if bare == text else bare.lstrip()
 

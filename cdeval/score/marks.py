@@ -35,14 +35,14 @@ _FRONT = re.compile(rf"^(?:\s*(?:{'|'.join(_KNOWN)}))+")
 
 
 class Unmarked(NamedTuple):
-    """Texts without special tokens at their ends."""
+    """Texts, stripped of special tokens at their ends."""
 
     texts: tuple[Generation, ...]
     changed: int  # continuations and references from which some were taken away
     kept: int  # continuations and references with marks inside that are read as text
 
     def notes(self) -> list[str]:
-        """What a reader must know of the texts."""
+        """List what a reader must know of the texts."""
         found = [f"special tokens were removed from the ends of {self.changed} texts"] if self.changed else []
         if self.kept:
             found.append(

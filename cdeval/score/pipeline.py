@@ -1,4 +1,4 @@
-"""Texts that exist already, on one page: files in, a table's rows and metrics.json per arm out.
+"""The score command on one page: files of texts in, a table's rows and metrics.json per arm out.
 
     files -> arms and human texts -> tokens of the scoring model -> scores -> results on disk
 
@@ -41,7 +41,7 @@ Texts = dict[str, list[Generation]]  # by arm, the human texts last
 
 @dataclass(frozen=True, slots=True)
 class ScoreResult:
-    """What the command shows."""
+    """The result of the command, as it is shown."""
 
     rows: list[Row]
     groups: list[list[Column]]  # the tables' columns, a table a group
@@ -134,7 +134,7 @@ def _tokens_fit(file: ReadFile | None, scorer: ReadingModel | None) -> bool:
 
 
 def _ban(file: ReadFile | None, scorer: ReadingModel | None) -> Ban | None:
-    """What could not be drawn when the scoring model wrote a file's texts; None where nothing says that it did."""
+    """Find what could not be drawn when the scoring model wrote a file's texts; None where nothing says that it did."""
     if file is None or scorer is None or not file.tokenised:
         return None
     return ban_beside(file.path, scorer)
@@ -193,7 +193,7 @@ def _record(
     opened: OpenedModel | None,
     scorer: ReadingModel | None,
 ) -> dict[str, object]:
-    """What was scored, by what: the provenance of the scores."""
+    """Record what was scored, and by what: the provenance of the scores."""
     files = {arm.label: arm.file for arm in collection.arms}
     if collection.human_file is not None:
         files[HUMAN] = collection.human_file

@@ -20,7 +20,7 @@ _HALF = re.compile("[\ud800-\udfff]")  # half of a surrogate pair, which no toke
 
 @dataclass(frozen=True, slots=True)
 class ReadFile:
-    """What a file holds."""
+    """The content of a file of texts."""
 
     path: Path
     sha256: str  # of the file's content, unpacked

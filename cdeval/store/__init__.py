@@ -1,1 +1,1 @@
-"""What is on disk: run folders, the ledger, provenance, locks."""
+"""Files on disk: run folders, the ledger, provenance, locks."""

@@ -59,7 +59,7 @@ def explained(path: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """As `explained`, where a file or folder is made or replaced."""
+    """Explain errors as `explained` does, where a file or folder is made or replaced."""
     try:
         yield
     except OSError as error:

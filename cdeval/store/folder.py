@@ -132,7 +132,7 @@ class RunFolder:
         self.write_text(name, yaml.dump(masked_all(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
     def write_bytes(self, name: str, data: bytes) -> None:
-        """As `write_text`, of bytes, which stay as they are."""
+        """Write bytes as they are; otherwise as `write_text`."""
         self._replace(name, data)
 
     def write_json(self, name: str, value: object) -> None:
@@ -143,7 +143,7 @@ class RunFolder:
         self._replace(name, to_page(value))
 
     def read_json(self, name: str) -> object:
-        """What `write_json` stored; a number that was not finite is None.
+        """Read what `write_json` stored; a number that was not finite is None.
 
         Raises: StorageError: the file is missing or broken.
         """
@@ -156,7 +156,7 @@ class RunFolder:
             raise StorageError(f"{path} is not JSON ({error}). Delete it and run the same command again.") from error
 
     def read_mapping(self, name: str) -> dict[str, Any]:
-        """As `read_json`, of what is a mapping. Raises: StorageError: it is missing, broken, or something else."""
+        """Read a mapping by `read_json`. Raises: StorageError: it is missing, broken, or something else."""
         found = self.read_json(name)
         if not isinstance(found, dict):
             raise StorageError(
@@ -169,7 +169,7 @@ class RunFolder:
         self.write_json(SUMMARY, {name: float(value) for name, value in summary.items()})
 
     def summary(self) -> dict[str, float]:
-        """What `finish` stored; null is NaN. Raises: StorageError: the run is not done, or the file is broken."""
+        """Read what `finish` stored; null is NaN. Raises: StorageError: the run is not done, or the file is broken."""
         return self.numbers(SUMMARY)
 
     def numbers(self, name: str) -> dict[str, float]:
@@ -215,7 +215,7 @@ class RunFolder:
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
 class _Stored:
-    """What `generations.jsonl` holds."""
+    """The content of `generations.jsonl`."""
 
     generations: dict[Key, Generation]
     end: int  # where the readable part of the file ends [bytes]

@@ -29,7 +29,7 @@ def is_whole(fingerprint: object) -> bool:
 
 
 def cache_folder() -> Path:
-    """Where cdeval keeps what it can make again: $CDEVAL_CACHE, else the user's cache folder of this system."""
+    """Find the folder of what can be made again: $CDEVAL_CACHE, else the user's cache folder of this system."""
     moved = os.environ.get("CDEVAL_CACHE")
     return Path(moved).expanduser() if moved else Path(platformdirs.user_cache_dir("cdeval"))
 
@@ -60,7 +60,7 @@ class Remembered:
         self._key = self._current_key()
 
     def digest(self, compute: Callable[[], str]) -> str:
-        """What `compute` makes of these files, 64 hexadecimal digits: now, or when it was last asked for.
+        """Return what `compute` makes of these files, 64 hexadecimal digits: now, or remembered from the last time.
 
         Raises: OSError: a file cannot be looked at; and whatever `compute` raises.
         """

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 
 class PointState(Enum):
-    """How far a point is."""
+    """The progress of a point."""
 
     planned = "planned"  # also: begun and interrupted
     running = "running"  # a process holds its run folder
@@ -52,7 +52,7 @@ class Plan:
 
 
 class Capacity(NamedTuple):
-    """How many lanes may share a forward pass now, for points that have no plan yet."""
+    """The number of lanes that may share a forward pass now, for points that have no plan yet."""
 
     lanes: Mapping[int, int]  # by the beams of a lane
     compact_every: int  # steps between compactions of the cache; 0 never compacts

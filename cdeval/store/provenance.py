@@ -1,4 +1,4 @@
-"""What made a result: code, libraries, machine, models, prompts. A latency without them is noise.
+"""The origin of a result: code, libraries, machine, models, prompts. A latency without them is noise.
 
 Left out on purpose, because run folders get published: host and user names, environment variables and the command
 line. Where the home folder lies is masked when the record is written (`cdeval.store.private`).
@@ -61,7 +61,7 @@ def provenance(model_facts: Mapping[str, object], prompts_digest: str, plugins: 
 
 
 def identity(record: Mapping[str, Any]) -> dict[str, object]:
-    """What can change the last bit of a number, and so a bfloat16 text, of what `provenance` found: name -> value."""
+    """Select from what `provenance` found what can change the last bit of a number, and so a bfloat16 text, by name."""
     models, numerics, gpu = (record.get(part) or {} for part in ("models", "numerics", "gpu"))
     libraries = {name: record["libraries"].get(name) for name in ("torch", "transformers")}
     names = ("threads", "interop_threads", "float32_matmul_precision", "deterministic_algorithms", "cpu_capability")
@@ -79,7 +79,7 @@ def identity(record: Mapping[str, Any]) -> dict[str, object]:
 
 
 def differing(before: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    """What differs between two identities, in words; what one of them does not know is no difference."""
+    """Say in words what differs between two identities; what one of them does not know is no difference."""
     both = [name for name in now if before.get(name) is not None and now[name] is not None]
     return [f"{name} {before[name]}, now {now[name]}" for name in both if before[name] != now[name]]
 

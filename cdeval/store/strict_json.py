@@ -65,7 +65,7 @@ def to_page(value: object) -> bytes:
 
 
 def to_exact_page(value: object) -> bytes:
-    """As `to_page`, with every text as it is: for digests, and for no file. Raises: TypeError: as `plain`."""
+    """Write as `to_page` does, with every text as it is: for digests, not for files. Raises: TypeError: as `plain`."""
     return encode(json.dumps(plain(value), ensure_ascii=False, allow_nan=False, sort_keys=True, indent=2) + "\n")
 
 
@@ -84,7 +84,7 @@ def parse(data: bytes) -> Any:
 
 
 def parse_line(data: bytes) -> Any:
-    """As `parse`, for the many numbers of a text, whose size whoever reads them checks."""
+    """Parse as `parse` does, for the many numbers of a text, whose size whoever reads them checks."""
     return _decode(data, parse_constant=_finite)
 
 

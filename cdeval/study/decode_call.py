@@ -1,4 +1,4 @@
-"""What `cdeval.api` is to decode: its arguments as a setting of a study, with the models and prompts that it needs.
+"""The arguments of `cdeval.api`, made into a setting of a study with the models and prompts that it needs.
 
 A setting of a plug-in has the name by which a command takes it, `settings={"amateur.share": 0.2}`, and the same checks.
 """

@@ -16,7 +16,7 @@ LONG = 10  # times execution.silence_s that one piece of work may last before a 
 
 @dataclass(slots=True)
 class _State:
-    """What is known of a worker that has work."""
+    """The state of a worker that has work."""
 
     holds: str
     began: float

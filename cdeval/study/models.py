@@ -63,7 +63,7 @@ class OpenedModels:
 
     @property
     def linear(self) -> list[Amateur]:
-        """Who reads layers through a linear lens: the amateur, and the expert at exits of its own."""
+        """The readers of layers through a linear lens: the amateur, and the expert at exits of its own."""
         own = adaptive_exit_of(self.config.search.adaptive_exit)
         readers = [amateur_of(self.config.amateur), own.read_as if own is not None else None]
         return [reader for reader in readers if reader is not None and reader.lens is Lens.linear]

@@ -136,7 +136,7 @@ def left_alone(label: str, reason: str | None) -> PointError:
 
 
 def _without_left(requests: Sequence[StudyRequest], ledger: Ledger) -> tuple[Sequence[StudyRequest], list[CdevalError]]:
-    """With retry=false, leave out the settings that failed before, with an error for each."""
+    """Leave out the settings that failed before, with an error for each, where retry=false."""
     if requests[0].config.retry or not ledger.exists:
         return requests, []
     known = read_ledger(study_folder(requests[0].config)).points

@@ -14,7 +14,7 @@ from cdeval.study.units import Unit
 
 
 class PlannedPoints(NamedTuple):
-    """What is decoded together."""
+    """The points that are decoded together."""
 
     plans: list[tuple[Plan, list[Point]]]
     apart: list[Point]  # that go on without points of their plan, which are not held now

@@ -27,7 +27,7 @@ FAILURE = "failure.txt"  # of a point: the traceback of an error that is not the
 
 
 class PointRecord(NamedTuple):
-    """What a run folder says of its point beside the texts."""
+    """The facts of a run folder about its point, beside the texts."""
 
     settings: Mapping[str, object]  # config.yaml
     made_by: Mapping[str, object]  # provenance.json: the models, and where they run

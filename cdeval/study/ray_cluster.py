@@ -33,7 +33,7 @@ _LOCK = "lock"  # of the private folder: held while its process lives
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many worker processes there are, and what each may use."""
+    """The number of worker processes, and what each may use."""
 
     workers: int
     threads: int  # cores of one

@@ -30,7 +30,7 @@ ROOM_SECONDS = 60  # for an actor to find a machine; opening its models is not p
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport(Generic[R]):
-    """What came of the work that a worker was given."""
+    """The outcome of the work that a worker was given."""
 
     worker: int
     answer: R | None = None

@@ -40,7 +40,7 @@ class TextTask(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """Texts that share their forward passes. Their lanes have one shape, and so one beam width."""
+    """A group of texts that share their forward passes. Their lanes have one shape, and so one beam width."""
 
     place: int  # in its plan
     texts: tuple[TextTask, ...]

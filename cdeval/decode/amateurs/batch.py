@@ -84,12 +84,12 @@ class Amateurs:
         return max((source.peak_slots for source, _, _ in self._sources), default=0)
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """After the expert's prefill: amateurs with a forward pass of their own read the prompts too."""
+        """Let amateurs with a forward pass of their own read the prompts, after the expert's prefill."""
         for source, lanes, _ in self._sources:
             source.prefill([prompts[lane] for lane in lanes])
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
-        """After the expert's step, whose exits must have been taken: they read the beams' last tokens too."""
+        """Let them read the beams' last tokens, after the expert's step, whose exits must have been taken."""
         for source, _, lanes in self._sources:
             source.read(tokens[lanes])
 
@@ -106,7 +106,7 @@ class Amateurs:
     def exit_rows(
         self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: int
     ) -> list[Float[Tensor, "row beam head_width"]]:
-        """What the expert's head shall read beside the expert's own rows: one tensor, or none without early exits.
+        """Make the rows that the expert's head reads beside its own: one tensor, or none without early exits.
 
         `step` counts the tokens of the continuation so far.
         """
@@ -158,7 +158,7 @@ class Candidates(NamedTuple):
 
 
 class AmateurPart:
-    """What `Amateurs` knows of some consecutive lanes, worked out once a batch."""
+    """The facts about some consecutive lanes that `Amateurs` works out once a batch."""
 
     def __init__(
         self,

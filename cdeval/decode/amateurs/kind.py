@@ -1,4 +1,4 @@
-"""Between the engine and an amateur: what it is made of, and the logits that it gives step by step."""
+"""The interface between the engine and an amateur: what it is made of, and the logits that it gives step by step."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias, runtime_checkable

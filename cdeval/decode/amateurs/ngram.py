@@ -52,7 +52,7 @@ class Ngrams:
 
     @property
     def tokens(self) -> int:
-        """How many were counted."""
+        """The number of tokens that were counted."""
         return sum(self._after[()].values())
 
     def log_probs(self, history: Sequence[int]) -> Float[Tensor, " vocab"]:
@@ -130,7 +130,7 @@ class Ngram(AmateurKind):
         return f"{amateur.order}-gram"
 
     def needs(self, config: AmateurConfig) -> tuple[str, str]:
-        """With random weights there are no texts."""
+        """Name the texts, which a study with random weights does not have."""
         return "amateur=ngram", "texts to count"
 
     def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> Ngrams:

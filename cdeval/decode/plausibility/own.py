@@ -39,7 +39,7 @@ class OwnRule(PlausibilityRule):
         self._label, self._marked, self._stack = label, marked, stack
 
     def opened(self, lanes: Sequence[Own], device: torch.device) -> Callable[[Tensor], Tensor]:
-        """As `PlausibilityRule.opened`."""
+        """Prepare the rule, as `PlausibilityRule.opened` says."""
         stacked = self._stack(lanes, device)
         return lambda log_p: self._marked(log_p, stacked)
 

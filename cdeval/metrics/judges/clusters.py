@@ -54,7 +54,7 @@ class ClusteredArm:
 
     @property
     def scored(self) -> int:
-        """How many texts enter; a single one is not compared."""
+        """The number of texts that enter; a single one is not compared."""
         return len(self.pairs) if len(self.pairs) > 1 else 0
 
 

@@ -1,4 +1,4 @@
-"""How likely a language model finds continuations, given their prompts: the rows of perplexity, text by text."""
+"""The likelihood of continuations under a language model, given their prompts: perplexity's rows, text by text."""
 
 import math
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray,
 
 
 def describe(judge: str, *, retokenised: bool, wrote_the_texts: bool | None) -> str:
-    """What another perplexity must share to be comparable; None: nobody knows who wrote the texts."""
+    """Say what another perplexity must share to be comparable; None: nobody knows who wrote the texts."""
     relation = {
         True: "the model that generated the arms",
         False: "another model than the one that generated the arms",

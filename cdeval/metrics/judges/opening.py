@@ -39,12 +39,12 @@ class Judges:
         return TextReader(judge, retokenise=other is not None)
 
     def nll(self, texts: Sequence[Generation]) -> Float[np.ndarray, "text 2"]:
-        """As `likelihood.nll_rows`, of the texts as the scorer reads them."""
+        """Compute the rows of `likelihood.nll_rows` for the texts as the scorer reads them."""
         reader = self.reader(Need.scorer)
         return nll_rows(reader.scorer, reader.read(texts), self.cache)
 
     def describe_likelihood(self) -> str:
-        """What another likelihood must share to be comparable."""
+        """Say what another likelihood must share to be comparable."""
         reader = self.reader(Need.scorer)
         same = self.scorer is not None and reader.scorer.fingerprint == self.scorer.fingerprint
         wrote = self.wrote if self.wrote is None else self.wrote and same
@@ -106,7 +106,7 @@ def find_judges(needs: Collection[Need], config: MetricsConfig) -> dict[Need, Op
 def open_judges(
     needs: Collection[Need], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool | None
 ) -> Judges:
-    """What metrics need beside the scorer.
+    """Open the models that metrics need beside the scorer.
 
     Args:
         needs: of the chosen metrics.

@@ -1,4 +1,4 @@
-"""What a metric needs of a language model, and how texts of unequal length are batched for it."""
+"""The interface of a scoring language model, and how texts of unequal length are batched for it."""
 
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
@@ -16,7 +16,7 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """As it stands in the notes of the scores."""
+        """The name in the notes of the scores."""
 
     @property
     def model(self) -> PreTrainedModel:
@@ -53,7 +53,7 @@ def identity(scorer: Scorer) -> str:
 
 
 def context_length(scorer: Scorer) -> int | None:
-    """How many tokens the model reads at once; None where its configuration sets no limit."""
+    """Read how many tokens the model reads at once; None where its configuration sets no limit."""
     limit: int | None = getattr(scorer.model.config, "max_position_embeddings", None)
     return limit
 

@@ -57,7 +57,7 @@ def _comparisons(study: Study) -> WandbTable:
 
 
 def _lenses(folder: Path) -> dict[str, WandbTable]:
-    """What `python -m cdeval.lens` measured, a table a file; other JSON that lies there is none of it."""
+    """Collect what `python -m cdeval.lens` measured, a table a file; other JSON that lies there is left out."""
     found = {}
     for path in sorted(folder.glob("*.json")):
         try:

@@ -62,7 +62,7 @@ class Mirrored(NamedTuple):
 
     @property
     def name(self) -> str:
-        """On one line."""
+        """The name on one line."""
         return " ".join(self.label.split())
 
     @property

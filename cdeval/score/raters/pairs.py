@@ -40,7 +40,7 @@ class Sheet:
         return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
     def key(self) -> dict[str, object]:
-        """Who wrote what, for a file that raters do not get."""
+        """Tell who wrote what, for a file that raters do not get."""
         return {
             "sheet": self.digest,
             "arms": list(self.arms),

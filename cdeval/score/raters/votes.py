@@ -17,7 +17,7 @@ _CSV = "expected the CSV of the sheet with left, right or tie in its column vote
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who wrote what."""
+    """The writers of the texts that raters saw."""
 
     sheet: str  # digest of what raters saw
     arms: tuple[str, str]
