@@ -12,9 +12,10 @@ class Prompt:
     token_ids: tuple[int, ...]  # the expert's tokens, a leading BOS included where its tokenizer adds one
     reference: str | None  # the human continuation as text; None where the source has none
     reference_token_ids: tuple[int, ...] | None  # at most max_new_tokens of the expert's tokens
+    without_context: tuple[int, ...] | None = None  # tokens of the prompt alone, where a context comes before it
 
     def __post_init__(self) -> None:
-        if not self.token_ids:
+        if not self.token_ids or self.without_context == ():
             raise ValueError(f"prompt {self.id!r} has no tokens")
         if (self.reference is None) != (self.reference_token_ids is None):
             raise ValueError(f"prompt {self.id!r}: reference text and tokens go together")

@@ -21,6 +21,7 @@ from cdeval.config.schema import RunConfig
 from cdeval.config.setting import AdaptiveExit, Setting, setting_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.cost.flops import lane_flops, token_flops
+from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.batches import decode
 from cdeval.decode.finite import not_finite
 from cdeval.decode.lanes import Continuation, Lane
@@ -148,7 +149,7 @@ def _texts(
     say: Callable[[str], None],
 ) -> list[_Text]:
     """All settings of a prompt share its prefill and, as far as there is room, their forward passes."""
-    lanes = [Lane(prompt.token_ids, setting, prompt.id) for prompt in prompts for setting in settings]
+    lanes = [Lane.from_prompt(prompt, setting) for prompt in prompts for setting in settings]
     longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
     rows = kind_of(settings[0].amateur).head_rows(settings[0].amateur) + 1
     max_lanes = lanes_at_once(run.execution, models.expert, run.search.beams, longest, rows)
@@ -208,11 +209,20 @@ def _flops(models: StudyModels, texts: Sequence[_Text], settings: Sequence[Setti
     """FLOPs a token of each setting, as `cost.price` counts them."""
     constants, second = token_flops(models.expert), models.amateur_models.get(settings[0].amateur)
     amateurs = token_flops(second) if isinstance(second, LanguageModel) else None
+    own = OwnPrompt.from_amateur(settings[0].amateur, models.expert.tokenizer)
     found = []
     for place, setting in enumerate(settings):
         answers = [(text.prompt, (text.full, *text.early)[place]) for text in texts]
         lanes = [
-            lane_flops(constants, setting, len(prompt.token_ids), _steps(answer), amateurs, answer.exit_layers)
+            lane_flops(
+                constants,
+                setting,
+                len(prompt.token_ids),
+                _steps(answer),
+                amateurs,
+                answer.exit_layers,
+                own_prompt=len(own.read(prompt.token_ids, prompt.without_context)),
+            )
             for prompt, answer in answers
         ]
         found.append(sum(lane.total for lane in lanes) / sum(lane.new_tokens for lane in lanes))

@@ -7,6 +7,7 @@ from cdeval.config.enums import Context, Normalizer
 from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
 from cdeval.config.methods import Method, Registry, Values, holds_methods, named
 from cdeval.config.schema import AmateurConfig, ExpertConfig
+from cdeval.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Amateur:
     layers: tuple[int, ...] = ()  # candidates of a selection, ascending
     measure: ConfidenceMeasure | None = None  # of selection=confidence
     threshold: float | None = None  # of selection=confidence, before its decay
-    settings: Values = ()  # of a plug-in's kind
+    settings: Values = ()  # of its kind alone
     lens_texts: str | None = None  # that a linear lens is fitted to; their content, not their name, tells texts apart
+    negative: str | None = None  # text that context=negative reads in the prompt's place
 
     @property
     def contrasts(self) -> bool:
@@ -129,6 +131,14 @@ holds_methods(AMATEURS, "kind")(AmateurConfig)
 def kind_of(amateur: Amateur) -> AmateurKind:
     """Look up the kind of an amateur. Raises: ConfigError: its plug-in is not loaded."""
     return AMATEURS[amateur.kind]
+
+
+def check_context(config: AmateurConfig) -> None:
+    """Check that a negative prompt is there where it is to be read. Raises: ConfigError: it is not."""
+    if config.context is Context.negative and config.negative is None:
+        raise ConfigError(
+            "amateur.context=negative needs amateur.negative: the text that the amateur reads in the prompt's place."
+        )
 
 
 def amateur_of(config: AmateurConfig) -> Amateur:

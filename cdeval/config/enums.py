@@ -26,11 +26,16 @@ class Context(Enum):
     """The context that an amateur with a forward pass of its own reads.
 
     full: prompt and continuation, as the expert. generated: the prompt's last token and the continuation (the ignored
-    prefix of Li et al. 2022, section 3.4).
+    prefix of Li et al. 2022, section 3.4). empty: the token that begins a text, and the continuation. negative: the
+    text of `amateur.negative` in the prompt's place, and the continuation (Sanchez et al. 2023). removed: all but the
+    prompt's `context` (Shi et al. 2023).
     """
 
     full = "full"
     generated = "generated"
+    empty = "empty"
+    negative = "negative"
+    removed = "removed"
 
 
 class TemperatureForm(Enum):

@@ -143,10 +143,12 @@ def only(setting: str, *values: Enum | str, remedy: str | None = None) -> When:
     )
 
 
-def written_unless_default(*when: When, default: Any = MISSING, factory: Any = MISSING) -> Any:
+def written_unless_default(
+    *when: When, default: Any = MISSING, factory: Any = MISSING, form: TextForm | None = None
+) -> Any:
     """A field of text that is written down only where it is not its default, and perhaps read under conditions."""
     usual = default if factory is MISSING else factory()
-    rules = Rules(when=when, written=lambda _group, value: value != usual)
+    rules = Rules(text=form, when=when, written=lambda _group, value: value != usual)
     return field(default=default, default_factory=factory, metadata={KEY: rules})
 
 

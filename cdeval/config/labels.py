@@ -80,7 +80,7 @@ def _short(value: float) -> str:
 def name_of(amateur: Amateur) -> str:
     """An amateur in a few words."""
     name = kind_of(amateur).label(amateur)
-    return name if amateur.context is Context.full else f"{name} generated context"
+    return name if amateur.context is Context.full else f"{name} {amateur.context.value} context"
 
 
 def _adaptive_name(own: AdaptiveExit) -> str:

@@ -20,7 +20,7 @@ from cdeval.records import Prompt
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "σ=": "sigma", "×": "x"}
 # What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
 # method that is no plug-in's, of a lens that is not fitted to texts of one's own, and of an expert's exits without one.
-_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None, "linear": False}
+_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None, "linear": False, "negative": None}
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 
 
@@ -112,8 +112,10 @@ def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
-    """SHA-256 over ids, tokens and references."""
-    return _sha256([[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts])
+    """SHA-256 over ids, tokens and references, and tokens without a context where there are any."""
+    contexts = [[p.without_context] if p.without_context is not None else [] for p in prompts]
+    own = [[p.id, p.token_ids, p.reference, p.reference_token_ids] for p in prompts]
+    return _sha256([[*values, *context] for values, context in zip(own, contexts, strict=True)])
 
 
 def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], texts: str) -> Point:

@@ -24,7 +24,7 @@ from cdeval.config.enums import (
     Weights,
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
-from cdeval.config.fields import When, number, only, read_when, written_unless_default
+from cdeval.config.fields import TextForm, When, number, only, read_when, written_unless_default
 from cdeval.config.methods import only_methods_that_read
 from cdeval.config.metrics import Need, read_by
 from cdeval.config.plugins import TakesPlugins
@@ -35,6 +35,7 @@ AUTO = "auto"  # a number that cdeval finds itself
 CALIBRATED = "calibrated"  # a number that is fitted on texts that are no prompts
 
 # Conditions under which settings are read; `cdeval.config.unread` refuses those that are set and not read.
+_NEGATIVE = only("amateur.context", Context.negative)
 CONTRASTED = When("amateur.kind", lambda kind: kind != "none", "add amateur=early_exit, or another amateur")
 _MASKED = replace(
     CONTRASTED,
@@ -90,6 +91,7 @@ class AmateurConfig(ExitConfig):
     name: str | None = read_when(_by_kind("name"), default=None)  # hub id or local folder
     revision: str | None = read_when(_by_kind("revision"), default=None)  # hub commit, tag or branch
     context: Context = read_when(_by_kind("context"), default=Context.full)
+    negative: str | None = written_unless_default(_by_kind("context"), _NEGATIVE, default=None, form=TextForm.prose)
     order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(_by_kind("order"),))
 
 

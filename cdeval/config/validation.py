@@ -4,8 +4,8 @@ What depends on the model (the exit layer against its depth, the length against 
 `cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
 """
 
-from cdeval.config.amateur import AMATEURS
-from cdeval.config.enums import Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
+from cdeval.config.amateur import AMATEURS, check_context
+from cdeval.config.enums import Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.plausibility import plausibility_of
@@ -21,6 +21,7 @@ def validate(config: RunConfig) -> RunConfig:
     check_values(config)
     _validate_search(config.search, config.amateur)
     AMATEURS[config.amateur.kind].check(config.amateur, config.expert)
+    check_context(config.amateur)
     _validate_rule(config)
     _validate_temperature(config)
     if config.prompts.source is PromptSource.file and config.prompts.path is None:
@@ -109,6 +110,7 @@ def _validate_random(config: RunConfig) -> None:
             "contrast.temperature=calibrated",
             "probabilities of texts",
         ),
+        (amateur.context is Context.removed, "amateur.context=removed", "items with a context"),
         (exits.threshold is not None, "search.adaptive_exit", "to know how sure the model is of real texts"),
         (
             contrast.normalizer is not Normalizer.full,

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import DynamicCache
 
-from cdeval.config.enums import Context, Normalizer
+from cdeval.config.enums import Normalizer
 from cdeval.config.setting import Setting
-from cdeval.cost.flops import LaneFlops
+from cdeval.cost.flops import LaneFlops, read_by_amateur
 from cdeval.decode.amateurs.early_exit import EarlyExit, head_rows
 from cdeval.decode.objective import CANDIDATES
 from cdeval.models.lens import Translator, translated
@@ -26,7 +26,12 @@ _META = torch.device("meta")
 
 
 def count_lane(
-    expert: LanguageModel, setting: Setting, prompt_tokens: int, new_tokens: int, second: LanguageModel | None = None
+    expert: LanguageModel,
+    setting: Setting,
+    prompt_tokens: int,
+    new_tokens: int,
+    second: LanguageModel | None = None,
+    own_prompt: int | None = None,
 ) -> LaneFlops:
     """FLOPs of one lane of beam search, greedy search or sampling; arguments as of `cost.flops.lane_flops`.
 
@@ -39,8 +44,7 @@ def count_lane(
     beams = setting.beams
     amateur = 0
     if second is not None:
-        own = prompt_tokens if setting.amateur.context is Context.full else 1
-        amateur = _read(second, own, beams, new_tokens)
+        amateur = _read(second, read_by_amateur(setting, prompt_tokens, own_prompt), beams, new_tokens)
     elif setting.amateur.kind == EarlyExit.name:
         amateur = _exit(expert, setting, 1) + (new_tokens - 1) * _exit(expert, setting, beams)
     prefill = _read(expert, prompt_tokens, beams, 1)

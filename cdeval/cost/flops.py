@@ -111,24 +111,26 @@ def token_flops(lm: LanguageModel) -> TokenFlops:
     )
 
 
-def lane_flops(
+def lane_flops(  # noqa: PLR0913 - most with a default
     costs: TokenFlops,
     setting: Setting,
     prompt_tokens: int,
     new_tokens: int,
     second: TokenFlops | None = None,
     exit_layers: Sequence[int] = (),
+    *,
+    own_prompt: int | None = None,
 ) -> LaneFlops:
     """FLOPs of one lane that generates exactly `new_tokens` (texts that end early cost less: pass their steps).
 
     The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s. `second` are the
-    constants of an amateur with a forward pass of its own, `exit_layers` are those of the text (`records.Generation`).
+    constants of an amateur with a forward pass of its own, which reads `own_prompt` tokens of the prompt (None: as many
+    as there are, or the last one by context=generated); `exit_layers` are those of the text (`records.Generation`).
 
     Raises: ValueError: the expert may exit early, and these are not the rows of so many tokens.
     """
     if second is not None:
-        own_prompt = prompt_tokens if setting.amateur.context is Context.full else 1
-        amateur: float = _read(second, own_prompt, setting.beams, new_tokens)
+        amateur: float = _read(second, read_by_amateur(setting, prompt_tokens, own_prompt), setting.beams, new_tokens)
     else:
         each = kind_of(setting.amateur).flops(setting.amateur, setting.normalizer, costs)
         amateur = each * (1 + setting.beams * (new_tokens - 1))
@@ -155,6 +157,19 @@ def lane_flops(
         new_tokens=new_tokens,
         saved=saved,
     )
+
+
+def read_by_amateur(setting: Setting, prompt_tokens: int, own_prompt: int | None) -> int:
+    """Count the tokens that an amateur with a forward pass of its own reads of a prompt, as `lane_flops` says.
+
+    Raises: ValueError: they depend on the prompt's text, and are not given.
+    """
+    if own_prompt is not None:
+        return own_prompt
+    context = setting.amateur.context
+    if context not in (Context.full, Context.generated):
+        raise ValueError(f"how much an amateur with context={context.value} reads of a prompt must be given")
+    return prompt_tokens if context is Context.full else 1
 
 
 def _asking(costs: TokenFlops, own: AdaptiveExit, exit_layer: int) -> int:

@@ -21,6 +21,7 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.models.loading import LanguageModel
+from cdeval.records import Prompt
 
 NAN = float("nan")
 
@@ -52,7 +53,7 @@ class _Pass(NamedTuple):
 def measure(
     expert: LanguageModel,
     arms: Mapping[str, Setting],
-    prompts: Sequence[tuple[int, ...]],
+    prompts: Sequence[Prompt],
     repeats: int,
     compact_every: int,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
@@ -68,7 +69,10 @@ def measure(
 
     def in_turn(turn: int) -> dict[str, _Pass]:
         prompt = prompts[turn % len(prompts)]
-        lanes = {label: Lane(prompt, setting) for label, setting in fixed.items()}
+        lanes = {
+            label: Lane(prompt.token_ids, setting, without_context=prompt.without_context)
+            for label, setting in fixed.items()
+        }
         return {label: _pass(expert, lane, compact_every, amateur_models, counter) for label, lane in lanes.items()}
 
     in_turn(0)  # the warm-up

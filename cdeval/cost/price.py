@@ -14,6 +14,7 @@ from cdeval.cost.memory import slot_bytes, weights_bytes
 from cdeval.cost.spread import NOTHING, over_passes, quantiles, ratio_over_turns
 from cdeval.cost.traffic import lane_bytes, token_bytes
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.models.loading import LanguageModel
 
 NAN = float("nan")
@@ -25,6 +26,7 @@ class PricedText(NamedTuple):
     prompt_tokens: int
     tokens: int  # without an end-of-text token
     exit_layers: tuple[int, ...] = ()  # as in `records.Generation`
+    without_context: int | None = None  # tokens of the prompt alone, where a context comes before it
 
 
 class PricedArm(NamedTuple):
@@ -104,8 +106,12 @@ def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) 
     amateurs = None if second is None else token_flops(second)
     prefill = decode = saved = 0
     amateur: float = 0
+    own = OwnPrompt.from_amateur(arm.setting.amateur, expert.tokenizer)
     for (text, taken), times in _shapes(arm).items():
-        lane = lane_flops(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
+        read = _read_by_amateur(own, text)
+        lane = lane_flops(
+            constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers, own_prompt=read
+        )
         prefill += times * lane.expert_prefill
         decode += times * lane.expert_decode
         amateur += times * lane.amateur
@@ -126,8 +132,12 @@ def _traffic(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None
     amateurs = None if second is None else token_bytes(second)
     moved: float = 0
     whole: float = 0
+    own = OwnPrompt.from_amateur(arm.setting.amateur, expert.tokenizer)
     for (text, taken), times in _shapes(arm).items():
-        lane = lane_bytes(constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers)
+        read = _read_by_amateur(own, text)
+        lane = lane_bytes(
+            constants, arm.setting, text.prompt_tokens, taken, amateurs, text.exit_layers, own_prompt=read
+        )
         moved += times * (lane.prefill + lane.decode + lane.amateur)
         plain = lane_bytes(constants, expert_alone(arm.setting), text.prompt_tokens, taken)
         whole += times * (plain.prefill + plain.decode)
@@ -137,6 +147,12 @@ def _traffic(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None
         "bytes_overhead": moved / whole - 1,
         "bandwidth_seconds_per_token": per_token / bandwidth,
     }
+
+
+def _read_by_amateur(own: OwnPrompt, text: PricedText) -> int:
+    """Count the tokens that an amateur with a forward pass of its own reads of a prompt: their number is all."""
+    alone = None if text.without_context is None else (0,) * text.without_context
+    return len(own.read((0,) * text.prompt_tokens, alone))
 
 
 def _shapes(arm: PricedArm) -> Counter[tuple[PricedText, int]]:

@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cdeval.config.amateur import kind_of
-from cdeval.config.enums import Context, SearchKind
+from cdeval.config.enums import SearchKind
 from cdeval.config.setting import Setting
-from cdeval.cost.flops import token_flops
+from cdeval.cost.flops import read_by_amateur, token_flops
 from cdeval.cost.memory import slot_bytes
 from cdeval.models.loading import LanguageModel
 
@@ -82,13 +82,15 @@ def token_bytes(lm: LanguageModel) -> TokenBytes:
     )
 
 
-def lane_bytes(
+def lane_bytes(  # noqa: PLR0913 - most with a default
     costs: TokenBytes,
     setting: Setting,
     prompt_tokens: int,
     new_tokens: int,
     second: TokenBytes | None = None,
     exit_layers: Sequence[int] = (),
+    *,
+    own_prompt: int | None = None,
 ) -> LaneBytes:
     """Bytes of one lane; arguments as of `cost.flops.lane_flops`."""
     beams, steps = setting.beams, range(1, new_tokens)
@@ -104,7 +106,7 @@ def lane_bytes(
     if setting.search is SearchKind.contrastive_search:  # reads the candidates of the last token, too
         decode += costs.step(prompt_tokens + new_tokens, beams)
     if second is not None:
-        read = prompt_tokens if setting.amateur.context is Context.full else 1
+        read = read_by_amateur(setting, prompt_tokens, own_prompt)
         amateur: float = second.prompt(read) + sum(second.step(read + step, beams) for step in steps)
     else:
         first, later = (_amateur_traffic(costs, setting, rows) for rows in (1, beams))

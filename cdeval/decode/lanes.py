@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.enums import Context
 from cdeval.config.setting import Setting
 from cdeval.decode.finite import Fault
+from cdeval.records import Prompt
 
 
 def index(places: Sequence[int], device: torch.device) -> Int[Tensor, " place"]:
@@ -30,12 +32,21 @@ class Lane(NamedTuple):
     setting: Setting
     id: str = ""  # of the prompt; id and sample say which random numbers are its own
     sample: int = 0
+    without_context: tuple[int, ...] | None = None  # as `records.Prompt`
+
+    @classmethod
+    def from_prompt(cls, prompt: Prompt, setting: Setting, sample: int = 0) -> "Lane":
+        """One text of a prompt."""
+        return cls(prompt.token_ids, setting, prompt.id, sample, prompt.without_context)
 
     @property
     def shape(self) -> tuple[object, ...]:
         """The properties that lanes of one forward pass must share."""
         own = self.setting
-        return len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value, own.pool.value
+        # Prompts of one length may be of several lengths without their contexts, and nothing is ever padded.
+        alone = len(self.without_context or ()) if own.amateur.context is Context.removed else 0
+        shape = len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value, own.pool.value
+        return (*shape, alone) if alone else shape
 
 
 @dataclass(frozen=True, slots=True)

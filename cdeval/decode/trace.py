@@ -54,7 +54,7 @@ def trace_text(
     """
     check_traceable(setting.search)
     watch = Watch(candidates)
-    lane = Lane(prompt.token_ids, setting, prompt.id)
+    lane = Lane.from_prompt(prompt, setting)
     (found,), _ = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, watch=watch)
     if found.fault is not None:
         raise not_finite(found.fault, expert, prompt.id, setting)

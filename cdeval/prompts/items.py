@@ -17,12 +17,19 @@ class GivenPrompt(NamedTuple):
     id: str
     prompt: str
     reference: str | None  # with its leading space, if it has one
+    context: str | None = None  # what comes before the prompt, up to its first letter
+
+    @property
+    def whole(self) -> str:
+        """What the expert reads: the context, if there is one, and the prompt."""
+        return (self.context or "") + self.prompt
 
 
 def read_items(path: Path) -> list[Text | GivenPrompt]:
     """The items of a file, in its order: a GivenPrompt where there is a `prompt`, a Text where there is only `text`.
 
-    An item without `id` is called file-<its line or position>. Further fields are ignored.
+    An item without `id` is called file-<its line or position>. A `context` belongs to a `prompt`; further fields are
+    ignored.
 
     Raises: PromptError: not a readable UTF-8 file, not JSON, or an item without a usable prompt; says where.
     """
@@ -51,7 +58,7 @@ def _item(path: Path, located: Located) -> Text | GivenPrompt:
     if prompt is not None:
         if not prompt:
             raise PromptError(f"{where}: the prompt is empty; give it at least one token, or delete the item.")
-        return GivenPrompt(identifier, prompt, reference)
+        return GivenPrompt(identifier, prompt, reference, _string(fields, "context", where) or None)
     if text is None:
         found = ", ".join(map(str, fields)) or "none"
         misspelt = [(name, close[0]) for name in fields if (close := get_close_matches(name, ["prompt", "text"], n=1))]

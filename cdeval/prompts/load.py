@@ -48,8 +48,10 @@ class PromptSet:
         line = f"{number} prompts from {self.source}"
         if lengths:
             line += f", {lengths[0]} tokens" if len(lengths) == 1 else f", {lengths[0]} to {lengths[-1]} tokens"
+        with_context = sum(prompt.without_context is not None for prompt in self.prompts)
         notes = [
             (self.too_short, f"{self.too_short} of {self.texts_seen} texts too short (< {self.tokens_needed} tokens)"),
+            (with_context, f"{with_context} with a context before the prompt"),
             (self.without_reference, f"{self.without_reference} without a reference"),
             (self.short_references, f"{self.short_references} references shorter than the continuations"),
             (self.limit is not None and self.limit > self.available, f"{self.limit} were asked for"),
@@ -109,7 +111,7 @@ def whole_texts(config: PromptsConfig, split: Split, tokens: int) -> list[Text]:
     """
     items = _items(replace(config, split=Split.all), tokens)
     whole = (
-        item if isinstance(item, Text) else Text(item.id, item.prompt + (item.reference or ""))
+        item if isinstance(item, Text) else Text(item.id, item.whole + (item.reference or ""))
         for item in items
         if in_split(item.id, split)
     )

@@ -44,8 +44,9 @@ def price_points(study: LoadedStudy, folders: Mapping[Point, RunFolder], texts: 
     kept = kept_costs(folders, study.config, study.root, study.say)
     if kept is not None:
         return kept
+    alone = {prompt.id: prompt.without_context for prompt in study.prompts.prompts}
     arms = {
-        point.label: PricedArm(point.setting, [_text(text) for text in found])
+        point.label: PricedArm(point.setting, [_text(text, alone.get(text.id)) for text in found])
         for point, found in texts.items()
         if point.setting is not None and found
     }
@@ -97,8 +98,9 @@ def price_and_time(
     return priced, timed.latency
 
 
-def _text(made: Generation) -> PricedText:
-    return PricedText(len(made.prompt_token_ids), len(made.token_ids), made.exit_layers)
+def _text(made: Generation, without_context: tuple[int, ...] | None) -> PricedText:
+    alone = None if without_context is None else len(without_context)
+    return PricedText(len(made.prompt_token_ids), len(made.token_ids), made.exit_layers, alone)
 
 
 def kept_costs(

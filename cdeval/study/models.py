@@ -10,6 +10,7 @@ from cdeval.config.labels import name_of
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import adaptive_exit_of
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.errors import CdevalError, ModelError
 from cdeval.lens.linear import linear_lenses
 from cdeval.models.anatomy import check_depth, check_lengths
@@ -77,9 +78,12 @@ class OpenedModels:
         return load_prompts(config.prompts, self.expert.tokenizer, config.search.max_new_tokens, config.seed)
 
     def check(self, prompts: PromptSet) -> None:
-        """Check that both models can read the prompts. Raises: ModelError: they are too long, or have other tokens."""
+        """Check that both models can read the prompts.
+
+        Raises: ModelError: they are too long, or have other tokens. PromptError: a context is to go that is not there.
+        """
         lengths = {len(prompt.token_ids) for prompt in prompts.prompts}
-        own = {1} if self.config.amateur.context is Context.generated else lengths  # what an amateur reads of a prompt
+        own = OwnPrompt.from_amateur(amateur_of(self.config.amateur), self.expert.tokenizer).lengths(prompts.prompts)
         read = [(self.expert, lengths), (self.amateur if isinstance(self.amateur, OpenedModel) else self.expert, own)]
         for opened, of_prompts in read:
             check_prompts(Vocabulary(opened.name, opened.tokenizer, opened.config.vocab_size), prompts.prompts)
@@ -135,7 +139,7 @@ def load_together(
         if place in failures:
             continue
         amateur = amateur_of(one.config.amateur)
-        weights = replace(amateur, context=Context.full)
+        weights = replace(amateur, context=Context.full, negative=None)
         if weights not in loaded:
             try:
                 loaded[weights] = one.amateur_model(expert, prompts)

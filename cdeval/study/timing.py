@@ -43,7 +43,7 @@ class Timing:
 
 def time_here(models: StudyModels, timing: Timing) -> Timed:
     """Time the arms with models that are loaded already."""
-    prompts = [prompt.token_ids for prompt in timing.prompts.prompts]
+    prompts = timing.prompts.prompts
     latency = measure(models.expert, timing.arms, prompts, timing.repeats, timing.compact_every, models.amateur_models)
     return Timed(latency, measure_bandwidth(models.expert.device).read) if timing.repeats else NOT_TIMED
 

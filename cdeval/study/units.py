@@ -36,7 +36,7 @@ class TextTask(NamedTuple):
     @property
     def lane(self) -> Lane:
         """The text as the engine takes it."""
-        return Lane(self.prompt.token_ids, self.setting, self.prompt.id, self.sample)
+        return Lane.from_prompt(self.prompt, self.setting, self.sample)
 
 
 class Unit(NamedTuple):

@@ -15,9 +15,11 @@ from cdeval.cost.load import OtherLoad
 from cdeval.cost.memory import WorkingMemory, slot_bytes, weights_bytes
 from cdeval.decode import clock
 from cdeval.models.loading import LanguageModel
+from cdeval.records import Prompt
 from tests.decode.oracles import early_exit, setting
 
 CPU = torch.device("cpu")
+PROMPT = Prompt("a", "", (3, 4, 5), None, None)
 
 
 def test_every_arm_is_timed_in_turn_and_a_slow_expert_shows(
@@ -31,7 +33,7 @@ def test_every_arm_is_timed_in_turn_and_a_slow_expert_shows(
     handle = lm.parts.blocks[0].register_forward_pre_hook(lambda *_: calls.append(1))
     try:
         arms = {"expert": setting(max_new_tokens=5), "exit": early_exit(2, max_new_tokens=5)}
-        found = measure(lm, arms, [(3, 4, 5)], repeats=2, compact_every=2)
+        found = measure(lm, arms, [PROMPT], repeats=2, compact_every=2)
     finally:
         handle.remove()
     assert len(calls) == 2 * (2 + 1) * 5
@@ -54,7 +56,7 @@ def test_the_clock_is_a_wall_clock_and_a_slow_token_shows_in_its_place(tiny: Cal
 
     handle = lm.parts.blocks[0].register_forward_pre_hook(doze)
     try:
-        found = measure(lm, {"expert": setting(max_new_tokens=4)}, [(3, 4, 5)], repeats=1, compact_every=8)["expert"]
+        found = measure(lm, {"expert": setting(max_new_tokens=4)}, [PROMPT], repeats=1, compact_every=8)["expert"]
     finally:
         handle.remove()
     (tokens,) = found.token_seconds
@@ -66,7 +68,7 @@ def test_the_clock_is_a_wall_clock_and_a_slow_token_shows_in_its_place(tiny: Cal
 
 
 def test_no_passes_and_single_tokens_have_no_latency(tiny: Callable[[str], LanguageModel]) -> None:
-    assert measure(tiny("gpt2"), {"a": setting()}, [(3, 4)], 0, 8) == {"a": Latency()}
+    assert measure(tiny("gpt2"), {"a": setting()}, [PROMPT], 0, 8) == {"a": Latency()}
     assert Latency((1.0,), ((),)).per_token() == []
 
 

@@ -1,7 +1,7 @@
 """Slow, plain re-computations to compare the engine with: no cache, no lanes, no tensors where a loop will do."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 import torch
@@ -188,11 +188,18 @@ def naive_sample(
     lm: LanguageModel, lane: Lane, forward: Forward = blocks_and_logits
 ) -> tuple[tuple[int, ...], float, bool]:
     """Draws one token after the other by full forward passes; returns (tokens, score, ended by an end token)."""
+    ends = set(end_tokens(lm.model, lm.tokenizer)) - set(banned_tokens(lane.setting.ban, lm.model, lm.tokenizer))
+    return drawn_text(lambda text: next_scores(lm, lane.prompt + text, lane.setting, forward=forward)[0], lane, ends)
+
+
+def drawn_text(
+    scores_of: Callable[[tuple[int, ...]], torch.Tensor], lane: Lane, ends: Collection[int] = ()
+) -> tuple[tuple[int, ...], float, bool]:
+    """Draws one token after the other from any scores of the tokens that follow a text, as `naive_sample`."""
     how, text, total = lane.setting, (), 0.0
-    ends = set(end_tokens(lm.model, lm.tokenizer)) - set(banned_tokens(how.ban, lm.model, lm.tokenizer))
     keys = draw_keys(how.sampling.seed, lane.id, lane.sample, how.max_new_tokens)
     for key in keys:
-        scores, _ = next_scores(lm, lane.prompt + text, how, forward=forward)
+        scores = scores_of(text)
         bits = token_bits(len(scores), scores.device)
         noise = exponentials(bits[None, None], torch.tensor([key]))[0, 0]
         weights = warp(scores[None, None], warping([how.sampling], scores.device))[0, 0].softmax(-1)

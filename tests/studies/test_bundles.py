@@ -62,7 +62,7 @@ SWEEPS = {
     "baselines": 13,
     "arms": 19,
     "study": 22,
-    "plausibility": 20,
+    "plausibility": 21,
 }
 
 
@@ -137,7 +137,7 @@ def test_arms_of_rules_are_what_their_names_say(tmp_path: Path, monkeypatch: pyt
     narrowed = {one.plausibility.rule for one in alone if one.masks_alone} | {
         name for one in alone for name in ("top_k", "top_p", "min_p", "typical_p", "eta") if getattr(one.sampling, name)
     }
-    assert narrowed == rules - {"alpha", "nucleus", "typical"} | {"top_p", "typical_p"}
+    assert narrowed == rules - {"all", "alpha", "nucleus", "typical"} | {"top_p", "typical_p"}
 
 
 def test_the_hubs_small_models_are_arms_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,10 +186,10 @@ class EarlyExit(AmateurKind):
         """Check layers, choice and lens. Raises: ConfigError: they are missing or do not fit each other."""
         validate_layers("amateur.layer", config.layer, needed_by=self.name)
         validate_exit(config, config.layer)
-        if config.context is Context.generated:
+        if config.context is not Context.full:
             raise ConfigError(
-                "amateur=early_exit reads what the expert reads: amateur.context=generated needs amateur=truncated, "
-                "the same blocks with a forward pass of their own."
+                f"amateur=early_exit reads what the expert reads: amateur.context={config.context.name} needs "
+                "amateur=truncated, the same blocks with a forward pass of their own."
             )
 
     def amateur(self, config: AmateurConfig) -> Amateur:

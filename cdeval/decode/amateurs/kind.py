@@ -6,7 +6,6 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config.enums import Context
 from cdeval.models.loading import LanguageModel
 
 
@@ -48,8 +47,3 @@ class Source(Protocol):
 
     def logits(self, expert: Float[Tensor, "lane beam vocab"]) -> Float[Tensor, "lane beam vocab"]:
         """Logits of the next tokens after what was read last, as wide as the expert's own, which are given."""
-
-
-def own_prompt(prompt: tuple[int, ...], context: Context) -> tuple[int, ...]:
-    """Cut a prompt to what an amateur reads of it: with its context ignored, the last token (Li et al. 2022)."""
-    return prompt if context is Context.full else prompt[-1:]

@@ -11,7 +11,8 @@ from torch import Tensor
 from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
 from cdeval.config.enums import Context
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
-from cdeval.decode.amateurs.kind import Source, own_prompt
+from cdeval.decode.amateurs.kind import Source
+from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.lanes import Lane
 from cdeval.decode.reader import Reader
 from cdeval.errors import ConfigError
@@ -20,7 +21,15 @@ from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
 from cdeval.prompts import PromptSet
 
 
-class SecondModel(AmateurKind):
+class OwnPassKind(AmateurKind):
+    """A kind whose amateur is a model that reads along: another one, or a variant of the expert."""
+
+    def source(self, amateur: Amateur, loaded: LanguageModel, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
+        """Read along with a cache of its own."""
+        return ModelSource(loaded, OwnPrompt.from_amateur(amateur, expert.tokenizer), expert, lanes)
+
+
+class SecondModel(OwnPassKind):
     """A model by hub id or folder."""
 
     name = "model"
@@ -38,7 +47,9 @@ class SecondModel(AmateurKind):
 
     def amateur(self, config: AmateurConfig) -> Amateur:
         """Read which model it is, and its context."""
-        return Amateur(self.name, name=config.name, revision=config.revision, context=config.context)
+        return Amateur(
+            self.name, name=config.name, revision=config.revision, context=config.context, negative=config.negative
+        )
 
     def label(self, amateur: Amateur) -> str:
         """Name it for readers."""
@@ -56,18 +67,20 @@ class SecondModel(AmateurKind):
         """Read the weights."""
         return opened.load()
 
-    def source(self, amateur: Amateur, loaded: LanguageModel, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
-        """Read along with a cache of its own."""
-        return ModelSource(loaded, amateur.context, expert, lanes)
-
 
 class ModelSource:
     """A model with a cache of its own."""
 
-    def __init__(self, model: LanguageModel, context: Context, expert: LanguageModel, lanes: Sequence[Lane]) -> None:
-        """Take a model with the expert's vocabulary, whose rows of the head may be padded otherwise."""
+    def __init__(
+        self, model: LanguageModel, own: Context | OwnPrompt, expert: LanguageModel, lanes: Sequence[Lane]
+    ) -> None:
+        """Take a model with the expert's vocabulary, whose rows of the head may be padded otherwise.
+
+        `own` says what it reads of a prompt; of the contexts by themselves, `full` and `generated` suffice.
+        """
         self._reader, self._model = Reader(model, lanes[0].setting.beams), model
-        self._context, self._vocab = context, expert.parts.head_weight.shape[0]
+        self._own = own if isinstance(own, OwnPrompt) else OwnPrompt(own)
+        self._lanes, self._vocab = lanes, expert.parts.head_weight.shape[0]
         self._hidden: Float[Tensor, "lane beam width"] = torch.empty(0, 0, 0)
 
     @property
@@ -76,8 +89,9 @@ class ModelSource:
         return self._reader.cache.peak_slots
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """Read the lanes' prompts, or their last tokens at position 0."""
-        hidden, sources = self._reader.prefill([own_prompt(prompt, self._context) for prompt in prompts])
+        """Read the lanes' prompts, or what stands for them, from position 0 on."""
+        read = [self._own.read(prompt, lane.without_context) for prompt, lane in zip(prompts, self._lanes, strict=True)]
+        hidden, sources = self._reader.prefill(read)
         self._hidden = hidden[sources, -1:]
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
-from cdeval.config.enums import Context
 from cdeval.config.schema import AmateurConfig, RunConfig
-from cdeval.decode.amateurs.kind import Source, own_prompt
+from cdeval.decode.amateurs.kind import Source
+from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts import PromptSet, other_texts
@@ -73,8 +73,8 @@ class Ngrams:
 class NgramSource:
     """The last tokens of every beam, and what the counts make of them."""
 
-    def __init__(self, ngrams: Ngrams, context: Context, expert: LanguageModel) -> None:
-        self._ngrams, self._context, self._device = ngrams, context, expert.device
+    def __init__(self, ngrams: Ngrams, own: OwnPrompt, expert: LanguageModel, lanes: Sequence[Lane]) -> None:
+        self._ngrams, self._own, self._lanes, self._device = ngrams, own, lanes, expert.device
         self._vocab = expert.parts.head_weight.shape[0]
         self._recent: list[list[Tokens]] = []  # lane, beam -> its last tokens
         self._parents: list[list[int]] | None = None
@@ -82,8 +82,9 @@ class NgramSource:
     peak_slots = 0  # no keys, no values
 
     def prefill(self, prompts: Sequence[Tokens]) -> None:
-        """Read the lanes' prompts, or their last tokens."""
-        self._recent = [[own_prompt(prompt, self._context)] for prompt in prompts]
+        """Read the lanes' prompts, or what stands for them."""
+        read = zip(prompts, self._lanes, strict=True)
+        self._recent = [[self._own.read(prompt, lane.without_context)] for prompt, lane in read]
 
     def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
         """Read the last tokens of all beams."""
@@ -123,7 +124,7 @@ class Ngram(AmateurKind):
 
     def amateur(self, config: AmateurConfig) -> Amateur:
         """Read its order and context."""
-        return Amateur(self.name, order=config.order, context=config.context)
+        return Amateur(self.name, order=config.order, context=config.context, negative=config.negative)
 
     def label(self, amateur: Amateur) -> str:
         """Name it for readers."""
@@ -142,7 +143,7 @@ class Ngram(AmateurKind):
 
     def source(self, amateur: Amateur, loaded: Ngrams, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
         """Look the last tokens up at every step."""
-        return NgramSource(loaded, amateur.context, expert)
+        return NgramSource(loaded, OwnPrompt.from_amateur(amateur, expert.tokenizer), expert, lanes)
 
 
 AMATEURS.add(Ngram())

@@ -1,14 +1,11 @@
 """The expert's first blocks as a separate model with its own cache: an early exit's texts at another price."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
+from cdeval.config.amateur import AMATEURS, Amateur
 from cdeval.config.exits import blocks_of, validate_layers
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
-from cdeval.decode.amateurs.kind import Source
-from cdeval.decode.amateurs.model import ModelSource
-from cdeval.decode.lanes import Lane
+from cdeval.decode.amateurs.model import OwnPassKind
 from cdeval.errors import ConfigError
 from cdeval.models.anatomy import check_depth
 from cdeval.models.loading import LanguageModel, OpenedModel
@@ -16,7 +13,7 @@ from cdeval.models.truncate import truncate
 from cdeval.prompts import PromptSet
 
 
-class Truncated(AmateurKind):
+class Truncated(OwnPassKind):
     """The expert after `layer` blocks, with a forward pass of its own."""
 
     name = "truncated"
@@ -33,7 +30,7 @@ class Truncated(AmateurKind):
 
     def amateur(self, config: AmateurConfig) -> Amateur:
         """Read its layer and context."""
-        return Amateur(self.name, config.layer, context=config.context)
+        return Amateur(self.name, config.layer, context=config.context, negative=config.negative)
 
     def label(self, amateur: Amateur) -> str:
         """Name it for readers."""
@@ -54,10 +51,6 @@ class Truncated(AmateurKind):
     def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> LanguageModel:
         """Cut the expert; the weights are shared."""
         return truncate(expert, config.amateur.layer)
-
-    def source(self, amateur: Amateur, loaded: LanguageModel, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
-        """Read along with a cache of its own."""
-        return ModelSource(loaded, amateur.context, expert, lanes)
 
 
 AMATEURS.add(Truncated())

@@ -110,6 +110,10 @@ def eta(row: Row, eta: float) -> Kept:
     return {token for token in p if p[token] >= least or p[token] == most}
 
 
+def every(row: Row) -> Kept:
+    return set(probabilities(row))
+
+
 # Settings of each rule, narrow and wide.
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("min_p", {"min_p": 0.05}),
@@ -132,6 +136,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("typical", {"typical_p": 0.9}),
     ("eta", {"eta": 0.0003}),
     ("eta", {"eta": 0.3}),
+    ("all", {}),
 ]
 DEFINED: dict[str, Callable[..., Kept]] = {
     "alpha": alpha,
@@ -144,4 +149,5 @@ DEFINED: dict[str, Callable[..., Kept]] = {
     "nucleus": nucleus,
     "typical": typical,
     "eta": eta,
+    "all": every,
 }
