@@ -67,7 +67,7 @@ class Job(Generic[T]):
         self.failures: list[CdevalError] = []  # the other points of a sweep go on; all messages come at the end
 
     def __call__(self, composed: DictConfig) -> None:
-        """One point.
+        """Run one point.
 
         Raises: CdevalError: it failed in a process of its own, from which Hydra carries nothing else home.
         """

@@ -147,7 +147,7 @@ def _likeness(label: str, one: ArmRecord, other: ArmRecord) -> Likeness:
 
 
 def _apart(one: float, other: float) -> float:
-    """Their distance, as a share of the larger one."""
+    """Compute the distance of two numbers, as a share of the larger one."""
     return abs(one - other) / max(abs(one), abs(other)) if one != other else 0.0
 
 

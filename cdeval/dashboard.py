@@ -22,7 +22,7 @@ class DashboardRun(TakesPlugins):
 
 
 def validate_dashboard(config: DashboardRun) -> DashboardRun:
-    """Raises: ConfigError: no folder is named."""
+    """Check that a folder is named. Raises: ConfigError: none is."""
     check_values(config)
     if not config.study:
         raise ConfigError("study= has no value: give a study's folder, as study=runs/embedded.")

@@ -101,7 +101,7 @@ def _points(study: Path) -> dict[str, Path]:
 
 
 def _united(paths: Iterable[Path]) -> dict[Key, Generation]:
-    """All texts of one point, the first one's own first.
+    """Unite all texts of one point, the first folder's own first.
 
     Raises: StorageError: other models made some of them, or two of them differ. Last digits of log-probabilities may:
         machines round otherwise.
@@ -130,7 +130,7 @@ def _united(paths: Iterable[Path]) -> dict[Key, Generation]:
 
 
 def _same_models(paths: Sequence[Path]) -> None:
-    """Raises: StorageError: two folders of one point say that different weights made their texts."""
+    """Check that the folders of one point name the same weights. Raises: StorageError: two of them do not."""
     first, *others = paths
     for path in others:
         if apart := _apart(_models(first), _models(path)):

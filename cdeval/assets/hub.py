@@ -1,4 +1,4 @@
-"""Is the Hugging Face hub there? Asked once a process, in two seconds, instead of the libraries' 23 to 70."""
+"""A check whether the hub can be reached: once a process, in two seconds instead of the libraries' 23 to 70."""
 
 import contextlib
 import functools

@@ -134,7 +134,7 @@ class Arms:
         return self._arm(NAIVE, BenchSearch.contrast, dtype, size, run, batches=size.prompts)
 
     def ctranslate2(self, size: Size = ONE) -> list[BenchArm]:
-        """Its plain beam search on all prompts at once, in float32 and int8; none where it cannot take part."""
+        """Make arms of CTranslate2's plain beam search on all prompts at once, in float32 and int8, if it is there."""
         converted = self.models.converted()
         if converted is None:
             return []

@@ -26,7 +26,7 @@ class Goal(NamedTuple):
 
     @property
     def met(self) -> bool | None:
-        """None where nothing was measured."""
+        """Whether the goal is met; None where nothing was measured."""
         return None if math.isnan(self.measured) else self.least <= self.measured <= self.most
 
 
@@ -82,7 +82,7 @@ def _over_ctranslate2(results: Results) -> float:
 
 
 def _best_batches(results: Results) -> float:
-    """Each at its own best of the batch sizes that were timed, in groups batch and growth."""
+    """Compare each at its own best of the batch sizes that were timed, in groups batch and growth."""
     everything = [
         timing for name in ("batch", "growth_prompts") if name in results for timing in results[name].timings.values()
     ]

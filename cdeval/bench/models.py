@@ -33,7 +33,7 @@ class Models:
         return replace(self.opened, dtype=choose_dtype(dtype, self.opened.device)).load()
 
     def _peers_expert(self, dtype: Dtype) -> LanguageModel:
-        """The same weights as people load them: packing them is the engine's own doing."""
+        """Load the expert as people load it: packing the weights is the engine's own doing."""
         return replace(self.opened, dtype=choose_dtype(dtype, self.opened.device)).load(packed=False)
 
     def _amateur(self, dtype: Dtype) -> PreTrainedModel:

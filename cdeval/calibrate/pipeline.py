@@ -128,7 +128,7 @@ def _prompts(opened: OpenedModels, split: Split, say: Callable[[str], None]) -> 
 
 
 def _settings(run: RunConfig, thresholds: Sequence[float]) -> tuple[Setting, list[Setting]]:
-    """The same setting by all blocks, and at every threshold."""
+    """Make the setting without early exits, and the setting at every threshold."""
     setting = setting_of(run)
     own = _own(setting)
     early = [replace(setting, adaptive_exit=replace(own, threshold=threshold)) for threshold in thresholds]
@@ -148,7 +148,7 @@ def _texts(
     settings: Sequence[Setting],
     say: Callable[[str], None],
 ) -> list[_Text]:
-    """All settings of a prompt share its prefill and, as far as there is room, their forward passes."""
+    """Decode all settings of every prompt; they share its prefill and, where there is room, their forward passes."""
     lanes = [Lane.from_prompt(prompt, setting) for prompt in prompts for setting in settings]
     longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
     rows = kind_of(settings[0].amateur).head_rows(settings[0].amateur) + 1

@@ -139,7 +139,7 @@ def adaptive_exit_of(config: AdaptiveExitConfig) -> AdaptiveExit | None:
 
 
 def expert_alone(setting: Setting) -> Setting:
-    """The same search by all blocks, without a contrast; what only that reads is fixed, so all controls are one."""
+    """Make a setting's control: its search by all blocks without a contrast, whose settings are fixed."""
     sampling = setting.sampling if setting.search is SearchKind.sample else Sampling()
     return replace(setting, adaptive_exit=None, sampling=sampling, **ALONE)
 

@@ -193,7 +193,7 @@ def _seconds(latency: Latency, alone: Latency, confidence: float) -> dict[str, f
 
 
 def _energy(latency: Latency, confidence: float) -> dict[str, float]:
-    """All of a pass, its prompt included, over the tokens of the text; NaN without a counter, never 0."""
+    """Compute the energy of a pass, prompt included, over the tokens of the text; NaN without a counter, never 0."""
     if not latency.joules or any(map(math.isnan, latency.joules)):
         return NOTHING.named("joules_per_token")
     tokens = 1 + len(latency.token_seconds[0])

@@ -135,7 +135,7 @@ class _Run:
     def through(
         self, prompts: Sequence[tuple[int, ...]], compact_every: int, on_step: Callable[[int], None]
     ) -> BatchStats:
-        """All steps."""
+        """Take all steps."""
         clock = Clock(self._expert.device)
         self.prefill(prompts)
         on_step(len(prompts))

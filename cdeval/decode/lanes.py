@@ -36,7 +36,7 @@ class Lane(NamedTuple):
 
     @classmethod
     def from_prompt(cls, prompt: Prompt, setting: Setting, sample: int = 0) -> "Lane":
-        """One text of a prompt."""
+        """Make the lane of one text of a prompt."""
         return cls(prompt.token_ids, setting, prompt.id, sample, prompt.without_context)
 
     @property

@@ -100,7 +100,7 @@ class Masked(NamedTuple):
     implausible: Bool[Tensor, "lane beam token"]
 
     def among(self, tokens: Int[Tensor, "lane beam candidate"]) -> "Masked":
-        """The same of some tokens."""
+        """Select some tokens."""
         return Masked(self.log_expert.gather(-1, tokens), self.implausible.gather(-1, tokens))
 
 

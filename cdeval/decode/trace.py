@@ -1,4 +1,4 @@
-"""One text under the glass: what could be chosen at every token, by whom, and what the contrast changed."""
+"""The trace of one text: the candidates at every token, their scores, and what the contrast changed."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -138,7 +138,7 @@ def _steps(
 
 @torch.no_grad()
 def _read(expert: LanguageModel, texts: Int[Tensor, "window position"], layers: Sequence[int]) -> _Step:
-    """All positions of some windows."""
+    """Read all positions of some windows."""
     with tap(expert.parts, layers) as tapped:
         finished = expert.parts.base(input_ids=texts.to(expert.device), use_cache=False).last_hidden_state
         return _Step({layer: tapped[layer].flatten(0, 1) for layer in layers}, finished.flatten(0, 1))

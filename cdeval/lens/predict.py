@@ -158,7 +158,7 @@ def _check_expert(arms: Sequence[Arm], expert: LanguageModel, config: LensRun) -
 
 
 def _cases(exits: Sequence[Arm], expert: LanguageModel) -> list[tuple[View, Contrast]]:
-    """Each exit as it was subtracted; settings that differ in contrast alone share their view."""
+    """List each exit as it was subtracted; settings that differ in contrast alone share their view."""
     views: dict[tuple[int, str, str | None, str | None], View] = {}
     cases = []
     for arm in exits:

@@ -25,7 +25,7 @@ class Tenths:
         self._started = self._said = time.perf_counter()
 
     def advance(self, count: int, found: str = "") -> None:
-        """So many more are done. `found` is added to the line, if there is one."""
+        """Count so many more as done. `found` is added to the line, if there is one."""
         self._done += count
         now, tenth = time.perf_counter(), self._done * REPORTS // self._total
         if tenth == self._tenth or now - self._said < self._apart:

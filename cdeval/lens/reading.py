@@ -56,7 +56,7 @@ class Passage(NamedTuple):
     targets: Int[Tensor, " row"]  # the tokens that follow
 
     def part(self, rows: slice) -> "Passage":
-        """Some of the positions."""
+        """Select some of the positions."""
         hidden = {layer: out[rows] for layer, out in self.hidden.items()}
         return Passage(hidden, self.finished[rows], self.targets[rows])
 
@@ -78,7 +78,7 @@ def entropy(log_p: Float[Tensor, "row vocab"]) -> Float[Tensor, " row"]:
 
 
 def windows(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, tokens: int) -> Int[Tensor, "window position"]:
-    """All texts one after the other, cut into windows of equal length.
+    """Join all texts and cut them into windows of equal length.
 
     Raises: PromptError: together they do not fill one.
     """
@@ -112,7 +112,7 @@ def cut(tokens: Sequence[int], size: int) -> Int[Tensor, "window position"]:
 def passages(
     expert: LanguageModel, texts: Sequence[Sequence[int]], layers: Collection[int], per_text: int, seed: int
 ) -> Iterator[Passage]:
-    """Each text, read on its own, at no more than `per_text` of its positions, drawn at random and in their order.
+    """Read each text on its own, and keep at most `per_text` of its positions, drawn at random and in their order.
 
     Texts of fewer than two tokens, which predict nothing, are left out.
     """

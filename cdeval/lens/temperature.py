@@ -47,7 +47,7 @@ class Calibration:
     texts: int  # that they are taken from
 
     def describe(self) -> str:
-        """One line for the screen."""
+        """Describe it in one line for the screen."""
         return (
             f"calibrated: T={self.temperature:g} for layer {self.layer}: {self.nll_uncalibrated:.2f} nats at T=1 and "
             f"{self.nll:.2f} now (a token, {self.positions} positions of {self.texts} texts that are no prompts)"

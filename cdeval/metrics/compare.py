@@ -104,7 +104,7 @@ def compare_arms(
 
 
 def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    """The same comparisons, their p-values corrected for being looked at together."""
+    """Correct the p-values of comparisons for being looked at together (Holm)."""
     corrected = holm([comparison.p for comparison in comparisons])
     return [replace(found, p_holm=p) for found, p in zip(comparisons, corrected, strict=True)]
 

@@ -34,7 +34,7 @@ class FeatureCache:
         self.folder = folder
 
     def rows(self, keys: Sequence[str], compute: Callable[[list[int]], NDArray[np.generic]]) -> NDArray[np.generic]:
-        """One row a key, in order: from disk, or from `compute` and then on disk.
+        """Return one row a key, in order: from disk, or from `compute`, which is then kept on disk.
 
         Args:
             keys: of `key`, at least one; equal keys share a row.

@@ -62,7 +62,7 @@ class Recall:
         }
 
     def kept(self, label: str, content: str, fresh: Mapping[Metric, Measured]) -> ArmScores:
-        """All that is known of an arm, whose `texts_digest` is given, once the fresh scores are.
+        """Join the fresh scores of an arm, whose `texts_digest` is given, with those that are known.
 
         What nobody asked for now is as it was.
         """

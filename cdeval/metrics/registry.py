@@ -122,7 +122,7 @@ class Metric(Method):
         return {name: value for part in (*parts, source) for name, value in part.items()}
 
     def basis_together(self, digests: Mapping[str, str], means: Means) -> Mapping[str, Basis]:
-        """The same of metrics that read arms together, by arm. Args: digests: of the texts of all of them."""
+        """Name the basis of metrics that read arms together, by arm. Args: digests: of the texts of all of them."""
         raise NotImplementedError
 
     def score(self, arms: Arms, means: Means) -> Mapping[str, Found]:

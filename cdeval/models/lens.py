@@ -59,7 +59,7 @@ class TunedLens:
         return frozenset(json.loads(self.facts.get("text_ids", "[]")))
 
     def on(self, expert: LanguageModel) -> "TunedLens":
-        """The same beside the expert that it was trained for.
+        """Move the lens to the device of the expert that it was trained for.
 
         Raises: ModelError: it was trained for another one.
         """
@@ -82,11 +82,11 @@ class TunedLens:
         return TunedLens(here, self.facts, self.digest)
 
     def for_layers(self, layers: Collection[int]) -> "TunedLens":
-        """The same lens with some of its layers alone. Raises: KeyError: it has no translator for one of them."""
+        """Select some of its layers. Raises: KeyError: it has no translator for one of them."""
         return replace(self, translators={layer: self.translators[layer] for layer in layers})
 
     def on_host(self) -> "TunedLens":
-        """The same in the memory of the host, to be sent to another process."""
+        """Move the lens to the memory of the host, to be sent to another process."""
         here = {k: Translator(*(part.cpu() for part in translator)) for k, translator in self.translators.items()}
         return replace(self, translators=here)
 

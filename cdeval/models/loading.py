@@ -61,12 +61,12 @@ class ReadingModel:
 
     @property
     def dtype_name(self) -> str:
-        """The same without torch's name."""
+        """The number format of the weights, without torch's name."""
         return str(self.dtype).removeprefix("torch.")
 
     @property
     def vocabulary(self) -> Vocabulary:
-        """Its tokens, and the rows that it has for them."""
+        """The model's tokens, and the rows that it has for them."""
         return vocabulary_of(self.model, self.tokenizer, self.name)
 
 

@@ -93,7 +93,7 @@ def check_rows(model: Vocabulary) -> None:
 
 
 def check_prompts(model: Vocabulary, prompts: Iterable[Prompt]) -> None:
-    """Raises: ModelError: a prompt holds a token that the model has no row for."""
+    """Check that a model can read prompts. Raises: ModelError: a prompt holds a token that the model has no row for."""
     for prompt in prompts:
         token = next((token for token in prompt.token_ids if not 0 <= token < model.rows), None)
         if token is not None:

@@ -34,7 +34,7 @@ class PromptSet:
     short_references: int  # among the prompts: references of fewer than max_new_tokens tokens
 
     def describe(self) -> str:
-        """One line for the screen.
+        """Describe the prompts in one line for the screen.
 
         >>> PromptSet((), "news (split test)", 225, 25, 160, 200, 64, 0, 0).describe()
         '0 of 200 prompts from news (split test); 25 of 225 texts too short (< 160 tokens)'
@@ -206,7 +206,7 @@ def _usable(
 
 
 def _items(config: PromptsConfig, needed: int) -> Sequence[Text | GivenPrompt]:
-    """Everything of the source, in its order, in the split."""
+    """Load everything of the source in the split, in its order."""
     if config.source is PromptSource.file:
         if config.path is None:
             raise PromptError(

@@ -183,7 +183,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _tidy(line: str) -> str:
-    """One space between words; brackets around a hole, or around nothing but a pronunciation's commas, disappear."""
+    """Leave one space between words, and drop brackets around a hole or nothing but a pronunciation's commas."""
     line = re.sub(r"[\u200b-\u200f\u2060\ufeff\u00ad]", "", line)
     line = re.sub(r"\s+", " ", line)
     for _ in range(2):  # brackets in brackets

@@ -1,4 +1,4 @@
-"""All files of a study's report, written from the study's own files alone."""
+"""The files of a study's report, written from the study's own files alone."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -96,7 +96,7 @@ class _Budget:
 
 
 def mapping(value: Any) -> dict[str, Any]:
-    """Raises: ValueError: it is none."""
+    """Check that a value is a mapping. Raises: ValueError: it is none."""
     if not isinstance(value, dict):
         raise ValueError("it is no mapping of names to values")
     return value

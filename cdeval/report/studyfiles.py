@@ -112,7 +112,7 @@ class Study:
 
     @property
     def decoded(self) -> list[Arm]:
-        """All but the human references."""
+        """The arms but for the human references."""
         return [arm for arm in self.arms if not arm.is_human]
 
     @property
@@ -183,7 +183,7 @@ def _shown(folder: Path, problems: list[str]) -> Shown | None:
 
 
 def read_study(folder: Path) -> Study:
-    """All finished points of a study: those of its last table in their order, then any that it lacks.
+    """Read the finished points of a study: those of its last table in their order, then any that it lacks.
 
     Raises: StorageError: there is no such study, none of its runs is finished, or a file of it is broken.
     """

@@ -10,7 +10,7 @@ from cdeval.records import HUMAN_TEXTS, Estimate
 
 
 def summary_of(texts: int, scores: Mapping[str, Estimate], costs: Mapping[str, float]) -> dict[str, float]:
-    """One flat mapping, name to number."""
+    """Flatten everything into one mapping, name to number."""
     summary: dict[str, float] = {"texts": texts, **costs}
     for name, estimate in scores.items():
         summary[name] = estimate.value
@@ -89,7 +89,7 @@ def _missing(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
 
 
 def _too_few(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
-    """One line that names the metrics without an interval, and their arms where others have one."""
+    """Name in one line the metrics without an interval, and their arms where others have one."""
     lacking: dict[str, list[str]] = {}
     present: Counter[str] = Counter()
     for label, of_arm in scores.items():

@@ -86,7 +86,7 @@ def results_table(
 
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
-    """The same cells as a GitHub table: what qualifies a number follows it in brackets."""
+    """Write the rows as a GitHub table: what qualifies a number follows it in brackets."""
     columns = columns or (*columns_for(rows), *filled(rows, plugged_columns(rows)))
     marks, meaning = _marks(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]

@@ -36,7 +36,7 @@ class ReadArm:
 
     @property
     def generations(self) -> tuple[Generation, ...]:
-        """Its texts, in the order of the file; samples of one prompt share its id."""
+        """The arm's texts, in the order of the file; samples of one prompt share its id."""
         return self.file.generations
 
 

@@ -37,7 +37,7 @@ def ban_beside(path: Path, model: ReadingModel) -> Ban | None:
 
 
 def _said(path: Path, parse: Callable[[str], Any], part: str, name: str) -> str | None:
-    """One text of a settings file; None where the file, or that text in it, is not there."""
+    """Read one text of a settings file; None where the file, or that text in it, is not there."""
     try:
         found = parse(path.read_text(encoding="utf-8"))[part][name]
     except (OSError, ValueError, LookupError, TypeError, RecursionError, yaml.YAMLError):

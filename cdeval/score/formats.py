@@ -160,7 +160,7 @@ def _present(fields: Mapping[str, object], name: str, where: str) -> object:
 
 
 def _continuations(value: object, name: str, where: str) -> tuple[str, ...]:
-    """One text, or several samples as a list or as {"0": …, "1": …}."""
+    """Read one text, or several samples as a list or as {"0": …, "1": …}."""
     samples: Sequence[object] = [value]
     if isinstance(value, list | Mapping):
         samples = list(value.values()) if isinstance(value, Mapping) else value

@@ -45,7 +45,7 @@ def one_reference_a_prompt(texts: Sequence[Generation], where: str) -> tuple[Gen
 
 
 def check_same_prompts(arms: Mapping[str, Sequence[Generation]]) -> None:
-    """That an id is the same prompt in all arms, before texts are paired by it; spaces and line ends may differ.
+    """Check that an id is the same prompt in all arms, by which texts are paired; spaces and line ends may differ.
 
     An arm without any prompts, as files of continuations alone are, is taken at its ids.
 

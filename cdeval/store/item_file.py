@@ -141,7 +141,7 @@ class ItemFile:
         return text
 
     def _read(self, file: BinaryIO) -> bytes:
-        """All of a file, up to a bound. Raises: `error`: it is larger."""
+        """Read a file up to a bound. Raises: `error`: it is larger."""
         blocks, size = [], 0
         while block := file.read(_BLOCK):
             blocks.append(block)
@@ -174,7 +174,7 @@ class ItemFile:
                 yield Located(f"line {number}", number, value)
 
     def _after_lines(self, text: str, line: int) -> list[Located] | None:
-        """All values from a line on, however they are written; None where that is not JSON."""
+        """Read all values from a line on, however they are written; None where that is not JSON."""
         before = "\n" * (line - 1)
         try:
             return list(self._following(before + "\n".join(text.split("\n")[line - 1 :])))

@@ -241,7 +241,7 @@ def _load(root: Path) -> tuple[LedgerState, str | None]:
 
 
 def _entry(values: Mapping[str, Any]) -> Entry:
-    """Raises: ValueError, TypeError, KeyError: a field is missing, of another type or impossible."""
+    """Read an entry. Raises: ValueError, TypeError, KeyError: a field is missing, of another type or impossible."""
     for name in ("wanted", "stored"):
         count(values, name)
     texts = [values[name] for name in ("digest", "label", "role", "changed_utc")]
@@ -255,7 +255,7 @@ def _entry(values: Mapping[str, Any]) -> Entry:
 
 
 def _plan(values: Mapping[str, Any]) -> Plan:
-    """Raises: as `_entry`."""
+    """Read a plan. Raises: as `_entry`."""
 
     def by_beams(name: str) -> dict[int, int]:
         found = {int(beams): count(values[name], beams) for beams in values[name]}

@@ -36,7 +36,7 @@ LIBRARIES = (
 
 
 def provenance(model_facts: Mapping[str, object], prompts_digest: str, plugins: Sequence[object]) -> dict[str, object]:
-    """Everything that is needed to tell two results apart, as JSON types; never fails for what it cannot find out.
+    """Collect what is needed to tell two results apart, as JSON types; what cannot be found out is left out.
 
     Reads package metadata instead of importing, and asks torch only if the process has loaded it, so it takes well
     under a second. Call it after the models are loaded: what torch then runs on is known.

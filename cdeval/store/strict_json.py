@@ -27,7 +27,7 @@ _DIGITS = 20  # of a whole number, its sign included
 
 
 def plain(value: object) -> object:
-    """The same value in JSON's own types: dataclasses as mappings, enums as names, NaN and infinities as None.
+    """Convert a value to JSON's own types: dataclasses as mappings, enums as names, NaN and infinities as None.
 
     Raises: TypeError: the value has no JSON form.
     """
@@ -55,7 +55,7 @@ def plain(value: object) -> object:
 
 
 def to_line(value: object) -> bytes:
-    """One line of JSON, in the order of the fields, with every text as it is. Raises: TypeError: as `plain`."""
+    """Write one line of JSON, in the order of the fields, with every text as it is. Raises: TypeError: as `plain`."""
     return encode(json.dumps(plain(value), ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -165,7 +165,7 @@ class RayPool(Generic[W, R]):
         return report
 
     def _check_started(self) -> None:
-        """Raises: WorkerError: those that are waited for have found no machine, so nothing will ever come of them."""
+        """Check that a worker has started. Raises: WorkerError: none has found a machine, so there will be no work."""
         awaited = [self._started[worker] for worker in self._running.values()]
         started, _ = self._ray.wait(awaited, num_returns=1, timeout=0)
         if not started:
@@ -210,7 +210,7 @@ def attempted(act: Callable[[W], R], worker: int, work: W) -> WorkerReport[R]:
 
 
 def _check_room(ray: ModuleType, workers: Workers) -> None:
-    """Raises: WorkerError: the cluster is too small, and actors without room would be waited for without end."""
+    """Check the room. Raises: WorkerError: the cluster is too small, and its actors would never start."""
     has = ray.cluster_resources()
     for name, setting, each in (("CPU", "threads", workers.threads), ("GPU", "gpus", workers.gpus)):
         needed = workers.workers * each

@@ -68,7 +68,7 @@ class Unit(NamedTuple):
         return [text.lane for text in self.texts]
 
     def without(self, points: Container[Point]) -> "Unit | None":
-        """The same unit without the texts of these points; None where no text is left."""
+        """Leave out the texts of these points; None where no text is left."""
         texts = tuple(text for text in self.texts if text.point not in points)
         return self._replace(texts=texts) if texts else None
 

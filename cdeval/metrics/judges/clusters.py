@@ -104,7 +104,7 @@ def pair_up(generated: Sequence[Generation], human: Sequence[Generation], reader
 
 
 def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: MetricsConfig, arms: int) -> str:
-    """All that another MAUVE must share to be comparable, and how far to trust this one."""
+    """Say what another MAUVE must share to be comparable, and how far to trust this one."""
     lengths = sorted({len(pair.human) for pair in pairs})
     tokens = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     by_seed = mauve(codes.whole())
@@ -151,7 +151,7 @@ def _codes(
 
 
 def _shared_codes(scored: Mapping[str, Sequence[Pair]], features: Features, seeds: range) -> dict[str, Codes]:
-    """One clustering of all arms and the human texts; as many clusters as the arm with the most texts asks for.
+    """Cluster all arms and the human texts together; the arm with the most texts says into how many clusters.
 
     Arms are stacked by label, so that their order in the study decides nothing, and the human texts, once a prompt and
     length, after them.

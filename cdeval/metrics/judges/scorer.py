@@ -38,12 +38,12 @@ class TextReader(NamedTuple):
     retokenise: bool  # the generations' token ids are another model's, or missing
 
     def read(self, generations: Sequence[Generation]) -> list[Generation]:
-        """The same words in this model's tokens (`cdeval.prompts.tokens`)."""
+        """Encode the texts in this model's tokens (`cdeval.prompts.tokens`)."""
         return with_tokens(generations, self.scorer.tokenizer) if self.retokenise else list(generations)
 
 
 def described(scorer: Scorer) -> str:
-    """Its name and number format, for messages."""
+    """Name a scorer and its number format, for messages."""
     return f"{scorer.name} in {str(scorer.model.dtype).removeprefix('torch.')}"
 
 
