@@ -207,8 +207,8 @@ def _scores(
 
 def _flops(models: StudyModels, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:
     """FLOPs a token of each setting, as `cost.price` counts them."""
-    constants, second = token_flops(models.expert), models.amateur_models.get(settings[0].amateur)
-    amateurs = token_flops(second) if isinstance(second, LanguageModel) else None
+    constants, amateur_model = token_flops(models.expert), models.amateur_models.get(settings[0].amateur)
+    amateurs = token_flops(amateur_model) if isinstance(amateur_model, LanguageModel) else None
     own = OwnPrompt.from_amateur(settings[0].amateur, models.expert.tokenizer)
     found = []
     for place, setting in enumerate(settings):

@@ -118,10 +118,10 @@ def lacking(plugins: Iterable[Mapping[str, Any]], methods: Iterable[str]) -> Lac
         methods: of the study that are wanted now, as they are typed.
     """
     wanted = set(methods).difference(_OFFERED)
-    makers = {str(one["name"]): one for one in plugins if wanted.intersection(one["offers"])}
-    found = sorted(wanted.intersection(method for one in makers.values() for method in one["offers"]))
-    packages = {f"install {one['package']} {one['version']}": None for one in makers.values() if one["package"]}
-    named = {name: None for name, one in makers.items() if not one["package"]}
+    offering = {str(one["name"]): one for one in plugins if wanted.intersection(one["offers"])}
+    found = sorted(wanted.intersection(method for one in offering.values() for method in one["offers"]))
+    packages = {f"install {one['package']} {one['version']}": None for one in offering.values() if one["package"]}
+    named = {name: None for name, one in offering.items() if not one["package"]}
     loaded = {one.name: None for one in loaded_plugins() if not one.package}
     typed = [f"add plugins=[{','.join(loaded | named)}]"] if named else []
     return Lacking(tuple(found), " and ".join([*packages, *typed])) if found else None

@@ -116,21 +116,23 @@ def lane_flops(  # noqa: PLR0913 - most with a default
     setting: Setting,
     prompt_tokens: int,
     new_tokens: int,
-    second: TokenFlops | None = None,
+    amateur_costs: TokenFlops | None = None,
     exit_layers: Sequence[int] = (),
     *,
     own_prompt: int | None = None,
 ) -> LaneFlops:
     """FLOPs of one lane that generates exactly `new_tokens` (texts that end early cost less: pass their steps).
 
-    The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s. `second` are the
-    constants of an amateur with a forward pass of its own, which reads `own_prompt` tokens of the prompt (None: as many
+    The first token comes from the prefill; step s feeds the beams' s-th tokens at context prompt + s. `amateur_costs`
+    are those of an amateur with a forward pass of its own, which reads `own_prompt` tokens of the prompt (None: as many
     as there are, or the last one by context=generated); `exit_layers` are those of the text (`records.Generation`).
 
     Raises: ValueError: the expert may exit early, and these are not the rows of so many tokens.
     """
-    if second is not None:
-        amateur: float = _read(second, read_by_amateur(setting, prompt_tokens, own_prompt), setting.beams, new_tokens)
+    if amateur_costs is not None:
+        amateur: float = _read(
+            amateur_costs, read_by_amateur(setting, prompt_tokens, own_prompt), setting.beams, new_tokens
+        )
     else:
         each = kind_of(setting.amateur).flops(setting.amateur, setting.normalizer, costs)
         amateur = each * (1 + setting.beams * (new_tokens - 1))

@@ -85,12 +85,12 @@ def _model(amateur_models: Mapping[Amateur, AmateurModel], arm: PricedArm) -> La
     return found if isinstance(found, LanguageModel) else None
 
 
-def _memory(expert: LanguageModel, second: LanguageModel | None, latency: Latency) -> dict[str, float]:
+def _memory(expert: LanguageModel, amateur_model: LanguageModel | None, latency: Latency) -> dict[str, float]:
     """Weights that are shared count once: a truncated expert has none of its own."""
-    models = [expert] if second is None or second.model is expert.model else [expert, second]
+    models = [expert] if amateur_model is None or amateur_model.model is expert.model else [expert, amateur_model]
     live = latency.peak_slots * slot_bytes(expert)
-    if second is not None:
-        live += latency.amateur_slots * slot_bytes(second)
+    if amateur_model is not None:
+        live += latency.amateur_slots * slot_bytes(amateur_model)
     weights = sum(weights_bytes(model) for model in models)
     return {
         "parameters": sum(model.model.num_parameters() for model in models),

@@ -87,7 +87,7 @@ def lane_bytes(  # noqa: PLR0913 - most with a default
     setting: Setting,
     prompt_tokens: int,
     new_tokens: int,
-    second: TokenBytes | None = None,
+    amateur_costs: TokenBytes | None = None,
     exit_layers: Sequence[int] = (),
     *,
     own_prompt: int | None = None,
@@ -105,9 +105,9 @@ def lane_bytes(  # noqa: PLR0913 - most with a default
         decode += sum(costs.translator * sum(exit_ <= layer for exit_ in own.layers) for layer in deepest)
     if setting.search is SearchKind.contrastive_search:  # reads the candidates of the last token, too
         decode += costs.step(prompt_tokens + new_tokens, beams)
-    if second is not None:
+    if amateur_costs is not None:
         read = read_by_amateur(setting, prompt_tokens, own_prompt)
-        amateur: float = second.prompt(read) + sum(second.step(read + step, beams) for step in steps)
+        amateur: float = amateur_costs.prompt(read) + sum(amateur_costs.step(read + step, beams) for step in steps)
     else:
         first, later = (_amateur_traffic(costs, setting, rows) for rows in (1, beams))
         amateur = first + len(steps) * later

@@ -70,8 +70,8 @@ def _pair(pair: str, config: PriceRun) -> list[Price]:
     arms[f"truncated k={blocks}"] = (cut, truncate(expert, blocks))
     whole = _Lane.from_setting(expert, alone, None, config)
     return [
-        _price(pair, label, _Lane.from_setting(expert, how, second, config), whole, config)
-        for label, (how, second) in arms.items()
+        _price(pair, label, _Lane.from_setting(expert, how, amateur_model, config), whole, config)
+        for label, (how, amateur_model) in arms.items()
     ]
 
 
@@ -86,17 +86,17 @@ class _Lane(NamedTuple):
 
     @classmethod
     def from_setting(
-        cls, expert: LanguageModel, how: Setting, second: LanguageModel | None, config: PriceRun
+        cls, expert: LanguageModel, how: Setting, amateur_model: LanguageModel | None, config: PriceRun
     ) -> "_Lane":
         prompt, new = config.prompt_tokens, config.new_tokens
-        models = [expert] if second is None else [expert, second]
-        distinct = [expert] if second is None or second.model is expert.model else models
+        models = [expert] if amateur_model is None else [expert, amateur_model]
+        distinct = [expert] if amateur_model is None or amateur_model.model is expert.model else models
         width = int(expert.model.config.hidden_size)
         lens = width * (width + 1) * len(how.amateur.exits) if how.amateur.lens.translates else 0
         return cls(
-            lane_flops(token_flops(expert), how, prompt, new, token_flops(second) if second else None),
-            count_lane(expert, how, prompt, new, second),
-            lane_bytes(token_bytes(expert), how, prompt, new, token_bytes(second) if second else None),
+            lane_flops(token_flops(expert), how, prompt, new, token_flops(amateur_model) if amateur_model else None),
+            count_lane(expert, how, prompt, new, amateur_model),
+            lane_bytes(token_bytes(expert), how, prompt, new, token_bytes(amateur_model) if amateur_model else None),
             sum(model.model.num_parameters() for model in distinct) + lens,
             sum(slot_bytes(model) for model in models) * (prompt + new),
         )

@@ -72,16 +72,16 @@ def all_finished(root: Path, mine: Sequence[Finished]) -> list[Finished]:
     That is the order in which points were first asked for, the human references last.
     Points that would be called the same have a part of their digest in their labels.
     """
-    book = read_ledger(root).points
+    recorded = read_ledger(root).points
     found = {one.digest: one for one in mine}
     for path in sorted(root.glob(f"*/{SUMMARY}")):
         one = _stored(path.parent)
         if one is None or one.digest in found:
             continue
-        entry = book.get(one.digest)
+        entry = recorded.get(one.digest)
         if entry is None or entry.state is PointState.failed or entry.stored >= entry.wanted:
             found[one.digest] = one if entry is None else replace(one, role=entry.role)
-    places = {digest: place for place, digest in enumerate(book)}
+    places = {digest: place for place, digest in enumerate(recorded)}
     fresh = [one.digest for one in mine]
 
     def place(one: Finished) -> tuple[bool, int, int, str]:

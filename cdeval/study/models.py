@@ -47,9 +47,9 @@ class StudyModels:
     def linear_lenses(self) -> dict[Amateur, TunedLens]:
         """The lenses that were fitted while the study opened, in the memory of the host."""
         return {
-            amateur: second.on_host()
-            for amateur, second in self.amateur_models.items()
-            if amateur.lens is Lens.linear and isinstance(second, TunedLens)
+            amateur: model.on_host()
+            for amateur, model in self.amateur_models.items()
+            if amateur.lens is Lens.linear and isinstance(model, TunedLens)
         }
 
 
@@ -145,11 +145,11 @@ def load_together(
                 loaded[weights] = one.amateur_model(expert, prompts)
             except CdevalError as error:
                 loaded[weights] = error
-        second = loaded[weights]
-        if isinstance(second, CdevalError):
-            failures[place] = second
-        elif second is not None:
-            amateur_models[amateur] = second
+        model = loaded[weights]
+        if isinstance(model, CdevalError):
+            failures[place] = model
+        elif model is not None:
+            amateur_models[amateur] = model
     return StudyModels(expert, amateur_models), failures
 
 

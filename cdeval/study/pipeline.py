@@ -110,7 +110,7 @@ def list_points(study: LoadedStudy, executor: Executor) -> dict[Point, PointReco
 
 def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> dict[str, object]:
     """Name the models and machines that decode a setting."""
-    expert, second = study.models.expert, study.models.amateur_models.get(amateur_of(setting.config.amateur))
+    expert, amateur = study.models.expert, study.models.amateur_models.get(amateur_of(setting.config.amateur))
     names = ("name", "revision", "fingerprint")
     exits = adaptive_exit_of(setting.config.search.adaptive_exit)
     own = study.models.amateur_models.get(exits.read_as) if exits is not None and exits.read_as is not None else None
@@ -118,11 +118,11 @@ def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> d
         "expert": expert.name,
         "revision": expert.revision,
         "fingerprint": expert.fingerprint,
-        "amateur": {name: getattr(second, name) for name in names} if isinstance(second, LanguageModel) else None,
+        "amateur": {name: getattr(amateur, name) for name in names} if isinstance(amateur, LanguageModel) else None,
         "architecture": expert.model.config.model_type,
         "dtype": expert.dtype_name,
         "device": str(expert.device),
-        "lens": {"digest": second.digest, **second.facts} if isinstance(second, TunedLens) else None,
+        "lens": {"digest": amateur.digest, **amateur.facts} if isinstance(amateur, TunedLens) else None,
         **({"exit_lens": {"digest": own.digest, **own.facts}} if isinstance(own, TunedLens) else {}),
         "temperature": setting.calibration,
         "workers": executor.workers,
