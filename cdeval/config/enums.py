@@ -101,13 +101,20 @@ class SearchKind(Enum):
     """The search for the next tokens.
 
     sample: drawn at random; top-k, nucleus, typical, min-p and eta sampling are settings of it. contrastive_search: by
-    probability and unlikeness to the text so far (Su et al. 2022); despite its name it has no amateur.
+    probability and unlikeness to the text so far (Su et al. 2022); despite its name it has no amateur. hf: by
+    `generate` of transformers, with any arguments that it takes (`search.generate`).
     """
 
     beam = "beam"
     greedy = "greedy"
     sample = "sample"
     contrastive_search = "contrastive_search"
+    hf = "hf"
+
+    @property
+    def seeded(self) -> bool:
+        """Whether the seed shapes texts, and a prompt may have several."""
+        return self in (SearchKind.sample, SearchKind.hf)
 
 
 class Ban(Enum):

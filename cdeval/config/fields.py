@@ -187,6 +187,13 @@ def _leaves(root: type, path: str, when: tuple[When, ...]) -> Iterator[Leaf]:
         yield Leaf(name, kind, optional or kind is Any, default, rules, conditions)
 
 
+def owner_of(name: str, settings: Mapping[str, Leaf]) -> str:
+    """The setting whose keys are the user's and that a name is of, be it itself; empty where there is none."""
+    while name and name not in settings:
+        name = name.rpartition(".")[0]
+    return name if name and get_origin(settings[name].kind) is dict else ""
+
+
 def _without_none(hint: Any) -> tuple[Any, bool]:
     if get_origin(hint) not in (Union, UnionType):
         return hint, False

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from cdeval.config.fields import Leaf, leaves, shown, value_of
+from cdeval.config.fields import Leaf, leaves, owner_of, shown, value_of
 from cdeval.config.paths import CONF
 from cdeval.config.unread import Given
 from cdeval.errors import ConfigError
@@ -52,7 +52,8 @@ def given_by(hydra: DictConfig, config: object) -> dict[str, Given]:
     for file in _files(hydra):
         _check_letters(file, settings)
         unless = chosen if file.bundle else typed.unless
-        found |= {name: Given(file.path.name, unless) for name in file.values if name in settings}
+        names = filter(None, (_setting(name, settings) for name in file.values))
+        found |= {name: Given(file.path.name, unless) for name in names}
     return {**found, **_of_protocol(hydra, config, typed), **{name: typed for name in _typed(overrides, settings)}}
 
 
@@ -71,7 +72,12 @@ def _typed(overrides: list[str], settings: Mapping[str, Leaf]) -> Iterator[str]:
     for override in overrides:
         key, value = _parsed(override)
         names = _flat(value, f"{key}.") if isinstance(value, dict) else [key, f"{key}.kind", f"{key}.source"]
-        yield from (name for name in names if name in settings)
+        yield from filter(None, (_setting(name, settings) for name in names))
+
+
+def _setting(name: str, settings: Mapping[str, Leaf]) -> str:
+    """The setting that a name is of; empty where it is none."""
+    return name if name in settings else owner_of(name, settings)
 
 
 @lru_cache(maxsize=4096)  # the points of a sweep are made of few different overrides

@@ -1,12 +1,17 @@
 """The labels of settings: in the field's own signs, as short as they can be told apart."""
 
+import json
 from collections.abc import Sequence
 
 from cdeval.config.amateur import Amateur, kind_of
 from cdeval.config.enums import Context, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config.exits import DECAY
+from cdeval.config.naming import shortened
 from cdeval.config.plausibility import ALPHA, RULES
-from cdeval.config.setting import AdaptiveExit, Setting
+from cdeval.config.setting import AdaptiveExit, Sampling, Setting
+from cdeval.config.targets import named_values
+
+_GENERATE_BYTES = 80  # of the arguments of search=hf; labels that are then alike have a part of their digest
 
 
 def label_of(setting: Setting) -> str:
@@ -15,7 +20,8 @@ def label_of(setting: Setting) -> str:
     if setting.adaptive_exit is not None:
         search = f"{_adaptive_name(setting.adaptive_exit)}, {search}"
     if not setting.amateur.contrasts:
-        alone = [] if setting.adaptive_exit is not None else ["expert alone"]
+        named = setting.adaptive_exit is not None or setting.search is SearchKind.hf
+        alone = [] if named else ["expert alone"]
         if setting.masks_alone:
             alone += [mask_name(setting), *_cut_names(setting)]
         return ", ".join([*filter(None, [" ".join(alone)]), search])
@@ -53,6 +59,9 @@ def search_name(setting: Setting) -> str:
             return f"beam {setting.beams}"
         case SearchKind.contrastive_search:
             return f"contrastive search k={setting.beams} α={_short(setting.penalty)}"
+        case SearchKind.hf:
+            values = shortened(named_values(json.loads(setting.generate or "{}")), _GENERATE_BYTES)
+            return " ".join(filter(None, ["generate", values, *_drawn_names(setting.sampling)]))
     own = setting.sampling
     narrowed = {
         "top-k {}": own.top_k,
@@ -64,11 +73,12 @@ def search_name(setting: Setting) -> str:
     words = [form.format(_short(value)) for form, value in narrowed.items() if value is not None] or ["sample"]
     if words == ["sample"] or own.temperature != 1:
         words.append(f"τ={_short(own.temperature)}")
-    if own.seed:
-        words.append(f"seed {own.seed}")
-    if own.samples > 1:
-        words.append(f"×{own.samples}")
-    return " ".join(words)
+    return " ".join([*words, *_drawn_names(own)])
+
+
+def _drawn_names(own: Sampling) -> list[str]:
+    """Which draws, and how many."""
+    return ([f"seed {own.seed}"] if own.seed else []) + ([f"×{own.samples}"] if own.samples > 1 else [])
 
 
 def _short(value: float) -> str:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cdeval.config.fields import Leaf, TextForm
+from cdeval.config.fields import Leaf, TextForm, owner_of
 
 _OVERRIDE = re.compile(r"(?P<key>(?:\+{1,2})?(?P<name>[\w.]+))=(?P<value>.*)", re.DOTALL)
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
@@ -28,6 +28,8 @@ def as_meant(argument: str, settings: Mapping[str, Leaf]) -> str:
     """
     found = _OVERRIDE.fullmatch(argument)
     leaf = settings.get(found["name"]) if found else None
+    if found is not None and owner_of(found["name"], settings):
+        return f"++{found['name']}={found['value']}"  # Hydra takes a key that is not there yet by this sign alone
     if found is None or leaf is None or leaf.text is None:
         return argument
     return f"{found['key']}={_value(found['value'], leaf.text)}"

@@ -73,6 +73,8 @@ def check_key(key: str, root: type) -> None:
     schema: Any = root
     path = ""
     for part in key.replace("/", ".").split("."):
+        if get_origin(schema) is dict:  # whose keys are the user's
+            return
         known = _field_types(schema)
         if part not in known:
             names = [*known, *BUNDLES] if not path else list(known)

@@ -14,6 +14,7 @@ from cdeval.config.naming import shortened, slug
 from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import ALONE, Setting, canonical, expert_alone, setting_of
+from cdeval.config.targets import code_digests
 from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
@@ -106,7 +107,7 @@ def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
     fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in ALONE.items()}
     kept = {name: value for name, value in setting.items() if name not in ("adaptive_exit", "plausibility")}
     sampling = kept.get("sampling")
-    if isinstance(sampling, Mapping) and setting.get("search") != SearchKind.sample.value:
+    if isinstance(sampling, Mapping) and not SearchKind(setting.get("search")).seeded:
         kept["sampling"] = {**sampling, "seed": 0}
     return {**kept, **{name: _plain_value(value) for name, value in fixed.items() if name != "plausibility"}}
 
@@ -127,7 +128,7 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
     if exits is not None:
         nameless = replace(nameless, adaptive_exit=replace(exits, lens_texts=None))
     rule = RULES[own.plausibility.rule].origin if own.plausibility != ALPHA else None
-    code = [rule.digest] if rule is not None else []
+    code = [*([rule.digest] if rule is not None else []), *code_digests(own.generate)]
     digest = _sha256([identity(own.amateur), _plain(nameless), texts, *code, *lens])
     return Point(role, own, label_of(own), digest)
 
@@ -138,6 +139,8 @@ def _plain(setting: Setting) -> dict[str, object]:
         del values["adaptive_exit"]
     if setting.plausibility == ALPHA:
         del values["plausibility"]
+    if not setting.generate:
+        del values["generate"]
     return {name: _plain_value(value) for name, value in values.items()}
 
 

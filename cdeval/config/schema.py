@@ -45,6 +45,8 @@ _MASKED = replace(
 _BY_ALPHA = When("contrast.plausibility", lambda rule: rule in (None, "alpha"), "add contrast.plausibility=alpha")
 _BEAMS = only("search.kind", SearchKind.beam)
 _DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
+_SEEDED = When("search.kind", lambda kind: kind.seeded, "add search=sample, another sampling, or search=hf")
+_FOREIGN = only("search.kind", SearchKind.hf)
 _PENALISED = only("search.kind", SearchKind.contrastive_search)
 _FROM_FILE = only("prompts.source", PromptSource.file)
 _FROM_SPLIT = only(
@@ -134,7 +136,7 @@ class SearchConfig:
     ban: Ban = Ban.special
     pool: Pool = read_when(CONTRASTED, _BEAMS, default=Pool.all)
     # Continuations a prompt, one unit of the intervals.
-    samples: int = number(1, least=1, most=10_000, when=(_DRAWN,))
+    samples: int = number(1, least=1, most=10_000, when=(_SEEDED,))
     temperature: float = number(
         1.0, least=0.001, most=10_000, hint="τ; 1 draws from the model as it is", when=(_DRAWN,)
     )
@@ -156,6 +158,8 @@ class SearchConfig:
     )
     # α of contrastive search.
     penalty: float = number(0.6, least=0, most=1, hint="0.6 is usual", when=(_PENALISED,))
+    # Arguments of `generate` of transformers; objects by _target_.
+    generate: dict[str, Any] = written_unless_default(_FOREIGN, factory=dict)
     adaptive_exit: AdaptiveExitConfig = field(default_factory=AdaptiveExitConfig)  # where the expert itself may stop
 
 

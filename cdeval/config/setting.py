@@ -8,6 +8,7 @@ from cdeval.config.enums import Ban, Form, Normalizer, Pool, SearchKind, Tempera
 from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens
 from cdeval.config.plausibility import ALPHA, Plausibility, plausibility_of
 from cdeval.config.schema import RunConfig
+from cdeval.config.targets import written
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Setting:
     penalty: float = 0.0  # α of contrastive search
     adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
     plausibility: Plausibility = ALPHA  # where there is no amateur, alpha stands for no rule
+    generate: str = ""  # arguments of search=hf, as `targets.written` writes them
 
     def __post_init__(self) -> None:
         if self.adaptive_exit is not None and kind_of(self.amateur).reads_expert:
@@ -110,12 +112,15 @@ def setting_of(config: RunConfig) -> Setting:
         penalty=config.search.penalty if config.search.kind is SearchKind.contrastive_search else 0.0,
         adaptive_exit=adaptive_exit_of(config.search.adaptive_exit),
         plausibility=rule,
+        generate=written(config.search.generate) if config.search.kind is SearchKind.hf else "",
     )
 
 
 def sampling_of(config: RunConfig) -> Sampling:
     """The random draws that the configuration asks for; without any the seed shapes no text."""
     search = config.search
+    if search.kind is SearchKind.hf:
+        return Sampling(seed=config.seed, samples=search.samples)
     if search.kind is not SearchKind.sample:
         return Sampling(seed=config.seed) if AMATEURS[config.amateur.kind].draws else Sampling()
     return Sampling(
@@ -140,7 +145,7 @@ def adaptive_exit_of(config: AdaptiveExitConfig) -> AdaptiveExit | None:
 
 def expert_alone(setting: Setting) -> Setting:
     """Make a setting's control: its search by all blocks without a contrast, whose settings are fixed."""
-    sampling = setting.sampling if setting.search is SearchKind.sample else Sampling()
+    sampling = setting.sampling if setting.search.seeded else Sampling()
     return replace(setting, adaptive_exit=None, sampling=sampling, **ALONE)
 
 

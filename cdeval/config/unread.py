@@ -40,7 +40,7 @@ def check_read(points: Sequence[tuple[object, Mapping[str, Given]]]) -> None:
 def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Leaf]) -> str | None:
     """Why the setting is not read; None where it is, or where it is null or none and asks for nothing."""
     value = value_of(config, leaf.name)
-    asks = value not in (None, []) and getattr(value, "name", "") != "none"
+    asks = value not in (None, [], {}) and getattr(value, "name", "") != "none"
     failing = next((when for when in leaf.when if _fails(config, when, settings)), None)
     if not asks or failing is None or {failing.setting, failing.setting.split(".")[0]} & given.unless:
         return None

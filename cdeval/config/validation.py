@@ -5,7 +5,7 @@ What depends on the model (the exit layer against its depth, the length against 
 """
 
 from cdeval.config.amateur import AMATEURS, check_context
-from cdeval.config.enums import Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
+from cdeval.config.enums import Ban, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.plausibility import plausibility_of
@@ -56,6 +56,8 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
             f"search=contrastive_search with amateur={amateur.kind}: contrastive search (Su et al. 2022) compares "
             "the expert's candidates with the text so far and has no amateur; add amateur=none."
         )
+    if kind is SearchKind.hf:
+        _validate_generate(search, amateur)
     if search.adaptive_exit.lens not in (Lens.norm, Lens.linear):
         raise ConfigError(
             f"search.adaptive_exit.lens={search.adaptive_exit.lens.name}: the expert's own exits are read through its "
@@ -71,9 +73,28 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
         )
 
 
+def _validate_generate(search: SearchConfig, amateur: AmateurConfig) -> None:
+    """What has no meaning where transformers searches; its arguments are checked when the models are opened."""
+    own = search.adaptive_exit.threshold
+    wrong = [
+        (amateur.kind != "none", f"amateur={amateur.kind}", "that has no amateur of cdeval's; add amateur=none"),
+        (search.beams != 1, f"search.beams={search.beams}", "its beams are search.generate.num_beams; use 1"),
+        (search.ban is Ban.free, "search.ban=free", "an end token ends a text there; use special, eos or none"),
+        (own is not None, f"search.adaptive_exit.threshold={own}", "all blocks are read there; leave it out"),
+    ]
+    for given, setting, reason in wrong:
+        if given:
+            raise ConfigError(f"{setting} with search=hf: the expert's texts are made by transformers, and {reason}.")
+
+
 def _validate_rule(config: RunConfig) -> None:
     """The rule of plausibility is known, and the search chooses among single tokens."""
     plausibility_of(config.contrast, contrasted=config.amateur.kind != "none")
+    if config.search.kind is SearchKind.hf and config.contrast.plausibility is not None:
+        raise ConfigError(
+            f"contrast.plausibility={config.contrast.plausibility} with search=hf: transformers chooses among tokens "
+            "there. Give search.generate.logits_processor, or leave contrast.plausibility out."
+        )
     if config.search.kind is SearchKind.contrastive_search and config.contrast.plausibility is not None:
         raise ConfigError(
             f"contrast.plausibility={config.contrast.plausibility} with search=contrastive_search: that proposes its k "
@@ -111,6 +132,7 @@ def _validate_random(config: RunConfig) -> None:
             "probabilities of texts",
         ),
         (amateur.context is Context.removed, "amateur.context=removed", "items with a context"),
+        (config.search.kind is SearchKind.hf, "search=hf", "texts: its FLOPs and bytes are not known"),
         (exits.threshold is not None, "search.adaptive_exit", "to know how sure the model is of real texts"),
         (
             contrast.normalizer is not Normalizer.full,

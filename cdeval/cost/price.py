@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.config.amateur import Amateur
+from cdeval.config.enums import SearchKind
 from cdeval.config.setting import Setting, expert_alone
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency
@@ -18,6 +19,7 @@ from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.models.loading import LanguageModel
 
 NAN = float("nan")
+_FLOPS = ("expert_prefill_flops", "expert_decode_flops", "amateur_flops", "total_flops")
 
 
 class PricedText(NamedTuple):
@@ -57,12 +59,13 @@ def price_arms(
 
     Overheads are ratios over the expert alone under the same search (0.05 is 5 % more); those of latency and memory
     need such an arm among them. `_low` and `_high` are ends of intervals over timed passes (`cost.spread`).
-    `exit_layer` is a mean of blocks. What was not measured is NaN.
+    `exit_layer` is a mean of blocks. What was not measured is NaN, as FLOPs and bytes of texts that transformers made.
     """
     latency = {label: timed.latency.get(label, Latency()) for label in arms}
     model_of = {label: _model(amateur_models, arm) for label, arm in arms.items()}
     memory = {label: _memory(expert, model_of[label], latency[label]) for label in arms}
-    alone = {arm.setting: label for label, arm in arms.items() if arm.setting.is_plain}
+    plain = {label: arm.setting for label, arm in arms.items() if arm.setting.is_plain}
+    alone = {setting: label for label, setting in plain.items() if setting.search is not SearchKind.hf}
     found = {}
     for label, arm in arms.items():
         control = alone.get(expert_alone(arm.setting))
@@ -102,6 +105,8 @@ def _memory(expert: LanguageModel, amateur_model: LanguageModel | None, latency:
 
 
 def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) -> dict[str, float]:
+    if arm.setting.search is SearchKind.hf:  # what transformers computes is not counted
+        return dict.fromkeys((*_FLOPS, "flops_per_token", "flops_overhead"), NAN)
     constants = token_flops(expert)
     amateurs = None if second is None else token_flops(second)
     prefill = decode = saved = 0
@@ -117,10 +122,7 @@ def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) 
         amateur += times * lane.amateur
         saved += times * lane.saved
     return {
-        "expert_prefill_flops": prefill,
-        "expert_decode_flops": decode,
-        "amateur_flops": amateur,
-        "total_flops": prefill + decode + amateur,
+        **dict(zip(_FLOPS, (prefill, decode, amateur, prefill + decode + amateur), strict=True)),
         "flops_per_token": (prefill + decode + amateur) / _steps(arm),
         "flops_overhead": (amateur - saved) / (prefill + decode + saved),
     }
@@ -128,6 +130,8 @@ def _flops(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None) 
 
 def _traffic(expert: LanguageModel, arm: PricedArm, second: LanguageModel | None, bandwidth: float) -> dict[str, float]:
     """Bytes that must be moved, and how long that alone takes at the device's bandwidth."""
+    if arm.setting.search is SearchKind.hf:
+        return dict.fromkeys(("bytes_per_token", "bytes_overhead", "bandwidth_seconds_per_token"), NAN)
     constants = token_bytes(expert)
     amateurs = None if second is None else token_bytes(second)
     moved: float = 0

@@ -27,6 +27,7 @@ from cdeval.decode.clock import Clock
 from cdeval.decode.contrastive_search import ContrastiveSearch
 from cdeval.decode.endings import Endings
 from cdeval.decode.finite import Faults
+from cdeval.decode.generate import generate_lane
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
@@ -45,6 +46,8 @@ LANES_AT_ONCE = 2
 # further: asking makes any other device wait. There the host asks once, at the end, and decodes the batch again.
 ASKED_AT_EVERY_STEP = ("cpu",)
 
+_UNWATCHED = (SearchKind.contrastive_search, SearchKind.hf)  # score no tokens that could be watched
+
 
 @torch.inference_mode()
 def decode_batch(
@@ -62,12 +65,14 @@ def decode_batch(
     no token says so in its continuation's `fault`; the others go on.
 
     Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, a rule, early exits or
-        a watch, or several lanes with a watch.
+        a watch, or several lanes with a watch. ConfigError, ModelError: as `generate_lane`.
     """
-    if watch is not None and (len(lanes) != 1 or lanes[0].setting.search is SearchKind.contrastive_search):
-        raise ValueError("one lane is watched at a time, and none under contrastive search")
+    if watch is not None and (len(lanes) != 1 or lanes[0].setting.search in _UNWATCHED):
+        raise ValueError("one lane is watched at a time, and none by contrastive search or by transformers")
     if len({lane.shape for lane in lanes}) != 1:
         raise ValueError("a batch needs lanes of one shape: equal prompt length, search, beams, new tokens and ban")
+    if lanes[0].setting.search is SearchKind.hf:
+        return generate_lane(expert, lanes[0], on_step)
     settings = [lane.setting for lane in lanes]
     amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert, amateur_models)
     # Without an amateur a draw may fall on any token, and a rule may leave any: such lanes need the whole vocabulary.

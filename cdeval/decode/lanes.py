@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cdeval.config.enums import Context
+from cdeval.config.enums import Context, SearchKind
 from cdeval.config.setting import Setting
 from cdeval.decode.finite import Fault
 from cdeval.records import Prompt
@@ -46,6 +46,8 @@ class Lane(NamedTuple):
         # Prompts of one length may be of several lengths without their contexts, and nothing is ever padded.
         alone = len(self.without_context or ()) if own.amateur.context is Context.removed else 0
         shape = len(self.prompt), own.search.value, own.beams, own.max_new_tokens, own.ban.value, own.pool.value
+        if own.search is SearchKind.hf:  # made text by text, each with random numbers of its own
+            return (*shape, own.generate, self.id, self.sample)
         return (*shape, alone) if alone else shape
 
 
@@ -54,8 +56,8 @@ class Continuation:
     """A lane's answer."""
 
     token_ids: tuple[int, ...]  # without the end-of-text token that may have ended it
-    score: float  # the objective, summed [nats; contrastive search: no unit]
-    logprob_expert: float  # summed [nats]
+    score: float  # the objective, summed [nats; contrastive search: no unit]; NaN: transformers made the text
+    logprob_expert: float  # summed [nats]; NaN likewise
     ended: bool  # by an end-of-text token, whose score and log-probability are included
     exit_layers: tuple[int, ...] = ()  # of the rows read after the prompt, as in `records.Generation`
     fault: Fault | None = None  # why this is no answer: nothing else here means anything then

@@ -22,10 +22,12 @@ from cdeval.records import KeptBeam, Prompt, Trace, TraceStep, Weighed
 
 def check_traceable(kind: SearchKind) -> None:
     """Check that a search weighs tokens. Raises: ConfigError: it does not."""
-    if kind is SearchKind.contrastive_search:
-        raise ConfigError(
-            "search=contrastive_search cannot be traced: it scores candidates by likeness, not by tokens."
-        )
+    reasons = {
+        SearchKind.contrastive_search: "it scores candidates by likeness, not by tokens",
+        SearchKind.hf: "transformers makes its texts, and says nothing of the tokens that it weighs",
+    }
+    if kind in reasons:
+        raise ConfigError(f"search={kind.name} cannot be traced: {reasons[kind]}.")
 
 
 def trace_text(

@@ -12,6 +12,7 @@ from cdeval.report.differences import differences_markdown
 from cdeval.report.measures import present, totals
 from cdeval.report.sections import cell
 from cdeval.report.studyfiles import Arm, Study
+from cdeval.report.summary import flops_unknown
 from cdeval.report.table import markdown_table
 from cdeval.report.verdict import verdict
 from cdeval.store.escaping import markdown, spreadsheet, tex
@@ -33,6 +34,7 @@ def _record(arm: Arm) -> dict[str, Any]:
         "role": arm.role,
         "folder": arm.folder,
         **former,
+        **({"unknown": reason} if (reason := flops_unknown(arm.setting, arm.summary)) else {}),
         **_flat("setting", arm.setting),
         **numbers,
     }

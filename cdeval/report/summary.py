@@ -4,7 +4,9 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from cdeval.config.enums import SearchKind
 from cdeval.metrics.stats import FEW, FEWEST
 from cdeval.records import HUMAN_TEXTS, Estimate
 
@@ -124,6 +126,31 @@ def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
         for label, of_arm in costs.items()
         if math.isfinite(of_arm.get("exit_layer", math.nan))
     ]
+
+
+def flops_unknown(setting: Mapping[str, Any], costs: Mapping[str, float]) -> str:
+    """Say why an arm's FLOPs are not known; empty where they are, or were not asked for.
+
+    Args:
+        setting: of the arm, as its files have it.
+        costs: of the arm, as `cost.price` makes them.
+    """
+    if not setting or not math.isnan(costs.get("flops_per_token", 0.0)):
+        return ""
+    if setting.get("search") == SearchKind.hf.value:
+        return "FLOPs unknown: what generate of transformers computes is not counted"
+    return "FLOPs unknown: the amateur's plug-in does not declare them (amateur(..., flops=…, traffic=…))"
+
+
+def flops_notes(
+    settings: Mapping[str, Mapping[str, Any] | None], costs: Mapping[str, Mapping[str, float]]
+) -> list[str]:
+    """Say why FLOPs are not known, a line a reason; both by label."""
+    reasons: dict[str, list[str]] = {}
+    for label, setting in settings.items():
+        if reason := flops_unknown(setting or {}, costs.get(label, {})):
+            reasons.setdefault(reason, []).append(label)
+    return [f"{_arms(labels)}: {reason}" for reason, labels in reasons.items()]
 
 
 def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:

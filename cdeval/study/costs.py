@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from cdeval.config.enums import SearchKind
 from cdeval.config.points import Point
 from cdeval.config.schema import RunConfig
 from cdeval.cost.latency import Latency
@@ -92,9 +93,6 @@ def price_and_time(
             on_paper = models.expert.device.type == "meta"
             timed = time_loaded(timing) if on_paper else time_here(models, timing)
     priced = price_arms(models.expert, arms, timed, models.amateur_models, config.metrics.confidence)
-    unknown = [label for label, costs in priced.items() if math.isnan(costs["flops_per_token"])]
-    if unknown:
-        say(f"FLOPs unknown: the plug-in of {unknown[0]} does not declare them (amateur(..., flops=…, traffic=…))")
     return priced, timed.latency
 
 
@@ -132,7 +130,8 @@ def _check(path: Path, point: Point, costs: Mapping[str, float], known: Collecti
     """Check stored costs. Raises: StorageError: they are not those that were measured, or cannot be an arm's."""
     if known and _digest(costs) not in known:
         raise StorageError(f"{path} was changed after it was written")
-    if point.setting is not None and not math.isfinite(costs.get("expert_decode_flops", math.nan)):
+    counted = point.setting is not None and point.setting.search is not SearchKind.hf
+    if counted and not math.isfinite(costs.get("expert_decode_flops", math.nan)):
         raise StorageError(f"{path} has no costs of an arm")
     wrong = below_nothing(costs)
     if wrong is not None:

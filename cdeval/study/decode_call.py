@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import amateur as config_amateur
 from cdeval.config.amateur import AMATEURS, amateur_of, kind_of
+from cdeval.config.enums import SearchKind
 from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
 from cdeval.config.fields import leaves, plain_values
 from cdeval.config.methods import extended
@@ -31,6 +32,7 @@ from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.generate import check_arguments
 from cdeval.errors import ConfigError, ModelError, did_you_mean
 from cdeval.lens.linear import fitted_lens
 from cdeval.models.anatomy import check_depth, check_lengths
@@ -91,6 +93,8 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     if config.search.adaptive_exit.threshold is not None:
         raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
     config = validate(_with_own(config, own or {}))
+    if config.search.kind is SearchKind.hf:
+        check_arguments(config.search)
     check_read([(config, changed(config))])
     chosen = _prompts(expert, prompts)
     setting = setting_of(config)

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
-from cdeval.config.enums import Context, Weights
+from cdeval.config.enums import Context, SearchKind, Weights
 from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.labels import name_of
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import adaptive_exit_of
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.amateurs.own_prompt import OwnPrompt
+from cdeval.decode.generate import check_arguments
 from cdeval.errors import CdevalError, ModelError
 from cdeval.lens.linear import linear_lenses
 from cdeval.models.anatomy import check_depth, check_lengths
@@ -163,14 +164,17 @@ def with_lenses(opened: Iterable[OpenedModels], lenses: Mapping[Amateur, TunedLe
 def open_models(config: RunConfig, expert: OpenedModel | None = None) -> OpenedModels:
     """Find the expert (unless it is at hand) and the amateur, and check that they fit each other.
 
-    Raises: ModelError: a model or lens cannot be opened, an exit layer lies outside the expert, or the vocabularies
-        differ. PromptError: the prompts leave no texts to fit a linear lens to.
+    Raises: ConfigError: `generate` of transformers has no such argument, or refuses it. ModelError: a model or lens
+        cannot be opened, an exit layer lies outside the expert, or the vocabularies differ. PromptError: the prompts
+        leave no texts to fit a linear lens to.
     """
     opened = expert or open_model(config.expert)
     kind = AMATEURS[config.amateur.kind]
     amateur = kind.in_blocks(config.amateur, opened.config.num_hidden_layers, opened.name)
     config = replace(config, amateur=amateur)
     found = kind.open(config, opened)
+    if config.search.kind is SearchKind.hf:
+        check_arguments(config.search)
     ready = OpenedModels(_with_own_exits(config, opened), opened, found)
     if config.expert.weights is Weights.stored:
         for reader in ready.linear:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
+from typing import Any
 
 from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import ExecutorKind, Tracker
@@ -23,7 +24,7 @@ from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.report.finished import scoring_turn
 from cdeval.report.progress import Advance, decoding_progress
-from cdeval.report.summary import sample_notes
+from cdeval.report.summary import flops_unknown, sample_notes
 from cdeval.report.sweep import axes_of
 from cdeval.report.wandb import point_run, track
 from cdeval.report.wandb.boards import study_run
@@ -165,15 +166,23 @@ def _track(study: LoadedStudy, records: Mapping[Point, PointRecord], texts: Text
     """Tell the tracker of the results. Returns: notes on what went wrong there."""
     if study.config.tracking.kind is Tracker.none:
         return []
+    summaries = {point: RunFolder(study.root / point.folder).summary() for point in texts}
     runs = [
         point_run(
             study.config.study,
             point.label,
             study.root / point.folder,
-            config={**records[point].settings, **axes_of(point.facts()["setting"])},
-            summary=RunFolder(study.root / point.folder).summary(),
+            config={**records[point].settings, **axes_of(point.facts()["setting"]), **_unknown(point, numbers)},
+            summary=numbers,
             texts=texts[point],
         )
-        for point in texts
+        for point, numbers in summaries.items()
     ]
     return track(study.config.tracking, study.root, [*runs, study_run(study.root)])
+
+
+def _unknown(point: Point, numbers: Mapping[str, float]) -> dict[str, str]:
+    """Say to readers of a W&B run which costs it lacks, and why."""
+    setting: Any = point.facts()["setting"]
+    reason = flops_unknown(setting or {}, numbers)
+    return {"unknown": reason} if reason else {}

@@ -31,7 +31,7 @@ from cdeval.report.differences import differences_markdown
 from cdeval.report.finished import Finished, Group, all_finished, controls_among, finished_point
 from cdeval.report.publish import publish
 from cdeval.report.studyfiles import Shown, read_shown, read_study, write_shown
-from cdeval.report.summary import cost_notes, exit_notes, notes_of, summary_of
+from cdeval.report.summary import cost_notes, exit_notes, flops_notes, notes_of, summary_of
 from cdeval.report.table import Row, markdown_table
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.private import masked
@@ -178,9 +178,10 @@ def write_tables(
     rows = [Row(one.label, one.role, RunFolder(root / one.folder).summary(), one.folder) for one in every]
     scores = {one.label: _stored_scores(root / one.folder) for one in every}
     costs = {row.label: row.summary for row in rows}
+    settings = {one.label: one.setting for one in every}
     before = read_shown(root)
     lines = list(dict.fromkeys(map(masked, [*(before.made if before else ()), *made])))
-    notes = [*lines, *exit_notes(costs), *cost_notes(costs), *notes_of(scores)]
+    notes = [*lines, *exit_notes(costs), *flops_notes(settings, costs), *cost_notes(costs), *notes_of(scores)]
     write_shown(root, Shown(rows, notes, comparisons, lines, digest))
     study = read_study(root)
     tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons)]

@@ -4,10 +4,12 @@ A bfloat16 text depends on its batch: other lanes beside it, another last bit, a
 requested together, never what happens to be left: a resume, or another number of workers, decodes whole units again.
 """
 
+import math
 from collections.abc import Container, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from cdeval.config.enums import Ban, SearchKind
 from cdeval.config.points import Point
 from cdeval.config.setting import Setting
 from cdeval.decode.batches import Batch, plan_batches
@@ -142,7 +144,24 @@ def unit_texts(unit: Unit, batches: Iterable[Batch], expert: LanguageModel) -> U
         for place, text in enumerate(unit.texts)
         if (fault := answers[place].fault) is not None
     }
+    faults |= {
+        place: problem
+        for place, text in enumerate(unit.texts)
+        if (problem := _too_short(text, answers[place])) is not None and place not in faults
+    }
     return UnitTexts(generations, most, faults)
+
+
+def _too_short(text: TextTask, answer: Continuation) -> str | None:
+    """Say that transformers ended a text which is to have a fixed length; None: it did not."""
+    setting, made = text.setting, len(answer.token_ids)
+    if setting.search is not SearchKind.hf or setting.ban is Ban.none or made == setting.max_new_tokens:
+        return None
+    return (
+        f"search.generate made {made} of {setting.max_new_tokens} tokens for the prompt {text.prompt.id!r}: with "
+        f"search.ban={setting.ban.name} texts have one length. Let it go on (the banned tokens are suppressed by a "
+        "logits processor, which a custom_generate must call), or let texts end: search.ban=none."
+    )
 
 
 def _generation(text: TextTask, answer: Continuation, codec: TextCodec) -> Generation:
@@ -154,8 +173,8 @@ def _generation(text: TextTask, answer: Continuation, codec: TextCodec) -> Gener
         reference=prompt.reference,
         continuation=codec.continuation_text(answer.token_ids, prompt.token_ids),
         token_ids=answer.token_ids,
-        logprob_expert=answer.logprob_expert,
-        score=answer.score,
+        logprob_expert=None if math.isnan(answer.logprob_expert) else answer.logprob_expert,
+        score=None if math.isnan(answer.score) else answer.score,
         sample=text.sample,
         exit_layers=answer.exit_layers,
     )
