@@ -73,9 +73,9 @@ assert {name.removesuffix("_projected") for name in TINY} == set(ANATOMIES), "ev
 EVERY_RUN = ("gemma3_text", "gpt2", "llama", "opt")
 
 
-def each_night(names: Iterable[str] = sorted(TINY)) -> list[str | ParameterSet]:
-    """The architectures as parameters of a test: those that are not in EVERY_RUN are marked `nightly`."""
-    return [name if name in EVERY_RUN else pytest.param(name, marks=pytest.mark.nightly) for name in names]
+def each_night(names: Iterable[str] = sorted(TINY), every_run: Iterable[str] = EVERY_RUN) -> list[str | ParameterSet]:
+    """The architectures as parameters of a test: those that are not for every run are marked `nightly`."""
+    return [name if name in every_run else pytest.param(name, marks=pytest.mark.nightly) for name in names]
 
 
 _TEXT = [
@@ -176,6 +176,12 @@ def tiny(tokenizer: PreTrainedTokenizerFast) -> Callable[[str], LanguageModel]:
 @pytest.fixture(scope="session", params=each_night())
 def any_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], LanguageModel]) -> LanguageModel:
     """Each architecture in turn; of those that share their mechanisms with another, nightly."""
+    return tiny(request.param)
+
+
+@pytest.fixture(scope="session", params=each_night(every_run=("gpt2", "llama")))
+def two_tiny(request: pytest.FixtureRequest, tiny: Callable[[str], LanguageModel]) -> LanguageModel:
+    """Learned and rotary positions in every run, the others nightly: for what comes after the blocks."""
     return tiny(request.param)
 
 

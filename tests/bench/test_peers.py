@@ -36,22 +36,22 @@ def test_our_texts_come_prompt_by_prompt_whatever_the_batches(tiny: Callable[[st
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3])
-def test_hugging_faces_plain_search_makes_our_texts(any_tiny: LanguageModel, batch: int) -> None:
+def test_hugging_faces_plain_search_makes_our_texts(two_tiny: LanguageModel, batch: int) -> None:
     how = setting()
-    assert hugging_face(any_tiny, PROMPTS, [how], batch)(TOKENS).texts == engine(any_tiny, [how])
+    assert hugging_face(two_tiny, PROMPTS, [how], batch)(TOKENS).texts == engine(two_tiny, [how])
 
 
-def test_hugging_faces_greedy_search_makes_our_texts(any_tiny: LanguageModel) -> None:
+def test_hugging_faces_greedy_search_makes_our_texts(two_tiny: LanguageModel) -> None:
     how = setting(search=SearchKind.greedy, beams=1)
-    assert hugging_face(any_tiny, PROMPTS, [how], 3)(TOKENS).texts == engine(any_tiny, [how])
+    assert hugging_face(two_tiny, PROMPTS, [how], 3)(TOKENS).texts == engine(two_tiny, [how])
 
 
 @pytest.mark.parametrize("form", list(TemperatureForm))
-def test_the_logits_processor_makes_our_texts(any_tiny: LanguageModel, form: TemperatureForm) -> None:
+def test_the_logits_processor_makes_our_texts(two_tiny: LanguageModel, form: TemperatureForm) -> None:
     """Also kills an amateur's cache that is not re-ordered with the beams, or re-ordered across prompts."""
     settings = [early_exit(2, temperature_form=form), early_exit(2, alpha=0.3, temperature_form=form)]
-    amateur = truncated(any_tiny.model, 2)
-    assert hugging_face(any_tiny, PROMPTS, settings, 2, amateur)(TOKENS).texts == engine(any_tiny, settings)
+    amateur = truncated(two_tiny.model, 2)
+    assert hugging_face(two_tiny, PROMPTS, settings, 2, amateur)(TOKENS).texts == engine(two_tiny, settings)
 
 
 def test_help_for_the_prefill_changes_no_text_and_goes_with_the_pass(tiny: Callable[[str], LanguageModel]) -> None:
@@ -80,21 +80,21 @@ def test_an_arm_can_be_run_again(tiny: Callable[[str], LanguageModel]) -> None:
 
 
 @pytest.mark.parametrize("form", list(TemperatureForm))
-def test_the_seeds_way_makes_our_texts(any_tiny: LanguageModel, form: TemperatureForm) -> None:
+def test_the_seeds_way_makes_our_texts(two_tiny: LanguageModel, form: TemperatureForm) -> None:
     how = early_exit(3, temperature_form=form)
-    assert naive(any_tiny, PROMPTS, how)(TOKENS).texts == engine(any_tiny, [how])
+    assert naive(two_tiny, PROMPTS, how)(TOKENS).texts == engine(two_tiny, [how])
 
 
-def test_a_truncated_model_ends_in_the_exits_logits_and_shares_its_weights(any_tiny: LanguageModel) -> None:
+def test_a_truncated_model_ends_in_the_exits_logits_and_shares_its_weights(two_tiny: LanguageModel) -> None:
     ids = torch.tensor([PROMPTS[0]])
-    small = truncated(any_tiny.model, 2)
-    with tap(any_tiny.parts, [2]) as tapped:
-        any_tiny.model(ids)
-        expected = any_tiny.parts.logits(any_tiny.parts.finish(tapped[2]))
+    small = truncated(two_tiny.model, 2)
+    with tap(two_tiny.parts, [2]) as tapped:
+        two_tiny.model(ids)
+        expected = two_tiny.parts.logits(two_tiny.parts.finish(tapped[2]))
     torch.testing.assert_close(small(ids).logits, expected)
-    theirs = {weight.data_ptr() for weight in any_tiny.model.parameters()}
+    theirs = {weight.data_ptr() for weight in two_tiny.model.parameters()}
     assert {weight.data_ptr() for weight in small.parameters()} <= theirs
-    assert any_tiny.model.config.num_hidden_layers == 4, "the expert's own configuration must stay"
+    assert two_tiny.model.config.num_hidden_layers == 4, "the expert's own configuration must stay"
 
 
 def convert(lm: LanguageModel, folder: Path) -> Converted:

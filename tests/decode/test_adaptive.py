@@ -90,7 +90,7 @@ def test_an_exiting_text_is_the_naive_one(any_tiny: LanguageModel, kind: str, me
 @pytest.mark.parametrize("measure", list(ConfidenceMeasure))
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_exit_through_a_lens_is_translated_for_the_head_and_for_nobody_else(
-    any_tiny: LanguageModel, kind: str, measure: ConfidenceMeasure
+    two_tiny: LanguageModel, kind: str, measure: ConfidenceMeasure
 ) -> None:
     """Beside lanes that exit without one: each row has its own lens, layer and measure."""
     how = replace(exiting(KINDS[kind], measure, linear=True, threshold=0.05), max_new_tokens=8)
@@ -101,9 +101,9 @@ def test_an_exit_through_a_lens_is_translated_for_the_head_and_for_nobody_else(
     made = {k: Translator(0.5 * torch.randn(32, 32, generator=draw), torch.randn(32, generator=draw)) for k in layers}
     plain = replace(how, adaptive_exit=replace(how.adaptive_exit, linear=False))
     lanes = lanes_of(how, plain)
-    found, _ = decode_batch(any_tiny, lanes, 3, amateur_models={reader: tuned_lens(made, {})})
+    found, _ = decode_batch(two_tiny, lanes, 3, amateur_models={reader: tuned_lens(made, {})})
     for lane, one in zip(lanes, found, strict=True):
-        check(any_tiny, lane, one, made if lane.setting is how else NONE)
+        check(two_tiny, lane, one, made if lane.setting is how else NONE)
     assert min(layer for one in found[::2] for layer in one.exit_layers) < DEPTH, "or nothing was seen"
 
 

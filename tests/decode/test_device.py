@@ -71,9 +71,11 @@ KINDS = {
     "exiting": EXITING,
 }
 RULED_KINDS = ("rules", "rules of candidates")
-# What lenses, candidates and searches add to a step is the same for every architecture.
+# What lenses, candidates and searches add to a step is the same for every architecture: nightly, others say so, too.
 ALL = [
-    pytest.param(name, lanes, id=f"{name}-{kind}")
+    pytest.param(
+        name, lanes, id=f"{name}-{kind}", marks=[] if kind == "full" or name == "gpt2" else pytest.mark.nightly
+    )
     for kind, lanes in KINDS.items()
     for name in (
         EVERY_RUN if kind == "full" else ["gpt2"] if kind in RULED_KINDS else ["gpt2", "llama", "opt_projected"]

@@ -77,14 +77,14 @@ def check(lm: LanguageModel, how: Setting) -> None:
 
 @pytest.mark.parametrize("amateur", [RAW, TUNED], ids=["raw", "tuned"])
 @pytest.mark.parametrize("shape", [{}, GREEDY], ids=["beam", "greedy"])
-def test_a_lens_is_the_naive_one(any_tiny: LanguageModel, amateur: Amateur, shape: dict[str, object]) -> None:
-    check(any_tiny, setting(amateur=amateur, temperature=0.5, max_new_tokens=8, **shape))
+def test_a_lens_is_the_naive_one(two_tiny: LanguageModel, amateur: Amateur, shape: dict[str, object]) -> None:
+    check(two_tiny, setting(amateur=amateur, temperature=0.5, max_new_tokens=8, **shape))
 
 
 @pytest.mark.parametrize("amateur", CHOSEN.values(), ids=CHOSEN)
 @pytest.mark.parametrize("shape", [{}, GREEDY], ids=["beam", "greedy"])
-def test_a_choice_is_the_naive_one(any_tiny: LanguageModel, amateur: Amateur, shape: dict[str, object]) -> None:
-    check(any_tiny, setting(amateur=amateur, temperature=0.5, max_new_tokens=8, **shape))
+def test_a_choice_is_the_naive_one(two_tiny: LanguageModel, amateur: Amateur, shape: dict[str, object]) -> None:
+    check(two_tiny, setting(amateur=amateur, temperature=0.5, max_new_tokens=8, **shape))
 
 
 @pytest.mark.parametrize("amateur", [TUNED_JSD, TUNED_SATURATED], ids=["jsd", "saturation"])

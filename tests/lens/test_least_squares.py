@@ -17,7 +17,7 @@ from cdeval.lens.reading import Contrast, View
 from cdeval.models.exits import change, tap
 from cdeval.models.lens import seen_through, translated
 from cdeval.models.loading import LanguageModel, language_model
-from tests.conftest import TINY, build_model
+from tests.conftest import build_model, each_night
 
 TEXTS = torch.randint(2, 120, (20, 24), generator=torch.Generator().manual_seed(3))
 
@@ -29,10 +29,10 @@ def states(expert: LanguageModel) -> dict[int, np.ndarray]:
 
 
 @pytest.mark.parametrize("weighting", Weighting)
-def test_it_is_numpys_solution(every_tiny: LanguageModel, weighting: Weighting) -> None:
+def test_it_is_numpys_solution(any_tiny: LanguageModel, weighting: Weighting) -> None:
     """Of the rows times the roots of their weights, and below them the roots of the ridge, which are to become 0."""
-    found = least_squares(every_tiny, TEXTS, [1, 3], weighting=weighting, ridge=0.01)
-    read = states(every_tiny)
+    found = least_squares(any_tiny, TEXTS, [1, 3], weighting=weighting, ridge=0.01)
+    read = states(any_tiny)
     last = read[4]
     roots = (1 / np.sqrt(np.mean(last**2, axis=1)) if weighting is Weighting.direction else np.ones(len(last)))[:, None]
     for layer, translator in found.items():
@@ -44,7 +44,7 @@ def test_it_is_numpys_solution(every_tiny: LanguageModel, weighting: Weighting) 
         np.testing.assert_allclose(translator.bias.numpy(), solution[-1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("architecture", sorted(TINY))
+@pytest.mark.parametrize("architecture", each_night())
 def test_what_lies_behind_h_l_is_no_part_of_the_fit(architecture: str, tokenizer: PreTrainedTokenizerFast) -> None:
     """Kills: a norm before the fit, or none after it, also where the norm has a scale and OPT a projection."""
     expert = language_model(build_model(architecture), tokenizer, architecture)

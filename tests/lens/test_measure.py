@@ -23,14 +23,14 @@ TEXTS = [[5, 17, 40, 8, 77, 12], [90], [90, 3, 3, 61, 20, 33, 34, 35]]
 
 
 @pytest.mark.parametrize("lens", [Lens.norm, Lens.raw])
-def test_scores_are_the_naive_ones(every_tiny: LanguageModel, lens: Lens) -> None:
+def test_scores_are_the_naive_ones(any_tiny: LanguageModel, lens: Lens) -> None:
     """Text by text and position by position; a text of one token predicts nothing."""
-    scores = measure(every_tiny, TEXTS, [View(2, lens)], 100, CONTRAST)
+    scores = measure(any_tiny, TEXTS, [View(2, lens)], 100, CONTRAST)
     expected, expert_nll = torch.zeros(6, dtype=torch.float64), 0.0
     pairs = [(text[:place], text[place]) for text in TEXTS for place in range(1, len(text))]
     for before, target in pairs:
-        blocks, logits = blocks_and_logits(every_tiny, tuple(before))
-        exit_values = exit_logits(every_tiny, blocks[1], lens)
+        blocks, logits = blocks_and_logits(any_tiny, tuple(before))
+        exit_values = exit_logits(any_tiny, blocks[1], lens)
         log_p, log_q = (values.log_softmax(-1) for values in (logits, exit_values))
         plausible = [token for token in range(len(log_p)) if log_p[token].exp() >= 0.5 * log_p.max().exp()]
         score = log_p - 1.5 * (exit_values / 2).log_softmax(-1)

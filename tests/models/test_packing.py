@@ -14,13 +14,13 @@ from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import language_model, open_model
 from cdeval.models.packing import can_pack, pack
-from tests.conftest import TINY, build_model
+from tests.conftest import build_model, each_night
 from tests.decode.oracles import early_exit
 
 IDS = torch.randint(2, 120, (3, 16), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("architecture", sorted(TINY))
+@pytest.mark.parametrize("architecture", each_night())
 @pytest.mark.parametrize(("dtype", "near"), [(torch.bfloat16, 0.05), (torch.float32, 1e-5)], ids=["bf16", "f32"])
 def test_packed_logits_are_the_plain_ones(
     architecture: str, dtype: torch.dtype, near: float, tokenizer: PreTrainedTokenizerFast

@@ -66,15 +66,21 @@ SWEEPS = {
 }
 
 
+@pytest.fixture(scope="module")
+def swept() -> dict[str, list[RunConfig]]:
+    """The settings of sweeps that a test has composed: a sweep takes seconds."""
+    return {}
+
+
 def test_every_sweep_is_known() -> None:
     assert set(SWEEPS) == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
 
 
 @pytest.mark.parametrize("sweep", sorted(SWEEPS))
 def test_a_sweep_is_one_word_and_all_its_settings_differ(
-    sweep: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sweep: str, swept: dict[str, list[RunConfig]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    configs = composed([f"+sweep={sweep}"], tmp_path, monkeypatch)
+    configs = swept[sweep] = composed([f"+sweep={sweep}"], tmp_path, monkeypatch)
     assert len(configs) == SWEEPS[sweep]
     assert all(config != other for i, config in enumerate(configs) for other in configs[:i])
     assert {config.study for config in configs} == {sweep}
@@ -127,9 +133,11 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["early_exit"].contrast.form.value == "difference"
 
 
-def test_arms_of_rules_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arms_of_rules_are_what_their_names_say(
+    swept: dict[str, list[RunConfig]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each rule of ours once under a contrast; without one the sampling of its name, or the rule, which is the same."""
-    found = composed(["+sweep=plausibility"], tmp_path, monkeypatch)
+    found = swept.get("plausibility") or composed(["+sweep=plausibility"], tmp_path, monkeypatch)
     rules = {name for name, rule in RULES._known().items() if rule.origin is None}
     ruled = [(one.amateur.kind, one.contrast.plausibility) for one in found if one.contrast.plausibility is not None]
     assert {rule for kind, rule in ruled if kind == "early_exit"} == rules

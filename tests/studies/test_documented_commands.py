@@ -71,6 +71,12 @@ def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
 
 
 COMMANDS = cdeval_commands()
+# A score of points each: `test_bundles.py` composes these sweeps in every run, and other lines have their settings.
+LONG = ("+sweep=arms", "+sweep=plausibility", "+sweep=study")
+LINES = [
+    pytest.param(line, marks=pytest.mark.nightly) if set(LONG) & set(arguments) else line
+    for line, (_, arguments) in COMMANDS.items()
+]
 
 
 def test_there_are_commands_to_check() -> None:
@@ -101,7 +107,7 @@ def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, 
     return compose
 
 
-@pytest.mark.parametrize("line", COMMANDS)
+@pytest.mark.parametrize("line", LINES)
 def test_a_documented_command_is_right(line: str, composed: Callable[[str, list[str]], int]) -> None:
     command, arguments = COMMANDS[line]
     if command == "bench":  # checks its machine first, and has tests of its own

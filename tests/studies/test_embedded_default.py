@@ -70,13 +70,17 @@ def test_plain_beam_search_is_hugging_faces(
         assert tokens == tuple(generated[0, len(prompt) :].tolist())
 
 
-def test_the_seeds_contrastive_search_is_the_naive_one(expert: LanguageModel, prompts: list[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_the_seeds_contrastive_search_is_the_naive_one(
+    expert: LanguageModel, prompts: list[tuple[int, ...]], count: int
+) -> None:
     """alpha 0.1, T 0.5, beta 1, softmax form, against a full forward pass for every beam at every step."""
     how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=6)
-    ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:2]])
-    assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:2]]
+    ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:count]])
+    assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:count]]
 
 
+@pytest.mark.nightly  # on tiny models in every run: tests/decode/test_engine.py
 def test_three_prompts_times_three_settings_equal_nine_single_runs(
     expert: LanguageModel, prompts: list[tuple[int, ...]]
 ) -> None:
@@ -89,7 +93,8 @@ def test_three_prompts_times_three_settings_equal_nine_single_runs(
     assert texts(expert, lanes) == [text for lane in lanes for text in texts(expert, [lane])]
 
 
-@pytest.mark.parametrize("kind", [SearchKind.beam, pytest.param(SearchKind.greedy, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # on tiny models in every run: tests/decode/test_sources.py
+@pytest.mark.parametrize("kind", [SearchKind.beam, SearchKind.greedy])
 def test_truncated_writes_the_early_exits_texts(
     expert: LanguageModel, prompts: list[tuple[int, ...]], kind: SearchKind
 ) -> None:

@@ -22,20 +22,31 @@ def fused(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, prom
     return texts(folder / "runs" / "alpha")
 
 
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+
 @pytest.mark.parametrize(
-    "launcher",
+    ("more", "code"),
     [
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
-        pytest.param(["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"], marks=pytest.mark.slow),
+        pytest.param([*JOBLIB, "contrast.alpha=0.1,0.3,2"], 2, id="joblib and a point that fails"),
+        pytest.param(JOBLIB, 0, marks=pytest.mark.nightly, id="joblib"),
+        # slow: a process a point, and submitit looks every few seconds
+        pytest.param(
+            ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=10"], 0, marks=pytest.mark.slow, id="submitit"
+        ),
     ],
-    ids=["joblib", "submitit_local"],  # slow: a process a point, and submitit looks every few seconds
 )
 def test_points_in_processes_of_their_own_make_the_texts_of_the_fused_sweep(
-    launcher: list[str], fused: dict, tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
+    more: list[str], code: int, fused: dict, tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:
-    """They share the control's folder, too: one makes its texts, the other waits and reuses them."""
-    done = cdeval([*on(tiny_gpt2_folder, prompts_file), *SWEEP, *launcher], tmp_path)
-    assert done.returncode == 0, done.stderr
+    """They share the control's folder, too: one makes its texts, the other waits and reuses them.
+
+    The error of a point stays in its process unless Hydra is made to carry it: exit code 0 over a missing point.
+    """
+    done = cdeval([*on(tiny_gpt2_folder, prompts_file), *SWEEP, *more], tmp_path)
+    assert done.returncode == code, done.stderr
+    assert ("error: contrast.alpha=2.0 is out of range" in done.stderr) == bool(code)
+    assert "Traceback" not in done.stderr
     assert done.stderr.count("decodes a sweep's points apart: in bfloat16") == 1
     study = tmp_path / "runs" / "alpha"
     assert texts(study) == fused
@@ -47,18 +58,6 @@ def test_points_in_processes_of_their_own_make_the_texts_of_the_fused_sweep(
     }
     with (study / "results.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 4
-
-
-def test_a_point_that_fails_in_its_own_process_fails_the_command(
-    tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
-) -> None:
-    """Its error stays in that process unless Hydra is made to carry it: exit code 0 over a missing point."""
-    more = [*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "contrast.alpha=0.1,2"]
-    done = cdeval([*on(tiny_gpt2_folder, prompts_file), *more], tmp_path)
-    assert done.returncode == 2, done.stderr
-    assert "error: contrast.alpha=2.0 is out of range" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert any(name.startswith("early_exit") for name in texts(tmp_path / "runs" / "alpha")), "the other is done"
 
 
 def test_slurm_gets_a_script_that_asks_for_what_was_asked(

@@ -15,6 +15,7 @@ def shown(cell: Any) -> str:
     return "".join(output.get("text", "") + str(output.get("data", "")) for output in cell.get("outputs", []))
 
 
+@pytest.mark.recipe
 def test_the_notebook_runs(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "committed without outputs, which would go stale"
