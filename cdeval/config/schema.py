@@ -29,6 +29,7 @@ from cdeval.config.methods import only_methods_that_read
 from cdeval.config.metrics import Need, read_by
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
+from cdeval.config.variants import VariantConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
 AUTO = "auto"  # a number that cdeval finds itself
@@ -84,7 +85,7 @@ _by_kind = partial(only_methods_that_read, setting="amateur.kind")
 
 
 @dataclass
-class AmateurConfig(ExitConfig):
+class AmateurConfig(ExitConfig, VariantConfig):
     """The weak side of the contrast."""
 
     kind: str = "early_exit"  # a name of `cdeval.config.amateur.AMATEURS`

@@ -12,6 +12,8 @@ Every few steps the slots that no living beam descends from are dropped, so a la
 The mask is a float one: Hugging Face's eager attention adds whatever it gets, so a boolean one is silently wrong.
 """
 
+from collections.abc import Collection
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -93,11 +95,21 @@ def _room(like: Tensor, capacity: int) -> Tensor:
 class LaneCache:
     """The cache of all blocks and the ancestry mask of all lanes, kept in step."""
 
-    def __init__(self, blocks: int, rows: int = 1) -> None:
-        """`rows`: of the attention mask for each beam, see `models.attention.mask_rows`."""
+    def __init__(self, blocks: int, rows: int = 1, skips: Collection[int] = ()) -> None:
+        """Make the cache of a model's blocks.
+
+        Args:
+            blocks: that are there.
+            rows: of the attention mask for each beam, see `models.attention.mask_rows`.
+            skips: places between them that hold nothing, see `models.anatomy.Parts.skips`.
+        """
         self.layers = [AppendOnlyLayer() for _ in range(blocks)]
         self._rows = rows
-        self.hf = Cache(layers=self.layers)
+        # A block looks its cache up by its place. Nobody does at a place that is skipped, but for Hugging Face, which
+        # asks the first place how long the text is.
+        living = iter(self.layers)
+        places = range(blocks + len(skips))
+        self.hf = Cache(layers=[self.layers[0] if place in skips else next(living) for place in places])
         self._mask: Float[Tensor, "lane 1 beam slot"] = torch.empty(0)
         self.peak_slots = 0  # most slots a lane held at once
 

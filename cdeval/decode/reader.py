@@ -18,7 +18,7 @@ class Reader:
     """The state of one model between steps; all tensors live on its device."""
 
     def __init__(self, model: LanguageModel, beams: int) -> None:
-        self.cache = LaneCache(model.parts.depth, mask_rows(model.model.config))
+        self.cache = LaneCache(model.parts.depth, mask_rows(model.model.config), model.parts.skips)
         self._model, self._beams = model, beams
         self._position = 0  # of the token that is read next
 

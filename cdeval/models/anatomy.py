@@ -55,6 +55,7 @@ class Parts:
     project_out: nn.Module | None
     head: nn.Module
     softcap: float | None  # Gemma 2: logits = cap * tanh(logits / cap)
+    skips: tuple[int, ...] = ()  # places in the base's list, from 0, whose blocks are left out and not among `blocks`
 
     @property
     def depth(self) -> int:

@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from cdeval.config.enums import Form, SearchKind
 from cdeval.config.setting import Sampling, Setting
-from cdeval.decode.lanes import Lane
+from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.engine import decode_batch
+from cdeval.decode.lanes import Continuation, Lane
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import banned_tokens
 from tests.decode.oracles import best_text, drawn_text, implausible, setting
@@ -57,6 +60,26 @@ def naive_text(lm: LanguageModel, lane: Lane, amateur: AmateurLogits) -> tuple[t
     return drawn_text(scores, lane)[:2] if how.search is SearchKind.sample else best_text(scores, how)
 
 
-def without_amateur(how: Setting) -> Setting:
-    """The same search by the expert alone, to see whether an amateur makes a difference."""
-    return replace(how, beta=0.0)
+def texts(lm: LanguageModel, loaded: AmateurModel, *settings: Setting) -> list[tuple[Lane, Continuation]]:
+    """All prompts under settings of one amateur; settings of different searches share no pass."""
+    found = []
+    for how in settings:
+        lanes = lanes_of(how)
+        found += zip(lanes, decode_batch(lm, lanes, 4, amateur_models={how.amateur: loaded})[0], strict=True)
+    return found
+
+
+def check_texts(
+    lm: LanguageModel,
+    loaded: AmateurModel,
+    amateur_of: Callable[[tuple[int, ...]], AmateurLogits],
+    *settings: Setting,
+) -> None:
+    """Compare the engine with `naive_text`; `amateur_of` gives the amateur's logits by the prompt."""
+    made = texts(lm, loaded, *settings)
+    for lane, found in made:
+        tokens, score = naive_text(lm, lane, amateur_of(lane.prompt))
+        assert found.token_ids == tokens
+        assert found.score == pytest.approx(score, abs=1e-3)
+    alone = texts(lm, loaded, *[replace(how, beta=0.0) for how in settings])
+    assert [one.token_ids for _, one in made] != [one.token_ids for _, one in alone], "the amateur makes no difference"
