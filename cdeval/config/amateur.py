@@ -49,6 +49,7 @@ class AmateurKind(Method):
 
     reads_expert = False  # whether it reads blocks of the expert's own forward pass, so the expert must reach them
     draws = False  # whether the seed shapes its logits
+    reads_weights = False  # whether `load` reads the expert's matrices, which packing them takes away
 
     def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:
         """Check the kind's settings, before any model is opened. Raises: ConfigError: one is wrong or missing."""

@@ -7,7 +7,7 @@ asks who reads what was set; `cdeval.config.letters` asks what is text.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -150,6 +150,12 @@ def written_unless_default(
     usual = default if factory is MISSING else factory()
     rules = Rules(text=form, when=when, written=lambda _group, value: value != usual)
     return field(default=default, default_factory=factory, metadata={KEY: rules})
+
+
+def new_number(default: Any, **given: Any) -> Any:
+    """A field as `number` makes it that is written down only where it is not its default."""
+    rules: Rules = number(default, **given).metadata[KEY]
+    return field(default=default, metadata={KEY: replace(rules, written=lambda _group, value: value != default)})
 
 
 def plain_values(config: object) -> Any:

@@ -10,6 +10,7 @@ from cdeval.config.naming import shortened
 from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.setting import AdaptiveExit, Sampling, Setting
 from cdeval.config.targets import named_values
+from cdeval.config.token_weight import Gate, Weight
 
 _GENERATE_BYTES = 80  # of the arguments of search=hf; labels that are then alike have a part of their digest
 
@@ -26,7 +27,7 @@ def label_of(setting: Setting) -> str:
             alone += [mask_name(setting), *_cut_names(setting)]
         return ", ".join([*filter(None, [" ".join(alone)]), search])
     form = "" if setting.temperature_form is TemperatureForm.softmax else " log p/T"
-    numbers = f"{mask_name(setting)} β={setting.beta:g} T={setting.temperature:g}{form}"
+    numbers = f"{mask_name(setting)} β={weight_name(setting)} T={setting.temperature:g}{form}"
     drawn = setting.sampling.seed if setting.search is not SearchKind.sample else 0
     words = [
         *(["candidates"] if setting.normalizer is not Normalizer.full else []),
@@ -42,6 +43,17 @@ def mask_name(setting: Setting) -> str:
     """A rule of plausibility in a few words."""
     rule = setting.plausibility
     return f"α={setting.alpha:g}" if rule == ALPHA else RULES[rule.rule].label(rule.settings)
+
+
+def weight_name(setting: Setting) -> str:
+    """The amateur's weight, and where it has any."""
+    own, name = setting.token_weight, f"{setting.beta:g}"
+    if own.weight is Weight.entropy:
+        name = "H" if setting.beta == 1 else f"{name}H"
+        name += f"≤{own.most:g}" if own.most is not None else ""
+    if own.gate is Gate.entropy:
+        name += f" where H>{own.entropy:g}"
+    return f"{name} where both agree" if own.gate is Gate.agreement else name
 
 
 def _cut_names(setting: Setting) -> list[str]:

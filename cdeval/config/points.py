@@ -15,6 +15,7 @@ from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import ALONE, Setting, canonical, expert_alone, setting_of
 from cdeval.config.targets import code_digests
+from cdeval.config.token_weight import CONSTANT
 from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
@@ -22,6 +23,7 @@ _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=":
 # What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
 # method that is no plug-in's, of a lens that is not fitted to texts of one's own, and of an expert's exits without one.
 _LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None, "linear": False, "negative": None}
+_IF_NEEDED = ("adaptive_exit", "plausibility", "token_weight")  # written down where a setting has them
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 
 
@@ -105,11 +107,11 @@ def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
 def stored_alone(setting: Mapping[str, object]) -> dict[str, object]:
     """Make the expert-alone control of a setting as `Point.facts` writes it; otherwise as `expert_alone`."""
     fixed = {name: asdict(value) if isinstance(value, Amateur) else value for name, value in ALONE.items()}
-    kept = {name: value for name, value in setting.items() if name not in ("adaptive_exit", "plausibility")}
+    kept = {name: value for name, value in setting.items() if name not in _IF_NEEDED}
     sampling = kept.get("sampling")
     if isinstance(sampling, Mapping) and not SearchKind(setting.get("search")).seeded:
         kept["sampling"] = {**sampling, "seed": 0}
-    return {**kept, **{name: _plain_value(value) for name, value in fixed.items() if name != "plausibility"}}
+    return {**kept, **{name: _plain_value(value) for name, value in fixed.items() if name not in _IF_NEEDED}}
 
 
 def prompts_digest(prompts: Sequence[Prompt]) -> str:
@@ -141,6 +143,8 @@ def _plain(setting: Setting) -> dict[str, object]:
         del values["plausibility"]
     if not setting.generate:
         del values["generate"]
+    if setting.token_weight == CONSTANT:
+        del values["token_weight"]
     return {name: _plain_value(value) for name, value in values.items()}
 
 

@@ -24,11 +24,12 @@ from cdeval.config.enums import (
     Weights,
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
-from cdeval.config.fields import TextForm, When, number, only, read_when, written_unless_default
+from cdeval.config.fields import TextForm, When, new_number, number, only, read_when, written_unless_default
 from cdeval.config.methods import only_methods_that_read
 from cdeval.config.metrics import Need, read_by
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
+from cdeval.config.token_weight import Gate, Weight
 from cdeval.config.variants import VariantConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
@@ -44,6 +45,8 @@ _MASKED = replace(
     otherwise=When("contrast.plausibility", lambda rule: rule is not None, "add contrast.plausibility=alpha"),
 )
 _BY_ALPHA = When("contrast.plausibility", lambda rule: rule in (None, "alpha"), "add contrast.plausibility=alpha")
+_BY_ENTROPY = only("contrast.weight", Weight.entropy)
+_GATED = only("contrast.gate", Gate.entropy)
 _BEAMS = only("search.kind", SearchKind.beam)
 _DRAWN = only("search.kind", SearchKind.sample, remedy="search=sample, top_k, nucleus, typical, min_p or eta")
 _SEEDED = When("search.kind", lambda kind: kind.seeded, "add search=sample, another sampling, or search=hf")
@@ -124,6 +127,12 @@ class ContrastConfig(RuleConfig):
     min_tokens: int = number(1, least=1, most=MOST_VOCABULARY, when=(_MASKED,))
     # The rule that says which tokens may be chosen; null: alpha where there is an amateur, none without one.
     plausibility: str | None = written_unless_default(default=None)
+    weight: Weight = written_unless_default(CONTRASTED, default=Weight.constant)
+    # Of the amateur's weight at a token; null: no bound.
+    weight_most: float | None = new_number(None, least=0, open_least=True, most=1000, when=(_BY_ENTROPY,))
+    gate: Gate = written_unless_default(CONTRASTED, default=Gate.always)
+    # Above which something is subtracted [nats].
+    gate_entropy: float = new_number(1.0, least=0, most=100, hint="0.5 to 3 are usual", when=(_GATED,))
 
 
 @dataclass

@@ -7,8 +7,9 @@ from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Ban, Form, Normalizer, Pool, SearchKind, TemperatureForm
 from cdeval.config.exits import AdaptiveExitConfig, ConfidenceMeasure, Lens
 from cdeval.config.plausibility import ALPHA, Plausibility, plausibility_of
-from cdeval.config.schema import RunConfig
+from cdeval.config.schema import ContrastConfig, RunConfig
 from cdeval.config.targets import written
+from cdeval.config.token_weight import CONSTANT, Gate, TokenWeight, Weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Setting:
     adaptive_exit: AdaptiveExit | None = None  # of the expert; None: every token goes through all blocks
     plausibility: Plausibility = ALPHA  # where there is no amateur, alpha stands for no rule
     generate: str = ""  # arguments of search=hf, as `targets.written` writes them
+    token_weight: TokenWeight = CONSTANT  # of the amateur, beside beta
 
     def __post_init__(self) -> None:
         if self.adaptive_exit is not None and kind_of(self.amateur).reads_expert:
@@ -113,6 +115,17 @@ def setting_of(config: RunConfig) -> Setting:
         adaptive_exit=adaptive_exit_of(config.search.adaptive_exit),
         plausibility=rule,
         generate=written(config.search.generate) if config.search.kind is SearchKind.hf else "",
+        token_weight=token_weight_of(config.contrast) if amateur.contrasts else CONSTANT,
+    )
+
+
+def token_weight_of(config: ContrastConfig) -> TokenWeight:
+    """The weight of a token that the configuration asks for."""
+    return TokenWeight(
+        config.weight,
+        config.weight_most if config.weight is Weight.entropy else None,
+        config.gate,
+        config.gate_entropy if config.gate is Gate.entropy else None,
     )
 
 
@@ -172,4 +185,5 @@ ALONE: dict[str, Any] = {
     "min_tokens": 1,
     "pool": Pool.all,
     "plausibility": ALPHA,
+    "token_weight": CONSTANT,
 }

@@ -10,6 +10,7 @@ from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.token_weight import Gate
 from cdeval.errors import ConfigError
 
 
@@ -88,12 +89,17 @@ def _validate_generate(search: SearchConfig, amateur: AmateurConfig) -> None:
 
 
 def _validate_rule(config: RunConfig) -> None:
-    """The rule of plausibility is known, and the search chooses among single tokens."""
+    """The rule of plausibility is known, the gate can be asked, and the search chooses among single tokens."""
     plausibility_of(config.contrast, contrasted=config.amateur.kind != "none")
     if config.search.kind is SearchKind.hf and config.contrast.plausibility is not None:
         raise ConfigError(
             f"contrast.plausibility={config.contrast.plausibility} with search=hf: transformers chooses among tokens "
             "there. Give search.generate.logits_processor, or leave contrast.plausibility out."
+        )
+    if config.contrast.gate is Gate.agreement and config.contrast.normalizer is Normalizer.candidates:
+        raise ConfigError(
+            "contrast.gate=agreement with contrast.normalizer=candidates: whether the amateur agrees is told by its "
+            "likeliest token of all, and only those of the plausible ones are worked out. Use contrast.normalizer=full."
         )
     if config.search.kind is SearchKind.contrastive_search and config.contrast.plausibility is not None:
         raise ConfigError(

@@ -3,11 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdeval.config.fields import KEY, Rules, shown
+from cdeval.config.fields import KEY, Rules, When, number, shown
 from cdeval.config.methods import only_methods_that_read
 from cdeval.errors import ConfigError
 
 _NAMED_BY = "kind"
+_FOUND = When("amateur.heads", lambda heads: not heads, "give amateur.heads=null")
+_DROPS = When("amateur.dropout", lambda share: share > 0, "add amateur.dropout=0.1")
 
 
 def of_kinds(name: str, one: Any) -> Any:
@@ -23,6 +25,14 @@ class VariantConfig:
     """What each kind takes from the expert; `cdeval.decode.amateurs` has a file with the definition of each."""
 
     left_out: Any = of_kinds("left_out", field(default=None))  # numbers of blocks, the first one is 1
+    # As block.head, both from 1; null: the best ones by their retrieval score.
+    heads: list[str] | None = of_kinds("heads", field(default=None))
+    retrieval_heads: int = of_kinds("retrieval_heads", number(10, least=1, most=100_000, when=(_FOUND,)))
+    # Of each weight, after rounding; null leaves them as they are.
+    bits: int | None = of_kinds("bits", number(4, least=2, most=16, hint="4 is usual"))
+    # Share of the weights that are left out.
+    dropout: float = of_kinds("dropout", number(0.0, least=0, most=0.9, hint="0.1 is usual"))
+    noise_seed: int = of_kinds("noise_seed", number(0, least=0, most=2_000_000_000, when=(_DROPS,)))
 
 
 def blocks_left_out(given: object) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
+from torch import Tensor
 
 from cdeval.cost.flops import head_width, key_heads
 from cdeval.models.loading import LanguageModel
@@ -13,9 +14,15 @@ _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
 
 
-def weights_bytes(lm: LanguageModel) -> int:
-    """Bytes of all weights; tied ones count once."""
-    return sum(weight.numel() * weight.element_size() for weight in lm.model.parameters())
+def weights_of(*models: LanguageModel) -> list[Tensor]:
+    """All weights of some models; those that are tied or shared count once."""
+    modules = [module for lm in models for module in (lm.model, lm.parts.base)]
+    return list({id(weight): weight for module in modules for weight in module.parameters()}.values())
+
+
+def weights_bytes(*models: LanguageModel) -> int:
+    """Bytes of all weights of some models, as `weights_of` counts them."""
+    return sum(weight.numel() * weight.element_size() for weight in weights_of(*models))
 
 
 def slot_bytes(lm: LanguageModel) -> int:

@@ -11,7 +11,7 @@ from cdeval.config.enums import SearchKind
 from cdeval.config.setting import Setting, expert_alone
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.cost.latency import Latency
-from cdeval.cost.memory import slot_bytes, weights_bytes
+from cdeval.cost.memory import slot_bytes, weights_bytes, weights_of
 from cdeval.cost.spread import NOTHING, over_passes, quantiles, ratio_over_turns
 from cdeval.cost.traffic import lane_bytes, token_bytes
 from cdeval.decode.amateurs.kind import AmateurModel
@@ -90,13 +90,13 @@ def _model(amateur_models: Mapping[Amateur, AmateurModel], arm: PricedArm) -> La
 
 def _memory(expert: LanguageModel, amateur_model: LanguageModel | None, latency: Latency) -> dict[str, float]:
     """Weights that are shared count once: a truncated expert has none of its own."""
-    models = [expert] if amateur_model is None or amateur_model.model is expert.model else [expert, amateur_model]
+    models = [expert] if amateur_model is None else [expert, amateur_model]
     live = latency.peak_slots * slot_bytes(expert)
     if amateur_model is not None:
         live += latency.amateur_slots * slot_bytes(amateur_model)
-    weights = sum(weights_bytes(model) for model in models)
+    weights = weights_bytes(*models)
     return {
-        "parameters": sum(model.model.num_parameters() for model in models),
+        "parameters": sum(weight.numel() for weight in weights_of(*models)),
         "weights_bytes": weights,
         "kv_live_bytes": live or NAN,
         "working_bytes": latency.working_bytes,

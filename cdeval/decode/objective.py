@@ -9,7 +9,8 @@ Li et al. 2022, "Contrastive Decoding", section 3.2-3.3. The amateur's temperatu
     logprob:  log p_a(x; T) = log softmax(z_a) / T      (as the authors' code does)
 
 Its softmax goes over the vocabulary, or over V_head alone (`Normalizer.candidates`). Other published ways to write the
-contrast are in `Form`; the expert may be cut to its best tokens before the mask (`cut`), as the authors' code does.
+contrast are in `Form`; the expert may be cut to its best tokens before the mask (`cut`), as the authors' code does. The
+weight may differ from token to token (`cdeval.decode.token_weight`).
 
 Banned tokens (end of text, chat markers) are set to -inf in the expert's log-probabilities after the log-softmax and
 before the mask; the amateur's distribution keeps them. `log_softmax` in float32, never the log of a softmax: a
@@ -31,6 +32,7 @@ from cdeval.decode.beam import Ranks, ranks
 from cdeval.decode.lanes import column
 from cdeval.decode.plausibility.alpha import threshold
 from cdeval.decode.plausibility.lanes import LaneRules
+from cdeval.decode.token_weight import TokenWeights, token_weights
 
 # Tokens a beam whose amateur logits the candidate-only head works out. Where a plausible set is wider, as many more as
 # it takes (`cdeval.decode.engine`).
@@ -53,6 +55,9 @@ class ObjectiveSettings(NamedTuple):
     best: Ranks | None  # tokens that the expert is cut to; None: nowhere
     at_least: Ranks | None  # plausible tokens at least; None: one everywhere
     rules: LaneRules | None  # None: alpha everywhere
+    outer: Float[Tensor, "lane 1 1"]
+    amplified: Bool[Tensor, "lane 1 1"] | None  # None: nowhere
+    by_token: TokenWeights | None  # None: the weight is the same at every token
 
 
 def objective_settings(settings: Sequence[Setting], device: torch.device) -> ObjectiveSettings:
@@ -66,6 +71,7 @@ def objective_settings(settings: Sequence[Setting], device: torch.device) -> Obj
     over = [setting.normalizer is Normalizer.candidates for setting in settings]
     renormalised = [setting.temperature_form is TemperatureForm.softmax for setting in settings]
     pairs = list(zip(settings, renormalised, strict=True))
+    outer = [1.0 if softmax else 1 / setting.temperature for setting, softmax in pairs]
     return ObjectiveSettings(
         log_alpha=column([math.log(setting.alpha) for setting in settings], device),
         inner=column([float(setting.temperature) if softmax else 1.0 for setting, softmax in pairs], device),
@@ -80,6 +86,9 @@ def objective_settings(settings: Sequence[Setting], device: torch.device) -> Obj
         best=ranks([setting.expert_top_k for setting in settings], device),
         at_least=ranks([setting.min_tokens if setting.min_tokens > 1 else None for setting in settings], device),
         rules=None if set(rules) <= {ALPHA} else LaneRules(rules, device),
+        outer=column(outer, device),
+        amplified=flags(amplified),
+        by_token=token_weights(settings, device),
     )
 
 
@@ -121,8 +130,13 @@ def contrast(
     """
     own = log_expert
     log_expert, implausible = masked or plausibility(log_expert, objective)
-    preferred = log_expert if objective.expert_weight is None else log_expert * objective.expert_weight
-    scores = tempered(amateur_logits, implausible, objective).mul_(-objective.weight).add_(preferred)
+    weight, expert_weight = objective.weight, objective.expert_weight
+    if objective.by_token is not None:
+        beta = objective.by_token.at(own, amateur_logits)
+        weight = beta * objective.outer
+        expert_weight = None if objective.amplified is None else 1 + beta * objective.amplified
+    preferred = log_expert if expert_weight is None else log_expert * expert_weight
+    scores = tempered(amateur_logits, implausible, objective).mul_(-weight).add_(preferred)
     scores = scores.masked_fill_(implausible, -math.inf)
     if objective.redistributed is None:
         return scores

@@ -121,7 +121,8 @@ def _fits(setting: Mapping[str, Any]) -> bool:
     """Whether the margin speaks of such a setting: an exit or nobody, in the form that the margin has."""
     amateur = setting.get("amateur") or {}
     kind = amateur.get("kind")
-    own = setting.get("search") in _SEARCHES and not setting.get("adaptive_exit") and not setting.get("plausibility")
+    own = setting.get("search") in _SEARCHES
+    own &= not any(setting.get(name) for name in ("adaptive_exit", "plausibility", "token_weight"))
     if kind == "none":
         return own
     same = kind == "early_exit" or (kind == "truncated" and amateur.get("context") == Context.full.name)

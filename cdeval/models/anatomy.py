@@ -24,6 +24,7 @@ class Anatomy:
     blocks: str = "layers"
     norm: str = "norm"
     project_out: str | None = None  # between final norm and head; the head itself every model can name
+    attention_out: str = "self_attn.o_proj"  # from a block down: the product of the heads' outputs, side by side
 
 
 _LLAMA_LIKE = Anatomy()
@@ -33,12 +34,17 @@ ANATOMIES: dict[str, Anatomy] = {
     "gemma": _LLAMA_LIKE,
     "gemma2": _LLAMA_LIKE,
     "gemma3_text": _LLAMA_LIKE,
-    "gpt2": Anatomy(base="transformer", blocks="h", norm="ln_f"),
-    "gpt_neox": Anatomy(base="gpt_neox", norm="final_layer_norm"),
+    "gpt2": Anatomy(base="transformer", blocks="h", norm="ln_f", attention_out="attn.c_proj"),
+    "gpt_neox": Anatomy(base="gpt_neox", norm="final_layer_norm", attention_out="attention.dense"),
     "llama": _LLAMA_LIKE,
     "mistral": _LLAMA_LIKE,
-    "opt": Anatomy(base="model.decoder", norm="final_layer_norm", project_out="project_out"),
-    "phi": Anatomy(norm="final_layernorm"),
+    "opt": Anatomy(
+        base="model.decoder",
+        norm="final_layer_norm",
+        project_out="project_out",
+        attention_out="self_attn.out_proj",
+    ),
+    "phi": Anatomy(norm="final_layernorm", attention_out="self_attn.dense"),
     "phi3": _LLAMA_LIKE,
     "qwen2": _LLAMA_LIKE,
     "qwen3": _LLAMA_LIKE,

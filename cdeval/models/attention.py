@@ -62,7 +62,14 @@ def attention_for(config: PretrainedConfig) -> str:
 
 @contextmanager
 def lanes_attend(models: Iterable[PreTrainedModel]) -> Iterator[None]:
-    """Let models attend as `attention_for` says inside the `with` block, whatever attention they were loaded with.
+    """Let models attend as `attention_for` says inside the `with` block, whatever attention they were loaded with."""
+    with attend_as(None, models):
+        yield
+
+
+@contextmanager
+def attend_as(attention: str | None, models: Iterable[PreTrainedModel]) -> Iterator[None]:
+    """Let models attend in one way inside the `with` block; None: each as `attention_for` says.
 
     Every configuration that a module of theirs reads has its own attention back afterwards, also after an exception.
     The values are set directly: Hugging Face's setter asks whether a class supports an attention, and changes more.
@@ -70,15 +77,15 @@ def lanes_attend(models: Iterable[PreTrainedModel]) -> Iterator[None]:
     before: list[tuple[PretrainedConfig, str | None]] = []
     try:
         for model in models:
-            wanted = attention_for(model.config)
+            wanted = attention or attention_for(model.config)
             for config in _configs(model):
                 if config._attn_implementation_internal != wanted:
                     before.append((config, config._attn_implementation_internal))
                     config._attn_implementation_internal = wanted
         yield
     finally:
-        for config, attention in reversed(before):
-            config._attn_implementation_internal = attention
+        for config, earlier in reversed(before):
+            config._attn_implementation_internal = earlier
 
 
 def _configs(model: PreTrainedModel) -> list[PretrainedConfig]:

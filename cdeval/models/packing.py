@@ -36,8 +36,13 @@ def pack(model: PreTrainedModel) -> PreTrainedModel:
     The plain weights are dropped (their shapes stay, on the meta device, for whoever counts them), but for the head's:
     a tied input embedding and the candidate-only head look its rows up.
     """
-    kept = model.get_output_embeddings().weight
-    for module in model.modules():
+    pack_modules(model, model.get_output_embeddings().weight)
+    return model
+
+
+def pack_modules(root: nn.Module, kept: Tensor | None = None) -> None:
+    """Pack every matrix of some modules, as `pack` does; the plain weight `kept` stays beside its packed one."""
+    for module in root.modules():
         if isinstance(module, nn.Linear | Conv1D):
             # Conv1D, GPT-2's linear layer, keeps its weight transposed.
             plain = module.weight if isinstance(module, nn.Linear) else module.weight.t()
@@ -45,7 +50,6 @@ def pack(model: PreTrainedModel) -> PreTrainedModel:
             setattr(module, "forward", _forward(plain.detach().contiguous(), module.bias))  # noqa: B010
             if module.weight is not kept:
                 module.weight = nn.Parameter(module.weight.to("meta"), requires_grad=False)
-    return model
 
 
 def _forward(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:

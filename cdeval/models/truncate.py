@@ -25,7 +25,7 @@ def truncate(expert: LanguageModel, blocks: int) -> LanguageModel:
     exit at equal texts. Modules are shared, whatever layout their weights have; only the list of blocks is its own.
     """
     first = nn.ModuleList(list(expert.parts.blocks)[:blocks])
-    return _with_blocks(expert, f"the first {blocks} blocks of {expert.name}", first)
+    return with_blocks(expert, f"the first {blocks} blocks of {expert.name}", first)
 
 
 def without_blocks(expert: LanguageModel, left_out: Collection[int]) -> LanguageModel:
@@ -38,12 +38,12 @@ def without_blocks(expert: LanguageModel, left_out: Collection[int]) -> Language
     if not len(kept):
         raise ValueError(f"all blocks of {expert.name} are left out")
     places = nn.ModuleList(_Skipped() if number in left_out else block for number, block in blocks)
-    pruned = _with_blocks(expert, f"{expert.name} without {len(left_out)} blocks", places)
+    pruned = with_blocks(expert, f"{expert.name} without {len(left_out)} blocks", places)
     skips = tuple(number - 1 for number, _ in blocks if number in left_out)
     return replace(pruned, parts=replace(pruned.parts, blocks=kept, skips=skips))
 
 
-def _with_blocks(expert: LanguageModel, name: str, blocks: nn.ModuleList) -> LanguageModel:
+def with_blocks(expert: LanguageModel, name: str, blocks: nn.ModuleList) -> LanguageModel:
     """The expert with another list of blocks."""
     base = copy(expert.parts.base)
     base.__dict__["_modules"] = dict(expert.parts.base._modules)

@@ -122,11 +122,10 @@ def load_together(
     Raises: ModelError: the expert's weights cannot be read.
     """
     lacking = list(dict.fromkeys(reader for one in opened for reader in one.linear if reader not in one.lenses))
-    expert = opened[0].expert.load(packed=not lacking)
+    plain = bool(lacking) or any(AMATEURS[one.config.amateur.kind].reads_weights for one in opened)
+    expert = opened[0].expert.load(packed=not plain)
     used = [prompt.id for prompt in prompts.prompts]
     fitted = linear_lenses(lacking, opened[0].config, expert, used, say)
-    if lacking and can_pack(expert.model):
-        pack(expert.model)
     loaded: dict[Amateur, AmateurModel | CdevalError | None] = {}
     amateur_models: dict[Amateur, AmateurModel] = {}
     failures: dict[int, CdevalError] = {}
@@ -151,6 +150,8 @@ def load_together(
             failures[place] = model
         elif model is not None:
             amateur_models[amateur] = model
+    if plain and can_pack(expert.model):
+        pack(expert.model)
     return StudyModels(expert, amateur_models), failures
 
 

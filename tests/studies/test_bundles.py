@@ -63,6 +63,7 @@ SWEEPS = {
     "arms": 19,
     "study": 22,
     "plausibility": 21,
+    "self_amateurs": 12,
 }
 
 

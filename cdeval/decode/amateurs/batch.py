@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cdeval.config.amateur import Amateur, kind_of
 from cdeval.config.enums import Form, Normalizer
+from cdeval.config.token_weight import CONSTANT
 from cdeval.decode.amateurs.early_exit import Exits, head_rows
 from cdeval.decode.amateurs.kind import AmateurModel, Source
 from cdeval.decode.beam import largest
@@ -64,6 +65,7 @@ class Amateurs:
             and head_rows(settings[lane].amateur) == 1
             and settings[lane].normalizer is Normalizer.candidates
             and settings[lane].form is not Form.redistributed  # which scores every token
+            and settings[lane].token_weight == CONSTANT  # another one reads whole distributions
             and (settings[lane].expert_top_k or 0) <= CANDIDATES
             for lane in self._contrasted
         )

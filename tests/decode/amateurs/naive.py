@@ -10,6 +10,7 @@ import torch
 
 from cdeval.config.enums import Form, SearchKind
 from cdeval.config.setting import Sampling, Setting
+from cdeval.config.token_weight import Gate, Weight
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -53,11 +54,27 @@ def naive_text(lm: LanguageModel, lane: Lane, amateur: AmateurLogits) -> tuple[t
         log_expert = torch.log_softmax(last_logits(lm, lane.prompt + text), -1)
         log_expert[banned] = -math.inf
         log_amateur = torch.log_softmax(amateur(text) / how.temperature, -1)
-        own = 1 + how.beta if how.form is Form.amplified else 1.0
-        found = own * log_expert - how.beta * log_amateur
+        beta = weight_of(how, log_expert, amateur(text))
+        own = 1 + beta if how.form is Form.amplified else 1.0
+        found = own * log_expert - beta * log_amateur
         return found.masked_fill(implausible(log_expert, how), -math.inf)
 
     return drawn_text(scores, lane)[:2] if how.search is SearchKind.sample else best_text(scores, how)
+
+
+def weight_of(how: Setting, log_expert: torch.Tensor, amateur_logits: torch.Tensor) -> float:
+    """The amateur's weight at one token, of those that may be said."""
+    own = how.token_weight
+    p = [float(one) for one in log_expert.double().exp() if one > 0]
+    entropy = -sum(one / sum(p) * math.log(one / sum(p)) for one in p)
+    said = [token for token, value in enumerate(log_expert.tolist()) if value > -math.inf]
+    if own.gate is Gate.entropy and not entropy > (own.entropy or 0):
+        return 0.0
+    if own.gate is Gate.agreement and max(said, key=lambda one: float(amateur_logits[one])) != int(log_expert.argmax()):
+        return 0.0
+    if own.weight is Weight.constant:
+        return how.beta
+    return how.beta * entropy if own.most is None else min(how.beta * entropy, own.most)
 
 
 def texts(lm: LanguageModel, loaded: AmateurModel, *settings: Setting) -> list[tuple[Lane, Continuation]]:

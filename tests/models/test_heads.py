@@ -1,0 +1,52 @@
+"""Heads that retrieve, against loops over what transformers returns, and against a head made to retrieve."""
+
+import pytest
+import torch
+
+from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, silenced
+from cdeval.models.loading import LanguageModel
+
+PASSAGES = torch.tensor([[5, 17, 40, 8, 77, 90, 3], [61, 20, 33, 34, 35, 36, 37], [9, 8, 7, 6, 5, 4, 3]])
+
+
+def by_hand(lm: LanguageModel, leading: tuple[int, ...]) -> list[list[float]]:
+    """One passage, head and token at a time."""
+    before = lm.model.config._attn_implementation
+    lm.model.set_attn_implementation("eager")
+    shares = [[0.0] * 4 for _ in range(4)]
+    try:
+        for passage in PASSAGES.tolist():
+            ids = [*leading, *passage, *passage]
+            attentions = lm.model(torch.tensor([ids]), output_attentions=True).attentions
+            for block in range(4):
+                for head in range(4):
+                    for place in range(len(leading) + 7, len(ids) - 1):
+                        seen = attentions[block][0, head, place]
+                        shares[block][head] += int(seen.argmax()) == place - 7 + 1
+    finally:
+        lm.model.set_attn_implementation(before)
+    return [[share / 18 for share in row] for row in shares]
+
+
+@pytest.mark.parametrize("leading", [(), (0,)])
+def test_scores_are_counted_by_their_definition(any_tiny: LanguageModel, leading: tuple[int, ...]) -> None:
+    before = any_tiny.model.config._attn_implementation
+    found = retrieval_scores(any_tiny, PASSAGES, leading)
+    assert any_tiny.model.config._attn_implementation == before
+    assert found.tolist() == pytest.approx(by_hand(any_tiny, leading))
+    assert float(found.max()) > 0
+
+
+def test_the_best_heads_and_ties() -> None:
+    scores = torch.tensor([[0.5, 0.1], [0.5, 0.9]])
+    assert list(map(str, likeliest_heads(scores, 3))) == ["2.2", "1.1", "2.1"]
+
+
+def test_silenced_heads_come_back(every_tiny: LanguageModel) -> None:
+    """Every architecture has its output projection where its anatomy says, and it is as wide as all heads together."""
+    ids = torch.tensor([[5, 17, 40]])
+    with torch.inference_mode():
+        before = every_tiny.model(ids).logits
+        with silenced(every_tiny, [Head(2, 1), Head(2, 3)]):
+            assert not torch.equal(every_tiny.model(ids).logits, before)
+        assert torch.equal(every_tiny.model(ids).logits, before)
