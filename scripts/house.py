@@ -33,6 +33,7 @@ ROWS = {
     "new_metric": ("files that name the metric `self_bleu`: those a new one touches", "1"),
     "new_amateur": ("files that name the amateur kind `ngram`: those a new one touches", "1"),
     "lines": ("lines of package code", "≤ 20000"),
+    "code": ("lines among them without docstrings, imports, comments and blank lines", "–"),
     "shared": ("names that two public classes share", "0"),
     "longest": ("lines of the longest module", "≤ 300"),
 }
@@ -129,6 +130,20 @@ def public_classes(texts: dict[str, str]) -> list[str]:
     return sorted(name for name, times in count.items() if times > 1)
 
 
+def code_lines(text: str) -> int:
+    """Count the lines of a module that are no docstring, import, comment or blank line."""
+    left = {number for number, line in enumerate(text.splitlines(), 1) if line.strip() and line.strip()[0] != "#"}
+    gone: list[ast.stmt] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            gone.append(node)
+        elif isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            gone.append(node.body[0])
+    for one in gone:
+        left.difference_update(range(one.lineno, (one.end_lineno or one.lineno) + 1))
+    return len(left)
+
+
 def trace() -> None:
     """Run a study of one prompt on a random model, and write the calls that led to the decode loop to way.json."""
     from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415 - seconds, for one row
@@ -211,6 +226,7 @@ def measure(checkout: Path, *, run: bool = True) -> dict[str, str]:
         "new_metric": count(names("self_bleu")),
         "new_amateur": count(names("ngram")),
         "lines": str(sum(len(text.splitlines()) for text in texts.values())),
+        "code": str(sum(map(code_lines, texts.values()))),
         "shared": f"{len(shared)}: {', '.join(shared)}" if shared else "0",
         "longest": str(max(len(text.splitlines()) for text in texts.values())),
     }

@@ -89,7 +89,7 @@ def search_name(setting: Setting) -> str:
 
 
 def _drawn_names(own: Sampling) -> list[str]:
-    """Which draws, and how many."""
+    """Name the draws: which, and how many."""
     return ([f"seed {own.seed}"] if own.seed else []) + ([f"×{own.samples}"] if own.samples > 1 else [])
 
 

@@ -75,7 +75,7 @@ def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:
 
 
 def _validate_generate(search: SearchConfig, amateur: AmateurConfig) -> None:
-    """What has no meaning where transformers searches; its arguments are checked when the models are opened."""
+    """Refuse what has no meaning where transformers searches; its arguments are checked when the models are opened."""
     own = search.adaptive_exit.threshold
     wrong = [
         (amateur.kind != "none", f"amateur={amateur.kind}", "that has no amateur of cdeval's; add amateur=none"),

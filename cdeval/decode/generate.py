@@ -231,5 +231,5 @@ def _by_token(intervals: Sequence[float], steps: int, wall: float) -> tuple[floa
 
 
 def _reason(error: Exception) -> str:
-    """What transformers says, without its advice on files."""
+    """Shorten what transformers says: its advice on files is left out."""
     return one_line(error).partition("If you're using a pretrained model")[0].strip().rstrip(".") + "."

@@ -21,7 +21,7 @@ class GivenPrompt(NamedTuple):
 
     @property
     def whole(self) -> str:
-        """What the expert reads: the context, if there is one, and the prompt."""
+        """The text that the expert reads: the context, if there is one, and the prompt."""
         return (self.context or "") + self.prompt
 
 

@@ -33,6 +33,7 @@ def test_the_house_is_counted(checkout: Path) -> None:
     assert counted["layer"] == "1"
     assert counted["new_metric"] == "0", "a sentence that mentions a metric does not know it"
     assert counted["shared"] == "1: Kept"
+    assert counted["code"] == "7", "a class a line, a constant, a function and its print"
     assert counted["lines"] == str(sum(len(text.splitlines()) for text in SOURCES.values()))
 
 

@@ -1,4 +1,4 @@
-"""What an amateur with a forward pass of its own reads in the place of a prompt, by its context (`enums.Context`)."""
+"""The tokens that an amateur with its own pass reads in the place of a prompt, by its context (`enums.Context`)."""
 
 from dataclasses import dataclass
 
