@@ -28,7 +28,8 @@ TEXTS = [
     "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
     "A small model writes what a large model would rather not say, and that is the whole point. " * 3,
 ]
-SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "amateur.layer=6"]
+SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0"]
+SMALL += ["amateur.layer=6", "amateur.lens=norm"]  # a linear lens would be fitted to texts from the network first
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline", "sentence_transformers", "wandb"])
