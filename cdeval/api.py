@@ -4,9 +4,9 @@
 
     expert = load()                                    # SmolLM2-135M; load("gpt2"); load(model, tokenizer)
     prompts = ["The river had been rising all night, and by morning"]
-    search = Search(max_new_tokens=64)
+    contrast, search = Contrast(alpha=0.3, temperature=0.5), Search(max_new_tokens=64)
     arms = {
-        "early exit": decode(expert, prompts, amateur=24, contrast=Contrast(alpha=0.3, temperature=2), search=search),
+        "early exit": decode(expert, prompts, amateur=0.87, lens="linear", contrast=contrast, search=search),
         "expert alone": decode(expert, prompts, search=search),
     }
     scored = score(arms, expert, metrics=["diversity"])
