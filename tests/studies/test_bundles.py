@@ -61,7 +61,7 @@ SWEEPS = {
     "amateurs": 7,
     "baselines": 13,
     "arms": 19,
-    "study": 22,
+    "study": 15,
     "plausibility": 21,
     "self_amateurs": 12,
 }

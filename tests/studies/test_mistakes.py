@@ -108,7 +108,7 @@ MISTAKES: list[tuple[list[str], str]] = [
         "add amateur=early_exit, or leave",
     ),
     (["<tiny>", "<prompts>", "amateur.lens=tuned"], "amateur.lens=tuned needs amateur.lens_file"),
-    (["<tiny>", "<prompts>", "amateur.lens_file=a"], "is not read with amateur.lens=norm"),
+    (["<tiny>", "<prompts>", "amateur.lens_file=a"], "is not read with amateur.lens=linear"),
     (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=nowhere"], "lens_file=nowhere is not a file"),
     (["<tiny>", "<prompts>", "amateur.lens=tuned", "amateur.lens_file=a_file"], "a_file cannot be read as a lens"),
     (["<tiny>", "<prompts>", "contrast.temperature=calibrated"], "none is left to learn an"),
