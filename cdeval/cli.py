@@ -52,6 +52,7 @@ class Schema(NamedTuple, Generic[T]):
 
 RUN = Schema(RunConfig, validate)
 
+_SWEEPS = {"--multirun", "-m", "--run", "-r", "--cfg", "-c"}  # with one of them, several values are Hydra's to judge
 _CONTINUED = "the same command continues after it"
 _STORES = f"every finished batch is on disk, {_CONTINUED}"
 _STORES_NOTHING = "nothing is kept of what was not finished, the same command begins anew"
@@ -141,7 +142,9 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
             ConfigStore.instance().store(name="schema", node=schema.root)
             settings = leaves(schema.root)
             sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
-            check_overrides(sys.argv[1:], schema.root)
+            several = check_overrides(sys.argv[1:], schema.root)
+            if several and config_name == "run" and not _SWEEPS.intersection(sys.argv):
+                sys.argv.append("--multirun")
             OmegaConf.register_new_resolver("cdeval.groups", partial(_groups, schema.root), replace=True)
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
     except CdevalError as error:

@@ -15,7 +15,7 @@ RANKS = [
     {"cost", "report"},
     {"compare", "dashboard", "lens", "price", "score"},
     {"study"},
-    {"api", "bench", "calibrate", "run", "trace"},
+    {"__main__", "api", "bench", "calibrate", "run", "trace"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

@@ -17,15 +17,17 @@ from cdeval.config.plugins import UNKNOWN
 from cdeval.errors import ConfigError, did_you_mean
 
 
-def check_overrides(arguments: Sequence[str], root: type) -> None:
+def check_overrides(arguments: Sequence[str], root: type) -> bool:
     """Check the names in `key=value` arguments against the schema before Hydra sees them.
 
     Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
 
+    Returns: whether one of them has several values, for a sweep.
+
     Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
         group of them that would be taken out.
     """
-    settings = leaves(root)
+    settings, several = leaves(root), False
     for argument in arguments:
         if argument.startswith("~") and not argument.startswith("~hydra"):
             raise ConfigError(f"{argument!r} would take settings out that the command needs: give them other values.")
@@ -45,6 +47,8 @@ def check_overrides(arguments: Sequence[str], root: type) -> None:
         if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
             check_key(key, root)
             _check_kind(argument, override, settings.get(key))
+        several = several or override.is_sweep_override()
+    return several
 
 
 def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:

@@ -82,7 +82,6 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["contrast.plausibility=unknown"], "there is none of that name. Known: all, alpha, eta, min_k,"),
     (["expert=hub"], "expert.name has no value"),
     (["prompts=file"], "prompts=file needs prompts.path"),
-    (["contrast.alpha=0.1,0.2"], "add --multirun"),
     (["<tiny>", "<prompts>", "amateur.layer=12"], "L=12 blocks, and an exit comes after 1 to 11"),
     (["<tiny>", "<prompts>", "amateur.layer=0"], "amateur.layer=0 is out of range"),
     (
