@@ -1,11 +1,11 @@
-"""How much of the amateur is subtracted at a token: the same at all, by the expert's entropy, or at some only."""
+"""The weight of the amateur at a token: the same at all, by the expert's entropy, or at some only."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
 class Weight(Enum):
-    """How much is subtracted.
+    """The rule for how much is subtracted at a token.
 
     constant: β. entropy: β times the expert's entropy at the token in nats, and at most `contrast.weight_most`
     (Gema et al. 2024, DeCoRe).
@@ -16,7 +16,7 @@ class Weight(Enum):
 
 
 class Gate(Enum):
-    """Where something is subtracted. Elsewhere the expert alone scores the tokens that its rule finds plausible.
+    """The tokens at which something is subtracted; elsewhere the expert alone scores the plausible tokens.
 
     always: at every token. entropy: where the expert's entropy is above `contrast.gate_entropy`. agreement: where the
     amateur's likeliest token is the expert's likeliest, among those that may be said.

@@ -22,7 +22,7 @@ def of_kinds(name: str, one: Any) -> Any:
 
 @dataclass(kw_only=True)
 class VariantConfig:
-    """What each kind takes from the expert; `cdeval.decode.amateurs` has a file with the definition of each."""
+    """The settings of what each kind takes from the expert; each has a file in `cdeval.decode.amateurs`."""
 
     left_out: Any = of_kinds("left_out", field(default=None))  # numbers of blocks, the first one is 1
     # As block.head, both from 1; null: the best ones by their retrieval score.

@@ -23,7 +23,7 @@ class Head(NamedTuple):
     head: int
 
     def __str__(self) -> str:
-        """As it is typed: 12.3."""
+        """Write it as it is typed: 12.3."""
         return f"{self.block}.{self.head}"
 
 

@@ -87,7 +87,7 @@ class MaskedHeads(OwnPassKind):
         return f"masked heads {','.join(own['heads'])}" if few else f"masked {len(own['heads'])} heads"
 
     def needs(self, config: AmateurConfig) -> tuple[str, str] | None:
-        """With random weights no head retrieves anything."""
+        """Name the stored weights: with random ones no head retrieves anything."""
         return None if config.heads else ("amateur=masked_heads", "heads that retrieve; give amateur.heads")
 
     def open(self, config: RunConfig, expert: OpenedModel) -> None:
