@@ -28,6 +28,7 @@ class Amateur:
     threshold: float | None = None  # of selection=confidence, before its decay
     settings: Values = ()  # of its kind alone
     lens_texts: str | None = None  # that a linear lens is fitted to; their content, not their name, tells texts apart
+    sled_tokens: int | None = None  # of selection=sled
     negative: str | None = None  # text that context=negative reads in the prompt's place
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from cdeval.config.fields import When, number, only, read_when, shown, written_unless_default
+from cdeval.config.fields import When, new_number, number, only, read_when, shown, written_unless_default
 from cdeval.errors import ConfigError
 
 DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
@@ -40,12 +40,14 @@ class Selection(Enum):
     """The choice of the amateur among the candidate layers (`cdeval.decode.selection`).
 
     fixed: there is one. jsd: for every token the one furthest from the expert (DoLa, Chuang et al. 2023). confidence:
-    for every token the first one that is sure enough (CALM, Schuster et al. 2022).
+    for every token the first one that is sure enough (CALM, Schuster et al. 2022). sled: none of them, but what they
+    say together of the expert's likeliest tokens (SLED, Zhang et al. 2024).
     """
 
     fixed = "fixed"
     jsd = "jsd"
     confidence = "confidence"
+    sled = "sled"
 
 
 class ConfidenceMeasure(Enum):
@@ -62,6 +64,7 @@ class ConfidenceMeasure(Enum):
 _EXITS = only("amateur.kind", "early_exit")
 _TUNED = only("amateur.lens", Lens.tuned)
 _LINEAR = only("amateur.lens", Lens.linear)
+_EVOLVED = only("amateur.selection", Selection.sled)
 _CONFIDENT = only("amateur.selection", Selection.confidence)
 _ADAPTIVE = When(
     "search.adaptive_exit.threshold",
@@ -82,6 +85,8 @@ class ExitConfig:
     lens_texts: str | None = written_unless_default(_EXITS, _LINEAR, default=None)
     selection: Selection = read_when(_EXITS, default=Selection.fixed)
     measure: ConfidenceMeasure = read_when(_EXITS, _CONFIDENT, default=ConfidenceMeasure.softmax)
+    # The expert's likeliest tokens, about which the layers are asked.
+    sled_tokens: int = new_number(10, least=1, most=10_000, hint="5 to 20 are published", when=(_EXITS, _EVOLVED))
     # Lambda; it decays along the text as published.
     threshold: float = number(0.5, least=0, most=1, when=(_EXITS, _CONFIDENT))
 

@@ -22,7 +22,13 @@ from cdeval.records import Prompt
 _IN_FOLDERS = {"α=": "a", "β=": "b", "τ=": "tau", "T=": "t", "k=": "k", "p=": "p", "λ=": "l", "σ=": "sigma", "×": "x"}
 # What is new is left out where a setting has none of it, so that points keep the digests that they had before: of a
 # method that is no plug-in's, of a lens that is not fitted to texts of one's own, and of an expert's exits without one.
-_LEFT_OUT: Mapping[str, object] = {"settings": (), "lens_texts": None, "linear": False, "negative": None}
+_LEFT_OUT: Mapping[str, object] = {
+    "settings": (),
+    "lens_texts": None,
+    "linear": False,
+    "negative": None,
+    "sled_tokens": None,
+}
 _IF_NEEDED = ("adaptive_exit", "plausibility", "token_weight")  # written down where a setting has them
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
 

@@ -63,7 +63,7 @@ SWEEPS = {
     "arms": 19,
     "study": 15,
     "plausibility": 21,
-    "self_amateurs": 12,
+    "self_amateurs": 14,
 }
 
 

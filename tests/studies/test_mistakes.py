@@ -130,6 +130,8 @@ MISTAKES: list[tuple[list[str], str]] = [
         ["<tiny>", "<prompts>", "amateur.layer=null", "amateur=masked_heads", "amateur.heads=[12.10]"],
         "12.10 is outside: ",
     ),
+    (["amateur=sled", "amateur.sled_tokens=0"], "amateur.sled_tokens=0 is out of range"),
+    (["amateur.sled_tokens=5"], "is not read with amateur.selection=fixed: add amateur.selection=sled"),
     (["contrast.weight=sometimes"], "expected one of [constant, entropy]"),
     (
         ["contrast.weight_most=2"],

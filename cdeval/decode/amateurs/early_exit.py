@@ -27,7 +27,7 @@ from cdeval.config.setting import Setting
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.lanes import index
 from cdeval.decode.objective import CANDIDATES
-from cdeval.decode.selection import BY_CONFIDENCE, BY_DIVERGENCE, BY_STATES, FIXED, ExitChoice
+from cdeval.decode.selection import BY_CONFIDENCE, BY_DIVERGENCE, BY_EVOLUTION, BY_STATES, FIXED, ExitChoice
 from cdeval.errors import ConfigError, ModelError
 from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import Translator, TunedLens, read_lens, seen_through, translated
@@ -67,7 +67,7 @@ class Exits:
         self._by_states = _choice(BY_STATES, chosen, self.lanes, self._fixed, device)
         self._by_logits = []
         start = self._settled
-        for way in (BY_CONFIDENCE, BY_DIVERGENCE):
+        for way in (BY_CONFIDENCE, BY_DIVERGENCE, BY_EVOLUTION):
             if choice := _choice(way, chosen, self.lanes, start, device):
                 self._by_logits.append(choice)
                 start += choice.candidates
@@ -128,6 +128,8 @@ def _way(amateur: Amateur) -> int:
         return FIXED
     if amateur.selection is Selection.jsd:
         return BY_DIVERGENCE
+    if amateur.selection is Selection.sled:
+        return BY_EVOLUTION
     return BY_STATES if amateur.measure is ConfidenceMeasure.saturation else BY_CONFIDENCE
 
 
@@ -171,7 +173,7 @@ def lens_of(amateur: Amateur, amateur_models: Mapping[Amateur, AmateurModel]) ->
 
 def head_rows(amateur: Amateur) -> int:
     """Count the head's rows for a beam: one, or one a candidate where their distributions are compared."""
-    by_logits = amateur.selection is Selection.jsd or amateur.measure is ConfidenceMeasure.softmax
+    by_logits = amateur.selection in (Selection.jsd, Selection.sled) or amateur.measure is ConfidenceMeasure.softmax
     return len(amateur.layers) if by_logits else 1
 
 
@@ -206,6 +208,7 @@ class EarlyExit(AmateurKind):
             layers=tuple(config.layer) if chosen else (),
             measure=config.measure if confident else None,
             threshold=config.threshold if confident else None,
+            sled_tokens=config.sled_tokens if config.selection is Selection.sled else None,
         )
 
     def label(self, amateur: Amateur) -> str:
@@ -213,6 +216,8 @@ class EarlyExit(AmateurKind):
         by = ""
         if amateur.selection is Selection.jsd:
             by = " by jsd"
+        elif amateur.sled_tokens is not None:
+            by = f" by sled of {amateur.sled_tokens}"
         elif amateur.measure is not None:
             by = f" by {amateur.measure.value} λ={amateur.threshold:g}"
         lens = "" if amateur.lens is Lens.norm else f" {amateur.lens.value} lens"
