@@ -14,6 +14,7 @@ COMMANDS = {
     "lens": "measure what each layer knows, fit lenses, draw one prompt's layers",
     "trace": "follow one generation token by token",
     "calibrate": "find how early the expert may stop, with a guarantee",
+    "tune": "find the best of equally many settings of each arm, on the tuning split",
     "price": "count what contrast costs at the shapes of known models, without weights",
     "bench": "time the engine against its peers",
     "dashboard": "lay a study out on W&B",

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config.amateur import AMATEURS
@@ -48,6 +48,7 @@ class Schema(NamedTuple, Generic[T]):
 
     root: type[T]
     validate: Callable[[T], T]  # checks every range, returns the same object. Raises: ConfigError
+    composes: bool = False  # the command composes further settings, by which is known what is read (`compose_further`)
 
 
 RUN = Schema(RunConfig, validate)
@@ -105,7 +106,8 @@ class Job(Generic[T]):
             except CdevalError as error:
                 self.failures.append(error)
         try:
-            check_read(given)
+            if not self.schema.composes:
+                check_read(given)
             self.failures.extend(self._task(ready) if ready else [])
         except CdevalError as error:
             self.failures.append(error)
@@ -236,6 +238,34 @@ def typed(composed: DictConfig, schema: Schema[T]) -> T:
     expand_paths(config)
     check_loaded(config)
     return schema.validate(config)
+
+
+def compose_further(lines: Sequence[Sequence[str]], root: type[T]) -> list[T]:
+    """Compose settings inside a running command: what was typed, and then the overrides of each line.
+
+    Args: lines: overrides. root: the dataclass of the command's configuration.
+    Raises: ConfigError: a setting is wrong, or no line reads something that was typed.
+    """
+    composer, own = GlobalHydra.instance().hydra, HydraConfig.get()
+    assert composer is not None  # noqa: S101 - a type narrowing: it runs this command
+    overrides = list(own.overrides.task)
+    found: list[tuple[T, Mapping[str, Given]]] = []
+    for line in lines:
+        composed = composer.compose_config(
+            str(own.job.config_name), [*overrides, *line], RunMode.RUN, with_log_configuration=False, from_shell=False
+        )
+        its_hydra = composed.hydra
+        with read_write(composed), open_dict(composed):
+            del composed["hydra"]
+        config = typed(composed, Schema(root, lambda config: config))
+        found.append((config, given_by(its_hydra, config)))
+    check_read(found)
+    return [config for config, _ in found]
+
+
+def known_arms() -> list[str]:
+    """Names of the files that `+arm=` takes, those of the user's own folders included."""
+    return list(GlobalHydra.instance().config_loader().get_group_options("arm"))
 
 
 def plain_dict(config: object) -> dict[str, Any]:

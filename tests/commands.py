@@ -129,6 +129,7 @@ TASKS = {
     "report": ("report", "ReportRun", "validate_report"),
     "score": ("score", "ScoreConfig", "validate_score"),
     "trace": ("trace", "TraceRun", "validate_trace"),
+    "tune": ("tune", "TuneRun", "validate_tune"),
 }
 
 
@@ -143,7 +144,7 @@ def run_main(command: str) -> None:
     package = importlib.import_module(f"cdeval.{command}")
     module = importlib.import_module(f"cdeval.{command}.__main__") if hasattr(package, "__path__") else package
     task, root, check = (getattr(module, name) for name in TASKS[command])
-    run_schema(task, Schema(root, check), command)
+    run_schema(task, Schema(root, check, composes=command == "tune"), command)
 
 
 def run_here(

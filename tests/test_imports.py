@@ -15,7 +15,7 @@ RANKS = [
     {"cost", "report"},
     {"compare", "dashboard", "lens", "price", "score"},
     {"study"},
-    {"__main__", "api", "bench", "calibrate", "run", "trace"},
+    {"__main__", "api", "bench", "calibrate", "run", "trace", "tune"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 
@@ -83,7 +83,7 @@ def test_what_stays_apart() -> None:
             assert "decode" not in own(names)
 
 
-HYDRA = {"cli", "config.given", "config.overrides", "run", "compare", "dashboard", "merge"}
+HYDRA = {"cli", "config.given", "config.grids", "config.overrides", "run", "compare", "dashboard", "merge"}
 
 
 def test_no_two_public_classes_share_a_name() -> None:

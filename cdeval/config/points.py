@@ -101,6 +101,14 @@ def plan_points(
     return _told_apart(points)
 
 
+def arm_digests(
+    configs: Sequence[RunConfig], identity: Callable[[Amateur], str], prompts: Sequence[Prompt]
+) -> list[str]:
+    """Find the digest of the point that each setting asks for; arguments as of `plan_points`."""
+    texts = prompts_digest(prompts)
+    return [_decoded(Role.arm, setting_of(config), identity, texts).digest for config in configs]
+
+
 def _told_apart(points: Mapping[Point, int]) -> dict[Point, int]:
     """Labels leave out what is rarely changed: where two are equal, the digest follows."""
     counts = Counter(point.label for point in points)

@@ -293,4 +293,6 @@ class RunConfig(TakesPlugins):
     runs: str = "runs"  # folder of all studies
     seed: int = number(0, least=0, most=MOST_SEED)  # chooses the prompts, and what sampling draws
     controls: bool = True  # also run the expert alone under the same search, and score the human reference
+    # Settings of this arm that were compared on the tuning split before it was chosen (`cdeval.tune`); null: not known.
+    tried: int | None = new_number(None, least=1, most=1_000_000)
     retry: bool = True  # decode points again that failed before; false leaves them, and names them

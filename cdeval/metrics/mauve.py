@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from cdeval.config.enums import Codebook, Dtype
 from cdeval.config.metrics import Need
@@ -106,6 +107,18 @@ class ClusterMetric(Metric):
     def evidence(self, kept: ArmScores, protocol: ProtocolConfig) -> Codes | None:
         """The clusters of an arm's texts."""
         return kept.codes if self.name in kept.scores else None
+
+    def in_draws(
+        self, kept: ArmScores, protocol: ProtocolConfig, prompts: Sequence[str], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Count the drawn texts of both sides in the clusters that there are."""
+        codes = self.evidence(kept, protocol)
+        if codes is None:
+            return np.full(len(weights), math.nan)
+        place = {prompt: at for at, prompt in enumerate(prompts)}
+        counts = codes.by_unit(np.array([place.get(prompt, -1) for prompt in codes.ids]))
+        drawn = codes.shaped(weights[:, : counts.shape[0]] @ counts)
+        return np.asarray(MEASURES[self.name](drawn).mean(axis=-1))
 
     def compare(
         self, evidence: Mapping[str, Codes], against: str, settings: Settings, protocol: ProtocolConfig

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cdeval.config.methods import Method
 from cdeval.config.metrics import METRICS, Need
 from cdeval.config.schema import MetricsConfig, ProtocolConfig
@@ -143,6 +146,28 @@ class Metric(Method):
         if score is None or score.basis.get("protocol") not in {None, protocol.diversity.name}:
             return None
         return score.rows
+
+    def in_draws(
+        self, kept: ArmScores, protocol: ProtocolConfig, prompts: Sequence[str], weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The metric of an arm in resamples of the prompts; NaN where it keeps nothing that can be drawn from.
+
+        Args:
+            kept: of the arm.
+            protocol: by which n-grams are counted.
+            prompts: that are drawn; those that the arm has no value of add nothing.
+            weights: how often each prompt is in each draw [draw, prompt].
+        """
+        rows = self.evidence(kept, protocol)
+        if rows is None:
+            return np.full(len(weights), math.nan)
+        place = {prompt: at for at, prompt in enumerate(prompts)}
+        sums = np.zeros((len(prompts), rows.values.shape[1]))
+        for prompt, values in zip(rows.ids, rows.values, strict=True):
+            if prompt in place and not np.isnan(values).any():
+                sums[place[prompt]] += values
+        with np.errstate(all="ignore"):
+            return self.statistic(protocol)((weights @ sums)[:, None])
 
     def compare(
         self, evidence: Mapping[str, Any], against: str, settings: Settings, protocol: ProtocolConfig

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from cdeval.metrics.registry import Better, all_metrics, main_metrics
-from cdeval.report.studyfiles import Arm, Study
+from cdeval.report.studyfiles import TRIED, Arm, Study
 from cdeval.report.table import MISSING
 
 
@@ -50,6 +50,7 @@ COSTS = (
     Measure("decode_seconds_per_token", "latency", "ms/token", Better.lower, 1e-3, digits=1, cost=True),
     Measure("memory_bytes", "memory", "GiB", Better.lower, 2**30, digits=2, cost=True),
 )
+TRIED_SETTINGS = Measure(TRIED, "settings tried", "", Better.none, digits=0, cost=True)
 _OTHER_COSTS = (
     "bytes_per_token",
     "prefill_seconds",

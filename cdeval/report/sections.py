@@ -9,7 +9,7 @@ import yaml
 from cdeval.metrics.registry import Better
 from cdeval.report.charts import LEVEL_STYLES, PALE, STYLES, Chart
 from cdeval.report.differences import corrected_for
-from cdeval.report.measures import Measure, present, qualities, totals
+from cdeval.report.measures import TRIED_SETTINGS, Measure, present, qualities, totals
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.table import MISSING
 from cdeval.store.private import masked_all
@@ -81,7 +81,7 @@ def axes(study: Study) -> dict[str, Any]:
 
 def results(study: Study) -> dict[str, Any]:
     """Build the table: its measures, those of texts that have an order, and a row an arm."""
-    measures = present(totals(study), study.arms)
+    measures = present((*totals(study), TRIED_SETTINGS), study.arms)
     best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
     for arm, row in zip(study.arms, study.rows, strict=True):

@@ -28,7 +28,7 @@ from cdeval.report.reading import (
     strange_metrics,
     table_of,
 )
-from cdeval.report.summary import notes_of
+from cdeval.report.summary import notes_of, tried_notes
 from cdeval.report.table import Row
 from cdeval.store.folder import SUMMARY, RunFolder, replace_file
 from cdeval.store.strict_json import to_page
@@ -37,6 +37,7 @@ SHOWN = "shown.json"
 COMPARISONS = "comparisons.json"
 REPORT = "report.html"
 HUMAN = "human"
+TRIED = "settings_tried"  # in an arm's summary: on the tuning split, before it was chosen
 
 
 class Kind:
@@ -209,7 +210,8 @@ def read_study(folder: Path) -> Study:
         if not any(one.metric in former.get(label, ()) for label in (one.arm, one.against))
     ]
     study = Study(folder.resolve().name, folder, arms, comparisons, [])
-    return replace(study, notes=[*notes, *study.changed, *dict.fromkeys(problems)])
+    tried = tried_notes(arm.summary.get(TRIED, math.nan) for arm in arms)
+    return replace(study, notes=[*notes, *tried, *study.changed, *dict.fromkeys(problems)])
 
 
 def _finished(folder: Path, known: Collection[str]) -> list[Row]:
@@ -230,6 +232,9 @@ def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
         raise StorageError(f"{path / SUMMARY} is damaged ({wrong}). Run the command that made it once more.")
     nothing: dict[str, Estimate] = {}
     scores, texts = required(path / "metrics.json", scores_of, nothing), list(folder.generations().values())
+    tried = config.get("tried")
+    if isinstance(tried, int) and not isinstance(tried, bool) and tried > 0:
+        summary = {**summary, TRIED: tried}
     former = NOTHING  # a folder of scores alone, as of texts that lie elsewhere, is held against none
     if "point" in config:
         former = former_scores(path, scores, texts, summary.get("texts", math.nan))

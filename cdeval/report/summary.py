@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cdeval.config.enums import SearchKind
@@ -151,6 +151,13 @@ def flops_notes(
         if reason := flops_unknown(setting or {}, costs.get(label, {})):
             reasons.setdefault(reason, []).append(label)
     return [f"{_arms(labels)}: {reason}" for reason, labels in reasons.items()]
+
+
+def tried_notes(settings_tried: Iterable[float]) -> list[str]:
+    """Say what the numbers of settings tried are, where an arm has one."""
+    if not any(math.isfinite(one) for one in settings_tried):
+        return []
+    return ["settings tried: on the tuning split, before the arm was chosen (cdeval.tune); –: not known"]
 
 
 def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -148,6 +148,7 @@ _COMPUTE = Column(
 )
 _MEMORY = Column("memory\nGiB", _pair("memory_bytes", significant(3, 2**30), "memory_overhead", _percent), cost=True)
 _MS = significant(3, 1e-3)
+_TRIED = Column("settings\ntried", _score("settings_tried", whole, whole), cost=True)  # nobody tunes human texts
 
 # What a study of costs alone shows (`cdeval.study.weightless`): the timed numbers with their intervals.
 COST_COLUMNS = (
@@ -163,7 +164,9 @@ COST_COLUMNS = (
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
     known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
-    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else result_columns()
+    if "flops_per_token" in known and "texts" not in known:
+        return COST_COLUMNS
+    return (*result_columns(), *([_TRIED] if "settings_tried" in known else []))
 
 
 def result_columns() -> tuple[Column, ...]:

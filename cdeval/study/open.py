@@ -81,7 +81,7 @@ def study_folder(config: RunConfig) -> Path:
 def group_by_study(configs: Sequence[RunConfig]) -> list[list[int]]:
     """Find the settings that share models, prompts, length and metrics, and so their forward passes and table.
 
-    They may differ in amateur, contrast and search, and in the protocol's name.
+    They may differ in amateur, contrast and search, in the protocol's name, and in how many settings were tried.
 
     Returns: the places of the settings of each study.
     """
@@ -93,6 +93,7 @@ def group_by_study(configs: Sequence[RunConfig]) -> list[list[int]]:
             contrast=ContrastConfig(),
             search=SearchConfig(max_new_tokens=config.search.max_new_tokens),
             protocol=ProtocolConfig(diversity=config.protocol.diversity),
+            tried=None,
         )
         mine = next((places for other, places in found if other == common), None)
         if mine is None:

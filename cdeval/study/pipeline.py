@@ -8,14 +8,14 @@ that differ in amateur, contrast and search alone are one study, with the same m
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from typing import Any
 
 from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import ExecutorKind, Tracker
-from cdeval.config.points import Point, plan_points
+from cdeval.config.points import Point, Role, arm_digests, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.config.setting import adaptive_exit_of
 from cdeval.cost.capacity import lanes_at_once
@@ -76,8 +76,9 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
             result = write_report(study, scores, _notes(study))
             keep_costs(costs, study.config, study.root)
             store.finish()
+        folders = _folders(requests, study, store.folders)
     failures += scores.scored.failures
-    return replace(result, failures=failures, notes=[*result.notes, *_track(study, points, texts)])
+    return replace(result, failures=failures, folders=folders, notes=[*result.notes, *_track(study, points, texts)])
 
 
 def choose_executor(study: LoadedStudy) -> Executor:
@@ -102,11 +103,24 @@ def list_points(study: LoadedStudy, executor: Executor) -> dict[Point, PointReco
     points = plan_points([one.config for one in study.settings], study.models.identity, study.prompts.prompts)
     return {
         point: PointRecord(
-            settings={**study.settings[place].plain, "point": point.facts()},
+            settings={**_settings(study.settings[place].plain, point), "point": point.facts()},
             made_by=_made_by(study, study.settings[place], executor),
         )
         for point, place in points.items()
     }
+
+
+def _settings(plain: Mapping[str, object], point: Point) -> dict[str, object]:
+    """The settings that a run folder records; what was tried for an arm was not tried for its control."""
+    return {name: value for name, value in plain.items() if name != "tried" or point.role is Role.arm}
+
+
+def _folders(requests: Sequence[StudyRequest], study: LoadedStudy, points: Iterable[Point]) -> list[str | None]:
+    """Find the run folder of each request; settings that make the same texts share one."""
+    names = {point.digest: point.folder for point in points}
+    digests = arm_digests([one.config for one in study.settings], study.models.identity, study.prompts.prompts)
+    found = {id(one.plain): names.get(digest) for one, digest in zip(study.settings, digests, strict=True)}
+    return [found.get(id(one.plain)) for one in requests]
 
 
 def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> dict[str, object]:

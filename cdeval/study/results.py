@@ -52,6 +52,7 @@ class StudyResult:
     notes: list[str]  # what a reader of the table must know
     folder: Path
     failures: list[CdevalError] = field(default_factory=list)  # of settings that could not be decoded
+    folders: Sequence[str | None] = ()  # the run folder of each request, by name; None: it failed
 
 
 class _ScoredPoint(NamedTuple):

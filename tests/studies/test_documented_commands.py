@@ -19,6 +19,7 @@ from cdeval.price.config import PriceRun, validate_price
 from cdeval.report.config import ReportRun, validate_report
 from cdeval.score.config import ScoreConfig, validate_score
 from cdeval.trace.config import TraceRun, validate_trace
+from cdeval.tune.config import TuneRun, validate_tune
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -32,6 +33,7 @@ SCHEMAS: dict[str, Schema] = {
     "report": Schema(ReportRun, validate_report),
     "score": Schema(ScoreConfig, validate_score),
     "trace": Schema(TraceRun, validate_trace),
+    "tune": Schema(TuneRun, validate_tune, composes=True),
 }
 # Launchers are other people's, and have tests of their own; the name of a study is checked once.
 LEFT_OUT = ("hydra/launcher=", "hydra.launcher.", "study=grid", "study=all")
