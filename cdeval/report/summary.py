@@ -157,7 +157,9 @@ def tried_notes(settings_tried: Iterable[float]) -> list[str]:
     """Say what the numbers of settings tried are, where an arm has one."""
     if not any(math.isfinite(one) for one in settings_tried):
         return []
-    return ["settings tried: on the tuning split, before the arm was chosen (cdeval.tune); –: not known"]
+    return [
+        "settings tried: on the tuning split, before the arm was chosen (cdeval.tune); not known of arms without a number"
+    ]
 
 
 def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:

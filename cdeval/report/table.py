@@ -81,13 +81,20 @@ def results_table(
         table.add_column(Text(column.header), justify="right", no_wrap=True)
     for row, mark in zip(rows, marks, strict=True):
         cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row, columns)]
-        table.add_row(Text(printable(row.label) + mark, style="italic" if row.role == "human" else ""), *cells)
+        label = printable(row.label) + mark + _tried(row)
+        table.add_row(Text(label, style="italic" if row.role == "human" else ""), *cells)
     return table
+
+
+def _tried(row: Row) -> str:
+    """How many settings were tried for an arm, behind its label: another column would leave labels too little room."""
+    number = _shown(row.summary, "settings_tried", whole)
+    return f", of {number} tried" if number else ""
 
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """Write the rows as a GitHub table: what qualifies a number follows it in brackets."""
-    columns = columns or (*columns_for(rows), *filled(rows, plugged_columns(rows)))
+    columns = columns or (*columns_for(rows), *filled(rows, [*plugged_columns(rows), _TRIED]))
     marks, meaning = _marks(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
@@ -164,9 +171,7 @@ COST_COLUMNS = (
 def columns_for(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Scores and costs; costs alone, in more detail, where there are no texts to have scores."""
     known = {name for row in rows for name, value in row.summary.items() if math.isfinite(value)}
-    if "flops_per_token" in known and "texts" not in known:
-        return COST_COLUMNS
-    return (*result_columns(), *([_TRIED] if "settings_tried" in known else []))
+    return COST_COLUMNS if "flops_per_token" in known and "texts" not in known else result_columns()
 
 
 def result_columns() -> tuple[Column, ...]:

@@ -29,8 +29,8 @@ def test_the_best_of_each_arm_becomes_a_sweep(tmp_path: Path, tiny_gpt2_folder: 
         best = max(one["tried"], key=lambda tried: tried["criterion"])
         assert one["chosen"] == best["overrides"]
         summary = json.loads((folder / best["folder"] / "summary.json").read_text())
-        assert best["criterion"] == -summary["perplexity_expert"]
-        assert one["best_of"][-1]["value"] == best["criterion"]
+        assert best["criterion"] == pytest.approx(-summary["perplexity_expert"])
+        assert one["best_of"][-1]["value"] == pytest.approx(best["criterion"])
         assert best["overrides"] in (folder / "tune.html").read_text()
     arms = sorted(path.name for path in (folder / "chosen" / "arm").iterdir())
     assert arms == ["amateur-none_tuned.yaml", "contrast_min_p_tuned.yaml", "nucleus_tuned.yaml"]
@@ -42,6 +42,7 @@ def test_the_best_of_each_arm_becomes_a_sweep(tmp_path: Path, tiny_gpt2_folder: 
     assert module == "cdeval.run"
     done = cdeval([*words, "tracking=none"], tmp_path)
     assert done.returncode == 0, done.stderr
+    assert "of 2 tried" in " ".join(done.stdout.split())
     rows = list(csv.DictReader((tmp_path / "runs" / "tune_test" / "results.csv").open()))
     tried = {row["label"]: row["settings_tried"] for row in rows}
     assert sorted(tried.values()) == ["", "", "2", "2", "2"], tried

@@ -27,6 +27,7 @@ SHORT = {
     "calibrate": ["prompts.limit=3", "search.max_new_tokens=6"],
     "trace": ["search.max_new_tokens=4"],
     "score": ["metrics.bootstrap_draws=100"],
+    "tune": ["prompts.limit=2", "search.max_new_tokens=6", "metrics.bootstrap_draws=100"],
 }
 ELSEWHERE = {
     r"cdeval\.bench\b": "the better part of an hour; tests/benchmark runs its parts",
