@@ -158,7 +158,7 @@ def tried_notes(settings_tried: Iterable[float]) -> list[str]:
     if not any(math.isfinite(one) for one in settings_tried):
         return []
     return [
-        "settings tried: on the tuning split, before the arm was chosen (cdeval.tune); not known of arms without a number"
+        "settings tried: on the tuning split, before an arm was chosen (cdeval.tune); without a number: not known"
     ]
 
 
