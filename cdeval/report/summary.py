@@ -157,9 +157,7 @@ def tried_notes(settings_tried: Iterable[float]) -> list[str]:
     """Say what the numbers of settings tried are, where an arm has one."""
     if not any(math.isfinite(one) for one in settings_tried):
         return []
-    return [
-        "settings tried: on the tuning split, before an arm was chosen (cdeval.tune); without a number: not known"
-    ]
+    return ["settings tried: on the tuning split, before an arm was chosen (cdeval.tune); without a number: not known"]
 
 
 def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
