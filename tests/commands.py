@@ -28,8 +28,9 @@ TEXTS = [
     "Researchers said on Monday that the results of the study were not yet clear to them at all. " * 3,
     "A small model writes what a large model would rather not say, and that is the whole point. " * 3,
 ]
-SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0"]
-SMALL += ["amateur.layer=6", "amateur.lens=norm"]  # a linear lens would be fitted to texts from the network first
+# Through the final norm, because a linear lens would be fitted to texts from the network first.
+EXIT = ["amateur.lens=norm", "amateur.layer=6"]
+SMALL = ["search.max_new_tokens=8", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", *EXIT]
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline", "sentence_transformers", "wandb"])

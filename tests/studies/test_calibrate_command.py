@@ -59,9 +59,10 @@ def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path
 
 
 def test_a_contrast_beside_exits_above_its_layer(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
-    more = [*STUDY, *EXITS, "amateur.layer=5", "study=both", "prompts.limit=2", "cost.latency_repeats=0"]
+    more = [*STUDY, *EXITS, "study=both", "prompts.limit=2", "cost.latency_repeats=0"]
+    more += ["amateur.layer=5", "amateur.lens=norm"]
     printed = typed("run", [*arguments, *more])
-    assert "early_exit k=5 α=0.3 β=1 T=2, CALM k=6,9 by softmax λ=.9, greedy" in printed
+    assert "early_exit k=5 α=0.3 β=1 T=0.5, CALM k=6,9 by softmax λ=.9, greedy" in printed
     assert "expert alone, greedy" in printed
     assert of(folder(tmp_path / "runs" / "both", "early_exit"), "costs.json")["amateur_flops"] > 0
 

@@ -136,7 +136,7 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
     typed("lens", [*arguments, "train=true", *SHORT])
     lens, root = lens_file(tmp_path / "runs"), tmp_path / "runs"
     grid = ["study=grid", "contrast.temperature=1,2", "contrast.beta=0.5", "search.beams=2"]
-    typed("run", ["--multirun", *arguments, *STUDY, *grid, "amateur.layer=4,6"])
+    typed("run", ["--multirun", *arguments, *STUDY, *grid, "amateur.lens=norm", "amateur.layer=4,6"])
     tuned = ["amateur.lens=tuned", f"amateur.lens_file={lens}", "amateur.layer=6"]
     typed("run", ["--multirun", *arguments, *STUDY, *grid, *tuned])
 
@@ -192,7 +192,7 @@ def test_margins_speak_of_no_study_without_exits_and_of_no_other_expert(
 ) -> None:
     short = [*arguments, *STUDY, "search.beams=2", "expert.dtype=float32"]
     typed("run", [*short, "study=plain", "amateur=none"])
-    typed("run", [*short, "study=exits", "amateur.layer=4"])
+    typed("run", [*short, "study=exits", "amateur.lens=norm", "amateur.layer=4"])
     said = [
         ("study=plain", "none of its 1 settings subtracts one exit layer"),
         ("study=nothing", "there is no such folder"),

@@ -33,7 +33,16 @@ def command(folder: Path, prompts: Path, *more: str) -> list[str]:
     """4 rows to decode, in 16 units of 4 texts."""
     names = [f"expert.name={folder}", "prompts=file", f"prompts.path={prompts}", "search.max_new_tokens=12"]
     cheap = ["metrics.only=[words,diversity]", "metrics.bootstrap_draws=100", "cost.latency_repeats=0", "tracking=none"]
-    return ["--multirun", *names, *cheap, "study=s", "execution.max_lanes=4", "amateur.layer=3,5,7", *more]
+    return [
+        "--multirun",
+        *names,
+        *cheap,
+        "study=s",
+        "execution.max_lanes=4",
+        "amateur.lens=norm",
+        "amateur.layer=3,5,7",
+        *more,
+    ]
 
 
 def stored(cwd: Path) -> dict[str, bytes]:

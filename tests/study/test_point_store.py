@@ -38,7 +38,7 @@ def command(
     cheap = ["metrics.only=[words]", "cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=6", "study=s"]
 
     def call(*more: str) -> tuple[int, str]:
-        arguments = ["--multirun", *names, *cheap, "amateur.layer=4,5", *more]
+        arguments = ["--multirun", *names, *cheap, "amateur.lens=norm", "amateur.layer=4,5", *more]
         monkeypatch.setattr("cdeval.report.publish.picture", lambda _charts: {})  # a sixth of a small study's time
         code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
         return code, said
@@ -73,7 +73,7 @@ def test_a_point_that_fails_while_decoding_costs_itself_alone_and_is_retried(
     code, said = command()
     assert code == 2
     assert said.count("error: ") == 1
-    assert "k=5 α=0.3 β=1 T=2, beam 5: RuntimeError: a kernel that is not there (traceback: runs/s/early_exit" in said
+    assert "k=5 α=0.3 β=1 T=0.5, beam 5: RuntimeError: a kernel that is not there (traceback: runs/s/early_exit" in said
     assert "1 failed; the same command again tries" in said
     assert "Traceback" not in said
     (failure,) = (tmp_path / "runs" / "s").glob("*/failure.txt")

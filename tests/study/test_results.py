@@ -28,6 +28,7 @@ def command(
     """One study on three prompts; the exit code and what was printed."""
     names = [f"expert.name={tiny_gpt2_folder}", "prompts=file", f"prompts.path={prompts_file}", "study=s"]
     cheap = ["cost.latency_repeats=0", "tracking=none", "search.max_new_tokens=6", "metrics.bootstrap_draws=100"]
+    cheap += ["amateur.lens=norm"]
 
     def call(*more: str) -> tuple[int, str]:
         monkeypatch.setattr("cdeval.report.publish.picture", lambda _charts: {})  # a sixth of a small study's time

@@ -39,7 +39,8 @@ def test_an_empty_text_has_a_page(tiny: Tiny) -> None:
 
 
 def test_the_command(typed: Callable[..., str], tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
-    common = [f"expert.name={tiny_gpt2_folder}", "amateur.layer=0.5", "search.max_new_tokens=6", f"runs={tmp_path}"]
+    common = [f"expert.name={tiny_gpt2_folder}", "amateur.lens=norm", "amateur.layer=0.5", f"runs={tmp_path}"]
+    common += ["search.max_new_tokens=6"]
     printed = typed("trace", ["prompt=The quick brown", *common])
     assert "expert's favourite" in printed
     page = tmp_path / "trace" / "The-quick-brown.html"
