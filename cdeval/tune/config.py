@@ -1,5 +1,6 @@
 """The schema of `conf/tune.yaml`: a study's settings, the arms that are tuned, and what is chosen by."""
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -20,7 +21,7 @@ class TuneRun(RunConfig):
     arms: list[str] = field(default_factory=list)
     settings: int = number(12, least=1, most=10_000, hint="the same for every arm")
     criterion: str = text("diversity*coherence")
-    at_least: dict[str, float] = field(default_factory=dict)  # least values by metric: less is never chosen
+    at_least: dict[str, Any] = field(default_factory=dict)  # least values by metric: less is never chosen
     spaces: dict[str, Any] = field(default_factory=dict)  # grids of arms that are given by name alone
     tune_on_test: bool = False  # also where the prompts are those that results are reported on
 
@@ -41,6 +42,9 @@ def validate_tune(config: TuneRun) -> TuneRun:
     validate_study_name("study", config.study)
     for name in config.metrics.only:
         METRICS[name]
+    for name, least in config.at_least.items():
+        if isinstance(least, bool) or not isinstance(least, int | float) or not math.isfinite(least):
+            raise ConfigError(f"at_least={{{name}:{least}}}: expected a finite number, as at_least={{{name}:0.4}}.")
     if not config.arms:
         raise ConfigError("arms=[] tunes nothing: expected names of arms or overrides, as arms=[nucleus,min_p].")
     twice = sorted({line for line in config.arms if config.arms.count(line) > 1})

@@ -60,7 +60,7 @@ def test_three_files_of_a_users_are_swept_shown_and_tracked(
     own = run(python, ["-c", "import cdeval; print(cdeval.__file__)"], desk).strip()
     assert Path(own).is_relative_to(python.parent.parent), "the wheel, and not the checkout"
 
-    arguments = ["-m", "cdeval.run", "--multirun", *on(tiny_gpt2_folder, prompts_file)[:-1], PLUGINS, *SWEEP]
+    arguments = ["-m", "cdeval.run", "--multirun", *on(tiny_gpt2_folder, prompts_file)[:-2], PLUGINS, *SWEEP]
     arguments += ["metrics.only=[word_length,words]"]
     table = run(python, [*arguments, "study=here"], desk, HOME=str(tmp_path), COLUMNS="140")
     study = desk / "runs" / "here"

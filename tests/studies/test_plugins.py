@@ -34,7 +34,7 @@ def test_a_users_methods_are_swept_resumed_and_decoded_anew_when_they_change(
     """And only those of the points whose file has changed: the expert alone is kept."""
     (tmp_path / "mine.py").write_text(MINE)
     arguments = [
-        *on(tiny_gpt2_folder, prompts_file)[:-1],
+        *on(tiny_gpt2_folder, prompts_file)[:-2],
         *QUIET,
         "study=mine",
         "amateur=blurred",
@@ -70,7 +70,7 @@ def test_a_study_is_read_without_the_plug_ins_that_made_it(
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "methods.py").write_text(MINE)
     (tmp_path / "my" / "metric.py").write_text(METRIC)
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], "metrics.only=[words,word_length]", "tracking=none"]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-2], "metrics.only=[words,word_length]", "tracking=none"]
     arguments += ["study=mine", "amateur=blurred", "contrast.plausibility=near_best", "controls=false"]
     methods, metric = (tmp_path / "my" / f"{name}.py" for name in ("methods", "metric"))
     done = cdeval([*arguments, "plugins=[my/methods.py,my/metric.py]"], tmp_path)
@@ -132,7 +132,7 @@ def test_a_metric_that_breaks_costs_its_own_numbers_and_the_exit_code(
 
 def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET, "study=broken", "controls=false"]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-2], *QUIET, "study=broken", "controls=false"]
     done = cdeval([*arguments, "amateur=raises,nans,blurred", "--multirun"], tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
@@ -155,7 +155,7 @@ def test_other_processes_write_the_same_texts(
 ) -> None:
     pytest.importorskip(needs, reason="needs the extra [ray] or [launchers]")
     (tmp_path / "mine.py").write_text(MINE)
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET[:-1], "controls=false", "amateur=blurred"]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-2], *QUIET[:-1], "controls=false", "amateur=blurred"]
     arguments += ["contrast.plausibility=near_best", "plugins=[mine.py]"]
     for study in ("study=here", "study=there"):
         more = elsewhere if study == "study=there" else []
@@ -209,7 +209,7 @@ def test_mistakes_are_named_like_those_of_our_own_settings(  # noqa: PLR0917
     (tmp_path / "own" / "preset").mkdir(parents=True)
     (tmp_path / "own" / "preset" / "mine.yaml").write_text("# @package _global_\nplugins: [mine]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-1], *given]
+    arguments = [*on(tiny_gpt2_folder, prompts_file)[:-2], *given]
     code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
     assert code == 2
     assert message.format(tmp_path) in said

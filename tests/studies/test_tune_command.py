@@ -64,6 +64,7 @@ def test_the_best_of_each_arm_becomes_a_sweep(tmp_path: Path, tiny_gpt2_folder: 
         (["arms=[nucleus]", "tried=3"], "is what is recorded of an arm that was chosen"),
         (["arms=[nucleus]", "contrast.beta=2"], "contrast.beta=2.0 is not read with amateur=none"),
         (["arms=[nucleus]", "at_least={coherense:0.3}"], "at_least.coherense: coherense is no metric"),
+        (["arms=[nucleus]", "at_least={diversity:high}"], "at_least={diversity:high}: expected a finite number"),
         (["arms=[nucleus,min_p]", "metrics.only=[rep_2]"], "diversity is not computed: add diversity to metrics.only"),
         (['arms=["nucleus seed=1,2"]', "settings=2", "criterion=-rep_2"], "differ in more than amateur, contrast and"),
     ],
