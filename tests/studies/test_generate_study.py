@@ -15,7 +15,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 
 
 def theirs(folder: Path, prompts: Path, *more: str) -> list[str]:
-    own = [one for one in on(folder, prompts) if not one.startswith("amateur.layer")]
+    own = [one for one in on(folder, prompts) if not one.startswith("amateur.l")]
     return [*own, "+arm=hf", "study=theirs", "metrics.only=[diversity,perplexity_expert]", *more]
 
 
