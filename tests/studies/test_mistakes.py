@@ -76,7 +76,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["execution=ray", "execution.gpus=1.5"], "execution.gpus=1.5: expected whole GPUs, or a fraction below 1"),
     (["execution=ray", "execution.threads=some"], "expected 1 to 1024 or auto"),
     (["execution=slurm"], "execution=slurm: there is none of that name. Known: local, ray. A file of your own needs"),
-    (["amateur=blurred"], "early_exit, gpt2, model, ngram, none, opt-125m, truncated. One of your own needs plugins=["),
+    (
+        ["amateur=blurred"],
+        "noise, none, opt-125m, pruned, sled, truncated. One of your own needs plugins=[",
+    ),
     (["amateur=blurred", "amateur.share=2"], "unknown setting 'amateur.share'"),
     (["contrast.gap=2"], "One of your own needs plugins=[<its file or module>]"),
     (["contrast.plausibility=unknown"], "there is none of that name. Known: all, alpha, eta, min_k,"),
