@@ -43,7 +43,7 @@ def test_a_word_is_its_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "nowhere" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [[], ["--multirun"]])
+@pytest.mark.parametrize("more", [[], ["--multirun"], ["--multirun", "contrast.beta=1"], ["-m", "contrast.beta=1"]])
 def test_several_values_are_a_sweep(more: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found: list[float] = []
 
