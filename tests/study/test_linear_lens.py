@@ -212,8 +212,6 @@ def test_random_weights_are_priced_with_a_lens_that_is_fitted_to_nothing(plain: 
 def test_what_cannot_be_fitted_is_refused_before_weights_are_read(plain: RunConfig) -> None:
     with pytest.raises(ModelError, match=r"amateur.layer=12 is outside .*: it has L=12 blocks"):
         open_models(replace(plain, amateur=replace(plain.amateur, layer=12)))
-    with pytest.raises(PromptError, match=r"every item of a file may be a prompt.*Give texts of your own"):
-        open_models(replace(plain, amateur=replace(plain.amateur, lens_texts=None)))
     news = PromptsConfig(PromptSource.news, split=Split.all)
     with pytest.raises(PromptError, match=r"prompts=news: with prompts.split=all every text may be a prompt"):
         open_models(replace(plain, prompts=news, amateur=replace(plain.amateur, lens_texts=None)))
