@@ -24,7 +24,7 @@ from cdeval.config.fields import expand_paths, leaves, plain_values
 from cdeval.config.given import BUNDLES, given_by
 from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
-from cdeval.config.overrides import check_key, check_overrides
+from cdeval.config.overrides import check_key, check_overrides, flags_first
 from cdeval.config.paths import CONF
 from cdeval.config.plugins import UNKNOWN, check_loaded, load_plugins, named_plugins
 from cdeval.config.schema import RunConfig
@@ -53,8 +53,6 @@ class Schema(NamedTuple, Generic[T]):
 
 RUN = Schema(RunConfig, validate)
 
-_SWEEPS = {"--multirun", "-m", "--run", "-r", "--cfg", "-c"}  # with one of them, several values are Hydra's to judge
-_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c"}
 _CONTINUED = "the same command continues after it"
 _STORES = f"every finished batch is on disk, {_CONTINUED}"
 _STORES_NOTHING = "nothing is kept of what was not finished, the same command begins anew"
@@ -146,8 +144,7 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
             settings = leaves(schema.root)
             sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
             sys.argv[1:] = flags_first(sys.argv[1:])
-            several = check_overrides(sys.argv[1:], schema.root)
-            if several and config_name == "run" and not _SWEEPS.intersection(sys.argv):
+            if check_overrides(sys.argv[1:], schema.root) and config_name == "run":
                 sys.argv.insert(1, "--multirun")
             OmegaConf.register_new_resolver("cdeval.groups", partial(_groups, schema.root), replace=True)
             hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(job)()
@@ -172,20 +169,6 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
         )
     if failures:
         sys.exit(2)
-
-
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Put Hydra's own arguments before the settings: argparse refuses settings on both sides of one.
-
-    >>> flags_first(["+arm=a,b", "--multirun", "seed=1", "--config-dir", "mine"])
-    ['--multirun', '--config-dir', 'mine', '+arm=a,b', 'seed=1']
-    """
-    flags: list[str] = []
-    settings: list[str] = []
-    for argument in arguments:
-        takes = bool(flags) and flags[-1] in _WITH_VALUE
-        (flags if takes or argument.startswith("-") else settings).append(argument)
-    return flags + settings
 
 
 def _groups(root: type) -> str:

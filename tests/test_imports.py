@@ -15,7 +15,7 @@ RANKS = [
     {"cost", "report"},
     {"compare", "dashboard", "lens", "price", "score"},
     {"study"},
-    {"__main__", "api", "bench", "calibrate", "run", "trace", "tune"},
+    {"api", "bench", "calibrate", "run", "trace", "tune"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
 

@@ -16,13 +16,31 @@ from cdeval.config.paths import CONF
 from cdeval.config.plugins import UNKNOWN
 from cdeval.errors import ConfigError, did_you_mean
 
+# With one of these, Hydra judges several values of a setting itself.
+_JUDGED = frozenset({"--multirun", "-m", "--run", "-r", "--cfg", "-c"})
+_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c"}
+
+
+def flags_first(arguments: Sequence[str]) -> list[str]:
+    """Put Hydra's own arguments before the settings: argparse refuses settings on both sides of one.
+
+    >>> flags_first(["+arm=a,b", "--multirun", "seed=1", "--config-dir", "mine"])
+    ['--multirun', '--config-dir', 'mine', '+arm=a,b', 'seed=1']
+    """
+    flags: list[str] = []
+    settings: list[str] = []
+    for argument in arguments:
+        takes = bool(flags) and flags[-1] in _WITH_VALUE
+        (flags if takes or argument.startswith("-") else settings).append(argument)
+    return flags + settings
+
 
 def check_overrides(arguments: Sequence[str], root: type) -> bool:
     """Check the names in `key=value` arguments against the schema before Hydra sees them.
 
     Hydra accepts `+typo=3` silently and explains `typo=3` without saying what was meant.
 
-    Returns: whether one of them has several values, for a sweep.
+    Returns: whether one of them has several values, and no argument of Hydra's says what is done with them.
 
     Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
         group of them that would be taken out.
@@ -48,7 +66,7 @@ def check_overrides(arguments: Sequence[str], root: type) -> bool:
             check_key(key, root)
             _check_kind(argument, override, settings.get(key))
         several = several or override.is_sweep_override()
-    return several
+    return several and not _JUDGED.intersection(arguments)
 
 
 def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdeval.config.fields import KEY, Rules, When, number, shown
-from cdeval.config.methods import only_methods_that_read
+from cdeval.config.readers import only_methods_that_read
 from cdeval.errors import ConfigError
 
 _NAMED_BY = "kind"

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.__main__ import COMMANDS, main
 from cdeval.cli import run_command
+from cdeval.config.commands import COMMANDS, main
 from cdeval.config.schema import RunConfig
 
-PACKAGE = Path(__file__).resolve().parents[1] / "cdeval"
+PACKAGE = Path(__file__).resolve().parents[2] / "cdeval"
 
 
 def test_every_command_has_its_word_and_no_other_has_one() -> None:

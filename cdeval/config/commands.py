@@ -1,4 +1,4 @@
-"""`cdeval <command> …`, or `python -m cdeval <command> …`: `python -m cdeval.<command> …` by one word."""
+"""The console script: `cdeval <command> …` is `python -m cdeval.<command> …`."""
 
 import runpy
 import sys
@@ -34,7 +34,3 @@ def main() -> None:
         sys.exit(2)
     sys.argv = [f"cdeval {name}", *sys.argv[2:]]
     runpy.run_module(f"cdeval.{name}", run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()
