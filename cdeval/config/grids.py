@@ -104,8 +104,8 @@ def _listed(axis: Override) -> list[str]:
 def _drawn(axis: Override, draw: random.Random) -> str:
     sweep: Any = axis.value()
     if isinstance(sweep.start, int) and isinstance(sweep.end, int):
-        value: float = draw.randint(sweep.start, sweep.end)
-    elif "log" in sweep.tags:
+        return f"{axis.get_key_element()}={draw.randint(sweep.start, sweep.end)}"
+    if "log" in sweep.tags:
         value = math.exp(draw.uniform(math.log(sweep.start), math.log(sweep.end)))
     else:
         value = draw.uniform(sweep.start, sweep.end)

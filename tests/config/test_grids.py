@@ -36,6 +36,12 @@ def test_a_larger_grid_is_drawn_from_by_the_seed() -> None:
     assert set(first.tried) <= set(arm(line, 16).tried)
 
 
+def test_whole_numbers_are_drawn_whole() -> None:
+    """However large: 4 digits of a number of tokens in powers of ten are no whole number to Hydra."""
+    found = arm("nucleus search.top_k=int(interval(20000,90000))", 3).tried
+    assert all(20000 <= int(word.removeprefix("search.top_k=")) <= 90000 for (word,) in found)
+
+
 def test_numbers_are_drawn_from_intervals() -> None:
     line = "nucleus search.top_p=interval(0.5,0.9) search.temperature=tag(log,interval(0.01,100)) search.samples=1,2"
     found = arm(line, 400).tried

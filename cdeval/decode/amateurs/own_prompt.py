@@ -42,10 +42,7 @@ class OwnPrompt:
                 return prompt[-1:]
             case Context.removed:
                 if without_context is None:
-                    raise PromptError(
-                        "amateur.context=removed takes the `context` of every prompt away, and a prompt has none: "
-                        "expected prompts=file with `context` beside `prompt` in every item."
-                    )
+                    raise _without_one("a prompt")
                 return without_context
         return self.instead
 
@@ -56,11 +53,16 @@ class OwnPrompt:
         """
         for prompt in prompts:
             if self.context is Context.removed and prompt.without_context is None:
-                raise PromptError(
-                    f"amateur.context=removed takes the `context` of every prompt away, and {prompt.id!r} has none: "
-                    "expected prompts=file with `context` beside `prompt` in every item."
-                )
+                raise _without_one(repr(prompt.id))
         return {len(self.read(prompt.token_ids, prompt.without_context)) for prompt in prompts}
+
+
+def _without_one(prompt: str) -> PromptError:
+    """Make the error of a prompt whose context is to go, and which has none."""
+    return PromptError(
+        f"amateur.context=removed takes the `context` of every prompt away, and {prompt} has none: expected "
+        "prompts=file with `context` beside `prompt` in every item."
+    )
 
 
 def beginning(tokenizer: PreTrainedTokenizerBase) -> Tokens:
