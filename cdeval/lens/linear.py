@@ -61,11 +61,12 @@ def linear_lenses(
     for own in dict.fromkeys(amateur.lens_texts for amateur in amateurs):
         mine = [amateur for amateur in amateurs if amateur.lens_texts == own]
         layers = sorted({layer for amateur in mine for layer in amateur.exits})
+        if config.expert.weights is Weights.random:  # perhaps shapes alone, of which there is no digest
+            nothing = _without_weights(expert, layers)
+            found |= {amateur: nothing.for_layers(amateur.exits) for amateur in mine}
+            continue
         try:
-            if config.expert.weights is Weights.random:
-                lens = _without_weights(expert, layers)
-            else:
-                lens = linear_lens(expert, *texts_to_learn_from(config.prompts, used, own, TEXT_TOKENS), layers, say)
+            lens = linear_lens(expert, *texts_to_learn_from(config.prompts, used, own, TEXT_TOKENS), layers, say)
         except CdevalError as error:
             found |= dict.fromkeys(mine, error)
             continue

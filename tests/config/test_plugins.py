@@ -134,7 +134,7 @@ def test_the_record_says_what_somebody_has_to_type_who_lacks_the_plug_ins(
 
 
 def test_every_command_takes_plug_ins() -> None:
-    for package in ("bench", "calibrate", "lens", "price", "report", "score", "trace"):
+    for package in ("bench", "calibrate", "lens", "price", "report", "score", "trace", "tune"):
         importlib.import_module(f"cdeval.{package}.config")
     for module in ("compare", "dashboard", "merge", "run"):
         importlib.import_module(f"cdeval.{module}")
