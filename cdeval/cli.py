@@ -20,17 +20,18 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config.amateur import AMATEURS
+from cdeval.config.arguments import as_settings, named_files
 from cdeval.config.fields import expand_paths, leaves, plain_values
 from cdeval.config.given import BUNDLES, given_by
 from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
-from cdeval.config.overrides import check_key, check_overrides, flags_first
+from cdeval.config.overrides import check_key, check_overrides, no_file
 from cdeval.config.paths import CONF
-from cdeval.config.plugins import UNKNOWN, check_loaded, load_plugins, named_plugins
+from cdeval.config.plugins import check_loaded, load_plugins, named_plugins
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read
 from cdeval.config.validation import validate
-from cdeval.errors import CdevalError, ConfigError, PointError, StorageError, did_you_mean
+from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
 from cdeval.store.files import FULL, refused_reading, replace_file
 from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.screen import complain
@@ -136,14 +137,14 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
     failures = job.failures
     try:
         with terminable(), _hydra_raises():
+            sys.argv[1:] = as_settings(sys.argv[1:])
             job.plugins = named_plugins(sys.argv[1:])
             load_plugins(job.plugins)
             schema = job.schema = schema._replace(root=cast("type[T]", extended(schema.root)))  # type: ignore[arg-type]
             _offer_amateurs()
             ConfigStore.instance().store(name="schema", node=schema.root)
             settings = leaves(schema.root)
-            sys.argv[1:] = [as_meant(argument, settings) for argument in sys.argv[1:]]
-            sys.argv[1:] = flags_first(sys.argv[1:])
+            sys.argv[1:] = [as_meant(argument, settings) for argument in named_files(sys.argv[1:], settings)]
             if check_overrides(sys.argv[1:], schema.root) and config_name == "run":
                 sys.argv.insert(1, "--multirun")
             OmegaConf.register_new_resolver("cdeval.groups", partial(_groups, schema.root), replace=True)
@@ -284,8 +285,7 @@ def _readable(error: Exception) -> str:
     """Hydra's own message on one line, without what speaks of its internals; of a file that is not there, our own."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        own = UNKNOWN if group == AMATEURS.setting else "A file of your own needs --config-dir <its folder>."
-        return f"{group}={name}: there is none of that name. {did_you_mean(name, error.options)} {own}"
+        return no_file(group, name, error.options)
     lines = [line.strip() for line in str(error).splitlines()]
     hidden = (
         "full_key:",

@@ -1,12 +1,12 @@
 """The arguments `key=value`, checked against the schema in words of the settings before Hydra reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, get_origin, get_type_hints
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, Sweep
 from hydra.errors import HydraException
 
 from cdeval.config.fields import Leaf, leaves, shown
@@ -16,23 +16,8 @@ from cdeval.config.paths import CONF
 from cdeval.config.plugins import UNKNOWN
 from cdeval.errors import ConfigError, did_you_mean
 
-# With one of these, Hydra judges several values of a setting itself.
-_JUDGED = frozenset({"--multirun", "-m", "--run", "-r", "--cfg", "-c"})
-_WITH_VALUE = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c"}
-
-
-def flags_first(arguments: Sequence[str]) -> list[str]:
-    """Put Hydra's own arguments before the settings: argparse refuses settings on both sides of one.
-
-    >>> flags_first(["+arm=a,b", "--multirun", "seed=1", "--config-dir", "mine"])
-    ['--multirun', '--config-dir', 'mine', '+arm=a,b', 'seed=1']
-    """
-    flags: list[str] = []
-    settings: list[str] = []
-    for argument in arguments:
-        takes = bool(flags) and flags[-1] in _WITH_VALUE
-        (flags if takes or argument.startswith("-") else settings).append(argument)
-    return flags + settings
+# With one of these, Hydra judges several values of a setting itself; but for the first two, it refuses them.
+_JUDGED = ("--multirun", "-m", "--run", "-r", "--cfg", "-c", "--info", "-i")
 
 
 def check_overrides(arguments: Sequence[str], root: type) -> bool:
@@ -45,7 +30,7 @@ def check_overrides(arguments: Sequence[str], root: type) -> bool:
     Raises: ConfigError: an unknown key, with the closest known one; an argument that cannot be read; a setting or a
         group of them that would be taken out.
     """
-    settings, several = leaves(root), False
+    settings, several = leaves(root), ""
     for argument in arguments:
         if argument.startswith("~") and not argument.startswith("~hydra"):
             raise ConfigError(f"{argument!r} would take settings out that the command needs: give them other values.")
@@ -60,34 +45,69 @@ def check_overrides(arguments: Sequence[str], root: type) -> bool:
         except HydraException as error:
             if group:
                 raise ConfigError(f"{argument!r} names no file of settings: {_choices(name)}.") from error
-            raise ConfigError(f"cannot read the override {argument!r}: {str(error).splitlines()[0]}") from error
+            raise _unreadable(argument, settings.get(name)) from error
         key = override.key_or_group.split("@")[0]
         if key.split(".")[0].split("/")[0] not in ("hydra", *BUNDLES):
             check_key(key, root)
             _check_kind(argument, override, settings.get(key))
-        several = several or override.is_sweep_override()
-    return several and not _JUDGED.intersection(arguments)
+        several = several or (argument if override.is_sweep_override() else "")
+    judged = [flag for flag in _JUDGED if flag in (one.partition("=")[0] for one in arguments)]
+    if several and judged and judged[0] not in _JUDGED[:2]:
+        raise ConfigError(f"{several} has several values, and {judged[0]} is about one: give one, or leave it out.")
+    return bool(several) and not judged
+
+
+def _unreadable(argument: str, leaf: Leaf | None) -> ConfigError:
+    """Make the error of a value that Hydra's grammar does not read, which says so in words of its own."""
+    name, _, value = argument.lstrip("+").partition("=")
+    expected = f"a list, as {name}=[…]" if leaf is not None and get_origin(leaf.kind) is list else "one value"
+    missing = [close for opening, close in ("[]", "{}", "()") if value.count(opening) > value.count(close)]
+    remedy = f"a {missing[0]} is missing" if missing else "what holds other signs than letters and numbers is quoted"
+    return ConfigError(f"{argument!r} cannot be read: expected {expected}; {remedy}, as {name}='\"…\"'.")
 
 
 def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:
     """Refuse what Hydra would refuse in the words of its own types, or take for something else."""
-    if leaf is None or override.is_sweep_override():
+    if leaf is None:
+        return
+    if get_origin(leaf.kind) is list:
+        _check_list(argument, override, leaf)
+    if override.is_sweep_override():
         return
     value = override.value()
     if value is None and not leaf.optional:
         raise ConfigError(
             f"{argument}: {leaf.name} needs a value; leave it out for the usual one, {shown(leaf.default)}."
         )
-    if get_origin(leaf.kind) is list and value is not None and not isinstance(value, list):
-        raise ConfigError(f"{argument}: expected a list, as {leaf.name}=[…].")
     if leaf.kind is bool and isinstance(value, int | float) and value not in (0, 1):
         raise ConfigError(f"{argument}: expected true or false.")
+
+
+def _check_list(argument: str, override: Override, leaf: Leaf) -> None:
+    """Refuse one value, or several with commas, where a list is meant: commas alone are a sweep over lists."""
+    value = override.value()
+    lists = value.list if isinstance(value, ChoiceSweep) else [value]
+    if not isinstance(value, Sweep) or isinstance(value, ChoiceSweep):
+        typed = argument.partition("=")[2].strip("[]").replace("'", "")
+        if any(one is not None and not isinstance(one, list) for one in lists):
+            raise ConfigError(f"{argument}: expected a list. Type {leaf.name}=[{typed}].")
 
 
 def _choices(group: str) -> str:
     names = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
     known = f"{group}= takes one of {', '.join(names)}" if names else f"{group} has settings, as {group}.<name>=…"
-    return f"{known}; a model by folder or hub id is {group}.name=…" if group in ("expert", "amateur") else known
+    return f"{known}; {_model(group, '…')}" if group in ("expert", "amateur") else known
+
+
+def no_file(group: str, name: str, known: Iterable[str]) -> str:
+    """Say that a group has no file of settings of this name, and what may be meant."""
+    own = UNKNOWN if group == "amateur" else "A file of your own needs --config-dir <its folder>."
+    own += f" And {_model(group, name)}." if group in ("expert", "amateur") else ""
+    return f"{group}={name}: there is none of that name. {did_you_mean(name, known)} {own}"
+
+
+def _model(group: str, name: str) -> str:
+    return f"a model by folder or hub id is {group}={'hub' if group == 'expert' else 'model'} {group}.name={name}"
 
 
 def check_key(key: str, root: type) -> None:
