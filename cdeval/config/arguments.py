@@ -57,7 +57,7 @@ def as_settings(arguments: Sequence[str]) -> list[str]:
         if name in _WITH_VALUE:
             flags += _with_value(argument, waiting)
         elif name in _WORDS:
-            if argument != name and name != "--info":
+            if name not in (argument, "--info"):
                 raise ConfigError(f"{argument}: {name} takes no value. Type {name}.")
             flags.append(argument)
             if argument in ("--info", "-i") and waiting and waiting[0] in _INFO:
@@ -140,7 +140,7 @@ def _stray(argument: str, before: Sequence[str], after: Sequence[str]) -> Config
     value = "".join(rest[: 2 if rest[:1] == ["="] else 1]).removeprefix("=")
     if bundles:
         hint = f"Type {bundles[0]}."
-    elif value and re.fullmatch(r"[\w.]+", argument):
+    elif value and ("." in argument or (CONF / argument).is_dir() or not before):
         hint = f"Type {argument}={value}."
     elif before:
         space = "" if before[-1].endswith("=") else " "

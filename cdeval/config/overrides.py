@@ -60,10 +60,11 @@ def check_overrides(arguments: Sequence[str], root: type) -> bool:
 def _unreadable(argument: str, leaf: Leaf | None) -> ConfigError:
     """Make the error of a value that Hydra's grammar does not read, which says so in words of its own."""
     name, _, value = argument.lstrip("+").partition("=")
-    expected = f"a list, as {name}=[…]" if leaf is not None and get_origin(leaf.kind) is list else "one value"
     missing = [close for opening, close in ("[]", "{}", "()") if value.count(opening) > value.count(close)]
-    remedy = f"a {missing[0]} is missing" if missing else "what holds other signs than letters and numbers is quoted"
-    return ConfigError(f"{argument!r} cannot be read: expected {expected}; {remedy}, as {name}='\"…\"'.")
+    if missing:
+        return ConfigError(f"{argument!r} cannot be read: a {missing[0]} is missing.")
+    expected = f"a list, as {name}=[…]" if leaf is not None and get_origin(leaf.kind) is list else "one value"
+    return ConfigError(f"{argument!r} cannot be read: expected {expected}. Text with signs stands in quotes: '\"…\"'.")
 
 
 def _check_kind(argument: str, override: Override, leaf: Leaf | None) -> None:
@@ -88,7 +89,7 @@ def _check_list(argument: str, override: Override, leaf: Leaf) -> None:
     value = override.value()
     lists = value.list if isinstance(value, ChoiceSweep) else [value]
     if not isinstance(value, Sweep) or isinstance(value, ChoiceSweep):
-        typed = argument.partition("=")[2].strip("[]").replace("'", "")
+        typed = argument.partition("=")[2].replace("'", "").strip("[]")
         if any(one is not None and not isinstance(one, list) for one in lists):
             raise ConfigError(f"{argument}: expected a list. Type {leaf.name}=[{typed}].")
 
