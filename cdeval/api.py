@@ -4,62 +4,57 @@
 
     expert = load()                                    # SmolLM2-135M; load("gpt2"); load(model, tokenizer)
     prompts = ["The river had been rising all night, and by morning"]
-    contrast, search = Contrast(alpha=0.3, temperature=0.5), Search(max_new_tokens=64)
+    search = Search("beam", max_new_tokens=64)
     arms = {
-        "early exit": decode(expert, prompts, amateur=0.87, lens="linear", contrast=contrast, search=search),
+        "early exit": decode(expert, prompts, amateur=0.87, contrast=Contrast(alpha=0.3), search=search),
         "expert alone": decode(expert, prompts, search=search),
     }
-    scored = score(arms, expert, metrics=["diversity"])
-    print(arms["early exit"][0].continuation, scored.scores["early exit"]["diversity"].value)
+    print(arms["early exit"][0].continuation)
+    print(score(arms, expert, metrics=["diversity"]).to_pandas())
 
-`Contrast` and `Search` are the groups of `conf/` of the same names, with the same rules and messages.
+`Contrast` and `Search` are the groups of `conf/` of the same names, with the same defaults, rules and messages; a
+choice may be given by its name. A mistake in a value raises `CdevalError` and nothing else.
 """
 
 import os
-import tempfile
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cdeval.config.enums import Ban, Dtype, PromptSource, SearchKind, Split
+from cdeval.config.enums import Ban, DiversityProtocol, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
-from cdeval.config.metrics import needs_of
-from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, MetricsConfig, PromptsConfig
+from cdeval.config.fields import check_values
+from cdeval.config.python import Search
+from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
-from cdeval.config.schema import SearchConfig as Search
 from cdeval.decode.plausibility.callable import rule_of
 from cdeval.decode.trace import trace_text
 from cdeval.errors import ConfigError
 from cdeval.lens.trajectory import trajectory, views_of
-from cdeval.metrics.judges.likelihood import with_known_logprobs
-from cdeval.metrics.judges.opening import open_judges
-from cdeval.metrics.registry import chosen_metrics
-from cdeval.metrics.suite import Scored, score_study
+from cdeval.metrics.suite import Scored
 from cdeval.models.anatomy import check_depth
 from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import check_rows
 from cdeval.prompts import load_prompts
-from cdeval.records import Generation, Prompt, Trace, Trajectory
-from cdeval.score.prompts import check_same_prompts
+from cdeval.records import Generation, Generations, Prompt, Trace, Trajectory
 from cdeval.study.arguments import (
-    arms_of,
-    in_tokens_of,
+    callback_of,
+    choice,
     language_model_of,
-    list_of_names,
+    lens_of,
     loaded_model,
-    metrics_of,
     model_name,
-    references_of,
-    unmarked,
+    settings,
     whole_number,
 )
 from cdeval.study.decode_call import Amateur, continue_prompts, decode_call
+from cdeval.study.score_call import score_call
 
 Rule: TypeAlias = Callable[[Tensor], Tensor]  # of plausibility
+LensName: TypeAlias = str | os.PathLike[str] | Lens
 
 __all__ = [
     "Ban",
@@ -80,7 +75,7 @@ def load(
     model: str | os.PathLike[str] | PreTrainedModel = "embedded:smollm2",
     tokenizer: PreTrainedTokenizerBase | None = None,
     *,
-    dtype: str = "auto",
+    dtype: str | Dtype = "auto",
     device: str = "auto",
     revision: str | None = None,
 ) -> LanguageModel:
@@ -101,25 +96,31 @@ def load(
     if isinstance(model, str | os.PathLike):
         if tokenizer is not None:
             raise ConfigError(f"load({str(model)!r}) reads the tokenizer beside the weights: leave tokenizer out.")
-        if dtype not in Dtype.__members__:
-            raise ConfigError(f"dtype={dtype}: expected one of {', '.join(Dtype.__members__)}.")
-        asked = ExpertConfig(name=os.fspath(model), revision=revision, dtype=Dtype[dtype], device=device)
-        return open_model(asked).load()
-    loaded = loaded_model(model, tokenizer, {"dtype": dtype, "device": device, "revision": revision})
+        number_format = choice("dtype", dtype, Dtype)
+        asked = ExpertConfig(name=os.fspath(model), revision=revision, dtype=number_format, device=device)
+        return open_model(settings("load", asked, ExpertConfig)).load()
+    wanted = {"dtype": dtype.name if isinstance(dtype, Dtype) else dtype, "device": device, "revision": revision}
+    loaded = loaded_model(model, tokenizer, wanted)
     found = language_model(loaded, tokenizer, model_name(loaded))
     check_rows(found.vocabulary)
     return found
 
 
 def prompts_from(
-    source: str, expert: LanguageModel, *, limit: int = 8, max_new_tokens: int = 128, split: str = "test", seed: int = 0
+    source: str | os.PathLike[str],
+    expert: LanguageModel,
+    *,
+    limit: int | None = 64,
+    max_new_tokens: int = 128,
+    split: str | Split = "test",
+    seed: int = 0,
 ) -> list[Prompt]:
     """Read prompts with human references, as a study takes them.
 
     Args:
         source: news, wiki, news_wiki, wikitext103, ccnews, or a JSON or JSONL file.
         expert: the model whose tokens are counted.
-        limit: the largest number of prompts.
+        limit: the largest number of prompts; None: all of them.
         max_new_tokens: length of the references [tokens].
         split: test, tune or all.
         seed: chooses among the prompts.
@@ -127,15 +128,17 @@ def prompts_from(
     Raises: PromptError: there are none. ConfigError: no such source or split. AssetError, HubError: not here.
     """
     known = [name for name in PromptSource.__members__ if name != PromptSource.file.name]
-    if split not in Split.__members__:
-        raise ConfigError(f"split={split}: expected one of {', '.join(Split.__members__)}.")
-    if source in known:
-        config = PromptsConfig(PromptSource[source], limit=limit, split=Split[split])
-    elif Path(source).suffix in (".json", ".jsonl"):
-        config = PromptsConfig(PromptSource.file, path=source, limit=limit)
+    wanted = choice("split", split, Split)
+    language_model_of("expert", expert)
+    tokens, seed = whole_number("max_new_tokens", max_new_tokens, 1), whole_number("seed", seed, 0)
+    if isinstance(source, str) and source in known:
+        config = PromptsConfig(PromptSource[source], limit=limit, split=wanted)
+    elif isinstance(source, str | os.PathLike) and Path(source).suffix in (".json", ".jsonl"):
+        config = PromptsConfig(PromptSource.file, path=os.fspath(source), limit=limit)
     else:
         raise ConfigError(f"source={source}: expected one of {', '.join(known)}, or a .json or .jsonl file.")
-    return list(load_prompts(config, expert.tokenizer, max_new_tokens, seed).prompts)
+    check_values(config)
+    return list(load_prompts(config, expert.tokenizer, tokens, seed).prompts)
 
 
 def decode(  # noqa: PLR0913 - named arguments, all with a default
@@ -143,7 +146,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     prompts: Sequence[str | Prompt],
     *,
     amateur: Amateur = None,
-    lens: str = "norm",
+    lens: LensName = "linear",
     contrast: Contrast | None = None,
     rule: Rule | None = None,
     search: Search | None = None,
@@ -151,7 +154,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     seed: int = 0,
     max_lanes: int | str = AUTO,
     on_step: Callable[[int], None] = lambda _tokens: None,
-) -> list[Generation]:
+) -> Generations:
     """Continue prompts by contrastive decoding, or by the expert alone.
 
     Args:
@@ -159,7 +162,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         prompts: texts, used whole, or prompts with references.
         amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
             them; another model of the same vocabulary; the name of a kind that an imported plug-in has.
-        lens: how an exit is read: norm, raw, linear (fitted to the tuning split of the embedded texts, once), or the
+        lens: how an exit is read: linear (fitted to the tuning split of the embedded texts, once), norm, raw, or the
             file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         rule: a rule of plausibility of your own, in place of α: a callable of the expert's log-probabilities
@@ -171,7 +174,8 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         max_lanes: prompts in one forward pass; auto: as many as fit in the free memory.
         on_step: called after every step with the number of new tokens.
 
-    Returns: the continuations in the order of the prompts, all samples of one together.
+    Returns: a list of the continuations in the order of the prompts, all samples of one together; `to_pandas()` makes a
+        table of it.
 
     Raises: ConfigError: a setting is out of range. ModelError: a layer outside the expert, other vocabularies, texts
         too long, memory too short. PromptError: a prompt without tokens.
@@ -182,58 +186,50 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         call = decode_call(
             expert, prompts, amateur=amateur, lens=lens, contrast=masked, search=search, seed=seed, own=settings
         )
-        return continue_prompts(expert, call, ExecutionConfig(max_lanes=max_lanes), on_step)
+        return continue_prompts(expert, call, ExecutionConfig(max_lanes=max_lanes), callback_of("on_step", on_step))
 
 
-def score(
-    arms: Mapping[str, Sequence[Generation]],
+def score(  # noqa: PLR0913 - named arguments, all with a default
+    arms: Mapping[str, Sequence[Generation] | Sequence[str]],
     scorer: LanguageModel | None = None,
     *,
+    prompts: Sequence[str | Prompt] | None = None,
+    references: Sequence[str] | None = None,
     metrics: Sequence[str] = (),
     against: str | None = None,
+    diversity: str | DiversityProtocol = "corrected",
     seed: int = 0,
 ) -> Scored:
     """Score arms beside the human references, where their prompts have some, and compare them.
 
     Args:
-        arms: continuations by label, over the same prompts.
+        arms: by label, what `decode` returns over the same prompts, or texts of anybody's, one a prompt.
         scorer: the model that wrote the texts, for MAUVE, perplexity and log-likelihood coherence. Texts whose tokens
             are another model's are read as the scorer tokenises them.
+        prompts: of arms of texts, in the same order. Without any, metrics that read the prompt have no value.
+        references: how people went on, of arms of texts; None: those of the prompts, where they have some.
         metrics: names; none: all. Without a scorer, all that need none: diversity, coherence, words, ….
         against: the arm that the others are compared with; None: the last one.
+        diversity: how n-grams are counted: corrected or published.
         seed: of resamples and k-means.
 
     Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`; `failures` of
-        metrics of plug-ins, each with a warning.
+        metrics of plug-ins, each with a warning. `to_pandas()` makes a table of the scores.
 
     Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
         sentence embedder is not here. TextsError: an id stands for different prompts, or a special token stands
         inside a text without token ids; from the ends of such texts they are taken away, with a warning.
     """
-    arms_of(arms)
-    if scorer is not None:
-        language_model_of("scorer", scorer)
-    whole_number("seed", seed, 0)
-    if against is not None and against not in arms:
-        raise ConfigError(f"against={against}: there is no such arm; expected one of {', '.join(arms)}.")
-    config = MetricsConfig(only=metrics_of(list_of_names("metrics", metrics), scorer), cache=False)
-    needs = needs_of(chosen_metrics(config))
-    control = against if against is not None else list(arms)[-1]
-    check_same_prompts(arms)
-    arms = {label: unmarked(label, texts, scorer) for label, texts in arms.items()}
-    human = references_of(arms, scorer)
-    # Nothing says which settings made the texts, so that a text may have ended by itself: the scorer reads them.
-    plain = {label: with_known_logprobs(texts, None) for label, texts in arms.items()}
-    rows = {label: texts if scorer is None else in_tokens_of(scorer, texts) for label, texts in plain.items()}
-    wrote = rows == plain
-    rows |= {"human": human} if human else {}
-    pairs = {label: control for label in arms if label != control}
-    with tempfile.TemporaryDirectory() as folder:
-        judges = open_judges(needs, config, scorer, Path(folder), wrote=wrote or None)
-        scored = score_study(rows, human or None, judges, config, seed, against=pairs)
-    for failure in scored.failures:
-        warnings.warn(str(failure), stacklevel=2)
-    return scored
+    return score_call(
+        arms,
+        scorer,
+        prompts=prompts,
+        references=references,
+        metrics=metrics,
+        against=against,
+        diversity=diversity,
+        seed=seed,
+    )
 
 
 def trace(  # noqa: PLR0913 - named arguments, all with a default
@@ -241,7 +237,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     prompt: str | Prompt,
     *,
     amateur: Amateur = None,
-    lens: str = "norm",
+    lens: LensName = "linear",
     contrast: Contrast | None = None,
     rule: Rule | None = None,
     search: Search | None = None,
@@ -264,7 +260,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
 
 
 def layers(
-    expert: LanguageModel, prompt: str, *, lens: str = "norm", blocks: Sequence[int] | None = None
+    expert: LanguageModel, prompt: str, *, lens: LensName = "norm", blocks: Sequence[int] | None = None
 ) -> Trajectory:
     """Read which tokens each layer predicts after each token of a prompt: `cdeval.lens.page` draws them.
 
@@ -279,7 +275,9 @@ def layers(
     language_model_of("expert", expert)
     if not isinstance(prompt, str):
         raise ConfigError("prompt: expected a text, as layers(expert, 'a text').")
-    lens, blocks = str(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]
+    if blocks is not None and (isinstance(blocks, str) or not isinstance(blocks, Iterable) or not list(blocks)):
+        raise ConfigError(f"blocks={blocks!r}: expected a list of numbers of blocks, as blocks=[20, 24].")
+    lens, blocks = lens_of(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]
     for block in blocks or ():
         check_depth(expert.model.config, block, expert.name, "blocks")
     return trajectory(expert, prompt, views_of(expert, lens, blocks))

@@ -1,6 +1,18 @@
 """The records that travel between stages: prompts in, generations and numbers out. Frozen, and checked when made."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame(rows: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
+    """Make a table of records, a column a name."""
+    import pandas as pd  # noqa: PLC0415 - half a second, and only callers from Python ask for tables
+
+    return pd.DataFrame(list(rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +48,14 @@ class Generation:
     sample: int = 0  # which of several continuations of the prompt
     # Blocks that the rows read after the prompt went through, step by step, a row a beam; empty without adaptive exits.
     exit_layers: tuple[int, ...] = ()
+
+
+class Generations(list[Generation]):
+    """The continuations of one arm."""
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table of them, a row a text and a column a field of `Generation`, with the number of new tokens."""
+        return frame({**asdict(text), "tokens": len(text.token_ids)} for text in self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +137,19 @@ class Trajectory:
     candidates: tuple[str, ...]  # the expert's likeliest tokens after the whole prompt
     followed: tuple[tuple[float, ...], ...]  # their probabilities [layer][candidate]
 
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table, a row a layer and token of the prompt; `kl` and `entropy` in nats."""
+        return frame(
+            {
+                "layer": layer,
+                "place": place,
+                "token": token,
+                **{name: getattr(self, name)[row][place] for name in ("top", "probability", "entropy", "kl")},
+            }
+            for row, layer in enumerate(self.layers)
+            for place, token in enumerate(self.tokens)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ThresholdScore:
@@ -196,3 +229,8 @@ class Trace:
     score: float  # of the objective, summed [nats]
     logprob_expert: float  # summed [nats]
     steps: tuple[TraceStep, ...]  # a token each
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table, a row a token of the text: its numbers [nats], and what expert and contrast liked best."""
+        names = ("expert_favourite", "contrast_favourite", "flipped", "plausible", "beam")
+        return frame({**asdict(step.chosen), **{name: getattr(step, name) for name in names}} for step in self.steps)

@@ -32,7 +32,7 @@ Tiny = Callable[[str], LanguageModel]
 
 def test_a_list_of_texts_is_continued_as_the_engine_does(tiny: Tiny) -> None:
     lm = tiny("llama")
-    found = decode(lm, TEXTS, amateur=2, contrast=Contrast(alpha=0.1, temperature=0.5), search=SHORT)
+    found = decode(lm, TEXTS, amateur=2, lens="norm", contrast=Contrast(alpha=0.1, temperature=0.5), search=SHORT)
     for text, generation in zip(TEXTS, found, strict=True):
         ids = tuple(lm.tokenizer(text)["input_ids"])
         (expected,), _ = decode_batch(lm, [Lane(ids, early_exit(2))], 8)
@@ -46,7 +46,7 @@ def test_a_list_of_texts_is_continued_as_the_engine_does(tiny: Tiny) -> None:
 
 def test_a_fraction_of_the_depth_and_samples_in_order(tiny: Tiny) -> None:
     lm = tiny("llama")
-    same = [decode(lm, TEXTS, amateur=layer, search=SHORT) for layer in (2, 0.5)]
+    same = [decode(lm, TEXTS, amateur=layer, lens="norm", search=SHORT) for layer in (2, 0.5)]
     assert same[0] == same[1]
     drawn = decode(lm, TEXTS, search=Search(SearchKind.sample, max_new_tokens=6, samples=2, beams=1))
     assert [(one.id, one.sample) for one in drawn] == [(f"prompt-{i}", s) for i in range(3) for s in (0, 1)]
@@ -82,17 +82,19 @@ def test_a_callable_is_a_rule_for_one_call(tiny: Tiny) -> None:
 
     before = [one.name for one in RULES.every()]
     for amateur, search in ((2, SHORT), (None, drawn)):
-        mine = decode(lm, TEXTS, amateur=amateur, rule=above, search=search)
-        known = decode(lm, TEXTS, amateur=amateur, contrast=Contrast(plausibility="alpha", alpha=0.3), search=search)
-        free = decode(lm, TEXTS, amateur=amateur, search=search)
+        mine = decode(lm, TEXTS, amateur=amateur, lens="norm", rule=above, search=search)
+        known = decode(
+            lm, TEXTS, amateur=amateur, lens="norm", contrast=Contrast(plausibility="alpha", alpha=0.3), search=search
+        )
+        free = decode(lm, TEXTS, amateur=amateur, lens="norm", search=search)
         assert [one.token_ids for one in mine] == [one.token_ids for one in known]
         assert [one.token_ids for one in mine] != [one.token_ids for one in free]
     assert shapes == {(1, lm.parts.head_weight.shape[0]), (5, lm.parts.head_weight.shape[0])}
     likeliest = decode(lm, TEXTS, rule=lambda log_p: log_p > 0, search=drawn)
     greedy = decode(lm, TEXTS, search=Search(SearchKind.greedy, max_new_tokens=12, beams=1))
     assert [one.token_ids for one in likeliest] == [one.token_ids for one in greedy]
-    kept = trace(lm, TEXTS[0], amateur=2, rule=above, search=SHORT)
-    assert kept.continuation == decode(lm, TEXTS[:1], amateur=2, rule=above, search=SHORT)[0].continuation
+    kept = trace(lm, TEXTS[0], amateur=2, lens="norm", rule=above, search=SHORT)
+    assert kept.continuation == decode(lm, TEXTS[:1], amateur=2, lens="norm", rule=above, search=SHORT)[0].continuation
     assert "above" in kept.label
     assert [one.name for one in RULES.every()] == before
 
@@ -112,11 +114,11 @@ def test_a_rule_that_is_none_is_named(tiny: Tiny) -> None:
         (broken, r"rule=.*broken .* raised ValueError: no rows"),
     ):
         with pytest.raises((ConfigError, ModelError), match=message):
-            decode(lm, TEXTS[:1], amateur=2, rule=rule, search=SHORT)  # type: ignore[arg-type]
+            decode(lm, TEXTS[:1], amateur=2, lens="norm", rule=rule, search=SHORT)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"contrast\.plausibility=min_p are two rules"):
         decode(lm, TEXTS, rule=wrong, contrast=Contrast(plausibility="min_p"))
-    with pytest.raises(ConfigError, match=r"contrast\.alpha=0\.3 is not read with contrast\.plausibility="):
-        decode(lm, TEXTS, amateur=2, rule=wrong, contrast=Contrast(alpha=0.3))
+    with pytest.raises(ConfigError, match=r"contrast\.alpha=0\.2 is not read with contrast\.plausibility="):
+        decode(lm, TEXTS, amateur=2, lens="norm", rule=wrong, contrast=Contrast(alpha=0.2))
 
 
 def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tiny, tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tin
         traced = trace(lm, TEXTS[0], amateur="blurred", contrast=rule, search=SHORT, **fixed)  # type: ignore[arg-type]
         assert traced.continuation == found[0].continuation
         shallow = decode(lm, TEXTS, amateur="shallow", search=SHORT)  # it has a model of its own
-        exit_ = decode(lm, TEXTS, amateur=2, search=SHORT)
+        exit_ = decode(lm, TEXTS, amateur=2, lens="norm", search=SHORT)
         assert [text.token_ids for text in shallow] == [text.token_ids for text in exit_]
         mistakes = {
             "amateur.share=1.5 is out of range": {"settings": {"amateur.share": 1.5}},
@@ -174,7 +176,7 @@ def test_scores_come_with_the_references_and_comparisons(tiny: Tiny, prompts_fil
     lm = tiny("llama")
     prompts = prompts_from(str(prompts_file), lm, max_new_tokens=12)
     arms = {
-        "exit": decode(lm, prompts, amateur=2, search=SHORT),
+        "exit": decode(lm, prompts, amateur=2, lens="norm", search=SHORT),
         "alone": decode(lm, prompts, search=SHORT),
     }
     scored = score(arms, lm, metrics=["diversity", "perplexity_expert"])
@@ -224,8 +226,8 @@ def test_another_models_tokens_and_log_probabilities_are_not_taken_for_the_score
 
 
 def test_a_trace(tiny: Tiny) -> None:
-    found = trace(tiny("llama"), TEXTS[0], amateur=2, search=SHORT, candidates=3)
-    assert found.continuation == decode(tiny("llama"), TEXTS[:1], amateur=2, search=SHORT)[0].continuation
+    found = trace(tiny("llama"), TEXTS[0], amateur=2, lens="norm", search=SHORT, candidates=3)
+    assert found.continuation == decode(tiny("llama"), TEXTS[:1], amateur=2, lens="norm", search=SHORT)[0].continuation
     assert {len(step.candidates) for step in found.steps} == {3}
 
 
@@ -247,7 +249,11 @@ def test_mistakes_are_named(tiny: Tiny, tmp_path: Path) -> None:
     cases: list[tuple[type[Exception], str, Callable[[], object]]] = [
         (ModelError, "amateur=4", lambda: decode(lm, TEXTS, amateur=4)),
         (ConfigError, "expected", lambda: decode(lm, TEXTS, amateur=-1)),
-        (ConfigError, "contrast.alpha=0", lambda: decode(lm, TEXTS, amateur=2, contrast=Contrast(alpha=0))),
+        (
+            ConfigError,
+            "contrast.alpha=0",
+            lambda: decode(lm, TEXTS, amateur=2, lens="norm", contrast=Contrast(alpha=0)),
+        ),
         (ConfigError, "a list of texts", lambda: decode(lm, TEXTS[0])),
         (ConfigError, "at least one", lambda: decode(lm, [])),
         (PromptError, "yields no tokens", lambda: decode(lm, [""])),

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from cdeval.assets.extras import how_to_install
 from cdeval.bench.ctworker import Worker
 from cdeval.bench.plan import Pass, Run
 from cdeval.config.setting import Setting
@@ -40,7 +41,7 @@ class Converted:
             import_module("ctranslate2")  # optional, so never imported at the top
             converters = import_module("ctranslate2.converters")
         except ImportError as error:
-            raise ModelError("CTranslate2 is not installed: pip install 'cdeval[bench]'") from error
+            raise ModelError(f"CTranslate2 is not installed: {how_to_install('bench')}") from error
         try:
             with quiet_transformers(), redirect_stderr(StringIO()):
                 converters.TransformersConverter(model_path).convert(str(folder), force=True)

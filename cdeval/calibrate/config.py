@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from cdeval.config.enums import ExecutorKind, Split
+from cdeval.config.enums import ExecutorKind, SearchKind, Split
+from cdeval.config.exits import AdaptiveExitConfig
 from cdeval.config.fields import check_values, number, shown
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
@@ -19,6 +20,12 @@ from cdeval.config.schema import (
 )
 from cdeval.config.validation import require_stored, validate
 from cdeval.errors import ConfigError
+
+
+def _calm() -> SearchConfig:
+    """Make the settings of search=calm, whose threshold is what is looked for."""
+    exits = AdaptiveExitConfig(layers=[0.7, 0.8, 0.9])
+    return SearchConfig(kind=SearchKind.greedy, beams=1, max_new_tokens=64, adaptive_exit=exits)
 
 
 @dataclass
@@ -37,7 +44,7 @@ class CalibrateRun(TakesPlugins):
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind="none"))
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)  # its exits but for their threshold
+    search: SearchConfig = field(default_factory=_calm)  # its exits but for their threshold
     prompts: BothSplits = field(default_factory=BothSplits)  # calibrated on its split, tested on the other one
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     runs: str = "runs"  # results go to <runs>/calm/calibration.json

@@ -64,7 +64,8 @@ def _of_protocol(hydra: DictConfig, config: object, typed: Given) -> dict[str, G
         return {}
     settings = leaves(type(config))
     names = [name for name in _written(path, "protocol").values if name in settings]
-    where = Given(f"protocol={path.stem}", typed.unless)
+    # A rule that the user names stands in the place of the protocol's alpha, which then need not be read.
+    where = Given(f"protocol={path.stem}", typed.unless | {"contrast.plausibility"})
     return {name: where for name in names if value_of(config, name) != settings[name].default}
 
 

@@ -110,13 +110,13 @@ class ContrastConfig(RuleConfig):
 
     # Plausibility: p_expert >= alpha * max p_expert.
     alpha: float = number(
-        0.1, least=0, open_least=True, most=1, hint="0.1 is the published value", when=(_MASKED, _BY_ALPHA)
+        0.3, least=0, open_least=True, most=1, hint="0.1 is the published value", when=(_MASKED, _BY_ALPHA)
     )
     # Weight of the amateur's log-probability.
     beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone", when=(CONTRASTED,))
     # Of the amateur; calibrated: fitted (lenses.temperature).
     temperature: int | float | str = number(
-        1.0, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing", when=(CONTRASTED,)
+        0.5, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing", when=(CONTRASTED,)
     )
     temperature_form: TemperatureForm = read_when(CONTRASTED, default=TemperatureForm.softmax)
     normalizer: Normalizer = read_when(CONTRASTED, default=Normalizer.full)

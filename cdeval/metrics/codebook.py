@@ -44,6 +44,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csr_array
 from scipy.stats import norm
 
+from cdeval.assets.extras import how_to_install
 from cdeval.config.enums import Codebook
 from cdeval.metrics import frontier
 from cdeval.metrics.compare import Settings, detectable, no_comparison, resample_counts, with_holm
@@ -124,7 +125,7 @@ def unavailable(codebook: Codebook) -> str:
         for name in needed:
             import_module(name)  # seconds for mauve
     except ImportError as error:
-        return f"MAUVE needs mauve-text and what it brings ({error}): pip install mauve-text"
+        return f"MAUVE needs mauve-text and what it brings ({error}): {how_to_install('mauve')}"
     return ""
 
 

@@ -66,7 +66,7 @@ def as_generations(continuations: Sequence[str], prompts: Sequence[str] | None =
 
 def as_metric(doc: str | None, compute: Compute) -> type:
     """Make the `evaluate.Metric` of a metric's file. Raises: ImportError: evaluate or datasets is not installed."""
-    import datasets  # noqa: PLC0415 - seconds to import, and only evaluate's users need it
+    import datasets  # noqa: PLC0415 - seconds to import, and only evaluate's users need it: the extra [evaluate]
     import evaluate  # noqa: PLC0415
 
     parameters = inspect.signature(compute).parameters.values()

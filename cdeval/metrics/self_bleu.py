@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cdeval.assets.extras import how_to_install
 from cdeval.metrics.evaluating import offer
 from cdeval.metrics.forms import fraction
 from cdeval.metrics.means import Found, Means
@@ -43,7 +44,7 @@ def unavailable() -> str:
     try:
         import sacrebleu  # noqa: F401, PLC0415 - only this metric needs it
     except ImportError as error:
-        return f"sacrebleu cannot be imported ({error}): pip install sacrebleu"
+        return f"self-BLEU needs sacrebleu ({error}): {how_to_install('self-bleu')}"
     return ""
 
 

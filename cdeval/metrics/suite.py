@@ -6,7 +6,7 @@ command found out about the same texts by the same means is not computed again (
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +17,11 @@ from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.recall import Before, Recall
 from cdeval.metrics.registry import Metric, MetricError, all_metrics, chosen_metrics, raised
 from cdeval.metrics.scorefile import ArmScores, texts_digest
-from cdeval.records import Comparison, Estimate, Generation
+from cdeval.records import Comparison, Estimate, Generation, frame
 
 if TYPE_CHECKING:  # torch takes seconds, and a report, which reads what metrics are called, needs none of it
+    import pandas as pd
+
     from cdeval.metrics.judges.opening import Judges
 
 Scores: TypeAlias = dict[str, dict[str, Estimate]]  # arm -> metric -> number
@@ -35,6 +37,25 @@ class Scored:
     comparisons: list[Comparison]  # every metric of every arm against its control, one family for Holm
     kept: dict[str, ArmScores] = field(default_factory=dict)  # arm -> what a later command needs not compute again
     failures: list[MetricError] = field(default_factory=list)  # of metrics of plug-ins; everything else is scored
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Make a table of the scores, a row an arm and metric, with the columns of `Estimate`."""
+        return frame(
+            {"arm": arm, "metric": metric, **asdict(estimate)}
+            for arm, estimates in self.scores.items()
+            for metric, estimate in estimates.items()
+        )
+
+    def comparisons_to_pandas(self) -> "pd.DataFrame":
+        """Make a table of the paired differences, a row each, with p and Holm's p."""
+        return frame(
+            {
+                **{name: getattr(one, name) for name in ("metric", "arm", "against")},
+                **asdict(one.difference),
+                **{name: getattr(one, name) for name in ("p", "p_holm", "detectable")},
+            }
+            for one in self.comparisons
+        )
 
 
 _PROTOCOL = ProtocolConfig()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cdeval.assets import embedded as assets
+from cdeval.assets.extras import library_of
 from cdeval.assets.hub import require_hub
 from cdeval.errors import HubError, one_line
 from cdeval.prompts.wiki import is_article, prose, read_dump
@@ -47,12 +48,11 @@ def wiki(tokens: int) -> list[Text]:
 def wikitext103() -> list[Text]:
     """Paragraphs of the validation and test splits of WikiText-103 (Merity et al. 2017), as Li et al. (2022) took them.
 
-    Raises: HubError: the hub is not there, and no copy.
+    Raises: ConfigError: no extra [datasets]. HubError: the hub is not there, and no copy.
     """
     asked = "prompts=wikitext103 (the data set Salesforce/wikitext)"
+    load_dataset = library_of("datasets", "datasets", asked).load_dataset
     require_hub(asked, _OFFLINE_CHOICES, repo=_WIKITEXT, kind="dataset")
-    from datasets import load_dataset  # noqa: PLC0415 - two seconds that other sources need not wait
-
     texts: list[Text] = []
     for split in ("validation", "test"):
         try:
@@ -74,12 +74,11 @@ def wikitext_paragraphs(lines: Iterable[str], split: str) -> Iterator[Text]:
 def ccnews() -> list[Text]:
     """The first 2000 articles of CC-News (Hamborg et al. 2017), streamed; ids ccnews-<row, from 1>.
 
-    Raises: HubError: the hub is not there.
+    Raises: ConfigError: no extra [datasets]. HubError: the hub is not there.
     """
     asked = f"prompts=ccnews (the data set {_CCNEWS})"
+    load_dataset = library_of("datasets", "datasets", asked).load_dataset
     require_hub(asked, _OFFLINE_CHOICES)
-    from datasets import load_dataset  # noqa: PLC0415 - two seconds that other sources need not wait
-
     try:
         rows = load_dataset(_CCNEWS, split="train", streaming=True)
         articles = [" ".join(row["text"].split()) for row in rows.take(_CCNEWS_ARTICLES)]

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
@@ -59,8 +60,10 @@ def _plain(value: Any) -> Any:
     return spreadsheet(value).replace("\r", "\n") if isinstance(value, str) else value
 
 
-def to_parquet(study: Study) -> bytes:
-    """Write the same table with its types; a column that mixes them holds texts."""
+def to_parquet(study: Study) -> bytes | None:
+    """Write the same table with its types; a column that mixes them holds texts. None without pyarrow, an extra."""
+    if find_spec("pyarrow") is None:
+        return None
     buffer = io.BytesIO()
     pd.DataFrame(records(study), dtype=object).apply(_typed).to_parquet(buffer, index=False)
     return buffer.getvalue()

@@ -36,7 +36,11 @@ def publish(study: Study) -> Path:
         for suffix, data in picture([chart]).items():
             replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
     replace_file(folder / "results.csv", to_csv(study))
-    replace_file(folder / "results.parquet", to_parquet(study))
+    parquet = to_parquet(study)
+    if parquet is None:
+        (folder / "results.parquet").unlink(missing_ok=True)  # of an earlier report, which had pyarrow
+    else:
+        replace_file(folder / "results.parquet", parquet)
     replace_file(folder / "results.tex", to_latex(study))
     replace_file(folder / "report.md", to_markdown(study, charts))
     replace_file(folder / REPORT, encode(to_html(study, charts, fronts_of(study))))

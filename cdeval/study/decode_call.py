@@ -40,10 +40,18 @@ from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
 from cdeval.prompts import PromptSet, one_prompt
-from cdeval.records import Generation, Prompt
+from cdeval.records import Generations, Prompt
 from cdeval.store.ledger import Plan
 from cdeval.store.signals import Stop
-from cdeval.study.arguments import language_model_of, number_of_blocks, settings, texts_or_prompts, whole_number
+from cdeval.study.arguments import (
+    language_model_of,
+    lens_of,
+    number_of_blocks,
+    settings,
+    settings_of_plugins,
+    texts_or_prompts,
+    whole_number,
+)
 from cdeval.study.executor import FailedPoint, LocalExecutor
 from cdeval.study.models import StudyModels
 from cdeval.study.units import plan_units
@@ -66,7 +74,7 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     prompts: Sequence[str | Prompt],
     *,
     amateur: Amateur,
-    lens: str,
+    lens: object,
     contrast: ContrastConfig | None,
     search: SearchConfig | None,
     seed: int,
@@ -82,7 +90,7 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     language_model_of("expert", expert)
     config = RunConfig(
         expert=ExpertConfig(name=expert.name),
-        amateur=_amateur_settings(expert, amateur, str(lens)),
+        amateur=_amateur_settings(expert, amateur, lens_of(lens)),
         contrast=settings("contrast", contrast, ContrastConfig),
         search=settings("search", search, SearchConfig),
         seed=whole_number("seed", seed, 0),
@@ -92,7 +100,7 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
         raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
     if config.search.adaptive_exit.threshold is not None:
         raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
-    config = validate(_with_own(config, own or {}))
+    config = validate(_with_own(config, settings_of_plugins(own)))
     if config.search.kind is SearchKind.hf:
         check_arguments(config.search)
     check_read([(config, changed(config))])
@@ -107,7 +115,7 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
 
 def continue_prompts(
     expert: LanguageModel, call: DecodeCall, execution: ExecutionConfig, on_step: Callable[[int], None]
-) -> list[Generation]:
+) -> Generations:
     """Decode in this process; returns the continuations in the order of the prompts, all samples of one together.
 
     Args:
@@ -131,7 +139,7 @@ def continue_prompts(
         for message in unit.texts.faults.values():
             raise ModelError(message)
         found.update({text.key: one for text, one in zip(unit.unit.texts, unit.texts.generations, strict=True)})
-    return [found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples)]
+    return Generations(found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples))
 
 
 def _with_own(config: RunConfig, own: Mapping[str, object]) -> RunConfig:

@@ -21,6 +21,7 @@ from types import ModuleType
 
 import psutil
 
+from cdeval.assets.extras import how_to_install
 from cdeval.errors import CdevalError, WorkerError, one_line
 from cdeval.store.locks import is_locked, try_lock
 
@@ -47,8 +48,7 @@ def _ray() -> ModuleType:
         return importlib.import_module("ray")  # an extra, and a second
     except ImportError as error:
         raise WorkerError(
-            "execution=ray needs Ray, which is not installed: pip install 'cdeval[ray]' (from a checkout: "
-            "pip install -c constraints.txt -e '.[ray]'), or leave execution=ray out."
+            f"execution=ray needs Ray, which is not installed: {how_to_install('ray')}, or leave execution=ray out."
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from cdeval.config.enums import Split
 from cdeval.config.fields import TextForm, When, check_values, number, read_when, text
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
@@ -30,8 +31,8 @@ class TraceRun(TakesPlugins):
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=AmateurConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
-    prompts: PromptsConfig = read_when(_LISTED, factory=PromptsConfig)
+    search: SearchConfig = field(default_factory=lambda: SearchConfig(max_new_tokens=64))
+    prompts: PromptsConfig = read_when(_LISTED, factory=lambda: PromptsConfig(limit=None, split=Split.all))
     runs: str = "runs"  # results go to <runs>/trace/
     out: str | None = None  # the page to be written instead; its JSON beside it
     seed: int = number(0, least=0, most=MOST_SEED)  # of what sampling draws

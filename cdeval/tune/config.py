@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from cdeval.config.enums import PromptSource, Split
+from cdeval.config.enums import PromptSource, Split, Tracker
 from cdeval.config.fields import check_values, number, text
 from cdeval.config.methods import extended
 from cdeval.config.metrics import METRICS
-from cdeval.config.schema import RunConfig
+from cdeval.config.schema import CostConfig, PromptsConfig, RunConfig, TrackingConfig
 from cdeval.config.validation import require_stored, validate, validate_study_name
 from cdeval.errors import ConfigError
 
@@ -19,6 +19,10 @@ class TuneRun(RunConfig):
 
     # Lines of an arm's name or overrides and its grid (`cdeval.config.grids`).
     arms: list[str] = field(default_factory=list)
+    prompts: PromptsConfig = field(default_factory=lambda: PromptsConfig(split=Split.tune))
+    cost: CostConfig = field(default_factory=lambda: CostConfig(latency_repeats=0))
+    tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(kind=Tracker.none))
+    study: str = "tune"
     settings: int = number(12, least=1, most=10_000, hint="the same for every arm")
     criterion: str = text("diversity*coherence")
     at_least: dict[str, Any] = field(default_factory=dict)  # least values by metric: less is never chosen

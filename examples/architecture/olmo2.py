@@ -30,7 +30,9 @@ if __name__ == "__main__":
     (ours,) = decode(expert, ["The river had been rising"], search=Search(beams=3, max_new_tokens=6, ban="eos"))
     theirs = model.generate(ids, num_beams=3, do_sample=False, length_penalty=0.0, min_new_tokens=6, max_new_tokens=6)
     assert list(ours.token_ids) == theirs[0, ids.shape[1] :].tolist(), "beams read other positions or another mask"
-    (contrasted,) = decode(expert, ["The river had been rising"], amateur=2, search=Search(max_new_tokens=6))
+    (contrasted,) = decode(
+        expert, ["The river had been rising"], amateur=2, lens="norm", search=Search(max_new_tokens=6)
+    )
     print("olmo2 decodes as Hugging Face does; with its exit after 2 blocks as amateur it writes", contrasted.token_ids)
     model.save_pretrained("tiny-olmo2")
     tokenizer.save_pretrained("tiny-olmo2")

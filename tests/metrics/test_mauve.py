@@ -34,7 +34,7 @@ def test_clusters_as_published():
 )
 def test_missing_library_is_said(codebook: Codebook, library: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, library, None)
-    assert "pip install mauve-text" in unavailable(codebook)
+    assert "pip install 'cdeval[mauve]'" in unavailable(codebook)
 
 
 def test_the_shared_codebook_needs_nothing_under_the_gpl(monkeypatch: pytest.MonkeyPatch):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from cdeval.assets.extras import library_of
 from cdeval.errors import ConfigError
 from cdeval.report.measures import COSTS, qualities, Measure, present
 from cdeval.report.studyfiles import Study, read_study
@@ -250,9 +251,6 @@ _PANELS: Mapping[str, Callable[[Any, Panel, Any], Any]] = {
 
 def _libraries() -> tuple[Any, Any]:
     """`wandb_workspaces`, workspaces and reports. Raises: ConfigError: it is not installed."""
-    try:
-        import wandb_workspaces.reports.v2 as wr  # noqa: PLC0415 - an extra
-        import wandb_workspaces.workspaces as ws  # noqa: PLC0415
-    except ImportError as error:
-        raise ConfigError('cdeval.dashboard needs wandb-workspaces: pip install "cdeval[dashboard]".') from error
+    names = ("wandb_workspaces.workspaces", "wandb_workspaces.reports.v2")
+    ws, wr = (library_of("dashboard", name, "cdeval.dashboard") for name in names)
     return ws, wr

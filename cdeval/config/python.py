@@ -1,0 +1,24 @@
+"""The groups of settings that `cdeval.api` offers, with the defaults that a command has from the files of `conf/`."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from cdeval.config.enums import SearchKind
+from cdeval.config.fields import number
+from cdeval.config.schema import SearchConfig
+
+_SEVERAL = (SearchKind.beam.name, SearchKind.contrastive_search.name)  # searches with more than one row a text
+
+
+@dataclass
+class Search(SearchConfig):
+    """The search for continuations: `Search("sample")` is what `search=sample` is for a command."""
+
+    # None: 5 for beam search and contrastive search, 1 for the others.
+    beams: int = number(None, least=1, most=1000)
+
+    def __post_init__(self) -> None:
+        """Choose the beams of the search's own file."""
+        if self.beams is None:
+            name = self.kind.name if isinstance(self.kind, Enum) else self.kind
+            self.beams = SearchConfig.beams if name in _SEVERAL else 1
