@@ -17,7 +17,7 @@ choice may be given by its name. A mistake in a value raises `CdevalError` and n
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,8 +47,10 @@ from cdeval.study.arguments import (
     lens_of,
     loaded_model,
     model_name,
+    path_of,
     settings,
     whole_number,
+    whole_numbers,
 )
 from cdeval.study.decode_call import Amateur, continue_prompts, decode_call
 from cdeval.study.score_call import score_call
@@ -131,10 +133,11 @@ def prompts_from(
     wanted = choice("split", split, Split)
     language_model_of("expert", expert)
     tokens, seed = whole_number("max_new_tokens", max_new_tokens, 1), whole_number("seed", seed, 0)
-    if isinstance(source, str) and source in known:
-        config = PromptsConfig(PromptSource[source], limit=limit, split=wanted)
-    elif isinstance(source, str | os.PathLike) and Path(source).suffix in (".json", ".jsonl"):
-        config = PromptsConfig(PromptSource.file, path=os.fspath(source), limit=limit)
+    name = path_of("source", source)
+    if name in known:
+        config = PromptsConfig(PromptSource[name], limit=limit, split=wanted)
+    elif Path(name).suffix in (".json", ".jsonl"):
+        config = PromptsConfig(PromptSource.file, path=name, limit=limit)
     else:
         raise ConfigError(f"source={source}: expected one of {', '.join(known)}, or a .json or .jsonl file.")
     check_values(config)
@@ -275,9 +278,7 @@ def layers(
     language_model_of("expert", expert)
     if not isinstance(prompt, str):
         raise ConfigError("prompt: expected a text, as layers(expert, 'a text').")
-    if blocks is not None and (isinstance(blocks, str) or not isinstance(blocks, Iterable) or not list(blocks)):
-        raise ConfigError(f"blocks={blocks!r}: expected a list of numbers of blocks, as blocks=[20, 24].")
-    lens, blocks = lens_of(lens), None if blocks is None else [whole_number("blocks", block, 1) for block in blocks]
+    lens, blocks = lens_of(lens), None if blocks is None else whole_numbers("blocks", blocks)
     for block in blocks or ():
         check_depth(expert.model.config, block, expert.name, "blocks")
     return trajectory(expert, prompt, views_of(expert, lens, blocks))

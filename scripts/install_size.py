@@ -1,4 +1,4 @@
-"""The size of an installation without extras and with some: `python scripts/install_size.py` in an environment with all.
+"""The size of an installation without extras and with some, counted in an environment that has all of them.
 
 Counts the files of what pyproject.toml requires, and of what that requires, as they lie in this environment.
 """

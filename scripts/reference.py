@@ -10,12 +10,13 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -71,17 +72,9 @@ def pages() -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class Comment:
-    """What stands beside a field in its source."""
-
-    text: str
-    owner: type  # the class that declares it
-
-
 @cache
 def comments(root: type) -> Mapping[str, str]:
-    """The comments of a dataclass's fields: the lines right above one, or what stands behind it; inherited ones, too."""
+    """The comments of a dataclass's fields: the lines above one, or what stands behind it; inherited ones, too."""
     found: dict[str, str] = {}
     for owner in reversed(root.__mro__):
         if is_dataclass(owner) and owner.__module__.startswith("cdeval"):
@@ -129,10 +122,9 @@ def command_page(name: str) -> str:
 
 def _template(name: str) -> tuple[str, str]:
     """The first sentences of a command's --help, and its examples."""
-    text = OmegaConf.load(CONF / f"{name}.yaml").hydra.help.template  # type: ignore[union-attr]
-    plain = str(OmegaConf.to_container(OmegaConf.create({"a": text}), resolve=False)["a"])  # type: ignore[index,call-overload]
-    first = plain.split("\n\n", maxsplit=1)[0].replace("\n", " ").strip()
-    return first, plain.rpartition("$CONFIG")[2].strip()
+    text: str = yaml.safe_load((CONF / f"{name}.yaml").read_text("utf-8"))["hydra"]["help"]["template"]
+    first = text.split("\n\n", maxsplit=1)[0].replace("\n", " ").strip()
+    return first, text.rpartition("$CONFIG")[2].strip()
 
 
 def _example(name: str, examples: str) -> str:
@@ -157,7 +149,9 @@ def group_page(group: str) -> str:
     kind = get_type_hints(RunConfig)[group]
     found = {name: leaf for name, leaf in leaves(RunConfig).items() if name.startswith(f"{group}.")}
     parts = [f"# {group}", str(inspect.getdoc(kind)), _table(found, RunConfig, usual("run"))]
-    meanings = [_choices(leaf.kind) for leaf in found.values() if inspect.isclass(leaf.kind) and issubclass(leaf.kind, Enum)]
+    meanings = [
+        _choices(leaf.kind) for leaf in found.values() if inspect.isclass(leaf.kind) and issubclass(leaf.kind, Enum)
+    ]
     parts += dict.fromkeys(meanings)
     parts += [_files(group)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -231,8 +225,8 @@ def metrics_page() -> str:
     ]
     parts = [
         "# Metrics, by name",
-        "A name is what `metrics.only=[…]` takes, and the column of `results.csv`; `<name>_low` and `<name>_high` are the "
-        "ends of its interval. [Metrics](../metrics.md) says how they are made and read.",
+        "A name is what `metrics.only=[…]` takes, and the column of `results.csv`; `<name>_low` and `<name>_high` are "
+        "the ends of its interval. [Metrics](../metrics.md) says how they are made and read.",
         "| name | label | unit | better | shown |\n|---|---|---|---|---|\n" + "\n".join(rows),
         "## Definitions",
     ]
@@ -270,9 +264,8 @@ def columns_page() -> str:
     ]
     return (
         "# Columns of settings\n\nThe columns `setting.…` of `results.csv` are the setting that shapes an arm's texts, "
-        "whatever was typed: layers are blocks, and what an arm does not read is left out.\n\n| column | what |\n|---|---|\n"
-        + "\n".join(rows)
-        + "\n"
+        "whatever was typed: layers are blocks, and what an arm does not read is left out.\n\n"
+        "| column | what |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 
 

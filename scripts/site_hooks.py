@@ -1,7 +1,7 @@
-"""Hooks of mkdocs: generated pages join the written ones, and links out of docs/ lead to copies of what they name.
+"""Hooks of mkdocs: generated pages join the written ones, and links out of docs/ lead to copies of what is there.
 
-docs/ is read on a disk and in a repository, too, so its pages link to examples/, runs/README.md and the like. The site has
-copies of those: Markdown as pages, anything else as files, all below repository/.
+docs/ is read on a disk and in a repository, too, so its pages link to examples/, runs/README.md and the like. The site
+has copies of those: Markdown as pages, anything else as files, all below repository/.
 """
 
 import os

@@ -78,13 +78,13 @@ def test_a_callable_is_a_rule_for_one_call(tiny: Tiny) -> None:
 
     def above(log_p: torch.Tensor) -> torch.Tensor:
         shapes.add(log_p.shape[1:])
-        return log_p >= log_p.amax(-1, keepdim=True) + math.log(0.3)
+        return log_p >= log_p.amax(-1, keepdim=True) + math.log(0.8)
 
     before = [one.name for one in RULES.every()]
     for amateur, search in ((2, SHORT), (None, drawn)):
         mine = decode(lm, TEXTS, amateur=amateur, lens="norm", rule=above, search=search)
         known = decode(
-            lm, TEXTS, amateur=amateur, lens="norm", contrast=Contrast(plausibility="alpha", alpha=0.3), search=search
+            lm, TEXTS, amateur=amateur, lens="norm", contrast=Contrast(plausibility="alpha", alpha=0.8), search=search
         )
         free = decode(lm, TEXTS, amateur=amateur, lens="norm", search=search)
         assert [one.token_ids for one in mine] == [one.token_ids for one in known]
@@ -124,7 +124,7 @@ def test_a_rule_that_is_none_is_named(tiny: Tiny) -> None:
 def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tiny, tmp_path: Path) -> None:
     """The texts are the engine's, whatever class or function the plug-in is; what is wrong is named."""
     lm, fixed = tiny("llama"), {"settings": {"amateur.share": 0.4, "contrast.gap": 3}}
-    rule = Contrast(plausibility="near_best")
+    rule = Contrast(plausibility="near_best", temperature=1.0)
     with plugged(tmp_path):
         found = decode(lm, TEXTS, amateur="blurred", contrast=rule, search=SHORT, **fixed)  # type: ignore[arg-type]
         how = setting(

@@ -32,11 +32,10 @@ def test_a_choice_is_its_name(tiny: Tiny, prompts_file: Path) -> None:
     named, meant = (prompts_from(prompts_file, lm, max_new_tokens=4, split=split) for split in ("all", Split.all))
     assert named == meant
     arms = {"a": ["a b c d e f a b c d e f"]}
-    published = [
-        score(arms, metrics=["diversity"], diversity=one) for one in ("published", DiversityProtocol.published)
-    ]
-    assert published[0] == published[1]
-    assert published[0] != score(arms, metrics=["diversity"])
+    published = ("published", DiversityProtocol.published)
+    notes = [score(arms, metrics=["diversity"], diversity=one).scores["a"]["diversity"].note for one in published]
+    assert notes[0] == notes[1]
+    assert "protocol.diversity=published" in notes[0]
 
 
 def test_a_format_of_numbers_is_its_name(tiny_gpt2_folder: Path) -> None:
@@ -70,7 +69,7 @@ def test_results_are_tables(tiny: Tiny) -> None:
     scored = score({"a": made, "b": ENDINGS}, prompts=TEXTS, metrics=["words", "diversity"])
     table = scored.to_pandas().set_index(["arm", "metric"])
     assert table.loc[("a", "words"), "value"] == scored.scores["a"]["words"].value
-    assert table.loc[("b", "diversity"), "low"] == scored.scores["b"]["diversity"].low
+    assert table.loc[("b", "diversity"), "n"] == scored.scores["b"]["diversity"].n
     assert len(scored.comparisons_to_pandas()) == len(scored.comparisons) == 2
     traced = trace(lm, TEXTS[0], amateur=2, lens="norm", search=SHORT)
     assert "".join(traced.to_pandas()["text"]) == traced.continuation

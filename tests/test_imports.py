@@ -93,3 +93,16 @@ def test_no_two_public_classes_share_a_name() -> None:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: paths for name, paths in found.items() if len(paths) > 1} == {}
+
+
+# What only an extra of pyproject.toml installs, as it is imported; `cdeval.assets.extras` says what to type without it.
+OPTIONAL = {"ctranslate2", "datasets", "evaluate", "mauve", "pyarrow", "ray", "sacrebleu", "wandb_workspaces"}
+
+
+def test_what_an_extra_brings_is_imported_where_it_is_asked_for() -> None:
+    """A module that imports one at its top would break the main job on a machine without extras."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.parse(path.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            assert not {name.split(".")[0] for name in names} & OPTIONAL, path

@@ -19,6 +19,7 @@ class Search(SearchConfig):
 
     def __post_init__(self) -> None:
         """Choose the beams of the search's own file."""
-        if self.beams is None:
-            name = self.kind.name if isinstance(self.kind, Enum) else self.kind
-            self.beams = SearchConfig.beams if name in _SEVERAL else 1
+        kind: object = self.kind  # perhaps its name
+        if vars(self)["beams"] is None:
+            several = (kind.name if isinstance(kind, Enum) else kind) in _SEVERAL
+            self.beams = SearchConfig.beams if several else 1

@@ -78,6 +78,21 @@ def whole_number(name: str, given: object, least: int, most: int = MOST_SEED) ->
     return given
 
 
+def whole_numbers(name: str, given: object) -> list[int]:
+    """Check a list of whole numbers from 1. Raises: ConfigError: no list, an empty one, or something else in it."""
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping) else []
+    if not found:
+        raise ConfigError(f"{name}={given!r}: expected a list of whole numbers, as {name}=[20, 24].")
+    return [whole_number(name, one, 1) for one in found]
+
+
+def path_of(name: str, given: object) -> str:
+    """Check a name or a path. Raises: ConfigError: neither."""
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(f"{name}: expected a name or a file, got {kind_name(given)}.")
+    return str(os.fspath(given))
+
+
 def callback_of(name: str, given: C) -> C:
     """Check a function that is called back. Raises: ConfigError: it cannot be called."""
     if not callable(given):

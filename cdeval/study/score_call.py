@@ -81,7 +81,9 @@ def arms_of(given: object, prompts: object, references: object) -> dict[str, Seq
         raise ConfigError(f"score names arms by texts, as {{'my arm': decode(...)}}; got the label {wrong!r}.")
     beginnings = None if prompts is None else texts_or_prompts(prompts)
     endings = None if references is None else texts_of("references", references)
-    found = {label: _generations(label, list(texts), beginnings, endings) for label, texts in given.items()}
+    found: dict[str, Sequence[Generation]] = {
+        label: _generations(label, list(texts), beginnings, endings) for label, texts in given.items()
+    }
     unread = [name for name, value in (("prompts", prompts), ("references", references)) if value is not None]
     if unread and not any(isinstance(text, str) for texts in given.values() for text in texts):
         raise ConfigError(f"{unread[0]}: the texts of decode have their own; leave it out.")
@@ -116,7 +118,12 @@ def _generations(
         if given is not None and len(given) != len(texts):
             raise ConfigError(f"arm {label!r} has {len(texts)} texts and {name} has {len(given)}: expected one a text.")
     return [
-        _generation(place, str(text), "" if prompts is None else prompts[place], references and references[place])
+        _generation(
+            place,
+            str(text),
+            "" if prompts is None else prompts[place],
+            None if references is None else references[place],
+        )
         for place, text in enumerate(texts)
     ]
 
