@@ -27,7 +27,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from cdeval.config.enums import Ban, DiversityProtocol, Dtype, PromptSource, SearchKind, Split
 from cdeval.config.exits import Lens
 from cdeval.config.fields import check_values
-from cdeval.config.python import Search
+from cdeval.config.python import SearchByKind as Search
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
 from cdeval.decode.plausibility.callable import rule_of
@@ -92,7 +92,8 @@ def load(
 
     A loaded model is the caller's: while it decodes it has another attention, and is as it was afterwards.
 
-    Raises: ModelError: it cannot be found, read or decoded with, such as a model without a language modelling head.
+    Raises:
+        ModelError: it cannot be found, read or decoded with, such as a model without a language modelling head.
         ConfigError: there is no such dtype, or a loaded model comes without its tokenizer or is asked to be another.
     """
     if isinstance(model, str | os.PathLike):
@@ -127,7 +128,10 @@ def prompts_from(
         split: test, tune or all.
         seed: chooses among the prompts.
 
-    Raises: PromptError: there are none. ConfigError: no such source or split. AssetError, HubError: not here.
+    Raises:
+        PromptError: there are none.
+        ConfigError: no such source or split.
+        AssetError, HubError: they are not here.
     """
     known = [name for name in PromptSource.__members__ if name != PromptSource.file.name]
     wanted = choice("split", split, Split)
@@ -177,11 +181,13 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         max_lanes: prompts in one forward pass; auto: as many as fit in the free memory.
         on_step: called after every step with the number of new tokens.
 
-    Returns: a list of the continuations in the order of the prompts, all samples of one together; `to_pandas()` makes a
-        table of it.
+    Returns:
+        The continuations in the order of the prompts, all samples of one together; `to_pandas()` makes a table of them.
 
-    Raises: ConfigError: a setting is out of range. ModelError: a layer outside the expert, other vocabularies, texts
-        too long, memory too short. PromptError: a prompt without tokens.
+    Raises:
+        ConfigError: a setting is out of range.
+        ModelError: a layer outside the expert, other vocabularies, texts too long, memory too short.
+        PromptError: a prompt without tokens.
     """
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
@@ -216,12 +222,15 @@ def score(  # noqa: PLR0913 - named arguments, all with a default
         diversity: how n-grams are counted: corrected or published.
         seed: of resamples and k-means.
 
-    Returns: `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`; `failures` of
-        metrics of plug-ins, each with a warning. `to_pandas()` makes a table of the scores.
+    Returns:
+        `scores` by arm and metric, each with its interval; paired `comparisons`; MAUVE's `curves`; `failures` of
+            metrics of plug-ins, each with a warning. `to_pandas()` makes a table of the scores.
 
-    Raises: ConfigError: no such metric or arm, or one that needs a scorer without one. AssetError, HubError: the
-        sentence embedder is not here. TextsError: an id stands for different prompts, or a special token stands
-        inside a text without token ids; from the ends of such texts they are taken away, with a warning.
+    Raises:
+        ConfigError: no such metric or arm, or one that needs a scorer without one.
+        AssetError, HubError: the sentence embedder is not here.
+        TextsError: an id stands for different prompts, or a special token stands inside a text without token ids; from
+            the ends of such texts they are taken away, with a warning.
     """
     return score_call(
         arms,
@@ -252,7 +261,8 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
 
     The arguments are those of `decode`; of the expert's likeliest tokens `candidates` are kept at each step.
 
-    Raises: CdevalError: as `decode`. ConfigError: the search is contrastive search.
+    Raises:
+        CdevalError: as `decode`, or the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
     with rule_of(rule, contrast) as masked:
@@ -273,7 +283,9 @@ def layers(
         lens: how layers are read: norm, raw, linear (fitted to the embedded texts), or the file of a tuned lens.
         blocks: the numbers of blocks after which to read; None: all, or those that the tuned lens has.
 
-    Raises: PromptError: the prompt yields no tokens. ModelError: no such layer, or the lens is another expert's.
+    Raises:
+        PromptError: the prompt yields no tokens.
+        ModelError: no such layer, or the lens is another expert's.
     """
     language_model_of("expert", expert)
     if not isinstance(prompt, str):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -34,7 +34,9 @@ def on_files(files: Files, config: Any) -> Files:
                 continue
             seen.add(target)
             if not target.is_relative_to(DOCS):
-                files.append(File.generated(config, place_of(target), abs_src_path=str(target)))
+                copied = File.generated(config, place_of(target), abs_src_path=str(target))
+                copied.inclusion = InclusionLevel.NOT_IN_NAV  # unless mkdocs.yml lists it
+                files.append(copied)
             if target.suffix == ".md":
                 waiting.append(target)
     return files

@@ -49,27 +49,31 @@ _TOKENS, _LANES, _PASSES = 1_000_000, 100_000, 10_000  # upper bounds: of a text
 class BenchConfig:
     """Sizes of the comparisons."""
 
-    groups: list[GroupName] = field(default_factory=lambda: list(GroupName))
+    groups: list[GroupName] = field(default_factory=lambda: list(GroupName))  # comparisons that are timed
     new_tokens: int = number(128, least=1, most=_TOKENS)  # of every text, but where a group sets its own
-    beams: int = number(5, least=1, most=1000)
+    beams: int = number(5, least=1, most=1000)  # of every beam search
     # Timed passes an arm, after one full-length warm-up, in the groups single, greedy and fused.
     repeats: int = number(5, least=1, most=_PASSES)
     # The same in the other groups, whose passes take minutes.
     slow_repeats: int = number(3, least=1, most=_PASSES)
     # Prompts at once, of group batch.
     batch_sizes: list[int] = number(factory=lambda: [1, 8, 32], least=1, most=_LANES)
+    # Settings of one prompt in one pass, of group fused.
     fused_settings: list[int] = number(factory=lambda: [1, 2, 4, 8, 16], least=1, most=_LANES)
-    sweep_settings: int = number(8, least=1, most=_LANES)
-    sweep_prompts: int = number(16, least=1, most=_LANES)
+    sweep_settings: int = number(8, least=1, most=_LANES)  # of group sweep
+    sweep_prompts: int = number(16, least=1, most=_LANES)  # of group sweep
     compact_every: list[int] = number(
         factory=lambda: [0, 2, 4, 8, 16, 32], least=0, most=_TOKENS, hint="0 never compacts"
     )
-    compaction_tokens: int = number(256, least=1, most=_TOKENS)
+    compaction_tokens: int = number(256, least=1, most=_TOKENS)  # new tokens of group compaction
+    # Prompts at once, of group compaction.
     compaction_prompts: list[int] = number(factory=lambda: [1, 8], least=1, most=_LANES)
-    naive_tokens: int = number(80, least=1, most=_TOKENS)
+    naive_tokens: int = number(80, least=1, most=_TOKENS)  # new tokens of group naive
+    # New tokens of group growth, in turn.
     growth_tokens: list[int] = number(factory=lambda: [64, 128, 256, 512], least=1, most=_TOKENS)
+    # Prompts of group growth, in turn.
     growth_prompts: list[int] = number(factory=lambda: [1, 2, 4, 8, 16, 32, 64], least=1, most=_LANES)
-    precision_prompts: int = number(64, least=1, most=_LANES)
+    precision_prompts: int = number(64, least=1, most=_LANES)  # of group precision
     help_peers: bool = (
         True  # spare Hugging Face's prefill a slow path of torch (peers.contiguous_head); false: as it is
     )

@@ -11,8 +11,8 @@ _SEVERAL = (SearchKind.beam.name, SearchKind.contrastive_search.name)  # searche
 
 
 @dataclass
-class Search(SearchConfig):
-    """The search for continuations: `Search("sample")` is what `search=sample` is for a command."""
+class SearchByKind(SearchConfig):
+    """`cdeval.api.Search`: `Search("sample")` is what `search=sample` is for a command."""
 
     # None: 5 for beam search and contrastive search, 1 for the others.
     beams: int = number(None, least=1, most=1000)

@@ -32,7 +32,7 @@ class RuleConfig:
     top_h_form: TopHForm = of_rule("top_h", field(default=TopHForm.cumulative))
     # At least τ / (largest - smallest logit) tokens, for distributions that are nearly flat.
     min_k_tau: float = of_rule("min_k", number(3.0, least=0, most=1000, hint="3 is the published value"))
-    top_k: int = of_rule("top_k", number(50, least=1, most=MOST_VOCABULARY))
+    top_k: int = of_rule("top_k", number(50, least=1, most=MOST_VOCABULARY))  # the likeliest tokens that are kept
     # The mass of the nucleus.
     top_p: float = of_rule(
         "nucleus", number(0.95, least=0, open_least=True, most=1, open_most=True, hint="0.95 is usual")

@@ -77,7 +77,7 @@ _EMBEDDED = read_by(Need.embedder)
 class ExpertConfig:
     """The strong model: a hub id, a local folder, or `embedded:smollm2`."""
 
-    name: str = MISSING
+    name: str = MISSING  # hub id, local folder, or embedded:smollm2
     revision: str | None = None  # hub commit, tag or branch
     dtype: Dtype = Dtype.auto
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
@@ -97,6 +97,7 @@ class AmateurConfig(ExitConfig, VariantConfig):
     name: str | None = read_when(_by_kind("name"), default=None)  # hub id or local folder
     revision: str | None = read_when(_by_kind("revision"), default=None)  # hub commit, tag or branch
     context: Context = read_when(_by_kind("context"), default=Context.full)
+    # Text that context=negative reads in the prompt's place.
     negative: str | None = written_unless_default(_by_kind("context"), _NEGATIVE, default=None, form=TextForm.prose)
     order: int = number(3, least=1, most=8, hint="tokens of an n-gram", when=(_by_kind("order"),))
 
@@ -142,7 +143,7 @@ class SearchConfig:
     kind: SearchKind = SearchKind.beam
     # Of contrastive search: the k candidates that it chooses from.
     beams: int = number(5, least=1, most=1000)
-    max_new_tokens: int = number(128, least=1, most=_MOST_TOKENS)
+    max_new_tokens: int = number(128, least=1, most=_MOST_TOKENS)  # length of the continuations
     ban: Ban = Ban.special
     pool: Pool = read_when(CONTRASTED, _BEAMS, default=Pool.all)
     # Continuations a prompt, one unit of the intervals.
@@ -213,6 +214,7 @@ class MetricsConfig:
     cache: bool = read_when(STORED, default=True)
     # Of the intervals; the draws that a family of comparisons needs grow with 1 / (1 - confidence).
     confidence: float = number(0.95, least=0, open_least=True, most=0.999, hint="0.95 is usual")
+    # Resamples of the prompts for each interval.
     bootstrap_draws: int = number(2000, least=100, most=100_000, when=(STORED,))
     only: list[str] = read_when(STORED, factory=list)  # names of the metrics to compute; empty: all that are not extras
     # Also distinct-n and self-BLEU, which compare at equal amounts of text only.
@@ -223,7 +225,7 @@ class MetricsConfig:
 class ProtocolConfig:
     """The published definitions that are followed where they differ; files of conf/protocol set other groups, too."""
 
-    name: str = "default"
+    name: str = "default"  # for the record; protocol=<file> sets it
     diversity: DiversityProtocol = DiversityProtocol.corrected
 
 
@@ -243,8 +245,8 @@ class TrackingConfig:
 
     kind: Tracker = read_when(STORED, default=Tracker.wandb)
     mode: WandbMode = read_when(STORED, _TRACKED, default=WandbMode.offline)
-    project: str = read_when(STORED, _TRACKED, default="cdeval")
-    entity: str | None = read_when(STORED, _TRACKED, default=None)
+    project: str = read_when(STORED, _TRACKED, default="cdeval")  # of W&B
+    entity: str | None = read_when(STORED, _TRACKED, default=None)  # of W&B; null: the key's own
     quiet: bool = False  # the screen shows results and errors only, no progress
 
 

@@ -27,11 +27,13 @@ class VariantConfig:
     left_out: Any = of_kinds("left_out", field(default=None))  # numbers of blocks, the first one is 1
     # As block.head, both from 1; null: the best ones by their retrieval score.
     heads: list[str] | None = of_kinds("heads", field(default=None))
+    # How many are silenced, the best ones first.
     retrieval_heads: int = of_kinds("retrieval_heads", number(10, least=1, most=100_000, when=(_FOUND,)))
     # Of each weight, after rounding; null leaves them as they are.
     bits: int | None = of_kinds("bits", number(4, least=2, most=16, hint="4 is usual"))
     # Share of the weights that are left out.
     dropout: float = of_kinds("dropout", number(0.0, least=0, most=0.9, hint="0.1 is usual"))
+    # Of what is left out.
     noise_seed: int = of_kinds("noise_seed", number(0, least=0, most=2_000_000_000, when=(_DROPS,)))
 
 

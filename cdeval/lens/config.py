@@ -72,7 +72,7 @@ class FitConfig:
 
     # One, or a list: each makes a lens of its own, all are measured together.
     method: Any = "least_squares"
-    window_tokens: int = number(256, least=2, most=_MOST_TOKENS)
+    window_tokens: int = number(256, least=2, most=_MOST_TOKENS)  # of the windows that training texts are cut into
     # Added to the diagonal of the normal equations, relative to it.
     ridge: float = number(RIDGE, least=0, most=1000, when=(_SOLVED,))
     weighting: Weighting = read_when(_SOLVED, default=Weighting.direction)
@@ -103,7 +103,7 @@ class FitConfig:
 class LensPrompts(BothSplits):
     """Whole texts, of which `text_tokens` says how much is measured."""
 
-    prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS, when=(_UNCUT,))
+    prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS, when=(_UNCUT,))  # of a prompt; lenses read whole texts
     # Texts of each split.
     limit: int | None = number(None, least=1, most=100_000_000, hint="null is all of them")
 
@@ -128,8 +128,8 @@ class LensRun(TakesPlugins):
     text_tokens: int = number(256, least=2, most=_MOST_TOKENS, when=(_NO_PICTURE,))
     # Of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study.
     alpha: float = number(0.3, least=0, open_least=True, most=1, when=_MEASURING)
-    beta: float = number(1.0, least=0, most=1000, when=_MEASURING)
-    temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)
+    beta: float = number(1.0, least=0, most=1000, when=_MEASURING)  # weight of the amateur
+    temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)  # of the amateur
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     # Source; training texts are those of its split.
     prompts: LensPrompts = read_when(_NO_PICTURE, factory=LensPrompts)

@@ -25,9 +25,9 @@ class PriceRun(TakesPlugins):
         ]
     )
     dtype: Dtype = Dtype.bfloat16
-    prompt_tokens: int = number(32, least=1, most=_TOKENS)
-    new_tokens: int = number(256, least=1, most=_TOKENS)
-    beams: int = number(5, least=1, most=1000)
+    prompt_tokens: int = number(32, least=1, most=_TOKENS)  # of each text
+    new_tokens: int = number(256, least=1, most=_TOKENS)  # of each text
+    beams: int = number(5, least=1, most=1000)  # of beam search; 1 is greedy
     # Blocks of the truncated expert, as a share of all.
     truncated: float = number(0.25, least=0, open_least=True, most=1, open_most=True, hint="a share of the blocks")
     device: str = "A100 80GB"  # whose the next two numbers are, for the table's note

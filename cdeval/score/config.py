@@ -15,10 +15,10 @@ from cdeval.errors import ConfigError
 class FieldsConfig:
     """The names of fields in texts of others; those that are left out are recognised."""
 
-    prompt: str | None = None
-    continuation: str | None = None
-    reference: str | None = None
-    id: str | None = None
+    prompt: str | None = None  # name of the field with the prompt
+    continuation: str | None = None  # of the text that is scored
+    reference: str | None = None  # of the human continuation
+    id: str | None = None  # of the prompt's id
     prompt_in_text: bool | None = None  # true: cut the prompt off the texts that begin with it; null: by the format
 
 
@@ -40,6 +40,7 @@ class PairsConfig:
 
     # Prompts, drawn by the seed; null: all that both arms continue.
     limit: int | None = number(100, least=1, most=100_000_000, hint="null is all of them")
+    # What people are asked.
     question: str = text(
         "Which continuation is better: more coherent, and more like a person wrote it?", TextForm.prose
     )

@@ -22,9 +22,9 @@ class TuneRun(RunConfig):
     prompts: PromptsConfig = field(default_factory=lambda: PromptsConfig(split=Split.tune))
     cost: CostConfig = field(default_factory=lambda: CostConfig(latency_repeats=0))
     tracking: TrackingConfig = field(default_factory=lambda: TrackingConfig(kind=Tracker.none))
-    study: str = "tune"
+    study: str = "tune"  # results go to <runs>/<study>/
     settings: int = number(12, least=1, most=10_000, hint="the same for every arm")
-    criterion: str = text("diversity*coherence")
+    criterion: str = text("diversity*coherence")  # a metric that is to be best, or a product of some
     at_least: dict[str, Any] = field(default_factory=dict)  # least values by metric: less is never chosen
     spaces: dict[str, Any] = field(default_factory=dict)  # grids of arms that are given by name alone
     tune_on_test: bool = False  # also where the prompts are those that results are reported on

@@ -16,7 +16,8 @@ PROMPT = Prompt("a-1", "Once", (5, 6), " upon a time", (7, 8, 9))
 
 
 def config(**changes: object) -> RunConfig:
-    plain = RunConfig(expert=ExpertConfig(name="x"), amateur=AmateurConfig(layer=2))
+    contrast = ContrastConfig(alpha=0.1, temperature=1.0)
+    plain = RunConfig(expert=ExpertConfig(name="x"), amateur=AmateurConfig(layer=2), contrast=contrast)
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
@@ -241,7 +242,8 @@ def ruled(**contrast: object) -> RunConfig:
 
 def test_settings_that_were_there_before_keep_their_digests() -> None:
     """What is new must not tell the points of older studies apart from today's: they would be decoded again."""
-    narrow = ContrastConfig(alpha=0.3, beta=0.5, normalizer=Normalizer.candidates, expert_top_k=50, min_tokens=2)
+    cut = {"expert_top_k": 50, "min_tokens": 2}
+    narrow = ContrastConfig(alpha=0.3, beta=0.5, temperature=1.0, normalizer=Normalizer.candidates, **cut)
     greedy = SearchConfig(kind=SearchKind.greedy, beams=1)
     found = [
         config(),

@@ -1,10 +1,14 @@
 """What an arm costs, beside the right control."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from cdeval.config.exits import ConfidenceMeasure
+from cdeval.config.setting import AdaptiveExit
 from cdeval.cost.latency import Latency
 from cdeval.cost.price import PricedArm, PricedText, Timed, price_arms
 from cdeval.models.loading import LanguageModel
@@ -70,3 +74,12 @@ def test_bytes_moved_bound_the_time(tiny: Callable[[str], LanguageModel]) -> Non
     assert found["beam"]["bytes_overhead"] == 0
     assert found["exit"]["bytes_overhead"] > 0
     assert math.isnan(found["exit"]["latency_overhead"])
+
+
+def test_the_dictionary_of_columns_has_every_cost_and_no_other(tiny: Callable[[str], LanguageModel]) -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "columns.md").read_text("utf-8")
+    rows = [line.split(" | ")[0] for line in text.split("\nCosts.")[1].splitlines() if line.startswith("| `")]
+    stays = setting(alpha=1.0, beta=0.0, beams=1, adaptive_exit=AdaptiveExit(ConfidenceMeasure.softmax, 0.5, 4.0, (2,)))
+    found = price_arms(tiny("llama"), ARMS | {"stops": PricedArm(stays, [TEXT._replace(exit_layers=(2,) * 11)])})
+    names = {re.sub("_(low|high)$", "", name) for costs in found.values() for name in costs}
+    assert names == {name for row in rows for name in re.findall("`([^`]+)`", row)}
