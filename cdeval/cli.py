@@ -34,6 +34,7 @@ from cdeval.config.validation import validate
 from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
 from cdeval.store.files import FULL, refused_reading, replace_file
 from cdeval.store.private import expanded, masked, masked_all
+from cdeval.store.progress import announced
 from cdeval.store.screen import complain
 from cdeval.store.signals import Stopped, terminable
 
@@ -136,7 +137,7 @@ def run_schema(task: Callable[[T], None], schema: Schema[T], config_name: str) -
 def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) -> None:
     failures = job.failures
     try:
-        with terminable(), _hydra_raises():
+        with terminable(), _hydra_raises(), announced(config_name, sys.argv[1:]):
             sys.argv[1:] = as_settings(sys.argv[1:])
             job.plugins = named_plugins(sys.argv[1:])
             load_plugins(job.plugins)

@@ -6,9 +6,10 @@ from cdeval.cli import plain_dict, run_command
 from cdeval.config.enums import Weights
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError
-from cdeval.report.differences import differences_tables
+from cdeval.report.screen import Results, show
 from cdeval.report.studyfiles import REPORT
-from cdeval.report.table import filled, plugged_columns, results_table
+from cdeval.report.table import chosen_columns
+from cdeval.store.progress import say_nothing
 from cdeval.store.screen import Screen
 
 
@@ -31,24 +32,23 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
         common = requests[0].config
         run_one = run_weightless if common.expert.weights is Weights.random else run_study
         try:
-            results.append(run_one(requests, say=_say_nothing if common.tracking.quiet else progress.say))
+            results.append(run_one(requests, say=say_nothing if common.tracking.quiet else progress.say))
         except CdevalError as error:  # the other studies go on; all messages come at the end
             failures.append(error)
     console = Screen()
     for result in merged(results):
         failures += result.failures
-        console.print(results_table(result.rows, title=f"study {result.folder.name}"))
-        if own := filled(result.rows, plugged_columns(result.rows)):
-            console.print(results_table(result.rows, title="metrics of plug-ins", columns=own))
-        for differences in differences_tables(result.comparisons):
-            console.print(differences)
-        for line in (*result.notes, f"results: {result.folder}", f"to look at: {result.folder / REPORT}"):
-            console.say(f"  {line}")
+        shown = Results(
+            name=f"study {result.folder.name}",
+            rows=result.rows,
+            columns=chosen_columns(result.rows, result.only),
+            comparisons=result.comparisons,
+            notes=result.notes,
+            places=[f"results: {result.folder}", f"to look at: {result.folder / REPORT}"],
+            verdict=result.verdict,
+        )
+        show(shown, configs[0].notes, console)
     return failures
-
-
-def _say_nothing(_line: str) -> None:
-    """Take a line of progress from a command that is to be quiet."""
 
 
 if __name__ == "__main__":

@@ -191,6 +191,13 @@ class Pooling(Enum):
     mean = "mean"
 
 
+class Notes(Enum):
+    """Whether the screen shows a verdict and a table alone, or also what the report says of them."""
+
+    short = "short"
+    all = "all"  # every note, every column and every difference
+
+
 class Tracker(Enum):
     """The tracker that is told of the results, after they are on disk."""
 

@@ -26,9 +26,9 @@ from cdeval.config.enums import (
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
 from cdeval.config.fields import TextForm, When, new_number, number, only, read_when, written_unless_default
 from cdeval.config.metrics import Need, read_by
-from cdeval.config.plugins import TakesPlugins
 from cdeval.config.readers import only_methods_that_read
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
+from cdeval.config.showing import ShowsResults
 from cdeval.config.token_weight import Gate, Weight
 from cdeval.config.variants import VariantConfig
 
@@ -278,7 +278,7 @@ class ExecutionConfig:
 
 
 @dataclass
-class RunConfig(TakesPlugins):
+class RunConfig(ShowsResults):
     """One setting and how to run it: the root of `conf/run.yaml`."""
 
     expert: ExpertConfig = field(default_factory=ExpertConfig)

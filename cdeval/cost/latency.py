@@ -5,7 +5,7 @@ turn (A B A B ...), always to the full length, after a full-length warm-up of ev
 allocations and kernels for the first timed pass to pay for, and a machine that slows down slows all arms alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from types import MappingProxyType
@@ -50,17 +50,20 @@ class _Pass(NamedTuple):
     working_bytes: float
 
 
-def measure(
+def measure(  # noqa: PLR0913 - two arguments with a default
     expert: LanguageModel,
     arms: Mapping[str, Setting],
     prompts: Sequence[Prompt],
     repeats: int,
     compact_every: int,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    *,
+    passed: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Time every arm `repeats` times, interleaved; pass i uses prompt i (modulo their number) for all arms.
 
-    Lengths are fixed by banning the end of text, so that an early end never looks like speed.
+    Lengths are fixed by banning the end of text, so that an early end never looks like speed. `passed` is called after
+    each pass of an arm, the warm-up included.
     """
     fixed = {label: replace(setting, ban=Ban.special) for label, setting in arms.items()}
     if not repeats:
@@ -73,7 +76,11 @@ def measure(
             label: Lane(prompt.token_ids, setting, without_context=prompt.without_context)
             for label, setting in fixed.items()
         }
-        return {label: _pass(expert, lane, compact_every, amateur_models, counter) for label, lane in lanes.items()}
+        made = {}
+        for label, lane in lanes.items():
+            made[label] = _pass(expert, lane, compact_every, amateur_models, counter)
+            passed()
+        return made
 
     in_turn(0)  # the warm-up
     with OtherLoad() as others:

@@ -22,11 +22,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.lens.config import FitConfig
-from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import chunks, require_finite
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
+from cdeval.store.progress import Steps
 
 _LOWEST = torch.finfo(torch.float32).min  # for log 0: times a probability of 0 it is 0, where -inf would be NaN
 
@@ -86,22 +86,24 @@ def fit(  # noqa: PLR0913 - the last two have defaults
     """
     trainees: dict[int, _Trainee] = {}
     optimizer: torch.optim.Optimizer | None = None
-    progress = Tenths(say, "step", config.steps, apart=0.0)
-    for step, read in zip(range(config.steps), _steps(expert, texts, layers, config, seed), strict=False):
-        if optimizer is None:
-            trainees = {
-                layer: _Trainee(hidden, start[layer] if start else None) for layer, hidden in read.hidden.items()
-            }
-            parameters = [part for trainee in trainees.values() for part in (trainee.matrix, trainee.bias)]
-            optimizer = torch.optim.Adam(parameters)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
-        optimizer.zero_grad()
-        divergence = _backward(expert, trainees, read)
-        require_finite(expert, divergence.values(), f"at step {step + 1} of {config.steps} the divergence of a layer")
-        optimizer.step()
-        shown = ", ".join(f"{value:.2f}" for value in divergence.values())
-        progress.advance(1, f"KL {shown} nats (layers as asked)")
+    with Steps(say, "step", config.steps, apart=0.0) as progress:
+        for step, read in zip(range(config.steps), _steps(expert, texts, layers, config, seed), strict=False):
+            if optimizer is None:
+                trainees = {
+                    layer: _Trainee(hidden, start[layer] if start else None) for layer, hidden in read.hidden.items()
+                }
+                parameters = [part for trainee in trainees.values() for part in (trainee.matrix, trainee.bias)]
+                optimizer = torch.optim.Adam(parameters)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(config, step)
+            optimizer.zero_grad()
+            divergence = _backward(expert, trainees, read)
+            require_finite(
+                expert, divergence.values(), f"at step {step + 1} of {config.steps} the divergence of a layer"
+            )
+            optimizer.step()
+            shown = ", ".join(f"{value:.2f}" for value in divergence.values())
+            progress.advance(1, f"KL {shown} nats (layers as asked)")
     return {layer: trainee.translator() for layer, trainee in trainees.items()}
 
 

@@ -30,12 +30,12 @@ from torch import Tensor
 from cdeval.config.labels import layers_name
 from cdeval.errors import ModelError, PromptError
 from cdeval.lens.config import RIDGE, Weighting
-from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import require_finite
 from cdeval.models.anatomy import check_depth
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
+from cdeval.store.progress import Steps
 
 WINDOW_TOKENS = 256
 # Of one forward pass. Matrix products of other shapes round otherwise in bfloat16, so no setting of a study moves it.
@@ -112,18 +112,18 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
     # Apple's GPUs have no float64.
     device = torch.device("cpu") if expert.device.type == "mps" else expert.device
     sums = {layer: NormalEquations.empty(width, device) for layer in sorted(set(layers))}
-    progress = Tenths(say, f"fitting the linear lens of layer {layers_name(list(sums))}: token", texts.numel())
-    for start in range(0, len(texts), at_once):
-        read = texts[start : start + at_once]
-        with tap(expert.parts, [*sums, depth]) as tapped:
-            expert.parts.base(input_ids=read.to(expert.device), use_cache=False)
-            last = tapped[depth].flatten(0, 1).to(device).double()
-            weights = weights_of(last, weighting)
-            for layer, equations in sums.items():
-                equations.add(tapped[layer].flatten(0, 1).to(device).double(), last, weights)
-                total = float(equations.gram.diagonal().sum() + equations.cross.sum())
-                require_finite(expert, [total], f"the output of block {layer} or of the last one")
-        progress.advance(read.numel())
+    with Steps(say, f"fitting the linear lens of layer {layers_name(list(sums))}: token", texts.numel()) as progress:
+        for start in range(0, len(texts), at_once):
+            read = texts[start : start + at_once]
+            with tap(expert.parts, [*sums, depth]) as tapped:
+                expert.parts.base(input_ids=read.to(expert.device), use_cache=False)
+                last = tapped[depth].flatten(0, 1).to(device).double()
+                weights = weights_of(last, weighting)
+                for layer, equations in sums.items():
+                    equations.add(tapped[layer].flatten(0, 1).to(device).double(), last, weights)
+                    total = float(equations.gram.diagonal().sum() + equations.cross.sum())
+                    require_finite(expert, [total], f"the output of block {layer} or of the last one")
+            progress.advance(read.numel())
     try:
         solved = {layer: equations.solve(ridge) for layer, equations in sums.items()}
     except ValueError as error:

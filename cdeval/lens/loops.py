@@ -21,13 +21,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import Contrast, Passage, View, chunks, divergence, require_finite
 from cdeval.metrics.stats import interval
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Estimate
+from cdeval.store.progress import Steps
 
 PASSAGES = 32
 TOKENS = 48  # of a passage: with its copy, within every model's context
@@ -93,11 +93,11 @@ def passage_readings(
     cut = ((list(text[:TOKENS]), codec.marks(text)) for text in texts)
     long = ((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1))
     chosen = list(itertools.islice(long, PASSAGES))
-    progress = Tenths(say, "margins of passage", len(chosen))
     read = []
-    for passage, marks in chosen:
-        read.append(_read(expert, passage, marks, cases))
-        progress.advance(1)
+    with Steps(say, "margins of passage", len(chosen)) as progress:
+        for passage, marks in chosen:
+            read.append(_read(expert, passage, marks, cases))
+            progress.advance(1)
     margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
     require_finite(expert, [*margins.flat, *divergences.flat], "an anti-loop margin or divergence of a layer")
     return Readings(margins.reshape(len(read), len(cases) + 1), divergences.reshape(len(read), len(cases)))

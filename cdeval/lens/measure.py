@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cdeval.lens.loops import margins
-from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import Contrast, Passage, View, chunks, passages, require_finite
 from cdeval.models.loading import LanguageModel
 from cdeval.records import EXPERT, LensScore
+from cdeval.store.progress import Steps
 
 _NUMBERS = 6
 
@@ -33,18 +33,18 @@ def measure(
     Raises: ValueError: no text has two tokens.
     """
     there = sum(max(0, len(text) - 1) for text in texts)
-    progress = Tenths(say, "measured position", min(positions, there))
     sums: dict[int, Float[Tensor, " 6"]] = defaultdict(lambda: torch.zeros(_NUMBERS, dtype=torch.float64))
     taken = 0
-    for text in texts:
-        if taken >= positions:
-            break
-        for passage in passages(expert, [text], {view.layer for view in views}, positions - taken, seed=0):
-            taken += len(passage.targets)
-            for rows in chunks(expert, len(passage.targets)):
-                part = passage.part(rows)
-                _add(sums, expert, views, contrast, part)
-                progress.advance(len(part.targets))
+    with Steps(say, "measured position", min(positions, there)) as progress:
+        for text in texts:
+            if taken >= positions:
+                break
+            for passage in passages(expert, [text], {view.layer for view in views}, positions - taken, seed=0):
+                taken += len(passage.targets)
+                for rows in chunks(expert, len(passage.targets)):
+                    part = passage.part(rows)
+                    _add(sums, expert, views, contrast, part)
+                    progress.advance(len(part.targets))
     if not taken:
         raise ValueError("no text has two tokens: there is nothing to predict")
     names = [(view.layer, view.name) for view in views] + [(expert.parts.depth, EXPERT)]

@@ -27,6 +27,7 @@ from cdeval.prompts.tokens import TextCodec
 from cdeval.records import LensScore, Trajectory
 from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
+from cdeval.store.progress import Steps
 from cdeval.store.provenance import provenance
 from cdeval.store.strict_json import to_page
 
@@ -54,8 +55,9 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     opened = open_model(config.expert)
     lens, layers = _asked(config, opened)
     training, held_out = _texts(config, config.prompts.split), held_out_texts(config)
-    # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
-    expert = opened.load(packed=False)
+    with Steps(say, f"reading the weights of {opened.name}"):
+        # Hundreds of rows at a time are faster in the plain layout, and gradients pass through it.
+        expert = opened.load(packed=False)
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     lenses: dict[Path, TunedLens] = {}  # by their files
     if config.train:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cdeval.errors import ModelError
+from cdeval.store.progress import say_nothing
 
 _LAYOUT = "1"  # changes whenever rows of an older release mean something else
 _SUM_BYTES = 32
@@ -30,8 +31,9 @@ _SUM_BYTES = 32
 class FeatureCache:
     """Rows by key, below one folder; `FeatureCache(None)` keeps nothing."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Path | None, say: Callable[[str], None] = say_nothing) -> None:
         self.folder = folder
+        self.say = say  # takes lines of progress while rows are computed
 
     def rows(self, keys: Sequence[str], compute: Callable[[list[int]], NDArray[np.generic]]) -> NDArray[np.generic]:
         """Return one row a key, in order: from disk, or from `compute`, which is then kept on disk.

@@ -1,7 +1,7 @@
 """Comparisons from what is kept of arms: no model and no text is read, and torch is not imported."""
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +10,17 @@ from cdeval.metrics.compare import Settings, with_holm
 from cdeval.metrics.registry import Metric, all_metrics
 from cdeval.metrics.scorefile import ArmScores
 from cdeval.records import Comparison
+from cdeval.store.progress import Steps, say_nothing
 
 _PROTOCOL = ProtocolConfig()
 
 
 def compare_kept(
-    kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, protocol: ProtocolConfig = _PROTOCOL
+    kept: Mapping[str, ArmScores],
+    against: Mapping[str, str],
+    settings: Settings,
+    protocol: ProtocolConfig = _PROTOCOL,
+    say: Callable[[str], None] = say_nothing,
 ) -> list[Comparison]:
     """Every metric of every arm against its control, corrected as one family.
 
@@ -27,6 +32,7 @@ def compare_kept(
         settings: confidence, draws, seed. Of metrics that are sums over texts more prompts are drawn where there are so
             many comparisons that the least p-value of so few draws, corrected for all of them, could show nothing.
         protocol: whose n-gram counts are compared; those of another protocol are not.
+        say: takes lines of progress.
 
     Returns: metric by metric, those that are sums over texts first, and control by control; Holm's correction counts
         all that have a p-value, and no interval reaches beyond what the metric can differ by.
@@ -43,19 +49,15 @@ def compare_kept(
     # Those that are sums count twice here: fewer would give studies of former releases other draws, and other numbers.
     pairs = (sum(bool(found) and not one.together for one, found in evidence.items()) + len(names)) * len(against)
     enough = settings._replace(draws=max(settings.draws, math.ceil(2 * pairs / (1 - settings.confidence))))
-    return with_holm(
-        [
-            _within_bounds(comparison, metric)
-            for metric, arms in evidence.items()
-            for control, family in _families(metric.name, arms, kept, against).items()
-            for comparison in metric.compare(
-                {label: arms[label] for label in family if label in arms},
-                control,
-                settings if metric.together else enough,
-                protocol,
-            )
-        ]
-    )
+    compared = []
+    with Steps(say, "compared arms by metric", len(evidence), timed=False) as steps:
+        for metric, arms in evidence.items():
+            drawn = settings if metric.together else enough
+            for control, family in _families(metric.name, arms, kept, against).items():
+                known = {label: arms[label] for label in family if label in arms}
+                compared += [_within_bounds(one, metric) for one in metric.compare(known, control, drawn, protocol)]
+            steps.advance(1, metric.label)
+    return with_holm(compared)
 
 
 def _families(

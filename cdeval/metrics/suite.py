@@ -18,6 +18,7 @@ from cdeval.metrics.recall import Before, Recall
 from cdeval.metrics.registry import Metric, MetricError, all_metrics, chosen_metrics, raised
 from cdeval.metrics.scorefile import ArmScores, texts_digest
 from cdeval.records import Comparison, Estimate, Generation, frame
+from cdeval.store.progress import Steps
 
 if TYPE_CHECKING:  # torch takes seconds, and a report, which reads what metrics are called, needs none of it
     import pandas as pd
@@ -100,7 +101,7 @@ def score_study(  # noqa: PLR0913 - named arguments, most with a default
     return Scored(
         {label: _ordered(found.marked(content[label])) for label, found in kept.items()},
         {label: list(found.curve) for label, found in kept.items() if found.curve},
-        compare_kept(current, against, means.settings, protocol),
+        compare_kept(current, against, means.settings, protocol, judges.say),
         kept,
         failures,
     )
@@ -129,20 +130,22 @@ def measure_arms(
     failures: list[MetricError] = []
     costs = list(Need)
     queue = sorted(lacking, key=lambda metric: max((costs.index(need) for need in metric.needs), default=-1))
-    for place, metric in enumerate(queue):
-        if not any(Need.embedder in later.needs for later in queue[place:]):
-            means.close_embedder()
-        labels = lacking[metric]
-        together = [one for one in queue if one.together == metric.together] if metric.together else [metric]
-        read = {label: texts for label, texts in arms.items() if any(label in lacking[one] for one in together)}
-        # What breaks in a plug-in costs one arm alone, unless arms are scored together.
-        parts = [read] if metric.together or metric.origin is None else [{label: read[label]} for label in read]
-        for part in filter(None, parts):
-            scored, error = _scored(metric, part, means)
-            failures += [] if error is None else [error]
-            for label in part:
-                if label in labels:
-                    found[label][metric] = scored[label]
+    with Steps(means.judges.say, "scored metric", len(queue), timed=False) as steps:
+        for place, metric in enumerate(queue):
+            if not any(Need.embedder in later.needs for later in queue[place:]):
+                means.close_embedder()
+            labels = lacking[metric]
+            together = [one for one in queue if one.together == metric.together] if metric.together else [metric]
+            read = {label: texts for label, texts in arms.items() if any(label in lacking[one] for one in together)}
+            # What breaks in a plug-in costs one arm alone, unless arms are scored together.
+            parts = [read] if metric.together or metric.origin is None else [{label: read[label]} for label in read]
+            for part in filter(None, parts):
+                scored, error = _scored(metric, part, means)
+                failures += [] if error is None else [error]
+                for label in part:
+                    if label in labels:
+                        found[label][metric] = scored[label]
+            steps.advance(1, metric.label)
     return found, failures
 
 

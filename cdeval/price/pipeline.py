@@ -27,6 +27,7 @@ from cdeval.models.vocabulary import check_same_size
 from cdeval.price.config import PriceRun
 from cdeval.records import Price
 from cdeval.store.folder import replace_file
+from cdeval.store.progress import Steps
 from cdeval.store.strict_json import to_page
 
 
@@ -44,9 +45,11 @@ def run_prices(config: PriceRun, say: Callable[[str], None]) -> Priced:
         refuses.
     """
     prices: list[Price] = []
-    for pair in config.pairs:
-        say(f"counting {pair}")
-        prices += _pair(pair, config)
+    with Steps(say, "counted pair", len(config.pairs)) as steps:
+        for pair in config.pairs:
+            say(f"counting {pair}")
+            prices += _pair(pair, config)
+            steps.advance()
     file = Path(config.out or Path(config.runs) / "price.json")
     replace_file(file, to_page(prices))
     return Priced(prices, file)

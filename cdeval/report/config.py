@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdeval.config.fields import TextForm, check_values, text
-from cdeval.config.plugins import TakesPlugins
+from cdeval.config.showing import ShowsResults
 from cdeval.errors import ConfigError
 
 
 @dataclass
-class ReportRun(TakesPlugins):
+class ReportRun(ShowsResults):
     """The root of `conf/report.yaml`."""
 
     study: Any = text(None, TextForm.lines)  # folder of a study, or a list of them: each gets a report of its own

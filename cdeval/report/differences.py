@@ -1,17 +1,14 @@
 """Paired differences between arms as a table: the interval, the corrected p-value, and what could have been seen."""
 
 import math
-from collections.abc import Sequence
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Mapping, Sequence
 
 from cdeval.metrics.registry import all_metrics, main_metrics
 from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
+from cdeval.report.narrow import Entry, Grid
 from cdeval.report.table import MISSING
-from cdeval.store.escaping import markdown, printable
+from cdeval.store.escaping import markdown
 
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
@@ -31,25 +28,22 @@ def corrected_for(comparisons: Sequence[Comparison]) -> int:
     return sum(math.isfinite(one.p) for one in comparisons)
 
 
-def differences_tables(comparisons: Sequence[Comparison]) -> list[Table]:
-    """Build a terminal's tables, one a control; the last one says how to read them. Empty without comparisons."""
-    tables = []
-    for against, mine in _by_control(comparisons).items():
-        table = Table(
-            title=Text(f"differences from {printable(against)}", style="bold"),
-            caption_justify="left",
-            box=box.SIMPLE_HEAD,
-            show_edge=False,
-            padding=(0, 1),
+def differences_grids(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> dict[str, Grid]:
+    """Lay the differences out for a screen, a table a control, by the control's label; none without comparisons.
+
+    Args: comparisons: all of them. names: short labels of the arms, by label.
+    """
+    return {
+        against: Grid(
+            ["difference", "p\n(Holm)", "seen\nfrom"],
+            [f"{names.get(arm, arm)}: {metric}" for arm, metric, *_ in mine],
+            [
+                [Entry(value, "" if ends == MISSING else ends), Entry(p), Entry(seen)]
+                for _, _, value, ends, p, seen in mine
+            ],
         )
-        for place, header in enumerate(_HEADERS):
-            table.add_column(header, justify="right" if place > 1 else "left", overflow="fold")
-        for row in mine:
-            table.add_row(*(Text(printable(cell)) for cell in row))
-        tables.append(table)
-    if tables:
-        tables[-1].caption = Text(_legend(comparisons))
-    return tables
+        for against, mine in _by_control(comparisons).items()
+    }
 
 
 def differences_markdown(comparisons: Sequence[Comparison]) -> str:
@@ -59,7 +53,7 @@ def differences_markdown(comparisons: Sequence[Comparison]) -> str:
         lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
         table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
         pages.append(f"Differences from {markdown(against)}:\n\n{table}\n")
-    return "\n".join([*pages, f"{markdown(_legend(comparisons))}\n"]) if pages else ""
+    return "\n".join([*pages, f"{markdown(how_to_read(comparisons))}\n"]) if pages else ""
 
 
 def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:
@@ -87,7 +81,8 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     ]
 
 
-def _legend(comparisons: Sequence[Comparison]) -> str:
+def how_to_read(comparisons: Sequence[Comparison]) -> str:
+    """Say what the columns of the differences are."""
     prompts = max(found.difference.n for found in comparisons)
     tests = corrected_for(comparisons)
     if not tests:

@@ -1,4 +1,4 @@
-"""Progress of decoding, on stderr: moving bars for people, two plain lines for logs."""
+"""Progress of decoding, on stderr: moving bars for people, plain lines for logs."""
 
 import os
 import time
@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from cdeval.store.escaping import printable
+from cdeval.store.progress import Steps
 from cdeval.store.screen import Screen
 
 # Points that have a bar each; the points of a larger sweep share one.
@@ -100,15 +101,17 @@ def _columns() -> tuple[ProgressColumn, ...]:
 
 def _plain_lines(total_tokens: int, description: str, console: Screen) -> Iterator[Advance]:
     done = 0
-
-    def advance(tokens: int) -> None:
-        nonlocal done
-        done += tokens
-
     console.say(f"{description}: decoding {total_tokens} tokens")
     started = time.perf_counter()
     try:
-        yield Advance(advance, lambda stored: None)
+        with Steps(console.say, f"{description}: token", total_tokens) as steps:
+
+            def advance(tokens: int) -> None:
+                nonlocal done
+                done += tokens
+                steps.advance(tokens)
+
+            yield Advance(advance, lambda stored: None)
     finally:  # a run that was stopped says how far it came
         seconds = max(time.perf_counter() - started, 1e-9)
         text = f"{description}: {done} of {total_tokens} tokens in {seconds:.1f} s ({done / seconds:.0f} tokens/s)"

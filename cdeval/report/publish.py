@@ -1,9 +1,9 @@
 """The files of a study's report, written from the study's own files alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cdeval.report.charts import charts_of
+from cdeval.report.charts import Chart, charts_of
 from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
 from cdeval.report.measures import present, qualities, totals
 from cdeval.report.page import to_html
@@ -11,10 +11,11 @@ from cdeval.report.pareto import Objective, dominators
 from cdeval.report.stills import picture
 from cdeval.report.studyfiles import REPORT, Study, read_study
 from cdeval.store.folder import replace_file
+from cdeval.store.progress import Steps, say_nothing
 from cdeval.store.strict_json import encode
 
 
-def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) -> Path:
+def write_report(folder: Path, say: Callable[[str], None] = say_nothing) -> Path:
     """Write report.html, report.md, results.csv, .parquet and .tex and figures/ into a study's folder.
 
     Args:
@@ -26,15 +27,23 @@ def write_report(folder: Path, say: Callable[[str], None] = lambda _line: None) 
     study = read_study(folder)
     for line in study.changed:
         say(line)
-    return publish(study)
+    return publish(study, say)
 
 
-def publish(study: Study) -> Path:
-    """Write the same files as `write_report`, of a study that has been read."""
+def publish(study: Study, say: Callable[[str], None] = say_nothing) -> Path:
+    """Write the same files as `write_report`, of a study that has been read; `say` takes lines of progress."""
     folder, charts = study.folder, charts_of(study)
-    for chart in charts:
-        for suffix, data in picture([chart]).items():
-            replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
+    with Steps(say, "drew picture", len(charts)) as steps:
+        for chart in charts:
+            for suffix, data in picture([chart]).items():
+                replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
+            steps.advance()
+    with Steps(say, "writing the report's tables and page"):
+        _write(study, folder, charts)
+    return folder / REPORT
+
+
+def _write(study: Study, folder: Path, charts: Sequence[Chart]) -> None:
     replace_file(folder / "results.csv", to_csv(study))
     parquet = to_parquet(study)
     if parquet is None:
@@ -44,7 +53,6 @@ def publish(study: Study) -> Path:
     replace_file(folder / "results.tex", to_latex(study))
     replace_file(folder / "report.md", to_markdown(study, charts))
     replace_file(folder / REPORT, encode(to_html(study, charts, fronts_of(study))))
-    return folder / REPORT
 
 
 def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:

@@ -1,8 +1,9 @@
 """Comparisons that a study has lost, made again of the scores that its run folders keep: no model is needed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cdeval.config.enums import DiversityProtocol
 from cdeval.config.schema import ProtocolConfig
@@ -37,7 +38,7 @@ def renew_comparisons(root: Path, say: Callable[[str], None]) -> None:
         contents = {one.label: texts_digest(list(RunFolder(root / one.folder).generations().values())) for one in every}
         current = {label: found.current(contents[label]) for label, found in kept.items()}
         settings, protocol = _asked(root, every)
-        comparisons = compare_kept(current, controls_among(every), settings, protocol)
+        comparisons = compare_kept(current, controls_among(every), settings, protocol, say)
         replace_file(root / COMPARISONS, to_page(comparisons))
         shown = read_shown(root)
         if shown is not None and shown.rows:
@@ -64,19 +65,25 @@ def _asked(root: Path, every: Sequence[Finished]) -> tuple[Settings, ProtocolCon
     """
     last = max(every, key=lambda one: (root / one.folder / SUMMARY).stat().st_mtime)
     path = root / last.folder / "config.yaml"
-    asked = settings_of(path)
-    metrics, protocol = asked.get("metrics", {}), asked.get("protocol", {})
-    usual, defined = Settings(), ProtocolConfig()
     try:
-        settings = Settings(
-            float(metrics.get("confidence", usual.confidence)),
-            int(metrics.get("bootstrap_draws", usual.draws)),
-            int(asked.get("seed", usual.seed)),
-        )
-        name = protocol.get("diversity", defined.diversity.name)
-        return settings, ProtocolConfig(diversity=DiversityProtocol[name])
+        return settings_asked(settings_of(path))
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise StorageError(
             f"{path} is damaged ({error!r}), so the lost {COMPARISONS} cannot be made again. Run the command that made "
             "the study once more: it reuses the texts."
         ) from error
+
+
+def settings_asked(asked: Mapping[str, Any]) -> tuple[Settings, ProtocolConfig]:
+    """Read how a command compares from the settings that a run folder keeps; defaults where they do not say.
+
+    Raises: ValueError, TypeError, LookupError, AttributeError: they are damaged.
+    """
+    metrics, protocol = asked.get("metrics", {}), asked.get("protocol", {})
+    usual, defined = Settings(), ProtocolConfig()
+    settings = Settings(
+        float(metrics.get("confidence", usual.confidence)),
+        int(metrics.get("bootstrap_draws", usual.draws)),
+        int(asked.get("seed", usual.seed)),
+    )
+    return settings, ProtocolConfig(diversity=DiversityProtocol[protocol.get("diversity", defined.diversity.name)])

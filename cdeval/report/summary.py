@@ -43,6 +43,7 @@ def notes_of(scores: Mapping[str, Mapping[str, Estimate]]) -> list[str]:
 _FEW = re.compile(rf"(; )?{re.escape(FEW)}")
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
 _DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
+DISTURBED = "timed while"  # how the note on disturbed latencies begins
 HUMAN = "human"  # label of the references' own row
 _NAMED = 3  # arms without a value that are named; of more the table says how many
 
@@ -169,7 +170,7 @@ def cost_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
     load = max(one.get("other_load", math.nan) for one in timed)
     if load > _DISTURBING:
         notes.append(
-            f"timed while other programs took {load:.0%} of the processors: the latencies are disturbed, time again"
+            f"{DISTURBED} other programs took {load:.0%} of the processors: the latencies are disturbed, time again"
         )
     if not any(math.isfinite(one.get("joules_per_token", math.nan)) for one in timed):
         notes.append("energy: unavailable, there is no counter that may be read here")

@@ -1,7 +1,6 @@
-"""The results as a table, on a terminal and in Markdown: one row an arm, the same cells in both.
+"""The results as a table of cells, a row an arm, and the same in Markdown.
 
-A cell is a number and, below it, what qualifies it: an interval below a score, the overhead over the expert alone below
-a cost. Two lines a row let everything stand in 80 columns, where labels break between their words and lose nothing.
+A cell is a number and what qualifies it: a score's interval, or a cost's overhead over the expert alone.
 """
 
 import math
@@ -9,14 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
+from cdeval.config.metrics import METRICS
 from cdeval.metrics.forms import Form, significant, whole
-from cdeval.metrics.registry import Metric, Place, all_metrics, own_metrics, plugged_metrics
+from cdeval.metrics.registry import Metric, Place, all_metrics, main_metrics, own_metrics, plugged_metrics
 from cdeval.report.pareto import dominators, objectives_of
-from cdeval.store.escaping import markdown, printable
+from cdeval.store.escaping import markdown
 
 MISSING = "–"
 
@@ -46,6 +42,8 @@ class Column(NamedTuple):
     header: str
     cell: Callable[[Mapping[str, float]], Cell]
     cost: bool = False  # of decoding, which nobody did for the human references
+    name: str = ""  # in a summary, of a number that is better higher or lower
+    way: int = 0  # 1: higher is better, −1: lower
 
 
 def cells_of(row: Row, columns: Sequence[Column] | None = None) -> list[Cell]:
@@ -60,36 +58,6 @@ def filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     """The columns in which some row has a number."""
     shown = [cells_of(row, columns) for row in rows]
     return [column for index, column in enumerate(columns) if any(cells[index].value != MISSING for cells in shown)]
-
-
-def results_table(
-    rows: Sequence[Row], title: str, notes: Sequence[str] = (), columns: Sequence[Column] | None = None
-) -> Table:
-    """The table for a terminal, from 80 columns on, with its notes below. No text is taken for markup."""
-    columns = columns or columns_for(rows)
-    marks, meaning = _marks(rows)
-    table = Table(
-        title=Text(printable(title), style="bold"),
-        caption=Text("\n".join(printable(line) for line in (_legend(columns), *meaning, *notes))),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=0,
-    )
-    table.add_column("arm", overflow="fold")
-    for column in columns:
-        table.add_column(Text(column.header), justify="right", no_wrap=True)
-    for row, mark in zip(rows, marks, strict=True):
-        cells = [Text.assemble(cell.value, "\n", (cell.detail, "dim")) for cell in cells_of(row, columns)]
-        label = printable(row.label) + mark + _tried(row)
-        table.add_row(Text(label, style="italic" if row.role == "human" else ""), *cells)
-    return table
-
-
-def _tried(row: Row) -> str:
-    """How many settings were tried for an arm, behind its label: another column would leave labels too little room."""
-    number = _shown(row.summary, "settings_tried", whole)
-    return f", of {number} tried" if number else ""
 
 
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
@@ -151,10 +119,27 @@ def _percent(ratio: float) -> str:
 
 
 _COMPUTE = Column(
-    "GFLOPs\n/token", _pair("flops_per_token", significant(3, 1e9), "flops_overhead", _percent), cost=True
+    "GFLOPs\n/token",
+    _pair("flops_per_token", significant(3, 1e9), "flops_overhead", _percent),
+    cost=True,
+    name="flops_per_token",
+    way=-1,
 )
-_MEMORY = Column("memory\nGiB", _pair("memory_bytes", significant(3, 2**30), "memory_overhead", _percent), cost=True)
+_MEMORY = Column(
+    "memory\nGiB",
+    _pair("memory_bytes", significant(3, 2**30), "memory_overhead", _percent),
+    cost=True,
+    name="memory_bytes",
+    way=-1,
+)
 _MS = significant(3, 1e-3)
+_LATENCY = Column(
+    "ms\n/token",
+    _pair("decode_seconds_per_token", _MS, "latency_overhead", _percent),
+    cost=True,
+    name="decode_seconds_per_token",
+    way=-1,
+)
 _TRIED = Column("settings\ntried", _score("settings_tried", whole, whole), cost=True)  # nobody tunes human texts
 
 # What a study of costs alone shows (`cdeval.study.weightless`): the timed numbers with their intervals.
@@ -181,9 +166,25 @@ def result_columns() -> tuple[Column, ...]:
         Column(f"texts,\n{below.label}", _pair("texts", whole, below.name, whole)),
         *(_of_metric(metric) for metric in own_metrics(Place.main)),
         _COMPUTE,
-        Column("ms\n/token", _pair("decode_seconds_per_token", _MS, "latency_overhead", _percent), cost=True),
+        _LATENCY,
         _MEMORY,
     )
+
+
+def chosen_columns(rows: Sequence[Row], only: Sequence[str] = ()) -> list[Column]:
+    """List the columns that a screen shows: the metrics that were asked for, then costs.
+
+    Args: rows: of the study. only: names of metrics, as `metrics.only`; empty: those of every table.
+    """
+    if columns_for(rows) is COST_COLUMNS:
+        return filled(rows, COST_COLUMNS)
+    names = {METRICS[name].name for name in only}
+    shown = (
+        [metric for metric in all_metrics() if metric.name in names]
+        if only
+        else main_metrics(one for row in rows for one in row.stored)
+    )
+    return filled(rows, [*map(_of_metric, shown), _COMPUTE, _LATENCY, _MEMORY, _TRIED])
 
 
 def plugged_columns(rows: Sequence[Row]) -> list[Column]:
@@ -201,4 +202,5 @@ def score_groups(rows: Sequence[Row]) -> list[list[Column]]:
 
 
 def _of_metric(metric: Metric, *, fine: bool = False) -> Column:
-    return Column(metric.heading, _score(metric.name, *metric.forms(fine=fine)))
+    cell = _score(metric.name, *metric.forms(fine=fine))
+    return Column(metric.heading, cell, name=metric.name, way=metric.better.way)

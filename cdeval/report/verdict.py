@@ -34,11 +34,11 @@ def verdict(study: Study) -> list[str]:
 def best_of(study: Study) -> Comparison | None:
     """The difference that the verdict speaks of; None where nothing was compared."""
     measure, found = _first_compared(study)
-    unspoilt = [one for one in found if _shown(one, measure) > 0 and not _spoilt(one, measure, study)]
+    unspoilt = [one for one in found if shift_of(one, measure) > 0 and not _spoilt(one, measure, study)]
     return max(unspoilt or found, key=lambda one: measure.better.way * one.difference.value, default=None)
 
 
-def _shown(one: Comparison, measure: Measure) -> int:
+def shift_of(one: Comparison, measure: Measure) -> int:
     """1: shown to be better than its control, −1: worse, 0: neither."""
     if math.isnan(one.p_holm) or one.p_holm >= LEVEL or not measure.better.way:
         return 0
@@ -50,7 +50,7 @@ def _spoilt(best: Comparison, shown: Measure, study: Study) -> bool:
     others = {one.name: one for one in qualities(study) if one != shown}
     pair = (best.arm, best.against)
     mine = [one for one in study.comparisons if (one.arm, one.against) == pair and one.metric in others]
-    return any(_shown(one, others[one.metric]) < 0 for one in mine)
+    return any(shift_of(one, others[one.metric]) < 0 for one in mine)
 
 
 def _first_compared(study: Study) -> tuple[Measure, list[Comparison]]:
@@ -81,12 +81,12 @@ def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[
     ours, theirs = (next((a for a in study.arms if a.label == label), None) for label in (best.arm, best.against))
     values = " against ".join(measure.shown(measure.value_of(arm)) for arm in (ours, theirs) if arm is not None)
     evidence = f"{measure.title} {values}, difference {_difference(best, measure)}"
-    shown, better = _shown(best, measure), measure.better.way * best.difference.value > 0
-    words = _words(measure, better=better)
+    shown, better = shift_of(best, measure), measure.better.way * best.difference.value > 0
+    words = said_of(measure, better=better)
     if not shown:
         if arms == 1:
             return f"{best.arm} is not shown to differ from {best.against} in {measure.title}: {evidence}."
-        none = f"None of {arms} arms is shown to be {_words(measure, better=True)} than its control"
+        none = f"None of {arms} arms is shown to be {said_of(measure, better=True)} than its control"
         if len(set(values.split(" against "))) == 1:
             return f"{none}; {best.arm}, the nearest to it, is the same as its control: {evidence}."
         return f"{none}; {best.arm} is best: {evidence}."
@@ -99,7 +99,7 @@ def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[
     return f"All {arms} arms are {words} than their controls; {best.arm} loses least: {evidence}."
 
 
-def _words(measure: Measure, *, better: bool) -> str:
+def said_of(measure: Measure, *, better: bool) -> str:
     """An arm that is better, or worse, than another, as the metric says it of itself."""
     said = measure.more if better is (measure.better.way > 0) else measure.less
     return said or f"{'better' if better else 'worse'} in {measure.title}"
@@ -130,19 +130,19 @@ def _elsewhere(of_best: Sequence[Comparison], shown: Measure, study: Study) -> s
             changed.append(
                 f"{'higher' if one.difference.value > 0 else 'lower'} {measure.title}, {_difference(one, measure)}"
             )
-        elif shift := _shown(one, measure):
+        elif shift := shift_of(one, measure):
             changed.append(f"{'better' if shift > 0 else 'worse'} {measure.title}, {_difference(one, measure)}")
         else:
             unseen.append(measure.title)
-    parts = [f" has {_listed(changed)}"] if changed else []
-    parts += [f" is not shown to differ in {_listed(unseen, 'or')}"] if unseen else []
+    parts = [f" has {listed(changed)}"] if changed else []
+    parts += [f" is not shown to differ in {listed(unseen, 'or')}"] if unseen else []
     return " and".join(parts)
 
 
 def _price(best: Comparison, study: Study) -> str:
     arm = next((arm for arm in study.arms if arm.label == best.arm), None)
     prices = [] if arm is None else [_overhead(arm, name, what) for name, what in _OVERHEADS]
-    return f"; it takes {_listed(known)}" if (known := [price for price in prices if price]) else ""
+    return f"; it takes {listed(known)}" if (known := [price for price in prices if price]) else ""
 
 
 _SAME = 0.0005  # a ratio that rounds to .0 %
@@ -162,7 +162,7 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
     """Say of many arms how many differ, and which simply does better at less cost."""
     if len(found) == 1:
         return []
-    shifts = [_shown(one, measure) for one in found]
+    shifts = [shift_of(one, measure) for one in found]
     tests = corrected_for(study.comparisons)
     basis = f"corrected for all {tests} comparisons that have a p-value" if tests else "as no comparison has a p-value"
     lines = [
@@ -184,5 +184,6 @@ def _ordered(measure: Measure, arm: Arm) -> float:
     return value if math.isfinite(value) else -math.inf
 
 
-def _listed(words: Sequence[str], last: str = "and") -> str:
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Join words as a sentence does."""
     return f" {last} ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -5,8 +5,8 @@ from enum import Enum
 from typing import Any
 
 from cdeval.config.fields import TextForm, When, check_values, number, only, read_when, text
-from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import MOST_SEED, ExpertConfig, MetricsConfig, ProtocolConfig
+from cdeval.config.showing import ShowsResults
 from cdeval.config.validation import require_stored, validate_study_name
 from cdeval.errors import ConfigError
 
@@ -47,7 +47,7 @@ class PairsConfig:
 
 
 @dataclass
-class ScoreConfig(TakesPlugins):
+class ScoreConfig(ShowsResults):
     """The texts that are scored, and how: the root of `conf/score.yaml`."""
 
     # A file, a run folder or a folder of them, or a list of these: each file is an arm.

@@ -33,6 +33,7 @@ from cdeval.score.marks import without_marks
 from cdeval.score.read import ReadFile
 from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
+from cdeval.store.progress import Steps
 from cdeval.store.provenance import provenance
 from cdeval.store.strict_json import encode, to_page
 
@@ -47,6 +48,7 @@ class ScoreResult:
     groups: list[list[Column]]  # the tables' columns, a table a group
     comparisons: list[Comparison]  # of every other arm with one of them
     notes: list[str]  # what a reader of the tables must know
+    warnings: list[str]  # those of the notes that say how the texts were read
     folder: Path
     failures: list[MetricError]  # of plug-ins; everything else is scored and written
 
@@ -66,18 +68,19 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     folder = Path(config.out) if config.out is not None else Path(config.runs) / config.study
     require_writable(folder / "table.md")
     say(f"{sum(len(arm.generations) for arm in collection.arms)} texts of {len(collection.arms)} arms")
-    opened = open_model(config.expert, decodes=False) if IN_TOKENS & needs else None
-    scorer = opened.load_reader(packed=True) if opened and LANGUAGE_MODELS & needs else None
+    with Steps(say, "opening the model that reads the texts"):
+        opened = open_model(config.expert, decodes=False) if IN_TOKENS & needs else None
+        scorer = opened.load_reader(packed=True) if opened and LANGUAGE_MODELS & needs else None
     texts, notes = _tokenised(collection, opened, scorer)
     say("scoring")
     ours = scorer is not None and all(
         fingerprint_beside(arm.file.path) == scorer.fingerprint for arm in collection.arms
     )
-    scored = _scored(texts, scorer, config, folder, wrote=ours or None)
+    scored = _scored(texts, scorer, config, folder, say, wrote=ours or None)
     scores = scored.scores
-    notes = [*collection.notes, *notes, *notes_of(scores)]
-    if not collection.human:
-        notes.append("there are no references: no human row, and no MAUVE")
+    absent = [] if collection.human else ["there are no references: no human row, and no MAUVE"]
+    warnings = [*collection.notes, *notes, *absent]
+    notes = [*collection.notes, *notes, *notes_of(scores), *absent]
     rows = [
         Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
         for label, found in scores.items()
@@ -85,7 +88,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     groups = score_groups(rows)
     _write(folder, rows, scored, groups, notes)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
-    return ScoreResult(rows, groups, scored.comparisons, notes, folder, scored.failures)
+    return ScoreResult(rows, groups, scored.comparisons, notes, warnings, folder, scored.failures)
 
 
 def _tokenised(
@@ -141,13 +144,19 @@ def _ban(file: ReadFile | None, scorer: ReadingModel | None) -> Ban | None:
 
 
 def _scored(
-    texts: Texts, scorer: ReadingModel | None, config: ScoreConfig, folder: Path, *, wrote: bool | None
+    texts: Texts,
+    scorer: ReadingModel | None,
+    config: ScoreConfig,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    wrote: bool | None,
 ) -> Scored:
     arms = [label for label in texts if label != HUMAN]
     against = config.against or arms[0]
     if against not in arms:
         raise ConfigError(f"against={against}: there is no such arm. {did_you_mean(against, arms)}")
-    judges = open_judges(needs_of(chosen_metrics(config.metrics)), config.metrics, scorer, folder, wrote=wrote)
+    judges = open_judges(needs_of(chosen_metrics(config.metrics)), config.metrics, scorer, folder, wrote=wrote, say=say)
     human, seed = texts.get(HUMAN), config.seed
     pairs = {label: against for label in arms if label != against}
     return score_study(texts, human, judges, config.metrics, seed, config.protocol, against=pairs)

@@ -20,11 +20,12 @@ from cdeval.records import Generation
 from cdeval.report.reading import below_nothing
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.ledger import Ledger, digest_of
+from cdeval.store.progress import Steps
 from cdeval.store.strict_json import plain, to_page
 from cdeval.study.models import OpenedModels, StudyModels
 from cdeval.study.open import LoadedStudy
 from cdeval.study.run_folders import Texts
-from cdeval.study.timing import Timing, time_apart, time_here, time_loaded
+from cdeval.study.timing import Timing, passes, time_apart, time_here, time_loaded
 
 TIMED = "timed.json"  # of a study: its timings, the last one first; the same arms are not timed again
 _EARLIER = "earlier"
@@ -87,11 +88,13 @@ def price_and_time(
         settings = {label: arm.setting for label, arm in arms.items()}
         every, threads = config.execution.compact_every, torch.get_num_threads()
         timing = Timing(tuple(opened), prompts, settings, repeats, every, threads)
-        if config.cost.isolated:
-            timed = time_apart(timing)
-        else:
-            on_paper = models.expert.device.type == "meta"
-            timed = time_loaded(timing) if on_paper else time_here(models, timing)
+        with Steps(say, "timing: pass", passes(timing)) as steps:
+            if config.cost.isolated:
+                timed = time_apart(timing, passed=steps.advance)
+            elif models.expert.device.type == "meta":
+                timed = time_loaded(timing, steps.advance)
+            else:
+                timed = time_here(models, timing, steps.advance)
     priced = price_arms(models.expert, arms, timed, models.amateur_models, config.metrics.confidence)
     return priced, timed.latency
 

@@ -20,6 +20,7 @@ from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.vocabulary import Vocabulary, check_prompts
 from cdeval.prompts import PromptSet, load_prompts, require_other_split
+from cdeval.store.progress import Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,8 @@ class OpenedModels:
         Raises: ModelError: weights cannot be read, or the lens is another expert's. PromptError: no texts are left to
             count or to fit the lens to.
         """
-        models, failures = load_together([self], prompts, say)
+        with Steps(say, f"reading the weights of {self.expert.name}"):
+            models, failures = load_together([self], prompts, say)
         for error in failures.values():
             raise error
         return models

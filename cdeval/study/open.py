@@ -19,6 +19,7 @@ from cdeval.metrics.registry import chosen_metrics
 from cdeval.models.loading import open_model
 from cdeval.prompts import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
+from cdeval.store.progress import Steps
 from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models, with_lenses
 
 T = TypeVar("T")
@@ -120,7 +121,8 @@ def open_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> 
     if not requests:
         raise together(left)
     try:
-        study = _loaded(requests, ledger, failures, say)
+        with Steps(say, "opening models and prompts"):
+            study = _loaded(requests, ledger, failures, say)
     except CdevalError as error:
         if ledger.exists:  # a first command that is mistaken leaves no study behind
             everyone = {one.digest: failures.get(one.digest, error) for one in requests}

@@ -172,6 +172,8 @@ def _notes(study: LoadedStudy) -> list[str]:
     lenses = [one for one in study.models.amateur_models.values() if isinstance(one, TunedLens)]
     line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
     seen = [line.format(count) for lens in lenses if (count := len(ids & lens.trained_on))]
+    for note in seen:
+        study.say(note)
     samples = max(one.config.search.samples for one in study.settings)
     return [study.prompts.describe(), *seen, *sample_notes(samples)]
 

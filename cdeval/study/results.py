@@ -6,7 +6,7 @@ What an earlier command found out about the same texts by the same means is take
 MAUVE clusters the texts of all arms together, so that arms of an earlier command get new values when others join them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +27,7 @@ from cdeval.metrics.registry import chosen_metrics
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
 from cdeval.metrics.suite import Scored, score_study
 from cdeval.records import Comparison, Estimate, Generation, Prompt
+from cdeval.report.answer import answer
 from cdeval.report.differences import differences_markdown
 from cdeval.report.finished import Finished, Group, all_finished, controls_among, finished_point
 from cdeval.report.publish import publish
@@ -53,6 +54,8 @@ class StudyResult:
     folder: Path
     failures: list[CdevalError] = field(default_factory=list)  # of settings that could not be decoded
     folders: Sequence[str | None] = ()  # the run folder of each request, by name; None: it failed
+    verdict: str = ""  # what was found, in one sentence
+    only: Sequence[str] = ()  # metrics that were asked for; empty: those of every table
 
 
 class _ScoredPoint(NamedTuple):
@@ -110,7 +113,9 @@ def score_points(
     ]
     points += [found for one in others if (found := _other_point(study.root, one, prompts)) is not None]
     human = next((one.texts for one in points if one.point.role == Role.human.value), None)
-    judges = open_judges(needs_of(chosen_metrics(config.metrics)), config.metrics, expert, study.root, wrote=True)
+    judges = open_judges(
+        needs_of(chosen_metrics(config.metrics)), config.metrics, expert, study.root, wrote=True, say=study.say
+    )
     of_label = {one.point.label: one.texts for one in points}
     before = {one.point.label: one.before for one in points}
     scored = score_study(of_label, human, judges, config.metrics, config.seed, config.protocol, before=before)
@@ -155,12 +160,18 @@ def write_report(study: LoadedStudy, scores: StudyScores, made: Sequence[str]) -
     }
     kept |= {one.label: read_scores(root / one.folder) for one in scores.every if one.group and one.label not in kept}
     settings = Settings(config.metrics.confidence, config.metrics.bootstrap_draws, config.seed)
-    comparisons, digest = _compared(root, kept, controls_among(scores.every), settings, config)
-    return write_tables(root, scores.every, comparisons, made, digest)
+    comparisons, digest = _compared(root, kept, controls_among(scores.every), settings, config, study.say)
+    result = write_tables(root, scores.every, comparisons, made, digest, study.say)
+    return replace(result, only=config.metrics.only)
 
 
 def write_tables(
-    root: Path, every: Sequence[Finished], comparisons: Sequence[Comparison], made: Sequence[str], digest: str = ""
+    root: Path,
+    every: Sequence[Finished],
+    comparisons: Sequence[Comparison],
+    made: Sequence[str],
+    digest: str,
+    say: Callable[[str], None],
 ) -> StudyResult:
     """Write tables of all finished points into the study's folder, and the report that is made of them.
 
@@ -173,6 +184,7 @@ def write_tables(
         comparisons: of all of them.
         made: lines on how this command's points were made; those of earlier commands stay.
         digest: of what the comparisons were made of; empty where that is not known.
+        say: takes lines of progress.
 
     Raises: StorageError: a file is broken, or the disk refuses.
     """
@@ -187,8 +199,8 @@ def write_tables(
     study = read_study(root)
     tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
-    publish(study)
-    return StudyResult(study.rows, list(study.comparisons), list(study.notes), root)
+    publish(study, say)
+    return StudyResult(study.rows, list(study.comparisons), list(study.notes), root, verdict=answer(study))
 
 
 def _own_point(
@@ -248,7 +260,12 @@ def _costs(folder: RunFolder) -> dict[str, float]:
 
 
 def _compared(
-    root: Path, kept: Mapping[str, ArmScores], against: Mapping[str, str], settings: Settings, config: RunConfig
+    root: Path,
+    kept: Mapping[str, ArmScores],
+    against: Mapping[str, str],
+    settings: Settings,
+    config: RunConfig,
+    say: Callable[[str], None],
 ) -> tuple[list[Comparison], str]:
     """Compare all points; comparisons that are stored and were made of the same scores are read."""
     made_of = {label: _made_of(found) for label, found in kept.items()}
@@ -257,4 +274,4 @@ def _compared(
     before = read_shown(root)
     if digest and before is not None and before.digest == digest:
         return list(before.comparisons), digest
-    return compare_kept(kept, against, settings, config.protocol), digest
+    return compare_kept(kept, against, settings, config.protocol, say), digest

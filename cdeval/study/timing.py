@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,6 +26,8 @@ from cdeval.errors import ModelError
 from cdeval.prompts import PromptSet
 from cdeval.study.models import OpenedModels, StudyModels, load_together
 
+_HEARING = 0.5  # seconds between two looks at whether the fresh process has ended
+_parent: list[Connection] = []  # in the fresh process: the connection by which it tells of passes
 FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
 
 
@@ -41,33 +43,48 @@ class Timing:
     threads: int  # of the processor
 
 
-def time_here(models: StudyModels, timing: Timing) -> Timed:
-    """Time the arms with models that are loaded already."""
-    prompts = timing.prompts.prompts
-    latency = measure(models.expert, timing.arms, prompts, timing.repeats, timing.compact_every, models.amateur_models)
+def passes(timing: Timing) -> int:
+    """Count the passes that timing takes, each arm's warm-up included."""
+    return len(timing.arms) * (timing.repeats + 1)
+
+
+def time_here(models: StudyModels, timing: Timing, passed: Callable[[], None]) -> Timed:
+    """Time the arms with models that are loaded already; `passed` is called after each pass."""
+    expert, every, others = models.expert, timing.compact_every, models.amateur_models
+    latency = measure(expert, timing.arms, timing.prompts.prompts, timing.repeats, every, others, passed=passed)
     return Timed(latency, measure_bandwidth(models.expert.device).read) if timing.repeats else NOT_TIMED
 
 
-def time_loaded(timing: Timing) -> Timed:
+def time_loaded(timing: Timing, passed: Callable[[], None]) -> Timed:
     """Read the weights, and time the arms. Raises: CdevalError: some cannot be read, or fit no memory."""
     torch.set_num_threads(timing.threads)
     models, failures = load_together(timing.opened, timing.prompts)
     for failure in failures.values():
         raise failure
-    return time_here(models, timing)
+    return time_here(models, timing, passed)
 
 
-def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) -> Timed:
+def time_apart(
+    timing: Timing,
+    work: Callable[[Timing, Callable[[], None]], Timed] = time_loaded,
+    passed: Callable[[], None] = lambda: None,
+) -> Timed:
     """Time the arms in a fresh process; `work` does so there. The process ends with this function, and with its parent.
+
+    Args:
+        timing: which arms, and how.
+        work: is done in the fresh process, which tells of each pass.
+        passed: called here after each pass there.
 
     Raises: CdevalError: what the process found wrong. ModelError: it died, for want of memory perhaps. Any other
         exception: a bug, with the process's own traceback as its cause.
     """
     context = multiprocessing.get_context(FRESH)
     end, held = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(end,))
+    heard, tells = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(end, tells))
     try:
-        return pool.submit(work or time_loaded, timing).result()
+        return _result(pool.submit(work, timing, _tell), heard, passed)
     except BrokenProcessPool as error:
         raise ModelError(
             "the process that timed the arms ended before it was done: for want of memory, perhaps. The texts "
@@ -77,11 +94,30 @@ def time_apart(timing: Timing, work: Callable[[Timing], Timed] | None = None) ->
     finally:
         held.close()
         pool.shutdown()
-        end.close()
+        for one in (end, heard, tells):
+            one.close()
 
 
-def _prepare(end: Connection) -> None:
+def _result(future: "Future[Timed]", heard: Connection, passed: Callable[[], None]) -> Timed:
+    """Wait for the result, and pass on what is heard of passes meanwhile."""
+    done = False
+    while not done or heard.poll():
+        if heard.poll(0 if done else _HEARING):
+            heard.recv()
+            passed()
+        done = future.done()
+    return future.result()
+
+
+def _tell() -> None:
+    """Runs in the fresh process: tell its parent that a pass is over."""
+    for one in _parent:
+        one.send(None)
+
+
+def _prepare(end: Connection, tells: Connection) -> None:
     """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
+    _parent.append(tells)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(end,), daemon=True).start()
 

@@ -69,7 +69,7 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
         every = all_finished(root, [finished_point(point, None) for point in points])
         before = read_shown(root)
         return write_tables(
-            root, every, before.comparisons if before else [], [lengths], before.digest if before else ""
+            root, every, before.comparisons if before else [], [lengths], before.digest if before else "", say
         )
 
 

@@ -16,6 +16,7 @@ from cdeval.prompts import PromptSet, one_prompt
 from cdeval.prompts.cut import in_split
 from cdeval.records import Trace
 from cdeval.store.files import require_writable
+from cdeval.store.progress import Steps
 from cdeval.study.models import open_models
 from cdeval.trace.config import TraceRun, as_run
 
@@ -41,14 +42,15 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
     say(f"expert {expert.name}: {expert.parts.depth} blocks, {expert.dtype_name} on {expert.device}")
     (prompt,) = prompts.prompts
     ready, _ = with_temperature(opened.config, expert, models.amateur_models, [prompt.id], say)
-    trace = trace_text(
-        expert,
-        prompt,
-        setting_of(ready),
-        models.amateur_models,
-        candidates=config.candidates,
-        compact_every=run.execution.compact_every,
-    )
+    with Steps(say, f"decoding {run.search.max_new_tokens} tokens and what each step weighs"):
+        trace = trace_text(
+            expert,
+            prompt,
+            setting_of(ready),
+            models.amateur_models,
+            candidates=config.candidates,
+            compact_every=run.execution.compact_every,
+        )
     name = f"{slug(config.id or prompt.text)[:60].strip('.-') or 'prompt'}.html"
     return trace, Path(config.out) if config.out is not None else Path(config.runs) / "trace" / name
 

@@ -5,12 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from cdeval.config.exits import Lens
-from cdeval.lens import progress
 from cdeval.lens.loops import margins
 from cdeval.lens.measure import measure
-from cdeval.lens.progress import Tenths
 from cdeval.lens.reading import Contrast, View
 from cdeval.models.loading import LanguageModel
+from cdeval.store import progress
 
 TEXTS = [[5 + number, 17, 40, 8, 77, 12] for number in range(20)]
 CONTRAST = Contrast(0.5, 1.0, 2.0)
@@ -25,26 +24,6 @@ def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
 
     return going_on_by
-
-
-def test_each_tenth_is_said_once_with_what_is_left(seconds: Callable[[float], None]) -> None:
-    seconds(3.0)
-    lines: list[str] = []
-    tenths = Tenths(lines.append, "position", 40)
-    for _ in range(40):
-        tenths.advance(1)
-    assert lines[0] == "position 4 of 40; 108 s left"
-    assert lines[-1] == "position 40 of 40; 0 s left"
-    assert len(lines) == 10
-
-
-def test_what_is_over_at_once_says_nothing(seconds: Callable[[float], None]) -> None:
-    seconds(0.001)
-    lines: list[str] = []
-    tenths = Tenths(lines.append, "position", 40)
-    for _ in range(40):
-        tenths.advance(1)
-    assert lines == []
 
 
 def test_measuring_and_margins_say_how_far_they_are(

@@ -2,12 +2,10 @@
 
 import math
 from dataclasses import replace
-from io import StringIO
-
-from rich.console import Console
 
 from cdeval.records import Comparison, Estimate
-from cdeval.report.differences import differences_markdown, differences_tables
+from cdeval.report.differences import differences_grids, differences_markdown
+from cdeval.report.narrow import fitted
 
 
 def found(metric: str, value: float, p: float = 0.01, arm: str = "exit | [b]") -> Comparison:
@@ -26,18 +24,16 @@ def test_the_headline_metrics_are_shown_and_all_tests_are_counted() -> None:
 
 
 def test_a_terminal_shows_the_same() -> None:
-    console = Console(width=100, record=True, file=StringIO())
-    (table,) = differences_tables([found("diversity", -0.2)])
-    console.print(table)
-    text = console.export_text()
-    assert "exit | [b]" in text
-    assert "-0.200" in text
+    (grid,) = differences_grids([found("diversity", -0.2)], {"exit | [b]": "b"}).values()
+    text = " ".join(fitted(grid, 80).lines)
+    assert "b: diversity" in text
+    assert "-0.200 -0.300 to -0.100" in text
 
 
 def test_nothing_to_compare_is_nothing() -> None:
     assert differences_markdown([]) == ""
-    assert differences_tables([]) == []
-    assert differences_tables([found("diversity", math.nan)]) == []
+    assert differences_grids([], {}) == {}
+    assert differences_grids([found("diversity", math.nan)], {}) == {}
 
 
 def test_every_control_has_a_table_of_its_own() -> None:
@@ -48,5 +44,4 @@ def test_every_control_has_a_table_of_its_own() -> None:
     assert "+0.200" in first
     assert "exit greedy" not in first
     assert "+0.300" in second
-    titles = [str(table.title) for table in differences_tables([found("diversity", 0.2), greedy])]
-    assert titles == ["differences from alone", "differences from greedy alone"]
+    assert list(differences_grids([found("diversity", 0.2), greedy], {})) == ["alone", "greedy alone"]

@@ -22,7 +22,7 @@ def theirs(folder: Path, prompts: Path, *more: str) -> list[str]:
 def test_a_study_with_texts_of_transformers(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
     ours = [*on(tiny_gpt2_folder, prompts_file, "study=theirs", "metrics.only=[diversity,perplexity_expert]")]
     assert cdeval(ours, tmp_path).returncode == 0
-    again = theirs(tiny_gpt2_folder, prompts_file, DRAWN, "cost.latency_repeats=1", "cost.isolated=false")
+    again = theirs(tiny_gpt2_folder, prompts_file, DRAWN, "cost.latency_repeats=1", "cost.isolated=false", "notes=all")
     done = cdeval(again, tmp_path, PYTHONPATH=ROOT)
     assert done.returncode == 0, done.stderr
     reason = "FLOPs unknown: what generate of transformers computes is not counted"

@@ -63,7 +63,7 @@ def test_a_lens_is_trained_measured_and_used(arguments: list[str], typed: Typed,
         "contrast.temperature=calibrated",
     ]
     printed = typed("run", [*arguments, *STUDY, "study=used", *more])
-    assert "early_exit k=4 tuned lens" in printed
+    assert "exit k=4 tuned lens" in printed
     (arm,) = (tmp_path / "runs" / "used").glob("early_exit*")
     provenance = json.loads((arm / "provenance.json").read_text())["models"]
     assert provenance["lens"]["fingerprint"] == record["lenses"]["gradient"]["fingerprint"]

@@ -74,7 +74,7 @@ def test_a_sweep_is_fitted_once_kept_and_resumed(
 ) -> None:
     command = ["--multirun", *arguments, *STUDY, "study=swept", "amateur.lens=linear", "amateur.layer=4,0.5"]
     printed, said = typed(command)
-    assert "early_exit k=4 linear lens" in printed
+    assert "exit k=4 linear lens" in printed
     assert said.count("fitting the linear lens of layer 4,6 on ") == 1
     study = tmp_path / "runs" / "swept"
     (arm,) = study.glob("early_exit-k4*")

@@ -89,7 +89,7 @@ def test_several_samples_are_stored_scored_and_resumed(
     done = cdeval(on(tiny_gpt2_folder, prompts_file, *more), tmp_path)
     assert done.returncode == 0, done.stderr
     assert "nucleus p=.95 ×3" in done.stdout
-    assert "3 samples a prompt, one unit of the intervals" in done.stdout
+    assert "3 samples a prompt, one unit of the intervals" in (tmp_path / "runs" / "drawn" / "table.md").read_text()
     rows = folders(tmp_path / "runs" / "drawn")
     lines = {}
     for name in ("early_exit", "expert"):
@@ -154,7 +154,7 @@ def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: 
     quick = ["tracking=none", "cost.latency_repeats=0", "prompts.prompt_tokens=8"]
     done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", *quick], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "early_exit k=10" in done.stdout
+    assert "exit k=10, beam 5" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_a_sweep_is_one_study_and_makes_the_texts_of_single_runs(
 ) -> None:
     """Fused or point by point, beside other settings or not: the same folders and texts; and nothing twice."""
     swept = [*on(tiny_gpt2_folder, prompts_file)[:-1], *QUIET, "amateur.layer=4,6", "search=beam,greedy"]
-    done = cdeval(["--multirun", *swept, "study=fused"], tmp_path)
+    done = cdeval(["--multirun", *swept, "study=fused", "notes=all"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("continuations: decoding") == 1, "four settings and two controls are one piece of work"
     assert "Warning" not in done.stderr

@@ -22,31 +22,37 @@ from cdeval.study import timing
 from cdeval.study.timing import Timing, time_apart
 from tests.commands import cdeval, folders
 
+Passed = Callable[[], None]
 NOTHING = Timing((), PromptSet((), "", 0, 0, 0, 0, None, 0, 0), {}, 1, 8, 1)
 
 
-def dies(_timing: Timing) -> Timed:
+def dies(_timing: Timing, _passed: Passed) -> Timed:
     import os
 
     os._exit(9)
 
 
-def refuses(_timing: Timing) -> Timed:
+def refuses(_timing: Timing, _passed: Passed) -> Timed:
     raise ModelError("no such model")
 
 
-def breaks(_timing: Timing) -> Timed:
+def breaks(_timing: Timing, _passed: Passed) -> Timed:
     raise ZeroDivisionError("a bug")
 
 
-def answers(timing: Timing) -> Timed:
+def answers(timing: Timing, passed: Passed) -> Timed:
+    for _ in range(3):
+        passed()
     return Timed({"a": Latency(prefill_seconds=(0.5,) * timing.repeats)}, 1e9)
 
 
 def test_a_process_of_its_own_answers_refuses_breaks_or_dies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: waiting for ever for a process that was killed for want of memory; a bug that looks like a mistake."""
     monkeypatch.setattr(timing, "FRESH", "forkserver")  # which has imported torch already
-    assert time_apart(NOTHING, answers).latency["a"].prefill_seconds == (0.5,)
+    heard: list[None] = []
+    found = time_apart(NOTHING, answers, lambda: heard.append(None))
+    assert found.latency["a"].prefill_seconds == (0.5,)
+    assert len(heard) == 3, "it told of each pass"
     with pytest.raises(ModelError, match="no such model"):
         time_apart(NOTHING, refuses)
     with pytest.raises(ZeroDivisionError, match="a bug") as bug:
@@ -72,11 +78,11 @@ def interrupt_once_it_runs(child: Path) -> None:
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
-def sleeps(child: Path, timing: Timing) -> Timed:
+def sleeps(child: Path, timing: Timing, passed: Passed) -> Timed:
     """As long passes do; says first who it is."""
     child.write_text(str(os.getpid()))
     time.sleep(600)
-    return answers(timing)
+    return answers(timing, passed)
 
 
 def times_for_ever(child: str) -> None:

@@ -7,6 +7,7 @@ known by its name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +29,7 @@ from cdeval.models.checkpoint import check_complete, check_files, check_modules,
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
 from cdeval.models.quiet import quiet_transformers
 from cdeval.store.hashing import sha256_of
+from cdeval.store.progress import Steps
 
 _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
 _POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output
@@ -49,14 +51,25 @@ class Embedder:
     embed: Embed
     note: str
     model: str = field(default="", kw_only=True)  # its name and number format, for messages
+    encoder: nn.Module | None = field(default=None, kw_only=True)  # reads a batch of texts a call
     fingerprint: str = ""  # of weights, tokenizer, pooling, truncation and number format; empty: never cached
 
     def vectors(self, texts: Sequence[str], cache: FeatureCache) -> Float[np.ndarray, "text width"]:
         """The embedding of each text, from disk where it is known."""
         keys = [key("embedding", self.fingerprint, text) for text in texts]
         known = cache if self.fingerprint else NO_CACHE
-        rows = known.rows(keys, lambda missing: self.embed([texts[index] for index in missing]))
+        rows = known.rows(keys, lambda missing: self._embedded([texts[index] for index in missing], cache.say))
         return np.asarray(rows, dtype=np.float64)
+
+    def _embedded(self, texts: list[str], say: Callable[[str], None]) -> Float[np.ndarray, "text width"]:
+        with Steps(say, "embedded text", len(texts)) as steps, ExitStack() as hooks:
+            if self.encoder is not None:
+
+                def count(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+                    steps.advance(len(named["input_ids"] if "input_ids" in named else given[0]["input_ids"]))
+
+                hooks.callback(self.encoder.register_forward_pre_hook(count, with_kwargs=True).remove)
+            return self.embed(texts)
 
 
 def load_embedder(
@@ -160,6 +173,7 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
         f"cosine of {Path(name).name}, texts cut at {model.max_seq_length} of its tokens",
         _identity(model, model.tokenizer, [*facts, f"{model.max_seq_length}", *modules]),
         model=_named(name, model),
+        encoder=model[0],
     )
 
 
@@ -194,6 +208,7 @@ def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None)
         f"cosine of {Path(name).name} ({what}), texts cut at {limit} of its tokens",
         _identity(model, tokenizer, [settings_digest(model.config), device, f"{limit}", what]),
         model=_named(name, model),
+        encoder=model,
     )
 
 

@@ -1,7 +1,7 @@
 """The likelihood of continuations under a language model, given their prompts: perplexity's rows, text by text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from cdeval.errors import ModelError
 from cdeval.metrics.features import NO_CACHE, FeatureCache, key, require_finite
 from cdeval.metrics.judges.scorer import Scorer, context_length, described, equal_batches, identity
 from cdeval.records import Generation
+from cdeval.store.progress import Steps
 
 _LOGIT_BYTES = 2**28  # of one batch; each text's float32 log-softmax comes on top, one text at a time
 
@@ -43,7 +44,7 @@ def nll_rows(
         texts = [generations[index] for index in scored]
         model = identity(scorer)
         keys = [key("nll", model, text.prompt_token_ids, text.token_ids) for text in texts]
-        nll = cache.rows(keys, lambda missing: _nll(scorer, [texts[index] for index in missing]))
+        nll = cache.rows(keys, lambda missing: _nll(scorer, [texts[index] for index in missing], cache.say))
         require_finite(nll, [text.id for text in texts], "perplexity", described(scorer), "a log-probability")
         rows[scored, 0] = nll[:, 0]
         rows[scored, 1] = [len(text.token_ids) for text in texts]
@@ -69,13 +70,15 @@ def with_known_logprobs(generations: Sequence[Generation], ban: Ban | None) -> l
     ]
 
 
-def _nll(scorer: Scorer, generations: Sequence[Generation]) -> Float[np.ndarray, "text 1"]:
+def _nll(scorer: Scorer, generations: Sequence[Generation], say: Callable[[str], None]) -> Float[np.ndarray, "text 1"]:
     """The negative log-likelihood [nats] of texts that have tokens."""
     rows = np.empty((len(generations), 1))
     shapes = [(len(text.prompt_token_ids), len(text.token_ids)) for text in generations]
     token_bytes = 4 * scorer.model.config.get_text_config().vocab_size
-    for batch in equal_batches(shapes, lambda shape: _LOGIT_BYTES // (token_bytes * shape[1])):
-        rows[batch, 0] = _batch_nll(scorer, [generations[index] for index in batch], shapes[batch[0]][1])
+    with Steps(say, "likelihood of text", len(generations)) as steps:
+        for batch in equal_batches(shapes, lambda shape: _LOGIT_BYTES // (token_bytes * shape[1])):
+            rows[batch, 0] = _batch_nll(scorer, [generations[index] for index in batch], shapes[batch[0]][1])
+            steps.advance(len(batch))
     return rows
 
 

@@ -1,6 +1,6 @@
 """The models that score, opened only where a metric needs them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from cdeval.metrics.judges.likelihood import describe, nll_rows
 from cdeval.metrics.judges.scorer import Scorer, TextReader, identity
 from cdeval.models.loading import OpenedModel, choose_device, open_model
 from cdeval.records import Generation
+from cdeval.store.progress import say_nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Judges:
     likelihood: Scorer | None = None  # whose probabilities are read; None is the scorer itself
     wrote: bool | None = True  # whether the scorer generated the arms' texts; None: not known
     cache: FeatureCache = NO_CACHE  # of what the models say about each text
+    say: Callable[[str], None] = say_nothing  # takes lines of progress
 
     def reader(self, need: Need) -> TextReader:
         """The language model that serves a need. Raises: ValueError: it was left out."""
@@ -104,7 +106,13 @@ def find_judges(needs: Collection[Need], config: MetricsConfig) -> dict[Need, Op
 
 
 def open_judges(
-    needs: Collection[Need], config: MetricsConfig, scorer: Scorer | None, folder: Path, *, wrote: bool | None
+    needs: Collection[Need],
+    config: MetricsConfig,
+    scorer: Scorer | None,
+    folder: Path,
+    *,
+    wrote: bool | None,
+    say: Callable[[str], None] = say_nothing,
 ) -> Judges:
     """Open the models that metrics need beside the scorer.
 
@@ -114,6 +122,7 @@ def open_judges(
         scorer: the model whose tokens the texts are in, where a metric needs it.
         folder: of the study; answers are kept in its `.features`.
         wrote: whether the scorer generated the texts; None: not known.
+        say: takes lines of progress while they read texts.
 
     Raises: ModelError, HubError, AssetError: a model cannot be found or read.
     """
@@ -124,5 +133,6 @@ def open_judges(
         featurizer=others.get(Need.featurizer),
         likelihood=others.get(Need.scorer),
         wrote=wrote,
-        cache=FeatureCache(folder / ".features" if config.cache else None),
+        cache=FeatureCache(folder / ".features" if config.cache else None, say),
+        say=say,
     )
