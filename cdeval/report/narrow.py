@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rich.cells import cell_len
 
 GAP = "  "  # between columns
-MOST = 60  # lines of a table that is looked at
+MOST = 50  # lines of a table that is looked at
 _LABELS = (44, 36, 30, 24, 18)  # widths to which labels may be wrapped [cells]
 
 
@@ -36,6 +36,7 @@ class Fitted(NamedTuple):
     lines: list[str]
     left_out: list[str]  # headings of the columns for which there was no room
     details: bool  # whether what qualifies numbers is shown
+    blocks: int = 1
 
 
 class _Look(NamedTuple):
@@ -48,7 +49,7 @@ class _Look(NamedTuple):
 
 
 def fitted(grid: Grid, width: int, most: int | None = MOST) -> Fitted:
-    """Lay a table out: with as many columns as there is room for, with details if possible, in few lines.
+    """Lay a table out: with as many columns as there is room for, with details if possible, in few blocks and lines.
 
     Args:
         grid: the table.
@@ -57,9 +58,9 @@ def fitted(grid: Grid, width: int, most: int | None = MOST) -> Fitted:
     """
     found = [_laid_out(grid, look, width, most) for look in _looks(grid, width) if most is not None or look.details]
 
-    def worth(one: Fitted) -> tuple[bool, int, bool, int]:
+    def worth(one: Fitted) -> tuple[bool, int, bool, int, int]:
         fits = most is None or len(one.lines) <= most
-        return fits, -len(one.left_out) if fits else -len(one.lines), one.details, -len(one.lines)
+        return fits, -len(one.left_out if fits else one.lines), one.details, -one.blocks, -len(one.lines)
 
     return max(found, key=worth)
 
@@ -100,9 +101,9 @@ def _laid_out(grid: Grid, look: _Look, width: int, most: int | None) -> Fitted:
         block = [*([""] if number else []), *_block(grid, look, columns, width)]
         if number and most is not None and len(lines) + len(block) > most:
             left_out = [grid.headings[place].replace("\n", " ") for rest in blocks[number:] for place in rest]
-            return Fitted(lines, left_out, look.details)
+            return Fitted(lines, left_out, look.details, number)
         lines += block
-    return Fitted(lines, [], look.details)
+    return Fitted(lines, [], look.details, len(blocks))
 
 
 def _block(grid: Grid, look: _Look, columns: Sequence[int], width: int) -> list[str]:

@@ -42,7 +42,7 @@ def show(results: Results, notes: Notes, console: Screen) -> None:
     """
     everything, width = notes is Notes.all, console.width
     labels = [row.label for row in results.rows]
-    names = dict(zip(labels, labels, strict=True)) if everything else plain_labels(labels)
+    names, shared = (dict(zip(labels, labels, strict=True)), "") if everything else _short(results.rows)
     grave = [note for note in results.notes if note in results.warnings or note.startswith((MARK, DISTURBED))]
     lines = _listed(results.notes if everything else grave, width)
     if everything:
@@ -51,7 +51,7 @@ def show(results: Results, notes: Notes, console: Screen) -> None:
     table = fitted(_grid(results, names), width, None if everything else MOST)
     lines += [
         "",
-        _title(results),
+        *_wrapped(f"{_title(results)}{f', all with {shared}' if shared else ''}", width),
         "",
         *table.lines,
         "",
@@ -61,11 +61,26 @@ def show(results: Results, notes: Notes, console: Screen) -> None:
         console.say(line)
 
 
+def _short(rows: Sequence[Row]) -> tuple[dict[str, str], str]:
+    """Shorten the labels of rows; what stands behind all of them, as the search of a sweep, is said once."""
+    names = plain_labels([row.label for row in rows])
+    parts = {row.label: names[row.label].rpartition(", ") for row in rows if row.role != "human"}
+    ends = {end for head, _, end in parts.values() if head}
+    if len(parts) < 2 or len(ends) != 1 or not all(head for head, _, _ in parts.values()):
+        return names, ""
+    heads = [head for head, _, _ in parts.values()]
+    return (names | dict(zip(parts, heads, strict=True)), ends.pop()) if len(set(heads)) == len(heads) else (names, "")
+
+
 def _title(results: Results) -> str:
     decoded = [row for row in results.rows if row.role != "human"]
     texts = {int(row.summary["texts"]) for row in decoded if "texts" in row.summary}
     each = f", {max(texts)} texts each" if len(texts) == 1 else f", {min(texts)} to {max(texts)} texts" if texts else ""
-    return printable(f"{results.name}: {len(decoded)} arm{'' if len(decoded) == 1 else 's'}{each}")
+    return f"{results.name}: {_counted(len(decoded), 'arm')}{each}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _grid(results: Results, names: Mapping[str, str]) -> Grid:
@@ -107,8 +122,8 @@ def _legend(results: Results, table: Fitted, names: Mapping[str, str], *, everyt
     hidden = {
         "whole labels": any(name != label for label, name in names.items()),
         "intervals": not table.details,
-        f"{len(results.notes)} notes": bool(results.notes),
-        f"{len(results.comparisons)} differences": bool(results.comparisons),
+        _counted(len(results.notes), "note"): bool(results.notes),
+        _counted(len(results.comparisons), "difference"): bool(results.comparisons),
     }
     found = [what for what, is_hidden in hidden.items() if is_hidden] if not everything else []
     parts += [f"in the report, or here with notes=all: {', '.join(found)}"] if found else []
