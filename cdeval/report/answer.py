@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from cdeval.config.metrics import METRICS
 from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.registry import all_metrics
 from cdeval.metrics.scorefile import ArmScores, read_scores, texts_digest
@@ -42,9 +41,9 @@ def answer(study: Study) -> str:
 
 def asked_metrics(study: Study) -> list[str]:
     """Read which metrics the study's commands asked for; empty: those of every table, or not all of them the same."""
-    asked = [(arm.config.get("metrics") or {}).get("only") for arm in study.decoded]
-    same = asked and all(one == asked[0] for one in asked) and isinstance(asked[0], list)
-    return [name for name in asked[0] if name in METRICS] if same else []
+    known = {metric.name for metric in all_metrics()}
+    asked: list[list[str]] = [(arm.config.get("metrics") or {}).get("only") or [] for arm in study.decoded]
+    return [name for name in asked[0] if name in known] if asked and all(one == asked[0] for one in asked) else []
 
 
 def _no_answer(study: Study) -> str:
