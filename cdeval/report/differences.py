@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from cdeval.metrics.registry import all_metrics, main_metrics
 from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
-from cdeval.report.narrow import Entry, Grid
-from cdeval.report.table import MISSING
+from cdeval.report.narrow import Grid
+from cdeval.report.table import MISSING, Cell
 from cdeval.store.escaping import markdown
 
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
@@ -38,7 +38,7 @@ def differences_grids(comparisons: Sequence[Comparison], names: Mapping[str, str
             ["difference", "p\n(Holm)", "seen\nfrom"],
             [f"{names.get(arm, arm)}: {metric}" for arm, metric, *_ in mine],
             [
-                [Entry(value, "" if ends == MISSING else ends), Entry(p), Entry(seen)]
+                [Cell(value, "" if ends == MISSING else ends), Cell(p), Cell(seen)]
                 for _, _, value, ends, p, seen in mine
             ],
         )

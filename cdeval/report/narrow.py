@@ -10,16 +10,11 @@ from typing import NamedTuple
 
 from rich.cells import cell_len
 
+from cdeval.report.table import Cell
+
 GAP = "  "  # between columns
 MOST = 50  # lines of a table that is looked at
 _LABELS = (44, 36, 30, 24, 18)  # widths to which labels may be wrapped [cells]
-
-
-class Entry(NamedTuple):
-    """A number as text, and what qualifies it."""
-
-    value: str
-    detail: str = ""
 
 
 class Grid(NamedTuple):
@@ -27,7 +22,7 @@ class Grid(NamedTuple):
 
     headings: Sequence[str]  # of the columns, of one line or more
     labels: Sequence[str]  # of the rows
-    entries: Sequence[Sequence[Entry]]  # row by row
+    entries: Sequence[Sequence[Cell]]  # row by row
 
 
 class Fitted(NamedTuple):
@@ -111,23 +106,23 @@ def _block(grid: Grid, look: _Look, columns: Sequence[int], width: int) -> list[
     deep = max(map(len, heads), default=1)
     lines = []
     for level in range(deep):
-        cells = [Entry(head[level - deep]) if level + len(head) >= deep else Entry("") for head in heads]
+        cells = [Cell(head[level - deep]) if level + len(head) >= deep else Cell("") for head in heads]
         lines.append(_line("", cells, look, columns))
     for label, entries in zip(grid.labels, grid.entries, strict=True):
         lines += _row(label, [entries[place] for place in columns], look, columns, width)
     return [*lines[:deep], "─" * max(map(cell_len, lines)), *lines[deep:]]
 
 
-def _row(label: str, entries: Sequence[Entry], look: _Look, columns: Sequence[int], width: int) -> list[str]:
+def _row(label: str, entries: Sequence[Cell], look: _Look, columns: Sequence[int], width: int) -> list[str]:
     above = max(map(cell_len, label.split()), default=0) > look.label  # then the label has lines of its own
     room = (width if above else look.label) * len(label) // max(1, cell_len(label))  # some signs take two cells
     further = GAP if room > len(GAP) + max(map(len, label.split()), default=0) else ""
     words = textwrap.wrap(
         label, max(1, room), subsequent_indent=further, break_long_words=above, break_on_hyphens=False
     )
-    numbers = [entries if look.details and not look.below else [Entry(one.value) for one in entries]]
+    numbers = [entries if look.details and not look.below else [Cell(one.value) for one in entries]]
     if look.details and look.below and any(one.detail for one in entries):
-        numbers.append([Entry(one.detail) for one in entries])
+        numbers.append([Cell(one.detail) for one in entries])
     beside = [] if above else words
     lines = [
         _line(
@@ -138,7 +133,7 @@ def _row(label: str, entries: Sequence[Entry], look: _Look, columns: Sequence[in
     return [*(words if above else []), *lines]
 
 
-def _line(label: str, entries: Sequence[Entry], look: _Look, columns: Sequence[int]) -> str:
+def _line(label: str, entries: Sequence[Cell], look: _Look, columns: Sequence[int]) -> str:
     cells = [label + " " * (look.label - cell_len(label))]
     for place, entry in zip(columns, entries, strict=False):  # a row of a label alone has no entries
         value, detail = look.widths[place]

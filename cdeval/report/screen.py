@@ -11,10 +11,10 @@ from cdeval.config.enums import Notes
 from cdeval.records import Comparison
 from cdeval.report.differences import differences_grids, how_to_read
 from cdeval.report.former import MARK
-from cdeval.report.narrow import MOST, Entry, Fitted, Grid, fitted
+from cdeval.report.narrow import MOST, Fitted, Grid, fitted
 from cdeval.report.short import plain_labels
 from cdeval.report.summary import DISTURBED
-from cdeval.report.table import MISSING, Column, Row, cells_of
+from cdeval.report.table import MISSING, Cell, Column, Row, cells_of
 from cdeval.store.escaping import printable
 from cdeval.store.screen import Screen
 
@@ -89,7 +89,7 @@ def _grid(results: Results, names: Mapping[str, str]) -> Grid:
     best = [_best(rows, column, [line[place].value for line in cells]) for place, column in enumerate(columns)]
     entries = [
         [
-            Entry(cell.value + (BEST if at in best[place] else " " if best[place] else ""), cell.detail)
+            Cell(cell.value + (BEST if at in best[place] else " " if best[place] else ""), cell.detail)
             for place, cell in enumerate(line)
         ]
         for at, line in enumerate(cells)

@@ -3,7 +3,8 @@
 import pytest
 from rich.cells import cell_len
 
-from cdeval.report.narrow import MOST, Entry, Grid, fitted
+from cdeval.report.narrow import MOST, Grid, fitted
+from cdeval.report.table import Cell
 
 LONG = "early_exit k=26 by jsd tuned lens α=0.1 where H>1.5 β=0.5 T=1 log p/T, contrastive search k=5 α=.6"
 WORD = "a-checkpoint-whose-name-is-longer-than-any-column-would-ever-be-and-has-no-blank"
@@ -11,7 +12,7 @@ WORD = "a-checkpoint-whose-name-is-longer-than-any-column-would-ever-be-and-has-
 
 def grid(rows: int, columns: int, label: str = "exit k=26, beam 5", detail: str = ".831–.889") -> Grid:
     labels = [f"{label} #{row}" for row in range(rows)]
-    entries = [[Entry(f"{row}.{column}", detail) for column in range(columns)] for row in range(rows)]
+    entries = [[Cell(f"{row}.{column}", detail) for column in range(columns)] for row in range(rows)]
     return Grid([f"measure {column}\n↑" for column in range(columns)], labels, entries)
 
 
@@ -68,6 +69,6 @@ def test_more_rows_than_there_is_room_for_are_all_shown() -> None:
 
 
 def test_values_stand_below_their_headings() -> None:
-    head, way, _, first = fitted(Grid(["diversity\n↑", "n"], ["a"], [[Entry(".5", ".4–.6"), Entry("10")]]), 80).lines
+    head, way, _, first = fitted(Grid(["diversity\n↑", "n"], ["a"], [[Cell(".5", ".4–.6"), Cell("10")]]), 80).lines
     assert head.index("diversity") + len("diversity") == way.index("↑") + 1 == first.index(".5") + 2
     assert way.index("n") == first.index("10") + 1
