@@ -42,7 +42,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csr_array
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 from cdeval.assets.extras import how_to_install
 from cdeval.config.enums import Codebook
@@ -235,7 +235,7 @@ def _compare(
     return Comparison(
         *names,
         Estimate(value, value - reach, value + reach, len(prompts), missing, method),
-        p=float(2 * norm.sf(abs(value) / error)) if error > 0 else 1.0,
+        p=float(2 * ndtr(-abs(value) / error)) if error > 0 else 1.0,
         p_holm=math.nan,
         detectable=detectable(error, settings.confidence),
     )
@@ -278,7 +278,7 @@ def _resampled(codes: Codes, prompts: tuple[str, ...], measure: Statistic, setti
 
 
 def _z(settings: Settings) -> float:
-    return float(norm.ppf((1 + settings.confidence) / 2))
+    return float(ndtri((1 + settings.confidence) / 2))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import norm
+from scipy.special import ndtri  # scipy.stats takes a second to import, before a command could say a word
 
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, in_groups, with_value
 from cdeval.records import Comparison, Estimate
@@ -137,7 +137,7 @@ def pair_rows(arm: ArmRows, against: ArmRows) -> Pairs:
 
 def detectable(standard_error: float, confidence: float) -> float:
     """The difference that a two-sided test finds with `POWER`, when the paired standard error is this."""
-    return float(norm.ppf((1 + confidence) / 2) + norm.ppf(POWER)) * standard_error
+    return float(ndtri((1 + confidence) / 2) + ndtri(POWER)) * standard_error
 
 
 @functools.lru_cache(maxsize=8)  # every metric of every arm asks for the same

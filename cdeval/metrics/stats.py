@@ -22,7 +22,6 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 # Rows [..., text, column] -> one number for each leading index; one row that is the sum of the others gives the same.
 Statistic: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -114,6 +113,9 @@ def interval(
         "confidence_level": confidence,
         "batch": max(1, _LARGEST // texts),
     }
+    # It takes a second to import, before which a command could not say a word.
+    from scipy.stats import bootstrap  # noqa: PLC0415
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # degenerate data is not news: it is what the percentile interval is for
         result = bootstrap(**shared, n_resamples=draws, method="BCa", rng=np.random.default_rng(seed))

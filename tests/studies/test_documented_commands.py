@@ -15,6 +15,7 @@ from cdeval.compare import CompareRun, validate_compare
 from cdeval.dashboard import DashboardRun, validate_dashboard
 from cdeval.lens.config import LensRun, validate_lens
 from cdeval.merge import MergeConfig, validate_merge
+from cdeval.models.loading import LanguageModel
 from cdeval.price.config import PriceRun, validate_price
 from cdeval.report.config import ReportRun, validate_report
 from cdeval.score.config import ScoreConfig, validate_score
@@ -130,3 +131,14 @@ def test_other_commands_name_what_there_is() -> None:
             assert set(extra.split(",")) <= set(extras), f"{page}: {text}"
         for path in re.findall(r"(?:tests|docs|examples)/\S+?\.(?:py|md|ipynb)", text):
             assert (ROOT / path).is_file(), f"{page}: {text}"
+
+
+def test_the_python_of_readme_runs(
+    tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a tiny model, and through the final norm: a linear lens is fitted to texts from the network."""
+    (code,) = re.findall(r"^```python\n(.+?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    assert len(code.splitlines()) <= 12
+    monkeypatch.setattr("cdeval.api.load", lambda: tiny("gpt2"))
+    exec(code.replace('lens="linear"', 'lens="norm"').replace("=64", "=6"), {})  # noqa: S102 - it is ours
+    assert "Estimate(value=" in capsys.readouterr().out
