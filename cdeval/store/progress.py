@@ -116,7 +116,7 @@ def announced(command: str, arguments: Sequence[str]) -> Iterator[None]:
     A command that is over at once, as after a mistake, says nothing of it; nor does one that is asked what it takes, or
     that is to be quiet.
     """
-    if _ASKING & set(arguments) or "tracking.quiet=true" in arguments:
+    if _ASKING & set(arguments) or "tracking.quiet=true" in {one.lstrip("-") for one in arguments}:
         yield
         return
     line = f"cdeval.{command} has begun: it reads settings and loads libraries first, which takes some seconds"
