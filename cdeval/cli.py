@@ -288,7 +288,7 @@ def _readable(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return no_file(group, name, error.options)
     lines = [line.strip() for line in str(error).splitlines()]
-    hidden = (
+    own = (
         "full_key:",
         "object_type=",
         "reference_type=",
@@ -296,6 +296,6 @@ def _readable(error: Exception) -> str:
         "Config search path",
         "provider=",
     )
-    text = ", ".join(line for line in lines if line and not line.startswith(hidden)).replace(":,", ":")
+    text = ", ".join(line for line in lines if line and not line.startswith(own)).replace(":,", ":")
     cause = str(error.__cause__ or "").splitlines()
     return text if not cause or cause[0] in text else f"{text}: {cause[0]}"
