@@ -288,14 +288,14 @@ def _readable(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return no_file(group, name, error.options)
     lines = [line.strip() for line in str(error).splitlines()]
-    own = (
+    left_out = (
         "full_key:",
         "object_type=",
         "reference_type=",
-        "To append to your config",
-        "Config search path",
         "provider=",
+        "To append to your config",
+        "Config search",
     )
-    text = ", ".join(line for line in lines if line and not line.startswith(own)).replace(":,", ":")
+    text = ", ".join(line for line in lines if line and not line.startswith(left_out)).replace(":,", ":")
     cause = str(error.__cause__ or "").splitlines()
     return text if not cause or cause[0] in text else f"{text}: {cause[0]}"
