@@ -288,14 +288,7 @@ def _readable(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return no_file(group, name, error.options)
     lines = [line.strip() for line in str(error).splitlines()]
-    left_out = (
-        "full_key:",
-        "object_type=",
-        "reference_type=",
-        "provider=",
-        "To append to your config",
-        "Config search",
-    )
-    text = ", ".join(line for line in lines if line and not line.startswith(left_out)).replace(":,", ":")
+    hidden = ("full_key:", "object_type=", "reference_type=", "provider=", "To append to your config", "Config search")
+    text = ", ".join(line for line in lines if line and not line.startswith(hidden)).replace(":,", ":")
     cause = str(error.__cause__ or "").splitlines()
     return text if not cause or cause[0] in text else f"{text}: {cause[0]}"
