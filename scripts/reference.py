@@ -31,7 +31,7 @@ from cdeval.config.commands import COMMANDS
 from cdeval.config.fields import KEY, Leaf, Rules, leaves, shown, value_of
 from cdeval.config.paths import CONF
 from cdeval.config.plausibility import RULES
-from cdeval.config.schema import RunConfig
+from cdeval.config.schema import AmateurConfig, ContrastConfig, RunConfig, SearchConfig
 from cdeval.config.setting import Sampling, Setting
 from cdeval.dashboard import DashboardRun
 from cdeval.lens.config import LensRun
@@ -148,6 +148,8 @@ def group_page(group: str) -> str:
     """Write the page of a group: what it is, its settings, its choices, and the files that set several at once."""
     kind = get_type_hints(RunConfig)[group]
     found = {name: leaf for name, leaf in leaves(RunConfig).items() if name.startswith(f"{group}.")}
+    own = [f"{group}.{name}" for name in vars(kind)["__annotations__"]]  # before those of the classes that it extends
+    found = {name: found[name] for name in [*(name for name in own if name in found), *found]}
     parts = [f"# {group}", str(inspect.getdoc(kind)), _table(found, RunConfig, usual("run"))]
     meanings = [
         _choices(leaf.kind) for leaf in found.values() if inspect.isclass(leaf.kind) and issubclass(leaf.kind, Enum)
@@ -182,9 +184,16 @@ def _table(found: Mapping[str, Leaf], root: type, config: object) -> str:
         owner: Any = root
         for part in filter(None, group.split(".")):
             owner = get_type_hints(owner)[part]
-        meaning = ". ".join(filter(None, [_sentence(comments(owner).get(field_name, "")), _read(leaf)]))
+        meaning = ". ".join(filter(None, [_meaning(owner, field_name), _read(leaf)]))
         rows.append(f"| `{name}` | `{_usual(leaf, config)}` | {_may_be(leaf)} | {_cell(meaning)} |")
     return _HEAD + "\n".join(rows)
+
+
+def _meaning(owner: type, name: str) -> str:
+    """The comment of a field, or else the first sentence about its choices."""
+    kind = get_type_hints(owner)[name]
+    choices = str(inspect.getdoc(kind)).partition("\n")[0] if inspect.isclass(kind) and issubclass(kind, Enum) else ""
+    return _sentence(comments(owner).get(name, "") or choices)
 
 
 def _usual(leaf: Leaf, config: object) -> str:
@@ -199,18 +208,19 @@ def _may_be(leaf: Leaf) -> str:
         return _cell(allowed.expected(whole=int in kinds and float not in kinds, optional=leaf.optional))
     if inspect.isclass(leaf.kind) and issubclass(leaf.kind, Enum):
         return " · ".join(f"`{name}`" for name in leaf.kind.__members__)
-    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number", Any: "see there"}
+    words = {bool: "true or false", str: "text", int: "a whole number", float: "a number", Any: "a value or a list"}
     named = words.get(leaf.kind, "a list" if "list" in str(leaf.kind) else "values by name")
     return f"{named} or null" if leaf.optional and leaf.kind is not Any else named
 
 
 def _read(leaf: Leaf) -> str:
     remedies = [when.remedy if isinstance(when.remedy, str) else when.remedy() for when in leaf.when]
-    return f"To have it read: {'; '.join(dict.fromkeys(remedies))}" if remedies else ""
+    return f"To use it, {' and '.join(dict.fromkeys(remedies))}" if remedies else ""
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:].rstrip(".") if text else ""
+    """A comment as a sentence without its full stop; a Greek letter stays as it is."""
+    return (text[:1].upper() if text[:1].isascii() else text[:1]) + text[1:].rstrip(".")
 
 
 def _cell(text: str) -> str:
@@ -256,8 +266,9 @@ def methods_page() -> str:
 
 def columns_page() -> str:
     """Write the columns `setting.*` of results.csv, from the comments of what they are made of."""
+    settings = {**_meanings(AmateurConfig), **_meanings(ContrastConfig), **_meanings(SearchConfig)}
     rows = [
-        f"| `{prefix}{entry.name}` | {_cell(_sentence(comments(kind).get(entry.name, '')))} |"
+        f"| `{prefix}{entry.name}` | {_cell(_meaning(kind, entry.name) or settings.get(entry.name, ''))} |"
         for prefix, kind in (("setting.", Setting), ("setting.amateur.", Amateur), ("setting.sampling.", Sampling))
         for entry in fields(kind)
         if not is_dataclass(get_type_hints(kind)[entry.name])
@@ -267,6 +278,10 @@ def columns_page() -> str:
         "whatever was typed: layers are blocks, and what an arm does not read is left out.\n\n"
         "| column | what |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
+
+
+def _meanings(group: type) -> dict[str, str]:
+    return {entry.name: _meaning(group, entry.name) for entry in fields(group)}
 
 
 def described(root: type) -> Iterable[tuple[str, str]]:

@@ -91,7 +91,7 @@ _by_kind = partial(only_methods_that_read, setting="amateur.kind")
 class AmateurConfig(ExitConfig, VariantConfig):
     """The weak side of the contrast."""
 
-    kind: str = "early_exit"  # a name of `cdeval.config.amateur.AMATEURS`
+    kind: str = "early_exit"  # of amateur, by its name; amateur=<name> sets what goes with it
     # Exit after, or truncated to, this many blocks, 1 <= layer < L, or this fraction of L; a list: candidates.
     layer: Any = read_when(_by_kind("layer"), default=None)
     name: str | None = read_when(_by_kind("name"), default=None)  # hub id or local folder
@@ -104,7 +104,7 @@ class AmateurConfig(ExitConfig, VariantConfig):
 
 @dataclass
 class ContrastConfig(RuleConfig):
-    """The rule that says which tokens may be chosen, and how the amateur is subtracted (DESIGN: the objective).
+    """The rule that says which tokens may be chosen, and how the amateur is subtracted.
 
     Without an amateur nothing is subtracted; a rule of plausibility that is named here is read all the same.
     """
@@ -115,7 +115,7 @@ class ContrastConfig(RuleConfig):
     )
     # Weight of the amateur's log-probability.
     beta: float = number(1.0, least=0, most=1000, hint="0 is the expert alone", when=(CONTRASTED,))
-    # Of the amateur; calibrated: fitted (lenses.temperature).
+    # Of the amateur; calibrated: fitted on texts that are no prompts.
     temperature: int | float | str = number(
         0.5, least=0.001, most=10_000, word=CALIBRATED, hint="1 changes nothing", when=(CONTRASTED,)
     )

@@ -16,7 +16,7 @@ from cdeval.config.token_weight import CONSTANT, Gate, TokenWeight, Weight
 class Sampling:
     """The random draw of next tokens; None narrows nothing. Other searches than sampling have the defaults."""
 
-    seed: int = 0
+    seed: int = 0  # of the draws
     samples: int = 1  # continuations a prompt
     temperature: float = 1.0  # τ of the scores that are drawn from, not of the amateur
     top_k: int | None = None

@@ -24,7 +24,7 @@ _LISTED = When("id", lambda name: name is not None, "give id= of one of the prom
 class TraceRun(TakesPlugins):
     """The root of `conf/trace.yaml`."""
 
-    prompt: str | None = text(None, TextForm.prose)  # to be continued; or
+    prompt: str | None = text(None, TextForm.prose)  # to be continued whole; or `id`
     id: str | None = text(None, label=True)  # of one of `prompts`, as generations.jsonl has it
     # Of the expert's likeliest tokens that are kept at each step.
     candidates: int = number(8, least=1, most=100)

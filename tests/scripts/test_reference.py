@@ -47,4 +47,6 @@ def test_every_metric_and_method_is_named() -> None:
     assert all(f"| `{metric.name}` |" in text for metric in all_metrics())
     text = reference.methods_page()
     assert all(f"### `amateur={name}`" in text for name in ("early_exit", "ngram"))
-    assert "setting.amateur.layer" in reference.columns_page()
+    columns = reference.columns_page()
+    assert "| `setting.amateur.layer` | Blocks before the exit" in columns
+    assert "|  |" not in columns, "no column is without a meaning"
