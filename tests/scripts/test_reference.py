@@ -1,5 +1,6 @@
 """The generated pages of the reference: every setting of every command stands there, and says what it is."""
 
+import re
 from enum import Enum
 
 import pytest
@@ -50,3 +51,13 @@ def test_every_metric_and_method_is_named() -> None:
     columns = reference.columns_page()
     assert "| `setting.amateur.layer` | Blocks before the exit" in columns
     assert "|  |" not in columns, "no column is without a meaning"
+
+
+def test_every_page_of_docs_has_a_place_in_the_site() -> None:
+    """`mkdocs build --strict` fails otherwise; this says so sooner."""
+    root = CONF.parent
+    listed = set(re.findall(r": ([\w/.-]+\.md)$", (root / "mkdocs.yml").read_text("utf-8"), re.MULTILINE))
+    assert {path.name for path in (root / "docs").glob("*.md")} <= listed
+    outside = {name.removeprefix("repository/") for name in listed if name.startswith("repository/")}
+    assert all((root / name).is_file() for name in outside)
+    assert {name for name in listed if name.startswith("reference/")} == set(reference.pages())
