@@ -44,7 +44,7 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
             columns=chosen_columns(result.rows, result.only),
             comparisons=result.comparisons,
             notes=result.notes,
-            places=[f"results: {result.folder}", f"to look at: {result.folder / REPORT}"],
+            places=[f"to look at: {result.folder / REPORT}"],
             verdict=result.verdict,
         )
         show(shown, configs[0].notes, console)

@@ -15,6 +15,7 @@ from cdeval.report.narrow import MOST, Fitted, Grid, fitted
 from cdeval.report.short import plain_labels
 from cdeval.report.summary import DISTURBED
 from cdeval.report.table import MISSING, Cell, Column, Row, cells_of
+from cdeval.report.verdict import listed
 from cdeval.store.escaping import printable
 from cdeval.store.screen import Screen
 
@@ -114,10 +115,10 @@ def _best(rows: Sequence[Row], column: Column, shown: Sequence[str]) -> set[int]
 
 def _legend(results: Results, table: Fitted, names: Mapping[str, str], *, everything: bool) -> str:
     ranked = any(column.way for column in results.columns)
-    parts = [f"{BEST} best of the decoded texts"] if ranked else []
+    parts = [f"{BEST} best decoded"] if ranked else []
     if table.details:
         costs = any(column.cost for column in results.columns)
-        parts.append("ranges are intervals" + (", percentages are what is added to the expert alone" if costs else ""))
+        parts.append("ranges: intervals" + ("; %: what is added to the expert alone" if costs else ""))
     parts += [f"no room for {', '.join(table.left_out)}"] if table.left_out else []
     hidden = {
         "whole labels": any(name != label for label, name in names.items()),
@@ -126,7 +127,7 @@ def _legend(results: Results, table: Fitted, names: Mapping[str, str], *, everyt
         _counted(len(results.comparisons), "difference"): bool(results.comparisons),
     }
     found = [what for what, is_hidden in hidden.items() if is_hidden] if not everything else []
-    parts += [f"in the report, or here with notes=all: {', '.join(found)}"] if found else []
+    parts += [f"{listed(found)}: in the report, or here by notes=all"] if found else []
     return "; ".join(parts)
 
 

@@ -53,7 +53,7 @@ def test_thirty_six_arms_end_in_fewer_than_eighty_lines_with_the_table_last() ->
     assert next(place for place, line in enumerate(lines) if "An exit" in line) < lines.index(
         "study s: 37 arms, 64 texts each, all with beam 5"
     )
-    assert "9 notes, 36 differences" in " ".join(lines)
+    assert "9 notes and 36 differences: in the report" in " ".join(lines)
     everything = printed(found, Notes.all)
     assert max(map(len, everything)) <= 80
     text = " ".join(" ".join(everything).split())
@@ -85,7 +85,7 @@ def test_the_best_of_a_column_is_marked_and_ties_are_ties() -> None:
     assert re.search(r"first +\.500\*", text)
     assert re.search(r"second +\.500\* .* \.100\*", text), text
     assert text.count("*") == 3 + 1, "and once in the legend"
-    assert "* best of the decoded texts" in text
+    assert "* best decoded" in text
 
 
 def test_nothing_is_best_where_all_are_alike_or_nothing_is_better() -> None:

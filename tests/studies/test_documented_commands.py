@@ -140,5 +140,5 @@ def test_the_python_of_readme_runs(
     (code,) = re.findall(r"^```python\n(.+?)^```", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert len(code.splitlines()) <= 12
     monkeypatch.setattr("cdeval.api.load", lambda: tiny("gpt2"))
-    exec(code.replace('lens="linear"', 'lens="norm"').replace("=64", "=6"), {})  # noqa: S102 - it is ours
-    assert "Estimate(value=" in capsys.readouterr().out
+    exec(code.replace("amateur=0.87", 'amateur=0.87, lens="norm"').replace("=64", "=6"), {})  # noqa: S102 - it is ours
+    assert "diversity" in capsys.readouterr().out
