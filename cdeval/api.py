@@ -21,7 +21,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cdeval.config.enums import Ban, DiversityProtocol, Dtype, PromptSource, SearchKind, Split
@@ -30,7 +29,8 @@ from cdeval.config.fields import check_values
 from cdeval.config.python import SearchByKind as Search
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, PromptsConfig
 from cdeval.config.schema import ContrastConfig as Contrast
-from cdeval.decode.plausibility.callable import rule_of
+from cdeval.decode.plausibility.callable import Rule, rule_of
+from cdeval.decode.token_weight import CallableGate, gate_lent
 from cdeval.decode.trace import trace_text
 from cdeval.errors import ConfigError
 from cdeval.lens.trajectory import trajectory, views_of
@@ -55,7 +55,6 @@ from cdeval.study.arguments import (
 from cdeval.study.decode_call import Amateur, continue_prompts, decode_call
 from cdeval.study.score_call import score_call
 
-Rule: TypeAlias = Callable[[Tensor], Tensor]  # of plausibility
 LensName: TypeAlias = str | os.PathLike[str] | Lens
 
 __all__ = [
@@ -156,6 +155,7 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     lens: LensName = "linear",
     contrast: Contrast | None = None,
     rule: Rule | None = None,
+    gate: CallableGate | None = None,
     search: Search | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
@@ -168,15 +168,17 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
         expert: the strong model.
         prompts: texts, used whole, or prompts with references.
         amateur: None for the expert alone; a number for its own exit after so many blocks, or after a fraction of
-            them; another model of the same vocabulary; the name of a kind that an imported plug-in has.
+            them; another model of the same vocabulary; the name of a kind, as pruned or noise, or of a plug-in's.
         lens: how an exit is read: linear (fitted to the tuning split of the embedded texts, once), norm, raw, or the
             file of a tuned lens.
         contrast: α, β, T and so on, as in `conf/contrast`.
         rule: a rule of plausibility of your own, in place of α: a callable of the expert's log-probabilities
             [lane, beam, vocab] (float32, nats; tokens that are banned at -inf), which returns a mask of the same shape
             (torch.bool), True where a token may be chosen. Whatever it says, the likeliest token of a row may.
+        gate: where something is subtracted: a callable of the expert's log-probabilities, as above, and the amateur's
+            logits, both [lane, beam, vocab], which returns torch.bool [lane, beam]; elsewhere the expert alone scores.
         search: how to search, as in `conf/search`.
-        settings: those of plug-ins, as a command takes them: {"amateur.share": 0.2, "contrast.gap": 3}.
+        settings: of a named amateur and of plug-ins, as a command takes them: {"amateur.left_out": [11, 12]}.
         seed: of the draws of sampling.
         max_lanes: prompts in one forward pass; auto: as many as fit in the free memory.
         on_step: called after every step with the number of new tokens.
@@ -191,9 +193,9 @@ def decode(  # noqa: PLR0913 - named arguments, all with a default
     """
     if max_lanes != AUTO:
         whole_number("max_lanes", max_lanes, 1)
-    with rule_of(rule, contrast) as masked:
+    with rule_of(rule, contrast) as masked, gate_lent(gate, masked) as gated:
         call = decode_call(
-            expert, prompts, amateur=amateur, lens=lens, contrast=masked, search=search, seed=seed, own=settings
+            expert, prompts, amateur=amateur, lens=lens, contrast=gated, search=search, seed=seed, own=settings
         )
         return continue_prompts(expert, call, ExecutionConfig(max_lanes=max_lanes), callback_of("on_step", on_step))
 
@@ -252,6 +254,7 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
     lens: LensName = "linear",
     contrast: Contrast | None = None,
     rule: Rule | None = None,
+    gate: CallableGate | None = None,
     search: Search | None = None,
     settings: Mapping[str, object] | None = None,
     seed: int = 0,
@@ -265,9 +268,9 @@ def trace(  # noqa: PLR0913 - named arguments, all with a default
         CdevalError: as `decode`, or the search is contrastive search.
     """
     whole_number("candidates", candidates, 1)
-    with rule_of(rule, contrast) as masked:
+    with rule_of(rule, contrast) as masked, gate_lent(gate, masked) as gated:
         call = decode_call(
-            expert, [prompt], amateur=amateur, lens=lens, contrast=masked, search=search, seed=seed, own=settings
+            expert, [prompt], amateur=amateur, lens=lens, contrast=gated, search=search, seed=seed, own=settings
         )
         return trace_text(expert, call.prompts[0], call.setting, call.amateur_models, candidates=candidates)
 

@@ -104,6 +104,16 @@ class LensScore:
 
 
 @dataclass(frozen=True, slots=True)
+class PrunedBlocks:
+    """Blocks of the expert that are left out, and what contrasting with the rest would do (`cdeval.lens.prune`)."""
+
+    left_out: tuple[int, ...]  # ascending, from 1
+    margin: Estimate  # anti-loop margin [nats] (`cdeval.lens.loops`)
+    kl: float  # KL(expert || rest) on the same passages, at the margin's temperature [nats]
+    passages: int
+
+
+@dataclass(frozen=True, slots=True)
 class PredictedSetting:
     """A setting of a study: the anti-loop margin that predicts its diversity, and the diversity of its texts."""
 

@@ -14,6 +14,7 @@ from cdeval import api
 from cdeval.api import Ban, Contrast, Search, SearchKind, decode, layers, load, prompts_from, score, trace
 from cdeval.config.amateur import Amateur
 from cdeval.config.plausibility import RULES, Plausibility
+from cdeval.config.token_weight import Gate
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
@@ -97,6 +98,34 @@ def test_a_callable_is_a_rule_for_one_call(tiny: Tiny) -> None:
     assert kept.continuation == decode(lm, TEXTS[:1], amateur=2, lens="norm", rule=above, search=SHORT)[0].continuation
     assert "above" in kept.label
     assert [one.name for one in RULES.every()] == before
+
+
+def test_a_callable_is_a_gate_for_one_call(tiny: Tiny) -> None:
+    """Shut, it leaves the mask; open, the contrast; and it may ask what a gate of ours asks."""
+    lm, own = tiny("llama"), {"alpha": 0.05, "temperature": 0.5}
+
+    def texts(gate: object = None, **contrast: object) -> list[str]:
+        found = decode(lm, TEXTS, amateur=2, contrast=Contrast(**own | contrast), gate=gate, search=SHORT)  # type: ignore[arg-type]
+        return [one.continuation for one in found]
+
+    def same(log_expert: torch.Tensor, amateur_logits: torch.Tensor) -> torch.Tensor:
+        said = amateur_logits.masked_fill(log_expert == -math.inf, -math.inf)
+        return log_expert.argmax(-1) == said.argmax(-1)
+
+    shut, wide = (
+        lambda log_expert, _amateur, value=value: torch.full(log_expert.shape[:2], value) for value in (False, True)
+    )
+    assert texts(shut) == texts(beta=0.0) != texts()
+    assert texts(wide) == texts()
+    agreeing = decode(lm, TEXTS, amateur=2, contrast=Contrast(**own, gate=Gate.agreement), search=SHORT)  # type: ignore[arg-type]
+    assert texts(same) == [one.continuation for one in agreeing]
+    assert "same" in trace(lm, TEXTS[0], amateur=2, gate=same, search=SHORT).label
+    with pytest.raises(ConfigError, match="gate='agreement': expected a callable"):
+        texts("agreement")
+    with pytest.raises(ConfigError, match=r"gate and contrast\.gate=agreement are two gates"):
+        decode(lm, TEXTS, amateur=2, contrast=Contrast(gate=Gate.agreement), gate=same)
+    with pytest.raises(ConfigError, match="too many positional arguments"):
+        texts(lambda log_expert: log_expert)
 
 
 def test_a_rule_that_is_none_is_named(tiny: Tiny) -> None:

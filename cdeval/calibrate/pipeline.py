@@ -19,7 +19,7 @@ from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import AdaptiveExit, Setting, setting_of
-from cdeval.cost.capacity import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once, own_slot_bytes
 from cdeval.cost.flops import lane_flops, token_flops
 from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.batches import decode
@@ -152,7 +152,8 @@ def _texts(
     lanes = [Lane.from_prompt(prompt, setting) for prompt in prompts for setting in settings]
     longest = max(len(prompt.token_ids) for prompt in prompts) + run.search.max_new_tokens
     rows = kind_of(settings[0].amateur).head_rows(settings[0].amateur) + 1
-    max_lanes = lanes_at_once(run.execution, models.expert, run.search.beams, longest, rows)
+    own = own_slot_bytes(models.amateur_models.get(settings[0].amateur))
+    max_lanes = lanes_at_once(run.execution, models.expert, run.search.beams, longest, rows, own)
     found: dict[int, Continuation] = {}
     total = len(lanes) * run.search.max_new_tokens
     with decoding_progress(total, f"decoding {len(lanes)} continuations", enabled=True) as advance:

@@ -12,7 +12,8 @@ from cdeval.config.setting import AdaptiveExit, Sampling, Setting
 from cdeval.config.targets import named_values
 from cdeval.config.token_weight import Gate, Weight
 
-_GENERATE_BYTES = 80  # of the arguments of search=hf; labels that are then alike have a part of their digest
+# Of the arguments of search=hf and of a gate's; labels that are then alike have a part of their digest.
+_GENERATE_BYTES, _CALL_BYTES = 80, 40
 
 
 def label_of(setting: Setting) -> str:
@@ -53,6 +54,8 @@ def weight_name(setting: Setting) -> str:
         name += f"≤{own.most:g}" if own.most is not None else ""
     if own.gate is Gate.entropy:
         name += f" where H>{own.entropy:g}"
+    if own.gate is Gate.callable:
+        name += f" where {shortened(named_values({'': json.loads(own.call)}), _CALL_BYTES)}"
     return f"{name} where both agree" if own.gate is Gate.agreement else name
 
 

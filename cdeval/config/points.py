@@ -15,7 +15,7 @@ from cdeval.config.plausibility import ALPHA, RULES
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import ALONE, Setting, canonical, expert_alone, setting_of
 from cdeval.config.targets import code_digests
-from cdeval.config.token_weight import CONSTANT
+from cdeval.config.token_weight import CONSTANT, GATE_CALL
 from cdeval.records import Prompt
 
 # How a label's signs are spelt in the name of a folder.
@@ -28,6 +28,7 @@ _LEFT_OUT: Mapping[str, object] = {
     "linear": False,
     "negative": None,
     "sled_tokens": None,
+    "call": "",
 }
 _IF_NEEDED = ("adaptive_exit", "plausibility", "token_weight")  # written down where a setting has them
 _READABLE_BYTES = 246  # with a hyphen and eight signs of the digest 255, the most that file systems take
@@ -144,7 +145,8 @@ def _decoded(role: Role, setting: Setting, identity: Callable[[Amateur], str], t
     if exits is not None:
         nameless = replace(nameless, adaptive_exit=replace(exits, lens_texts=None))
     rule = RULES[own.plausibility.rule].origin if own.plausibility != ALPHA else None
-    code = [*([rule.digest] if rule is not None else []), *code_digests(own.generate)]
+    code = [*([rule.digest] if rule is not None else []), *code_digests(own.generate, "search.generate")]
+    code += code_digests(own.token_weight.call, GATE_CALL)
     digest = _sha256([identity(own.amateur), _plain(nameless), texts, *code, *lens])
     return Point(role, own, label_of(own), digest)
 

@@ -29,7 +29,7 @@ from cdeval.config.metrics import Need, read_by
 from cdeval.config.readers import only_methods_that_read
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
 from cdeval.config.showing import ShowsResults
-from cdeval.config.token_weight import Gate, Weight
+from cdeval.config.token_weight import Gate, GateConfig, Weight
 from cdeval.config.variants import VariantConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
@@ -103,7 +103,7 @@ class AmateurConfig(ExitConfig, VariantConfig):
 
 
 @dataclass
-class ContrastConfig(RuleConfig):
+class ContrastConfig(RuleConfig, GateConfig):
     """The rule that says which tokens may be chosen, and how the amateur is subtracted.
 
     Without an amateur nothing is subtracted; a rule of plausibility that is named here is read all the same.

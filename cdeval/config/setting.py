@@ -126,6 +126,7 @@ def token_weight_of(config: ContrastConfig) -> TokenWeight:
         config.weight_most if config.weight is Weight.entropy else None,
         config.gate,
         config.gate_entropy if config.gate is Gate.entropy else None,
+        written(config.gate_call) if config.gate is Gate.callable else "",
     )
 
 

@@ -2,14 +2,20 @@
 
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
 from pkgutil import resolve_name
-from typing import Any
+from typing import Any, cast
 
 from cdeval.config.methods import Origin
 from cdeval.errors import ConfigError, one_line
 
 TARGET = "_target_"
+
+_LENT: dict[str, Callable[..., Any]] = {}  # by names that no module can have
+_NUMBERS = count(1)  # calls in several threads may lend what is called alike
 
 
 def written(values: Mapping[str, Any]) -> str:
@@ -23,6 +29,8 @@ def written(values: Mapping[str, Any]) -> str:
 
 def located(path: object, setting: str) -> Any:
     """Import what a dotted path names. Raises: ConfigError: there is nothing callable of that name."""
+    if path in _LENT:
+        return _LENT[str(path)]
     try:
         if not isinstance(path, str) or "." not in path:
             raise ImportError("it is no dotted path")
@@ -51,6 +59,35 @@ def made(value: Any, setting: str) -> Any:
     return value
 
 
+def callable_of(given: Mapping[str, Any], setting: str) -> Callable[..., Any]:
+    """Find the callable that `_target_` names: a function with the values beside it filled in, or an object of a class.
+
+    Raises: ConfigError: it cannot be imported, takes no such values, or is an object that cannot be called.
+    """
+    code, values = located(given.get(TARGET), setting), {name: one for name, one in given.items() if name != TARGET}
+    if inspect.isclass(code):
+        found = made(given, setting)
+        if not callable(found):
+            raise ConfigError(f"{setting}.{TARGET}={given[TARGET]}: its objects cannot be called: give it __call__.")
+        return cast("Callable[..., Any]", found)
+    try:
+        inspect.signature(code).bind_partial(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{setting}: {given[TARGET]}: {one_line(error)}.") from error
+    return partial(code, **made(values, setting)) if values else cast("Callable[..., Any]", code)
+
+
+@contextmanager
+def lent(code: Callable[..., Any]) -> Iterator[dict[str, Any]]:
+    """Make settings that name a callable of a Python caller's, inside the `with` block alone."""
+    name = f"{next(_NUMBERS)}.{getattr(code, '__qualname__', type(code).__name__)}"
+    _LENT[name] = code
+    try:
+        yield {TARGET: name}
+    finally:
+        del _LENT[name]
+
+
 def _called(code: Any, values: Mapping[str, Any], setting: str) -> Any:
     try:
         return code(**values)
@@ -63,14 +100,14 @@ def _called(code: Any, values: Mapping[str, Any], setting: str) -> Any:
         ) from error
 
 
-def code_digests(text: str) -> list[str]:
-    """Find SHA-256 of the files of all that settings name, as `written` writes them: other code makes other texts.
+def code_digests(text: str, setting: str) -> list[str]:
+    """Find SHA-256 of the files of all that a setting names, as `written` writes it: other code makes other texts.
 
     Raises: ConfigError: one cannot be imported.
     """
     found = []
     for path in _targets(json.loads(text) if text else {}):
-        code = located(path, "search.generate")
+        code = located(path, setting)
         try:
             found.append(Origin.from_code(inspect.unwrap(code)).digest)
         except (ConfigError, AttributeError):  # of no file that can be read, as what is compiled

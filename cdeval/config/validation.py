@@ -10,7 +10,7 @@ from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
-from cdeval.config.token_weight import Gate
+from cdeval.config.token_weight import Gate, gate_of
 from cdeval.errors import ConfigError
 
 
@@ -101,6 +101,8 @@ def _validate_rule(config: RunConfig) -> None:
             "contrast.gate=agreement with contrast.normalizer=candidates: whether the amateur agrees is told by its "
             "likeliest token of all, and only those of the plausible ones are worked out. Use contrast.normalizer=full."
         )
+    if config.contrast.gate is Gate.callable and config.amateur.kind != "none":
+        gate_of(config.contrast.gate_call)
     if config.search.kind is SearchKind.contrastive_search and config.contrast.plausibility is not None:
         raise ConfigError(
             f"contrast.plausibility={config.contrast.plausibility} with search=contrastive_search: that proposes its k "

@@ -2,6 +2,8 @@
 
     lane = live key-value slots  +  logits of all its beams, the expert's and the amateur's  +  their mask      [bytes]
 
+An amateur with a forward pass of its own has slots, and a mask, of its own.
+
 The memory that is free is measured; what a lane takes follows from its shape. Live slots are taken as `LIVE` times one
 text's: enough for a lane alone, but lanes of one batch are all as long as the longest, and took up to 2.7 times one
 text's in the bench's group `fused`. Should a batch not fit, `decode.batches` halves it.
@@ -27,7 +29,7 @@ SATURATED_ROWS_ELSEWHERE = 2048
 
 
 def lanes_at_once(
-    execution: ExecutionConfig, expert: LanguageModel, beams: int, tokens: int, head_rows: int = 1
+    execution: ExecutionConfig, expert: LanguageModel, beams: int, tokens: int, head_rows: int = 1, own_slot: int = 0
 ) -> int:
     """`execution.max_lanes` where it is a number; otherwise what fits and is worth while, at least 1.
 
@@ -37,17 +39,28 @@ def lanes_at_once(
         beams: of a lane.
         tokens: of prompt and continuation together.
         head_rows: of a beam's amateur.
+        own_slot: bytes of a slot in the cache of an amateur with a forward pass of its own, 0 without one.
     """
     if execution.max_lanes != AUTO:
         return int(execution.max_lanes)
     worth = SATURATED_ROWS.get(expert.device.type, SATURATED_ROWS_ELSEWHERE) // beams
-    lane = lane_bytes(expert, beams, tokens, execution.compact_every, head_rows)
+    lane = lane_bytes(expert, beams, tokens, execution.compact_every, head_rows, own_slot)
     fitting = int(SHARE * free_bytes(expert.device)) // lane
     return max(1, min(worth, fitting))
 
 
-def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: int, head_rows: int = 1) -> int:
-    """Count what one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots."""
+def own_slot_bytes(amateur: object) -> int:
+    """Count the bytes of a slot in an amateur's own cache; 0 for what is no model, as a lens or counts."""
+    return slot_bytes(amateur) if isinstance(amateur, LanguageModel) else 0
+
+
+def lane_bytes(
+    expert: LanguageModel, beams: int, tokens: int, compact_every: int, head_rows: int = 1, own_slot: int = 0
+) -> int:
+    """Count what one lane takes at its longest [bytes]; without compaction (0) it keeps every beam's slots.
+
+    The arguments are those of `lanes_at_once`.
+    """
     live = int(LIVE * tokens) + beams * compact_every if compact_every else beams * tokens
     slots = live + GROWTH
     vocab = expert.parts.head_weight.shape[0]
@@ -55,7 +68,8 @@ def lane_bytes(expert: LanguageModel, beams: int, tokens: int, compact_every: in
     # The expert's and the amateur's logits in the weights' format, and about four float32 tensors of the vocabulary
     # while scores are made.
     logits = beams * vocab * ((1 + head_rows) * item + 4 * 4)
-    return slots * (slot_bytes(expert) + beams * item) + logits
+    masks = beams * item * (2 if own_slot else 1)
+    return slots * (slot_bytes(expert) + own_slot + masks) + logits
 
 
 def free_bytes(device: torch.device) -> int:

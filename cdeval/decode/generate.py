@@ -12,7 +12,6 @@ import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +21,7 @@ from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList,
 
 from cdeval.config.enums import Ban
 from cdeval.config.schema import SearchConfig
-from cdeval.config.targets import TARGET, located, made
+from cdeval.config.targets import TARGET, callable_of, made
 from cdeval.decode.clock import Clock
 from cdeval.decode.guard import is_out_of_memory
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
@@ -170,14 +169,7 @@ def _custom(given: object) -> Callable[..., Any]:
             f"{SETTING}.{_CUSTOM}={given}: code of the hub or of a folder is never run. Give a callable, as "
             f"{{{TARGET}: my_module.my_generate}}."
         )
-    setting = f"{SETTING}.{_CUSTOM}"
-    code, values = located(given[TARGET], setting), {name: one for name, one in given.items() if name != TARGET}
-    try:
-        inspect.signature(code).bind_partial(**values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{setting}: {given[TARGET]}: {one_line(error)}.") from error
-    ready: Callable[..., Any] = partial(code, **made(values, setting)) if values else code
-    return ready
+    return callable_of(given, f"{SETTING}.{_CUSTOM}")
 
 
 @contextmanager

@@ -19,6 +19,9 @@ def lens(config: LensRun) -> None:
     if config.study is not None:
         _held_against(config, progress.say)
         return
+    if config.prune.blocks is not None:
+        _pruned(config, progress.say)
+        return
     outcome = run_lens(config, plain_dict(config), say=progress.say)
     console = Screen()
     console.print(lens_table(outcome.scores))
@@ -39,6 +42,19 @@ def _held_against(config: LensRun, say: Callable[[str], None]) -> None:
     console.print(prediction_table(found.settings))
     console.print(rank_table(found.ranks))
     console.say(f"  {found.passages} passages, {found.prompts} prompts")
+    console.say(f"  results: {found.file}")
+
+
+def _pruned(config: LensRun, say: Callable[[str], None]) -> None:
+    """Print which blocks are best left out, and the settings to type."""
+    from cdeval.lens.pipeline import run_prune  # noqa: PLC0415
+    from cdeval.lens.tables import prune_table  # noqa: PLC0415
+
+    found = run_prune(config, plain_dict(config), say)
+    console = Screen()
+    console.print(prune_table(found.steps, found.held_out))
+    for note in found.notes:
+        console.say(f"  {note}")
     console.say(f"  results: {found.file}")
 
 

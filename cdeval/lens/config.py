@@ -42,6 +42,20 @@ class Weighting(Enum):
     equal = "equal"
 
 
+class PruneBy(Enum):
+    """The criterion for blocks to leave out: the highest anti-loop margin, or the lowest KL(expert || rest)."""
+
+    margin = "margin"
+    kl = "kl"
+
+
+class PruneSearch(Enum):
+    """The choices that are tried: one block more at a time, or blocks in a row."""
+
+    greedy = "greedy"
+    span = "span"
+
+
 def methods_of(given: object) -> list[FitMethod]:
     """The methods that `fit.method` names: one, or a list of them.
 
@@ -62,8 +76,10 @@ _SOLVED = When("fit.start", bool, "add fit.start=least_squares, or least_squares
 _TRAINING = When("train", bool, "add train=true")
 _NO_PICTURE = When("prompt", lambda prompt: prompt is None, "leave prompt= out")
 _NO_STUDY = When("study", lambda study: study is None, "leave study= out")
+_PRUNING = When("prune.blocks", lambda blocks: blocks is not None, "add prune.blocks=6")
+_NO_PRUNING = When("prune.blocks", lambda blocks: blocks is None, "leave prune.blocks= out")
 _UNCUT = When("text_tokens", lambda _tokens: False, "give text_tokens= instead, as lenses cut no prompts")
-_MEASURING = (_NO_PICTURE, _NO_STUDY)
+_MEASURING = (_NO_PICTURE, _NO_STUDY, _NO_PRUNING)
 
 
 @dataclass
@@ -100,6 +116,18 @@ class FitConfig:
 
 
 @dataclass
+class PruneConfig:
+    """The search for blocks to leave out of the expert, for amateur=pruned."""
+
+    # To be left out; null searches for none.
+    blocks: int | None = number(None, least=1, most=1000)
+    by: PruneBy = read_when(_PRUNING, default=PruneBy.margin)
+    search: PruneSearch = read_when(_PRUNING, default=PruneSearch.greedy)
+    # Of the tuning split, and of the other one on which the result is measured.
+    passages: int = number(16, least=1, most=100_000, when=(_PRUNING,))
+
+
+@dataclass
 class LensPrompts(BothSplits):
     """Whole texts, of which `text_tokens` says how much is measured."""
 
@@ -118,22 +146,25 @@ class LensRun(TakesPlugins):
     prompt: str | None = text(None, TextForm.prose)
     study: str | None = None  # a study's folder: hold its exits' margins against its texts, and measure nothing else
     # One or a list, in blocks or fractions of the depth; null: all that can be exits.
-    layers: Any = read_when(_NO_STUDY, default=None)
+    layers: Any = read_when(_NO_STUDY, _NO_PRUNING, default=None)
     # Measured beside the tuned one; a picture is drawn through the first.
-    lenses: list[Lens] = read_when(_NO_STUDY, factory=lambda: [Lens.norm, Lens.raw])
-    lens_file: str | None = read_when(_NO_STUDY, default=None)  # a tuned lens to be measured
+    lenses: list[Lens] = read_when(_NO_STUDY, _NO_PRUNING, factory=lambda: [Lens.norm, Lens.raw])
+    lens_file: str | None = read_when(_NO_STUDY, _NO_PRUNING, default=None)  # a tuned lens to be measured
     # Of held-out text that are measured.
     positions: int = number(4096, least=1, most=100_000_000, when=_MEASURING)
     # Of each held-out text, from its beginning.
     text_tokens: int = number(256, least=2, most=_MOST_TOKENS, when=(_NO_PICTURE,))
     # Of the contrast whose changes are counted, as contrast.alpha, beta and temperature of a study.
     alpha: float = number(0.3, least=0, open_least=True, most=1, when=_MEASURING)
-    beta: float = number(1.0, least=0, most=1000, when=_MEASURING)  # weight of the amateur
-    temperature: float = number(2.0, least=0.001, most=10_000, when=_MEASURING)  # of the amateur
+    # Weight of the amateur.
+    beta: float = number(1.0, least=0, most=1000, when=(_NO_PICTURE, _NO_STUDY))
+    # Of the amateur.
+    temperature: float = number(2.0, least=0.001, most=10_000, when=(_NO_PICTURE, _NO_STUDY))
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     # Source; training texts are those of its split.
     prompts: LensPrompts = read_when(_NO_PICTURE, factory=LensPrompts)
     fit: FitConfig = read_when(_TRAINING, factory=FitConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)  # find blocks to leave out, and measure nothing else
     runs: str = "runs"  # results go to <runs>/lens/
     out: str | None = None  # the file to be written instead: a lens with train=true, otherwise its scores
     seed: int = number(0, least=0, most=MOST_SEED)  # of windows and positions
@@ -152,6 +183,10 @@ def validate_lens(config: LensRun) -> LensRun:
         raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
     if config.study is not None and (config.train or config.prompt is not None):
         raise ConfigError("study= reads a study that is made: it goes with neither train=true nor prompt=.")
+    if config.prune.blocks is not None and (config.train or config.prompt is not None or config.study is not None):
+        raise ConfigError(
+            "prune.blocks= searches for blocks to leave out: it goes with none of train=true, prompt= and study=."
+        )
     if config.prompts.split is Split.all:
         raise ConfigError(
             "prompts.split=all: a lens is trained on one split and measured on the other; expected tune or test."

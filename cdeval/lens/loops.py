@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.lens.reading import Contrast, Passage, View, chunks, divergence, require_finite
@@ -89,14 +89,11 @@ def passage_readings(
         cases: what is subtracted.
         say: told how far it is.
     """
-    codec = TextCodec(expert.tokenizer)
-    cut = ((list(text[:TOKENS]), codec.marks(text)) for text in texts)
-    long = ((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1))
-    chosen = list(itertools.islice(long, PASSAGES))
+    chosen = read_twice(expert, texts, PASSAGES)
     read = []
     with Steps(say, "margins of passage", len(chosen)) as progress:
-        for passage, marks in chosen:
-            read.append(_read(expert, passage, marks, cases))
+        for passage in chosen:
+            read.append(_read(expert, passage, cases))
             progress.advance(1)
     margins, divergences = (np.array([found[side] for found in read], dtype=np.float64) for side in (0, 1))
     require_finite(expert, [*margins.flat, *divergences.flat], "an anti-loop margin or divergence of a layer")
@@ -108,20 +105,45 @@ def _mean(rows: Float[np.ndarray, "... text 2"]) -> Float[np.ndarray, "..."]:
     return np.asarray(sums[..., 0] / sums[..., 1])
 
 
-@torch.inference_mode()
-def _read(expert: LanguageModel, passage: list[int], marks: int, cases: Cases) -> tuple[list[float], list[float]]:
-    """The margins and divergences of one passage, which begins with so many `marks`: BOS, where there is one."""
+class Twice(NamedTuple):
+    """A passage and its copy, and the places whose next tokens are asked for: of the first copy, then of the second."""
+
+    ids: Int[Tensor, "1 token"]
+    places: list[int]
+    first: int  # of the places, those of the first copy
+
+    @property
+    def targets(self) -> Int[Tensor, " place"]:
+        """The tokens that follow."""
+        return self.ids[0, [place + 1 for place in self.places]]
+
+
+def read_twice(expert: LanguageModel, texts: Sequence[Sequence[int]], passages: int) -> list[Twice]:
+    """Lay passages out to be read twice: the first `TOKENS` of each of the first texts that have two tokens or more."""
+    codec = TextCodec(expert.tokenizer)
+    cut = ((list(text[:TOKENS]), codec.marks(text)) for text in texts)
+    long = ((passage, marks) for passage, marks in cut if len(passage) > max(marks, 1))
+    return [_twice(expert, passage, marks) for passage, marks in itertools.islice(long, passages)]
+
+
+def _twice(expert: LanguageModel, passage: list[int], marks: int) -> Twice:
+    """Lay out one passage, which begins with so many `marks`: BOS, where there is one, which the copy leaves out."""
     ids = torch.tensor([passage + passage[marks:]], device=expert.device)
-    with tap(expert.parts, {view.layer for view, _ in cases}) as tapped:
-        finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
-        hidden = {layer: out[0] for layer, out in tapped.items()}
     # Predicted from the place before: the tokens of the first copy from `start` on, then the same ones of the second.
     start = max(marks, 1)
     first = len(passage) - start
     places = [*range(start - 1, len(passage) - 1), *range(ids.shape[1] - 1 - first, ids.shape[1] - 1)]
-    passage_read = Passage(
-        {layer: out[places] for layer, out in hidden.items()}, finished[places], ids[0, [place + 1 for place in places]]
-    )
+    return Twice(ids, places, first)
+
+
+@torch.inference_mode()
+def _read(expert: LanguageModel, passage: Twice, cases: Cases) -> tuple[list[float], list[float]]:
+    """The margins and divergences of one passage."""
+    ids, places, first = passage
+    with tap(expert.parts, {view.layer for view, _ in cases}) as tapped:
+        finished = expert.parts.base(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[0]
+        hidden = {layer: out[0] for layer, out in tapped.items()}
+    passage_read = Passage({layer: out[places] for layer, out in hidden.items()}, finished[places], passage.targets)
     parts = [_paid(expert, passage_read.part(rows), cases) for rows in chunks(expert, len(places))]
     own = torch.cat([part.own for part in parts])
     margins, divergences = [], []

@@ -11,9 +11,10 @@ from cdeval.config.enums import Split
 from cdeval.config.exits import Lens, in_blocks, validate_layers
 from cdeval.config.naming import shortened, slug
 from cdeval.config.plugins import loaded_plugins
-from cdeval.errors import PromptError
-from cdeval.lens.config import LensRun
+from cdeval.errors import ModelError, PromptError
+from cdeval.lens.config import LensRun, PruneBy
 from cdeval.lens.measure import measure
+from cdeval.lens.prune import measured, search_blocks
 from cdeval.lens.reading import Contrast, View
 from cdeval.lens.training import texts_digest, train
 from cdeval.lens.trajectory import trajectory
@@ -24,7 +25,7 @@ from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import shuffled
 from cdeval.prompts.texts import Text
 from cdeval.prompts.tokens import TextCodec
-from cdeval.records import LensScore, Trajectory
+from cdeval.records import LensScore, PrunedBlocks, Trajectory
 from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
 from cdeval.store.progress import Steps
@@ -84,6 +85,56 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     }
     replace_file(scores_file, to_page(record))
     return LensResult(scores, _notes(config, scores, lenses), scores_file)
+
+
+@dataclass(frozen=True, slots=True)
+class PruneResult:
+    """The result of the search for blocks to leave out, as it is shown."""
+
+    steps: list[PrunedBlocks]  # the best choice of each, the result last
+    held_out: PrunedBlocks  # the result on the other split
+    notes: list[str]
+    file: Path
+
+
+def run_prune(config: LensRun, plain_config: Mapping[str, object], say: Callable[[str], None]) -> PruneResult:
+    """Search on one split for the blocks to leave out of the expert, and measure the result on the other one.
+
+    Raises: CdevalError: as `run_lens`. ModelError: the expert has no more blocks than are to be left out.
+    """
+    file = _place(config, "pruned.json")
+    require_writable(file)
+    opened, asked = open_model(config.expert), config.prune
+    depth, blocks = opened.config.num_hidden_layers, asked.blocks or 0
+    if blocks >= depth:
+        raise ModelError(
+            f"prune.blocks={blocks}: {opened.name} has L={depth} blocks, of which one must be left: expected 1 to "
+            f"{depth - 1}."
+        )
+    split, texts = config.prompts.split, _texts(config, config.prompts.split)
+    others = held_out_texts(config)
+    expert, contrast = opened.load(packed=False), Contrast(config.alpha, config.beta, config.temperature)
+    say(f"expert {expert.name}: {depth} blocks, {expert.dtype_name} on {expert.device}; split {split.value}")
+    codec = TextCodec(expert.tokenizer)
+    mine, theirs = ([codec.prompt_ids(text.text) for text in side] for side in (texts, others))
+    steps = search_blocks(expert, mine, asked, contrast, say)
+    held_out = measured(expert, steps[-1].left_out, theirs, asked.passages, contrast)
+    facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
+    record = {
+        **provenance(facts, texts_digest(texts), loaded_plugins()),
+        "steps": steps,
+        "held_out": held_out,
+        "settings": plain_config,
+    }
+    replace_file(file, to_page(record))
+    typed = f"amateur=pruned amateur.left_out=[{','.join(map(str, held_out.left_out))}]"
+    criterion = "highest margin" if asked.by is PruneBy.margin else "lowest KL"
+    notes = [
+        f"searched by {asked.search.value}, {criterion}, β={config.beta:g} T={config.temperature:g}, on "
+        f"{steps[-1].passages} passages of the split {split.value} of {config.prompts.source.value}",
+        f"to type: {typed}",
+    ]
+    return PruneResult(steps, held_out, notes, file)
 
 
 def read_prompt(config: LensRun, say: Callable[[str], None]) -> tuple[Trajectory, Path]:

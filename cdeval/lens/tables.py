@@ -7,7 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from cdeval.records import EXPERT, Estimate, LensScore, MarginCorrelation, PredictedSetting
+from cdeval.records import EXPERT, Estimate, LensScore, MarginCorrelation, PredictedSetting, PrunedBlocks
 from cdeval.report.table import MISSING
 from cdeval.store.escaping import printable
 
@@ -78,6 +78,25 @@ def _of_lenses(title: str, lenses: Sequence[str], headers: Sequence[str], legend
         for place, header in enumerate(headers):
             name = "\n" * lines if place else f"{above}{names[lens]}"  # once, so that numbers have the room
             table.add_column(f"{name}\n{header}", justify="right", no_wrap=True)
+    return table
+
+
+def prune_table(steps: Sequence[PrunedBlocks], held_out: PrunedBlocks) -> Table:
+    """Show the best choice of blocks of each step, and the last one on texts that it was not chosen by."""
+    legend = (
+        "margin: what the contrast pays for new text less what it pays for repeating; KL(expert || rest) [nats, 95 % "
+        "interval over passages]"
+    )
+    table = Table(
+        box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=Text(legend), caption_justify="left"
+    )
+    table.add_column("blocks left out", overflow="fold")
+    for header in ("margin", "95 % interval", "KL"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for one, where in [*((step, "") for step in steps), (held_out, ", on the other split")]:
+        ends = MISSING if math.isnan(one.margin.low) else f"{_end(one.margin.low)} to {_end(one.margin.high)}"
+        blocks = f"{', '.join(map(str, one.left_out))}{where}"
+        table.add_row(blocks, f"{one.margin.value:+.2f}", ends, f"{one.kl:.2f}")
     return table
 
 

@@ -1,6 +1,7 @@
 """The arguments of `cdeval.api`, made into a setting of a study with the models and prompts that it needs.
 
-A setting of a plug-in has the name by which a command takes it, `settings={"amateur.share": 0.2}`, and the same checks.
+A setting of a plug-in, or of an amateur that is named, has the name by which a command takes it,
+`settings={"amateur.share": 0.2}`, and the same checks.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config import amateur as config_amateur
-from cdeval.config.amateur import AMATEURS, amateur_of, kind_of
+from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import SearchKind
 from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
 from cdeval.config.fields import leaves, plain_values
@@ -30,7 +31,7 @@ from cdeval.config.schema import (
 from cdeval.config.setting import Setting, setting_of
 from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
-from cdeval.cost.capacity import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once, own_slot_bytes
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.generate import check_arguments
 from cdeval.errors import ConfigError, ModelError, did_you_mean
@@ -39,7 +40,7 @@ from cdeval.models.anatomy import check_depth, check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
-from cdeval.prompts import PromptSet, one_prompt
+from cdeval.prompts import one_prompt
 from cdeval.records import Generations, Prompt
 from cdeval.store.ledger import Plan
 from cdeval.store.signals import Stop
@@ -54,9 +55,10 @@ from cdeval.study.arguments import (
 )
 from cdeval.study.executor import FailedPoint, LocalExecutor
 from cdeval.study.models import StudyModels
+from cdeval.study.named_amateur import named_in_blocks, named_model, named_settings
 from cdeval.study.units import plan_units
 
-# None, the expert's exit after some blocks or a share of them, another model, or the name of a plug-in's kind.
+# None, the expert's exit after some blocks or a share of them, another model, or the name of a kind.
 Amateur: TypeAlias = int | float | str | LanguageModel | None
 
 
@@ -82,7 +84,7 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
 ) -> DecodeCall:
     """Check the arguments of `api.decode` as a study's settings, and open the amateur's model or lens.
 
-    The arguments are those of `api.decode`; `own` are its `settings`, of plug-ins.
+    The arguments are those of `api.decode`; `own` are its `settings`.
 
     Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, the
         lens is none of the expert's, or a model cannot read the texts. PromptError: a prompt without tokens.
@@ -100,10 +102,12 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
         raise ConfigError("contrast.temperature=calibrated is fitted by a study on its texts: give a number here.")
     if config.search.adaptive_exit.threshold is not None:
         raise ConfigError("search.adaptive_exit is a study's: python -m cdeval.run search=calm.")
-    config = validate(_with_own(config, settings_of_plugins(own)))
+    named = isinstance(amateur, str)
+    config = validate(_with_own(config, settings_of_plugins(own), named=named))
     if config.search.kind is SearchKind.hf:
         check_arguments(config.search)
     check_read([(config, changed(config))])
+    config = named_in_blocks(config, expert) if named else config
     chosen = _prompts(expert, prompts)
     setting = setting_of(config)
     found = _amateur_model(expert, amateur, config, chosen)
@@ -130,7 +134,8 @@ def continue_prompts(
     points = [point for point in plan_points([call.config], models.identity, chosen) if point.setting is not None]
     longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
     rows = kind_of(setting.amateur).head_rows(setting.amateur)
-    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, rows)}
+    own = own_slot_bytes(call.amateur_models.get(setting.amateur))
+    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, rows, own)}
     plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
     for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
@@ -142,16 +147,21 @@ def continue_prompts(
     return Generations(found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples))
 
 
-def _with_own(config: RunConfig, own: Mapping[str, object]) -> RunConfig:
-    """Add settings of plug-ins. Raises: ConfigError: none has such a setting, or it has another type."""
+def _with_own(config: RunConfig, own: Mapping[str, object], *, named: bool) -> RunConfig:
+    """Add settings of plug-ins, and of the amateur where it is named.
+
+    Raises: ConfigError: there is no such setting, or it has another type.
+    """
     larger = extended(RunConfig)
     known = leaves(larger).keys() - leaves(RunConfig).keys()
+    known |= {name for name in leaves(larger) if named and name.startswith("amateur.")} - {"amateur.kind"}
     for name in own:
         if name not in known:
+            of = f"amateur={config.amateur.kind!r} or of " if named else ""
             raise ConfigError(
-                f"settings: {name!r} is no setting of a plug-in that is imported. {did_you_mean(name, known)}"
+                f"settings: {name!r} is no setting of {of}a plug-in that is imported. {did_you_mean(name, known)}"
             )
-    if larger is RunConfig:
+    if larger is RunConfig and not own:
         return config
     merged = OmegaConf.merge(OmegaConf.structured(larger), plain_values(config))
     for name, value in own.items():
@@ -166,13 +176,7 @@ def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> Ama
     if amateur is None:
         return AmateurConfig(kind="none")
     if isinstance(amateur, str):
-        known = [kind.name for kind in AMATEURS.plugged()]
-        if amateur not in known:
-            raise ConfigError(
-                f"amateur={amateur!r}: no plug-in that is imported has a kind of that name. "
-                f"{did_you_mean(amateur, known)} For another model give load('gpt2'), for an exit its number of blocks."
-            )
-        return AmateurConfig(kind=amateur)
+        return named_settings(amateur)
     if isinstance(amateur, LanguageModel):
         if amateur.parts.base is expert.parts.base:
             raise ConfigError(
@@ -201,15 +205,10 @@ def _amateur_model(
     if isinstance(amateur, LanguageModel):
         check_same_vocabulary(expert.vocabulary, amateur.vocabulary)
         return amateur
-    if chosen.lens_file is not None:
+    if chosen.lens_file is not None and not isinstance(amateur, str):
         lens = read_lens(Path(chosen.lens_file).expanduser(), chosen.exits, expert.model.config.hidden_size)
         return lens.on(expert)
-    if not isinstance(amateur, str):
-        return None
-    count = len(prompts)
-    given = PromptSet(tuple(prompts), "Python", count, 0, 1, count, None, 0, 0)
-    found: AmateurModel | None = kind_of(chosen).load(None, config, expert, given)
-    return found
+    return named_model(config, expert, prompts) if isinstance(amateur, str) else None
 
 
 def _prompts(expert: LanguageModel, prompts: Sequence[str | Prompt]) -> list[Prompt]:

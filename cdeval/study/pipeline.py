@@ -18,7 +18,7 @@ from cdeval.config.enums import ExecutorKind, Tracker
 from cdeval.config.points import Point, Role, arm_digests, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.config.setting import adaptive_exit_of
-from cdeval.cost.capacity import lanes_at_once
+from cdeval.cost.capacity import lanes_at_once, own_slot_bytes
 from cdeval.errors import together
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
@@ -145,16 +145,18 @@ def _made_by(study: LoadedStudy, setting: StudyRequest, executor: Executor) -> d
 
 
 def measure_capacity(study: LoadedStudy) -> Capacity:
-    """Find how many lanes of each beam width fit in memory, whatever amateur they have."""
+    """Find how many lanes of each beam width fit in memory, whichever of the study's amateurs they have."""
     execution, length = study.config.execution, study.config.search.max_new_tokens
     longest = max(len(prompt.token_ids) for prompt in study.prompts.prompts) + length
-    rows: dict[int, int] = {}
+    rows: Counter[int] = Counter()
+    slots: Counter[int] = Counter()
     for config in (one.config for one in study.settings):
-        search, own = config.search, kind_of(amateur_of(config.amateur)).head_rows(amateur_of(config.amateur))
+        search, amateur = config.search, amateur_of(config.amateur)
         exits = search.adaptive_exit.threshold is not None
-        rows[search.beams] = max(rows.get(search.beams, 1), own + exits)
+        rows[search.beams] = max(rows[search.beams], 1, kind_of(amateur).head_rows(amateur) + exits)
+        slots[search.beams] = max(slots[search.beams], own_slot_bytes(study.models.amateur_models.get(amateur)))
     expert = study.models.expert
-    lanes = {beams: lanes_at_once(execution, expert, beams, longest, most) for beams, most in rows.items()}
+    lanes = {beams: lanes_at_once(execution, expert, beams, longest, rows[beams], slots[beams]) for beams in rows}
     return Capacity(lanes, execution.compact_every, pinned=execution.max_lanes != AUTO)
 
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from cdeval.config.amateur import Amateur
 from cdeval.config.schema import ExecutionConfig
 from cdeval.cost import capacity
 from cdeval.cost.memory import slot_bytes
 from cdeval.decode import engine
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel
+from cdeval.models.truncate import without_blocks
 from tests.decode.oracles import setting
 
 
@@ -42,6 +44,29 @@ def test_auto_fills_the_free_memory_and_no_more(
     )
     more = capacity.lane_bytes(lm, 5, 160, 8, head_rows=8) - lane
     assert more == 5 * 7 * 128 * 4, "seven more rows of logits a beam"
+
+
+def test_an_amateurs_own_cache_takes_room(
+    tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the blocks have half of the slots' bytes; what is no model has no cache."""
+    kept: list[engine._Run] = []
+    monkeypatch.setattr(engine._Run, "continuations", lambda run: kept.append(run) or [])
+    lm = tiny("llama")
+    pruned = without_blocks(lm, (2, 3))
+    how = setting(amateur=Amateur("pruned", settings=(("left_out", (2, 3)),)), max_new_tokens=40)
+    engine.decode_batch(lm, [Lane((5, 6, 7), how)] * 4, 8, amateur_models={how.amateur: pruned})
+    (run,) = kept
+    ((source, _, _),) = run._amateurs._sources
+    own = capacity.own_slot_bytes(pruned)
+    assert (own, capacity.own_slot_bytes(None)) == (slot_bytes(lm) // 2, 0)
+    whole, half = (
+        sum(buffer.nbytes for layer in cache.layers for buffer in (layer.keys, layer.values))
+        for cache in (run._reader.cache, source._reader.cache)
+    )
+    assert half == whole // 2
+    more = capacity.lane_bytes(lm, 5, 43, 8, own_slot=own) - capacity.lane_bytes(lm, 5, 43, 8)
+    assert half / 4 / 2 < more < 4 * half / 4
 
 
 def test_a_containers_limit_counts(tmp_path: Path) -> None:

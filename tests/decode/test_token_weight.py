@@ -10,11 +10,13 @@ import torch
 
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Context, Form, Normalizer, TemperatureForm
+from cdeval.config.targets import written
 from cdeval.config.token_weight import Gate, TokenWeight, Weight
 from cdeval.decode.amateurs.batch import Amateurs
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.decode.token_weight import token_weights
+from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
 from tests.decode.amateurs.naive import PROMPTS, SEARCHES, last_logits, naive_text
 from tests.decode.oracles import early_exit, setting
@@ -24,6 +26,7 @@ BY_ENTROPY = TokenWeight(Weight.entropy)
 CAPPED = TokenWeight(Weight.entropy, most=0.5)
 UNSURE = TokenWeight(gate=Gate.entropy, entropy=1.5)
 AGREEING = TokenWeight(gate=Gate.agreement)
+CALLED = TokenWeight(gate=Gate.callable, call=written({"_target_": f"{__name__}.unsure", "most": 0.2}))
 BOTH = TokenWeight(Weight.entropy, 2.0, Gate.agreement)
 # Weights, with forms that use them otherwise; all of them are lanes of one pass.
 CASES: list[dict[str, Any]] = [
@@ -33,8 +36,15 @@ CASES: list[dict[str, Any]] = [
     {"token_weight": UNSURE},
     {"token_weight": AGREEING, "form": Form.amplified},
     {"token_weight": BOTH},
+    {"token_weight": CALLED},
     {},
 ]
+
+
+def unsure(log_expert: torch.Tensor, amateur_logits: torch.Tensor, most: float = 0.5) -> torch.Tensor:
+    """A gate: no token is likelier than `most`, and the amateur would say another one."""
+    other = log_expert.argmax(dim=-1) != amateur_logits.argmax(dim=-1)
+    return (log_expert.amax(dim=-1) < math.log(most)) & other
 
 
 @pytest.mark.parametrize("search", SEARCHES, ids=lambda one: one["search"].name)
@@ -78,6 +88,32 @@ def test_a_gate_that_is_shut_leaves_the_expert_and_the_rule(
     for one, other in zip(found[::2], found[1::2], strict=True):
         assert one.token_ids == other.token_ids
         assert one.score == pytest.approx(other.score, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gate", "said"),
+    [
+        ("returned_scores", r"returned torch.float32 \[1, 1\]: expected truth values \(torch.bool\) of shape \[1, 1\]"),
+        ("returned_tokens", r"returned torch.bool \[1, 1, 128\]: expected truth values"),
+        ("raised", "raised RuntimeError: no such luck"),
+    ],
+)
+def test_a_gate_that_says_something_else_is_named(gate: str, said: str, tiny: Callable[[str], LanguageModel]) -> None:
+    own = TokenWeight(gate=Gate.callable, call=written({"_target_": f"{__name__}.{gate}"}))
+    with pytest.raises(ModelError, match=f"contrast.gate_call: {gate} {said}"):
+        decode_batch(tiny("llama"), [Lane(PROMPTS[0], early_exit(2, token_weight=own))], 4)
+
+
+def returned_scores(log_expert: torch.Tensor, _amateur: torch.Tensor) -> torch.Tensor:
+    return log_expert.amax(dim=-1)
+
+
+def returned_tokens(log_expert: torch.Tensor, _amateur: torch.Tensor) -> torch.Tensor:
+    return log_expert < 0
+
+
+def raised(_expert: torch.Tensor, _amateur: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("no such luck")
 
 
 def test_the_head_of_the_candidates_is_not_enough(tiny: Callable[[str], LanguageModel]) -> None:

@@ -54,6 +54,25 @@ def test_a_study_with_texts_of_transformers(tmp_path: Path, tiny_gpt2_folder: Pa
     assert "timing" not in done.stderr, "unknown costs are kept as they are"
 
 
+@pytest.mark.slow  # starts processes that import torch
+def test_ray_workers_write_the_same_texts(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
+    """Modules are looked for in the command's folder there, too; a text's random numbers are its own."""
+    pytest.importorskip("ray", reason="needs the extra [ray]")
+    (tmp_path / "mine.py").write_text((Path(ROOT) / "examples" / "generate" / "methods.py").read_text())
+    line = theirs(tiny_gpt2_folder, prompts_file, DRAWN.replace("examples.generate.methods", "mine"), "tracking=none")
+    for study, more in (("here", []), ("there", ["execution=ray", "execution.workers=2", "execution.threads=1"])):
+        done = cdeval([*line, f"study={study}", *more], tmp_path)
+        assert done.returncode == 0, done.stderr
+    here, there = (
+        sorted(
+            next((tmp_path / "runs" / name).glob("generate-*")).joinpath("generations.jsonl").read_text().split("\n")
+        )
+        for name in ("here", "there")
+    )
+    assert here == there
+    assert len(here) == 3 + 1
+
+
 def test_what_transformers_refuses_fails_its_arm_alone(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:

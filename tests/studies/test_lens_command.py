@@ -253,6 +253,10 @@ MISTAKES: list[tuple[list[str], str]] = [
     (["train=true", "fit.method=gradient", "fit.ridge=1"], "fit.ridge=1.0 is not read with fit.start=zero"),
     (["train=true", "fit.method=gradient", "fit.weighting=equal"], "add fit.start=least_squares, or least_squares to"),
     (["train=true", "prompts.limit=1", "fit.window_tokens=16"], "at least 128 positions are wanted"),
+    (["prune.blocks=12"], "L=12 blocks, of which one must be left: expected 1 to 11"),
+    (["prune.by=kl"], "prune.by=kl is not read with prune.blocks=null: add prune.blocks=6"),
+    (["prune.blocks=2", "train=true"], "it goes with none of train=true, prompt= and study="),
+    (["prune.blocks=2", "layers=[4]"], "leave prune.blocks= out"),
 ]
 
 
@@ -264,6 +268,22 @@ def test_a_mistake_gets_one_clear_message(
     refused: Typed,
 ) -> None:
     assert expected in refused("lens", [*arguments, *more])
+
+
+def test_blocks_to_leave_out_are_found_and_the_line_to_type_is_a_studys(
+    arguments: list[str], typed: Typed, tmp_path: Path
+) -> None:
+    printed = typed("lens", [*arguments, "prune.blocks=2", "prune.search=span", "prune.by=kl", "prune.passages=3"])
+    record = json.loads((tmp_path / "runs" / "lens" / "pruned.json").read_text())
+    (step,) = record["steps"]
+    assert step["left_out"][1] == step["left_out"][0] + 1
+    assert record["held_out"]["left_out"] == step["left_out"]
+    assert record["held_out"]["passages"] == step["passages"] == 3
+    blocks = ",".join(map(str, step["left_out"]))
+    assert f"to type: amateur=pruned amateur.left_out=[{blocks}]" in printed
+    assert "searched by span, lowest KL, β=1 T=2, on 3 passages of the split tune of file" in printed
+    told = typed("run", [*arguments, *STUDY, "study=used", "amateur=pruned", f"amateur.left_out=[{blocks}]"])
+    assert f"pruned of {blocks}" in told
 
 
 def test_a_prompt_with_commas_and_quotes_is_drawn(arguments: list[str], typed: Typed, tmp_path: Path) -> None:

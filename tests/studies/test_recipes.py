@@ -38,6 +38,7 @@ def test_a_page_names_what_lies_beside_it() -> None:
     assert {page.parent.name for page in PAGES} >= {
         "amateur",
         "architecture",
+        "generate",
         "metric",
         "plausibility",
         "prompts",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import Any, TypeAlias
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from cdeval.config.schema import ContrastConfig
 from cdeval.decode.plausibility.plugin import PluginRule
 from cdeval.errors import ConfigError, ModelError
 
+Rule: TypeAlias = Callable[[Tensor], Tensor]  # of the expert's log-probabilities
 _NUMBERS = count(1)  # calls in several threads may give rules that are called alike
 
 

@@ -1,5 +1,6 @@
 """Texts of a contrast with any amateur, from its logits alone: no cache, no lanes, one full forward pass a token."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 
 from cdeval.config.enums import Form, SearchKind
 from cdeval.config.setting import Sampling, Setting
-from cdeval.config.token_weight import Gate, Weight
+from cdeval.config.token_weight import Gate, Weight, gate_of
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -68,6 +69,9 @@ def weight_of(how: Setting, log_expert: torch.Tensor, amateur_logits: torch.Tens
     p = [float(one) for one in log_expert.double().exp() if one > 0]
     entropy = -sum(one / sum(p) * math.log(one / sum(p)) for one in p)
     said = [token for token, value in enumerate(log_expert.tolist()) if value > -math.inf]
+    if own.gate is Gate.callable:
+        (opened,) = gate_of(json.loads(own.call))(log_expert[None, None], amateur_logits[None, None]).flatten()
+        return how.beta if opened else 0.0
     if own.gate is Gate.entropy and not entropy > (own.entropy or 0):
         return 0.0
     if own.gate is Gate.agreement and max(said, key=lambda one: float(amateur_logits[one])) != int(log_expert.argmax()):

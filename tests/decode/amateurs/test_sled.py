@@ -13,7 +13,7 @@ from cdeval.config.setting import Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel
-from tests.decode.amateurs.naive import PROMPTS, check_texts, settings_of
+from tests.decode.amateurs.naive import PROMPTS, check_texts, naive_text, settings_of
 from tests.decode.oracles import blocks_and_logits, exit_logits
 
 RULE = Plausibility("top_k", (("top_k", 6),))
@@ -86,3 +86,12 @@ def test_lanes_with_fewer_layers_and_tokens_count_none_twice(tiny: Callable[[str
         assert found.token_ids == alone.token_ids
         assert found.score == pytest.approx(alone.score, abs=1e-3)
         assert math.isfinite(found.score)
+
+
+def test_every_architecture_reads_its_layers(every_tiny: LanguageModel) -> None:
+    """The head alone reads them: what a model puts between its blocks and its head differs."""
+    amateur = sled()
+    greedy = settings(amateur)[1]
+    lane = Lane(PROMPTS[0], greedy)
+    (found,), _ = decode_batch(every_tiny, [lane], 4)
+    assert found.token_ids == naive_text(every_tiny, lane, direction(every_tiny, lane.prompt, amateur))[0]
