@@ -65,15 +65,15 @@ def callable_of(given: Mapping[str, Any], setting: str) -> Callable[..., Any]:
     Raises: ConfigError: it cannot be imported, takes no such values, or is an object that cannot be called.
     """
     code, values = located(given.get(TARGET), setting), {name: one for name, one in given.items() if name != TARGET}
+    try:
+        inspect.signature(code).bind_partial(**values)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{setting}: {given[TARGET]}: {one_line(error)}.") from error
     if inspect.isclass(code):
         found = made(given, setting)
         if not callable(found):
             raise ConfigError(f"{setting}.{TARGET}={given[TARGET]}: its objects cannot be called: give it __call__.")
         return cast("Callable[..., Any]", found)
-    try:
-        inspect.signature(code).bind_partial(**values)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{setting}: {given[TARGET]}: {one_line(error)}.") from error
     return partial(code, **made(values, setting)) if values else cast("Callable[..., Any]", code)
 
 

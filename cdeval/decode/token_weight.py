@@ -33,7 +33,6 @@ from cdeval.decode.lanes import column, index
 from cdeval.decode.plausibility.entropy import entropy
 from cdeval.errors import CdevalError, ConfigError, ModelError, one_line
 
-
 CallableGate: TypeAlias = Callable[[Tensor, Tensor], Tensor]  # of log_expert and amateur_logits
 
 
