@@ -37,6 +37,12 @@ def check_read(points: Sequence[tuple[object, Mapping[str, Given]]]) -> None:
             raise ConfigError(first)
 
 
+def read_by(config: object) -> list[Leaf]:
+    """List the settings that a configuration reads, by the conditions of its own values."""
+    settings = leaves(type(config))
+    return [leaf for leaf in settings.values() if not any(_fails(config, when, settings) for when in leaf.when)]
+
+
 def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Leaf]) -> str | None:
     """Why the setting is not read; None where it is, or where it is null or none and asks for nothing."""
     value = value_of(config, leaf.name)

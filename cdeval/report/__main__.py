@@ -11,26 +11,29 @@ from cdeval.store.screen import Screen
 
 
 def report(config: ReportRun) -> None:
-    """Write each study's report; verdict, table and the pages' places to the standard output."""
+    """Write the report of a study, or of several together; verdict, table and its place to the standard output."""
     # Plotting takes a second; --help must not.
     from cdeval.report.answer import answer, asked_metrics  # noqa: PLC0415
+    from cdeval.report.joined import find_study, joined, joint_folder  # noqa: PLC0415
     from cdeval.report.publish import publish  # noqa: PLC0415
     from cdeval.report.renewing import renew_comparisons  # noqa: PLC0415
 
     console, errors = Screen(), Screen(errors=True)
-    for folder in map(Path, config.study):
+    folders = [find_study(given, Path(config.runs)) for given in config.study]
+    for folder in folders:
         renew_comparisons(folder, errors.say)
-        study = read_study(folder)
-        for line in study.changed:
-            errors.say(line)
-        page = publish(study, errors.say)
-        columns = chosen_columns(study.rows, asked_metrics(study))
-        name, verdict = f"study {study.name}", answer(study)
-        show(
-            Results(name, study.rows, columns, study.comparisons, study.notes, [str(page)], verdict),
-            config.notes,
-            console,
-        )
+    studies = [read_study(folder) for folder in folders]
+    out = None if config.out is None else Path(config.out)
+    study = studies[0] if len(studies) == 1 else joined(studies, joint_folder(folders, out))
+    for line in study.changed:
+        errors.say(line)
+    page = publish(study, errors.say)
+    columns = chosen_columns(study.rows, asked_metrics(study))
+    name, verdict = f"study {study.name}", answer(study)
+    found = Results(
+        name, study.rows, columns, study.comparisons, study.notes, [str(page)], verdict, families=study.families
+    )
+    show(found, config.notes, console)
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def _compared(study: Study, arm: Arm, against: Arm) -> list[Comparison]:
     ordered = apart & {measure.name for measure in qualities(study) if measure.better.way}
     kept = {}
     for one in (arm, against):
-        scores = read_scores(study.folder / one.folder).current(texts_digest(list(one.generations)))
+        scores = read_scores(one.path).current(texts_digest(list(one.generations)))
         kept[one.label] = ArmScores({name: score for name, score in scores.scores.items() if name in ordered})
     with suppress(ValueError, TypeError, LookupError, AttributeError):  # damaged settings: nothing is compared
         return compare_kept(kept, {arm.label: against.label}, *settings_asked(against.config))

@@ -113,7 +113,7 @@ def _points(study: Study, across: Measure, quality: Measure) -> Chart:
                     names=[short[arm.label] for arm in arms],
                 )
             )
-    levels = [Level("human", "human", study.human)] if study.human else []
+    levels = [Level(arm.label, "human", arm) for arm in study.arms if arm.is_human]
     return Chart(
         f"{quality.name}-by-{across.name}",
         f"{quality.title} and {across.title}",

@@ -28,6 +28,18 @@ def corrected_for(comparisons: Sequence[Comparison]) -> int:
     return sum(math.isfinite(one.p) for one in comparisons)
 
 
+def correction(families: Mapping[str, int]) -> str:
+    """Say how p-values are corrected; empty where there is none.
+
+    Args: families: the comparisons that the correction counted, by study.
+    """
+    counted = {name: tests for name, tests in families.items() if tests}
+    if len(families) > 1 and counted:
+        numbers = ", ".join(f"{name} {tests}" for name, tests in counted.items())
+        return f"corrected within each study, for all its comparisons that have a p-value ({numbers})"
+    return "".join(f"corrected for all {tests} comparisons that have a p-value" for tests in counted.values())
+
+
 def differences_grids(comparisons: Sequence[Comparison], names: Mapping[str, str]) -> dict[str, Grid]:
     """Lay the differences out for a screen, a table a control, by the control's label; none without comparisons.
 
@@ -46,14 +58,17 @@ def differences_grids(comparisons: Sequence[Comparison], names: Mapping[str, str
     }
 
 
-def differences_markdown(comparisons: Sequence[Comparison]) -> str:
-    """Write the same as GitHub tables; empty without comparisons."""
+def differences_markdown(comparisons: Sequence[Comparison], families: Mapping[str, int] | None = None) -> str:
+    """Write the same as GitHub tables; empty without comparisons.
+
+    Args: families: the comparisons that Holm's correction counted, by study, where it counted others than these.
+    """
     pages = []
     for against, mine in _by_control(comparisons).items():
         lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
         table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
         pages.append(f"Differences from {markdown(against)}:\n\n{table}\n")
-    return "\n".join([*pages, f"{markdown(how_to_read(comparisons))}\n"]) if pages else ""
+    return "\n".join([*pages, f"{markdown(how_to_read(comparisons, families))}\n"]) if pages else ""
 
 
 def _by_control(comparisons: Sequence[Comparison]) -> dict[str, list[tuple[str, ...]]]:
@@ -81,17 +96,18 @@ def _rows(comparisons: Sequence[Comparison]) -> list[tuple[str, ...]]:
     ]
 
 
-def how_to_read(comparisons: Sequence[Comparison]) -> str:
-    """Say what the columns of the differences are."""
+def how_to_read(comparisons: Sequence[Comparison], families: Mapping[str, int] | None = None) -> str:
+    """Say what the columns of the differences are. Args: families: as of `differences_markdown`."""
+    families = families or {"": corrected_for(comparisons)}
     prompts = max(found.difference.n for found in comparisons)
-    tests = corrected_for(comparisons)
-    if not tests:
+    corrected = correction(families)
+    if not corrected:
         return (
             f"Paired by prompt, {prompts} prompts; no interval and no p-value, as no metric has a value in both arms "
             f"for {FEWEST} prompts."
         )
     return (
-        f"Paired by prompt, {prompts} prompts; p corrected for all {tests} comparisons that have a p-value "
+        f"Paired by prompt, {prompts} prompts; p {corrected} "
         "(comparisons.json). seen from: the smallest difference that a study of this size finds 4 times of 5."
     )
 

@@ -96,6 +96,6 @@ def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
         *(markdown(line) for line in verdict(study)),
         pictures,
         markdown_table(study.rows, study.notes),
-        differences_markdown(study.comparisons),
+        differences_markdown(study.comparisons, study.families),
     ]
     return "\n\n".join(part for part in parts if part).encode("utf-8", "backslashreplace")

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from cdeval.metrics.registry import Better, all_metrics, main_metrics
+from cdeval.metrics.forms import Form, significant
+from cdeval.metrics.registry import Better, Metric, all_metrics, main_metrics
 from cdeval.report.studyfiles import TRIED, Arm, Study
 from cdeval.report.table import MISSING
 
@@ -18,6 +19,7 @@ class Measure(NamedTuple):
     better: Better
     scale: float = 1.0  # of the stored unit
     digits: int = 3  # decimals of a number below 10; larger ones have as many significant digits
+    form: Form | None = None  # of the shown number, where decimals are not what it is written with
     cost: bool = False
     more: str = ""  # of an arm that has more of it
     less: str = ""
@@ -41,14 +43,16 @@ class Measure(NamedTuple):
         """A number in the shown unit, as text."""
         if not math.isfinite(value):
             return MISSING
+        if self.form is not None:
+            return self.form(value)
         whole = len(str(int(abs(value))))
         return f"{value:,.{max(0, self.digits - whole + 1)}f}" if whole > 1 else f"{value:.{self.digits}f}"
 
 
 COSTS = (
-    Measure("flops_per_token", "compute", "GFLOPs/token", Better.lower, 1e9, digits=2, cost=True),
-    Measure("decode_seconds_per_token", "latency", "ms/token", Better.lower, 1e-3, digits=1, cost=True),
-    Measure("memory_bytes", "memory", "GiB", Better.lower, 2**30, digits=2, cost=True),
+    Measure("flops_per_token", "compute", "GFLOPs/token", Better.lower, 1e9, form=significant(3), cost=True),
+    Measure("decode_seconds_per_token", "latency", "ms/token", Better.lower, 1e-3, form=significant(3), cost=True),
+    Measure("memory_bytes", "memory", "GiB", Better.lower, 2**30, form=significant(3), cost=True),
 )
 TRIED_SETTINGS = Measure(TRIED, "settings tried", "", Better.none, digits=0, cost=True)
 _OTHER_COSTS = (
@@ -60,19 +64,18 @@ _OTHER_COSTS = (
 
 def qualities(study: Study) -> tuple[Measure, ...]:
     """List what is shown of texts, plug-ins' metrics last."""
-    return tuple(
-        Measure(
-            one.name,
-            one.label,
-            one.unit,
-            one.better,
-            digits=one.digits,
-            more=one.more,
-            less=one.less,
-            beside=one.beside,
-        )
-        for one in main_metrics(study.stored)
-    )
+    return tuple(map(_of_metric, main_metrics(study.stored)))
+
+
+def further(study: Study) -> tuple[Measure, ...]:
+    """List the metrics of texts that a reader of the page may add to its table."""
+    shown = {one.name for one in main_metrics(study.stored)}
+    return tuple(_of_metric(one) for one in all_metrics() if one.name not in shown)
+
+
+def _of_metric(one: Metric) -> Measure:
+    words = {"more": one.more, "less": one.less, "beside": one.beside}
+    return Measure(one.name, one.label, one.unit, one.better, digits=one.digits, **words)
 
 
 def totals(study: Study) -> tuple[Measure, ...]:

@@ -7,13 +7,16 @@ from typing import Any
 from cdeval.report import sections
 from cdeval.report.charts import STYLES, Chart, curved_metric
 from cdeval.report.drawing import plotly_of
+from cdeval.report.grid import grid_of
 from cdeval.report.measures import Measure, present, totals
 from cdeval.report.rendering import PLOTLY, render
 from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.texts import side_by_side
+from cdeval.report.tracing import Tracer, tracer_of
 from cdeval.report.verdict import best_of, verdict
 
+_SCRIPTS = tuple(f"report/templates/{name}.js" for name in ("common", "pareto", "grid", "table", "texts", "start"))
 _SHOWN_FIRST = 3  # texts beside each other before a reader chooses
 
 
@@ -26,7 +29,8 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
         fronts: labels that nothing dominates, by the names of the cost and the quality on the axes.
     """
     drawn = [chart for chart in charts if chart.kind != "points"]
-    texts = side_by_side(study)
+    tracers = [tracer_of(arm) for arm in study.arms]
+    texts, grid = side_by_side(study, tracers), _grid(study)
     groups = list(dict.fromkeys(chart.group for chart in drawn if chart.group))
     sweeps = {f"sweep-{at}": [one for one in drawn if one.group == group] for at, group in enumerate(groups)}
     curves = [chart for chart in drawn if chart.kind == "curves"]
@@ -34,6 +38,7 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
     titles = {
         "quality-and-cost": "Quality and cost",
         "table": "All arms",
+        **({"grid": "The grid"} if grid else {}),
         **({"texts": "Texts side by side"} if texts else {}),
         **dict(zip(sweeps, groups, strict=True)),
         **({"curves": curved.label} if curves and (curved := curved_metric()) else {}),
@@ -43,14 +48,15 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
     headline, *lead = verdict(study)
     return render(
         "report/templates/study.html.j2",
-        scripts=(PLOTLY, "report/templates/study.js"),
-        data=_data(study, drawn, fronts, texts),
+        scripts=(PLOTLY, *_SCRIPTS),
+        data={**_data(study, drawn, fronts, tracers), "texts": texts, "grid": grid},
         study=study,
         former=[arm.label for arm in study.arms if arm.former.metrics],
         eyebrow=_eyebrow(study),
         headline=headline,
         lead=lead,
         titles=titles,
+        grid=grid and {"axes": grid["axes"], "measures": present(totals(study), study.current.decoded)},
         prompts={"shown": len(texts), "all": len({text.id for arm in study.arms for text in arm.generations})},
         sweeps=sweeps,
         curves=curves,
@@ -76,21 +82,34 @@ def _data(
     study: Study,
     charts: Sequence[Chart],
     fronts: Mapping[tuple[str, str], set[str]],
-    texts: Sequence[Mapping[str, Any]],
+    tracers: Sequence[Tracer | None],
 ) -> dict[str, Any]:
     """Collect the values that the page's script draws and lets readers search."""
     short = short_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
     measures = present(totals(study), study.arms)
     return {
-        "arms": [_arm(arm, short[arm.label], measures) for arm in study.current.arms],
-        "measures": [{"name": one.name, "heading": one.heading, "cost": one.cost} for one in measures],
+        "arms": [
+            _arm(arm, short[arm.label], measures) | ({"settings": tracer.settings} if tracer else {})
+            for arm, tracer in zip(study.current.arms, tracers, strict=True)
+        ],
+        "measures": [
+            {"name": one.name, "title": one.title, "heading": one.heading, "way": one.better.way} for one in measures
+        ],
         "styles": STYLES,
         "fronts": {f"{x} {y}": sorted(place[label] for label in front) for (x, y), front in fronts.items()},
         "figures": {chart.name: plotly_of(chart) for chart in charts},
-        "texts": list(texts),
         "first": [place[label] for label in _first(study)],
     }
+
+
+def _grid(study: Study) -> dict[str, Any] | None:
+    """The varied numbers, and each arm's by its place; None: no grid."""
+    grid = grid_of(study)
+    if grid is None:
+        return None
+    place = {arm.label: at for at, arm in enumerate(study.arms)}
+    return {"axes": grid.axes, "varied": {place[label]: values for label, values in grid.varied.items()}}
 
 
 def _arm(arm: Arm, short: str, measures: Sequence[Measure]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cdeval.metrics.forms import decimals
 from cdeval.report.charts import Chart, charts_of
 from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
 from cdeval.report.measures import present, qualities, totals
@@ -68,7 +69,8 @@ def fronts_of(study: Study) -> dict[tuple[str, str], set[str]]:
                 found[across.name, up.name] = set()
                 continue
             known = [arm for arm in study.decoded if up.is_known(arm) and across.is_known(arm)]
-            objectives = [Objective(one.name, one.better.way) for one in (across, up)]
-            beaten = dominators([arm.summary for arm in known], objectives)
+            objectives = [Objective(one.name, one.better.way, one.form or decimals(one.digits)) for one in (across, up)]
+            numbers = [{one.name: one.value_of(arm) for one in (across, up)} for arm in known]
+            beaten = dominators(numbers, objectives)
             found[across.name, up.name] = {arm.label for arm, by in zip(known, beaten, strict=True) if by is None}
     return found

@@ -27,13 +27,14 @@ def render(template: str, *, style: str = STYLE, scripts: Sequence[str] = (), da
     Args:
         template: the page's own, which extends `report/templates/base.html.j2`.
         style: its style sheet.
-        scripts: what it runs, in this order; PLOTLY is one of them where it draws.
+        scripts: what it runs, in this order and as one script; PLOTLY, where it draws, is one before them.
         data: what its scripts read, in JSON's types and without NaN.
         values: what the template names: texts and numbers, of which none is taken for HTML.
 
     Returns: the page as HTML.
     """
-    sheet, codes = _file(style), [_plotly() if name == PLOTLY else _file(name) for name in scripts]
+    own = Markup("\n").join(_file(name) for name in scripts if name != PLOTLY)
+    sheet, codes = _file(style), [*([_plotly()] if PLOTLY in scripts else []), *([own] if own else [])]
     script_sources = " ".join(map(_hash, codes)) or "'none'"
     style_sources = "'unsafe-inline'" if PLOTLY in scripts else _hash(sheet)  # plotly styles single elements
     policy = (

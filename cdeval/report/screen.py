@@ -34,6 +34,7 @@ class Results:
     places: Sequence[str]  # lines that say where the files are
     verdict: str = ""  # one sentence
     warnings: Sequence[str] = ()  # those of the notes that are shown in any case
+    families: Mapping[str, int] | None = None  # as of `differences.how_to_read`
 
 
 def show(results: Results, notes: Notes, console: Screen) -> None:
@@ -47,7 +48,7 @@ def show(results: Results, notes: Notes, console: Screen) -> None:
     grave = [note for note in results.notes if note in results.warnings or note.startswith((MARK, DISTURBED))]
     lines = _listed(results.notes if everything else grave, width)
     if everything:
-        lines += _differences(results.comparisons, names, width)
+        lines += _differences(results, names, width)
     lines += ["", *_wrapped(results.verdict, width)] if results.verdict else []
     table = fitted(_grid(results, names), width, None if everything else MOST)
     lines += [
@@ -131,12 +132,12 @@ def _legend(results: Results, table: Fitted, names: Mapping[str, str], *, everyt
     return "; ".join(parts)
 
 
-def _differences(comparisons: Sequence[Comparison], names: Mapping[str, str], width: int) -> list[str]:
+def _differences(results: Results, names: Mapping[str, str], width: int) -> list[str]:
     lines: list[str] = []
-    for against, grid in differences_grids(comparisons, names).items():
+    for against, grid in differences_grids(results.comparisons, names).items():
         clean = grid._replace(labels=[printable(label) for label in grid.labels])
         lines += ["", printable(f"differences from {against}"), "", *fitted(clean, width, None).lines]
-    return [*lines, *_wrapped(how_to_read(comparisons), width)] if lines else []
+    return [*lines, *_wrapped(how_to_read(results.comparisons, results.families), width)] if lines else []
 
 
 def _listed(notes: Iterable[str], width: int) -> list[str]:

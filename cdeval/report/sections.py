@@ -8,10 +8,10 @@ import yaml
 
 from cdeval.metrics.registry import Better
 from cdeval.report.charts import LEVEL_STYLES, PALE, STYLES, Chart
-from cdeval.report.differences import corrected_for
-from cdeval.report.measures import TRIED_SETTINGS, Measure, present, qualities, totals
+from cdeval.report.differences import correction
+from cdeval.report.measures import TRIED_SETTINGS, Measure, further, present, qualities, totals
 from cdeval.report.studyfiles import Arm, Study
-from cdeval.report.table import MISSING
+from cdeval.report.table import MISSING, marks_of
 from cdeval.store.private import masked_all
 
 _OVERHEADS = {
@@ -43,7 +43,7 @@ class ResultRow(NamedTuple):
     """An arm in the table."""
 
     arm: Arm
-    label: str  # with the mark of former texts
+    label: str  # with the marks of dominated arms and of former texts
     style: tuple[str, str] | None  # colour and symbol in the pictures; None: the human texts
     cells: list[ResultCell]
 
@@ -80,19 +80,20 @@ def axes(study: Study) -> dict[str, Any]:
 
 
 def results(study: Study) -> dict[str, Any]:
-    """Build the table: its measures, those of texts that have an order, and a row an arm."""
-    measures = present((*totals(study), TRIED_SETTINGS), study.arms)
+    """Build the table: its measures, how many of them are shown at first, a row an arm, and what marks mean."""
+    first = present((*totals(study), TRIED_SETTINGS), study.arms)
+    measures = [*first, *present(further(study), study.arms)]
+    marks, meaning = marks_of(study.rows)
     best = {measure.name: _best(measure, study.current) for measure in measures}
     rows = []
-    for arm, row in zip(study.arms, study.rows, strict=True):
+    for arm, mark in zip(study.arms, marks, strict=True):
         cells = []
         for measure in measures:
             number = measure.value_of(arm)
             sort = repr(number) if math.isfinite(number) else ""
             cells.append(ResultCell(*cell(measure, arm), sort, arm.label in best[measure.name]))
-        rows.append(ResultRow(arm, row.label + row.mark, None if arm.is_human else STYLES[arm.kind], cells))
-    ranked = ", ".join(one.title for one in measures if one.better.way and not one.cost)
-    return {"measures": measures, "rows": rows, "ranked": ranked}
+        rows.append(ResultRow(arm, arm.label + mark, None if arm.is_human else STYLES[arm.kind], cells))
+    return {"measures": measures, "shown_first": len(first), "rows": rows, "meaning": meaning}
 
 
 def _best(measure: Measure, study: Study) -> set[str]:
@@ -105,7 +106,7 @@ def _best(measure: Measure, study: Study) -> set[str]:
 
 
 def differences(study: Study) -> dict[str, Any]:
-    """List every arm less its control, on the metrics that the screen shows, and count the tests of the correction."""
+    """List every arm less its control, on the metrics that the screen shows, and say how p is corrected."""
     measures = {measure.name: measure for measure in qualities(study)}
     rows = []
     for one in study.comparisons:
@@ -122,7 +123,7 @@ def differences(study: Study) -> dict[str, Any]:
             f"{one.detectable:.{digits}f}" if math.isfinite(one.detectable) else MISSING,
         ]
         rows.append(DifferenceRow(one.arm, one.against, cells))
-    return {"differences": rows, "tests": corrected_for(study.comparisons)}
+    return {"differences": rows, "corrected": correction(study.families)}
 
 
 def legend_of(chart: Chart) -> list[LegendKey]:

@@ -6,13 +6,14 @@ missing, every finished run folder is an arm. Files that an older or a smaller s
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cdeval.errors import StorageError
 from cdeval.metrics.registry import Metric, main_metrics
 from cdeval.records import Comparison, Estimate, Generation
+from cdeval.report.differences import corrected_for
 from cdeval.report.former import MARK, NOTHING, Former, former_line, former_scores
 from cdeval.report.reading import (
     Table,
@@ -56,6 +57,7 @@ class Arm:
     label: str
     role: str  # arm, control or human
     folder: str  # name of its run folder
+    path: Path  # of its run folder
     setting: Mapping[str, Any]  # what shaped its texts; empty for the human reference and for texts of others
     config: Mapping[str, Any]  # config.yaml
     provenance: Mapping[str, Any]
@@ -66,6 +68,7 @@ class Arm:
     token_seconds: Sequence[float]  # of timed passes, a number a token
     former: Former = NOTHING  # what of its scores is of other texts than `generations`
     stored: Sequence[Metric] = ()  # of plug-ins that are not loaded, as its files describe them
+    study: str = ""  # its study's name, where several are shown together
 
     @property
     def is_human(self) -> bool:
@@ -110,6 +113,7 @@ class Study:
     arms: Sequence[Arm]
     comparisons: Sequence[Comparison]
     notes: Sequence[str]
+    families: Mapping[str, int] = field(default_factory=dict)  # comparisons that Holm's correction counted, by study
 
     @property
     def decoded(self) -> list[Arm]:
@@ -196,7 +200,8 @@ def read_study(folder: Path) -> Study:
     shown = _shown(folder, problems)
     known = [] if shown is None else [row for row in shown.rows if (folder / row.folder / SUMMARY).is_file()]
     rows = [*known, *_finished(folder, {row.folder for row in known})]
-    arms = [_arm(folder / row.folder, row.label, row.role, problems) for row in rows]
+    labels = _labels(rows)
+    arms = [_arm(folder / row.folder, label, row.role, problems) for label, row in zip(labels, rows, strict=True)]
     arms.sort(key=lambda arm: arm.is_human)
     if not arms:
         raise StorageError(
@@ -209,7 +214,9 @@ def read_study(folder: Path) -> Study:
         for one in ([] if shown is None else shown.comparisons)
         if not any(one.metric in former.get(label, ()) for label in (one.arm, one.against))
     ]
-    study = Study(folder.resolve().name, folder, arms, comparisons, [])
+    name = folder.resolve().name
+    families = {name: 0 if shown is None else corrected_for(shown.comparisons)}
+    study = Study(name, folder, arms, comparisons, [], families)
     tried = tried_notes(arm.summary.get(TRIED, math.nan) for arm in arms)
     return replace(study, notes=[*notes, *tried, *study.changed, *dict.fromkeys(problems)])
 
@@ -223,6 +230,14 @@ def _finished(folder: Path, known: Collection[str]) -> list[Row]:
             role = HUMAN if path.name == HUMAN else "arm"
             rows.append(Row(str(point.get("label", path.name)), str(point.get("role", role)), {}, path.name))
     return sorted(rows, key=lambda row: (row.role == HUMAN, row.label))
+
+
+def _labels(rows: Sequence[Row]) -> list[str]:
+    """Tell rows of one label apart by their folders: those of the last table keep theirs, which its notes name."""
+    found: list[str] = []
+    for row in rows:
+        found.append(f"{row.label} ({row.folder})" if row.label in found else row.label)
+    return found
 
 
 def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
@@ -242,6 +257,7 @@ def _arm(path: Path, label: str, role: str, problems: list[str]) -> Arm:
         label,
         role,
         path.name,
+        path,
         setting=config.get("point", {}).get("setting") or {},
         config=config,
         provenance=optional(path / "provenance.json", provenance_of, {}, problems),

@@ -91,19 +91,21 @@ def _rest(axis: Axis, arm: Arm) -> str:
     """The setting without the axis: equal on a line."""
     setting = {name: value for name, value in arm.setting.items() if name != axis.name}
     amateur = {name: value for name, value in _amateur(arm).items() if name != axis.name}
-    return json.dumps({**setting, "amateur": amateur}, sort_keys=True)
+    return json.dumps({**setting, "amateur": amateur, "study": arm.study}, sort_keys=True)
 
 
 def _line_labels(axis: Axis, first: Sequence[Arm]) -> list[str]:
-    """The other axes' values where lines differ in them; the search where they differ in that."""
+    """The other axes' values where lines differ in them; the search and the study where they differ in those."""
     others = [
         other for other in AXES if other is not axis and len({str(other.value_of(arm.setting)) for arm in first}) > 1
     ]
     searches = len({arm.setting.get("search") for arm in first}) > 1
+    studies = len({arm.study for arm in first}) > 1
     return [
         " ".join(
             [f"{_SIGNS[other.name]}={other.value_of(arm.setting):g}" for other in others]
             + ([str(arm.setting.get("search"))] if searches else [])
+            + ([arm.study] if studies else [])
         )
         for arm in first
     ]
@@ -112,15 +114,20 @@ def _line_labels(axis: Axis, first: Sequence[Arm]) -> list[str]:
 def _levels(study: Study, varied: Sequence[Arm]) -> list[Level]:
     """The human texts, the expert alone and the amateurs that are no early exits, under the same search."""
     searches = {_search(arm) for arm in varied}
-    levels = [Level("human", "human", study.human)] if study.human else []
+    levels = [Level(_of_study("human", arm), "human", arm) for arm in study.arms if arm.is_human]
     for arm in study.decoded:
         if _search(arm) not in searches or arm.setting.get("adaptive_exit"):
             continue
         if arm.kind == Kind.alone:
-            levels.append(Level("expert alone", "control", arm))
+            levels.append(Level(_of_study("expert alone", arm), "control", arm))
         elif arm.kind == Kind.amateur:
-            levels.append(Level(arm.label.split(" α=")[0], "amateur", arm))
+            levels.append(Level(_of_study(arm.label.split(" α=")[0], arm), "amateur", arm))
     return levels
+
+
+def _of_study(name: str, arm: Arm) -> str:
+    """A level's name, with its study's where several are shown together."""
+    return f"{name} [{arm.study}]" if arm.study else name
 
 
 def _search(arm: Arm) -> tuple[str, ...]:

@@ -63,7 +63,7 @@ def filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
 def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
     """Write the rows as a GitHub table: what qualifies a number follows it in brackets."""
     columns = columns or (*columns_for(rows), *filled(rows, [*plugged_columns(rows), _TRIED]))
-    marks, meaning = _marks(rows)
+    marks, meaning = marks_of(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
         cells = [f"{cell.value} ({cell.detail})" if cell.detail else cell.value for cell in cells_of(row, columns)]
@@ -73,7 +73,7 @@ def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequ
     return "\n\n".join((table, legend, *(markdown(note) for note in (*meaning, *notes)))) + "\n"
 
 
-def _marks(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
+def marks_of(rows: Sequence[Row]) -> tuple[list[str], list[str]]:
     """Choose what follows each label: a dagger where another setting dominates it; and the line that explains it."""
     changed = [row.mark for row in rows]
     decoded = [row.summary if row.role != "human" and not row.mark else {} for row in rows]  # a mark: of former texts

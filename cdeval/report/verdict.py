@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from cdeval.records import Comparison
-from cdeval.report.differences import corrected_for
+from cdeval.report.differences import correction
 from cdeval.report.measures import COSTS, Measure, qualities
 from cdeval.report.studyfiles import Arm, Kind, Study
 
@@ -163,8 +163,7 @@ def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[
     if len(found) == 1:
         return []
     shifts = [shift_of(one, measure) for one in found]
-    tests = corrected_for(study.comparisons)
-    basis = f"corrected for all {tests} comparisons that have a p-value" if tests else "as no comparison has a p-value"
+    basis = correction(study.families) or "as no comparison has a p-value"
     lines = [
         f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
         f"{shifts.count(-1)} for the worse, {basis}."

@@ -3,6 +3,7 @@
 from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.errors import together
 from cdeval.report.screen import Results, show
+from cdeval.report.studyfiles import REPORT
 from cdeval.score.config import Export, ScoreConfig, validate_score
 from cdeval.store.screen import Screen
 
@@ -29,7 +30,7 @@ def score(config: ScoreConfig) -> None:
         comparisons=outcome.comparisons,
         notes=outcome.notes,
         warnings=outcome.warnings,
-        places=[f"results: {outcome.folder}"],
+        places=[f"results: {outcome.folder}", f"to look at: {outcome.folder / REPORT}"],
     )
     show(shown, config.notes, console)
     if outcome.failures:

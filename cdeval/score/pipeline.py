@@ -1,6 +1,6 @@
 """The score command on one page: files of texts in, a table's rows and metrics.json per arm out.
 
-    files -> arms and human texts -> tokens of the scoring model -> scores -> results on disk
+    files -> arms and human texts -> tokens of the scoring model -> scores -> results on disk -> their report
 
 Files are read, and the metrics' names checked, before a model is opened; a model is opened only if a metric needs it.
 """
@@ -17,12 +17,14 @@ from cdeval.errors import ConfigError, did_you_mean
 from cdeval.metrics.judges.likelihood import with_known_logprobs
 from cdeval.metrics.judges.opening import open_judges
 from cdeval.metrics.registry import MetricError, chosen_metrics
+from cdeval.metrics.scorefile import SCORES, to_bytes
 from cdeval.metrics.suite import Scored, score_study
 from cdeval.models.loading import OpenedModel, ReadingModel, open_model
 from cdeval.models.vocabulary import special_names
 from cdeval.prompts.tokens import with_tokens
 from cdeval.records import Comparison, Generation
 from cdeval.report.differences import differences_markdown
+from cdeval.report.publish import write_report
 from cdeval.report.studyfiles import Shown, write_shown
 from cdeval.report.summary import notes_of, summary_of
 from cdeval.report.table import Column, Row, markdown_table, score_groups
@@ -32,10 +34,10 @@ from cdeval.score.config import ScoreConfig
 from cdeval.score.marks import without_marks
 from cdeval.score.read import ReadFile
 from cdeval.store.files import require_writable
-from cdeval.store.folder import replace_file
+from cdeval.store.folder import GENERATIONS, replace_file
 from cdeval.store.progress import Steps
 from cdeval.store.provenance import provenance
-from cdeval.store.strict_json import encode, to_page
+from cdeval.store.strict_json import encode, to_line, to_page
 
 Texts = dict[str, list[Generation]]  # by arm, the human texts last
 
@@ -87,7 +89,9 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
     ]
     groups = score_groups(rows)
     _write(folder, rows, scored, groups, notes)
+    _keep(folder, texts, scored)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))
+    write_report(folder, say)
     return ScoreResult(rows, groups, scored.comparisons, notes, warnings, folder, scored.failures)
 
 
@@ -178,6 +182,14 @@ def _write(
     differences = differences_markdown(scored.comparisons)
     replace_file(folder / "table.md", encode("\n".join([*tables, *([differences] if differences else [])])))
     write_shown(folder, Shown(rows, notes, scored.comparisons))
+
+
+def _keep(folder: Path, texts: Texts, scored: Scored) -> None:
+    """Store each arm's texts and their own scores, of which the report is made; what a run wrote stays as it is."""
+    for label, name in folder_names(list(scored.scores)).items():
+        if not (folder / name / "config.yaml").exists():
+            replace_file(folder / name / GENERATIONS, b"".join(map(to_line, texts[label])))
+            replace_file(folder / name / SCORES, to_bytes(scored.kept[label]))
 
 
 def folder_names(labels: Sequence[str]) -> dict[str, str]:

@@ -197,7 +197,7 @@ def write_tables(
     notes = [*lines, *exit_notes(costs), *flops_notes(settings, costs), *cost_notes(costs), *notes_of(scores)]
     write_shown(root, Shown(rows, notes, comparisons, lines, digest))
     study = read_study(root)
-    tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons)]
+    tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons, study.families)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
     publish(study, say)
     return StudyResult(study.rows, list(study.comparisons), list(study.notes), root, verdict=answer(study))

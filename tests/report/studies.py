@@ -1,12 +1,19 @@
 """Studies written file by file, as `run` and `score` leave them, without a model."""
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+
+from cdeval.metrics.compare import ArmRows
+from cdeval.metrics.scorefile import SCORES, ArmScores, Score, texts_digest, to_bytes
+from cdeval.records import Estimate
+from cdeval.store.folder import RunFolder
 
 HUMAN = {"label": "human", "role": "human", "folder": "human"}
 PLAIN = {"kind": "none", "layer": None}
@@ -97,3 +104,62 @@ def write_study(study: Path, layers: Sequence[int] = (4, 8), texts: Sequence[str
     compared = [comparison(row["label"], difference=0.1 + number / 10) for number, row in enumerate(rows)]
     (study / "comparisons.json").write_text(json.dumps(compared))
     return study
+
+
+def write_grid(study: Path) -> Path:
+    """36 arms: every pair of 4 layers, 3 plausibility thresholds and 3 weights, their control and the human texts."""
+    rows = []
+    for number, (layer, alpha, beta) in enumerate(
+        itertools.product((12, 18, 24, 29), (0.01, 0.1, 0.3), (0.5, 1.0, 2.0))
+    ):
+        row = {"label": f"early_exit k={layer} linear lens α={alpha} β={beta:g} T=1, beam 5", "role": "arm"}
+        row["folder"] = f"exit-{layer}-{alpha}-{beta}"
+        scores = {"diversity": 0.4 + 0.4 * math.sin(0.2 * number) ** 2, "coherence": 0.6 - 0.005 * number, "mauve": 0.8}
+        own = setting(layer=layer, alpha=alpha, beta=beta)
+        write_arm(study, row, ["one two three"] * 2, scores, own, costs(1.0 + layer / 29, overhead=0.01 * layer))
+        rows.append(row)
+    return _end(study, rows)
+
+
+def write_quickstart(study: Path) -> Path:
+    """Five arms as `+preset=quickstart` has them: beam search, two exits under it, one drawn, and min-p alone."""
+    drawn = {"search": "sample", "beams": 1, "sampling": {"min_p": 0.1}}
+    nucleus = {"search": "sample", "beams": 1, "sampling": {"top_p": 0.95}}
+    arms = [
+        ("early_exit k=24 norm lens α=0.1 β=1 T=1, beam 5", setting(layer=24), (0.91, 0.42), 0.36),
+        ("early_exit k=26 linear lens α=0.3 β=1 T=0.5, beam 5", setting(layer=26, alpha=0.3), (0.83, 0.6), 0.38),
+        ("expert alone, sample min_p=0.1", setting("none", None, **drawn), (0.88, 0.55), 0.271),
+        (
+            "early_exit k=26 linear lens α=0.3 β=1 T=0.5, nucleus p=0.95",
+            setting(layer=26, **nucleus),
+            (0.93, 0.5),
+            0.38,
+        ),
+    ]
+    rows = []
+    for number, (label, own, (diversity, coherence), gflops) in enumerate(arms):
+        row = {"label": label, "role": "arm", "folder": f"arm-{number}"}
+        texts = [f"a text of arm {number}, the {place} of them, and of arm {number} once more" for place in range(4)]
+        write_arm(study, row, texts, {"diversity": diversity, "coherence": coherence}, own, costs(gflops))
+        rows.append(row)
+    return _end(study, rows)
+
+
+def _end(study: Path, rows: list[dict[str, str]]) -> Path:
+    control = {"label": "expert alone, beam 5", "role": "control", "folder": "alone"}
+    scores = {"diversity": 0.3, "coherence": 0.55, "mauve": 0.7}
+    write_arm(study, control, ["one one one"] * 2, scores, setting("none", None), costs(0.27, 0))
+    write_arm(study, HUMAN, ["three two one"] * 2, {"diversity": 0.9, "coherence": 0.6})
+    (study / "shown.json").write_text(json.dumps({"rows": [*rows, control, HUMAN], "notes": []}))
+    compared = [comparison(row["label"], difference=0.1 + 0.01 * number) for number, row in enumerate(rows)]
+    (study / "comparisons.json").write_text(json.dumps(compared))
+    return study
+
+
+def write_text_scores(folder: Path, metric: str, values: Sequence[float]) -> None:
+    """Keep a score for each text of a run folder, in the order of its file."""
+    texts = list(RunFolder(folder).generations().values())
+    rows = ArmRows(tuple(text.id for text in texts), np.array([[value, 1.0] for value in values]))
+    estimate = Estimate(float(np.mean(values)), math.nan, math.nan, len(values), 0)
+    found = Score(estimate, texts_digest(texts), "", {"made by": "a test"}, rows)
+    (folder / SCORES).write_bytes(to_bytes(ArmScores({metric: found})))

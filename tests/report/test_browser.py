@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 
-from cdeval.report.publish import write_report
-from tests.report.studies import costs, setting, write_arm, write_study
+from cdeval.report.publish import write_joint_report, write_report
+from tests.report.studies import (
+    costs,
+    setting,
+    write_arm,
+    write_grid,
+    write_quickstart,
+    write_study,
+    write_text_scores,
+)
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: pip install -e '.[browser]'")
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [
@@ -30,7 +39,20 @@ QUIET = [
     "--disable-sync",
 ]
 NASTY = "</script><script>document.title='owned'</script></style><img src=x onerror=\"document.title='owned'\"> end"
-WIDE, NARROW = 1280, 390
+WIDE, NARROW = 1400, 390
+# How many labels there are in pictures, legends and lists of controls, and those of them that lie on one another.
+OVERLAPS = """
+const boxed = nodes => [...nodes].map(one => [one.textContent, one.getBoundingClientRect()]);
+const words = plot => [...plot.querySelectorAll('text')].filter(one => one.textContent.trim());
+const wide = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left);
+const tall = (a, b) => Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+const plots = [...document.querySelectorAll('.js-plotly-plot')].map(plot => boxed(words(plot)));
+const lists = [...document.querySelectorAll('.legend, .controls, nav')].map(list => boxed(list.children));
+const groups = [...plots, ...lists].map(group => group.filter(([, at]) => at.width && at.height));
+const under = ([name, at], others) => others.filter(([, other]) => wide(at, other) > 1 && tall(at, other) > 1)
+  .map(([other]) => `${name} / ${other}`);
+return [groups.flat().length, groups.flatMap(group => group.flatMap((one, at) => under(one, group.slice(at + 1))))];
+"""
 
 
 @pytest.fixture(scope="module")
@@ -73,15 +95,43 @@ def column(browser: Any, place: int) -> list[str]:
     return list(browser.execute_script(f"return [...{cells}].map(row => row.cells[{place}].firstChild.textContent)"))
 
 
+def places(browser: Any) -> list[str]:
+    cells = "document.querySelectorAll('#results tbody .place')"
+    return list(browser.execute_script(f"return [...{cells}].map(cell => cell.textContent)"))
+
+
+def choose(browser: Any, name: str, value: str) -> None:
+    change = (
+        f"const one = document.getElementById('{name}'); one.value = '{value}'; one.dispatchEvent(new Event('change'))"
+    )
+    browser.execute_script(change)
+
+
 def type_into(browser: Any, name: str, text: str) -> None:
     field = browser.find_element("id", name)
     field.clear()
     field.send_keys(text)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(WIDE, "light"), (NARROW, "dark")])
-def test_it_draws_everything_says_nothing_and_asks_nobody(browser: Any, page: Path, width: int, scheme: str) -> None:
+@pytest.fixture(scope="module")
+def pages(page: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    grid, quickstart = write_grid(folder / "grid"), write_quickstart(folder / "quickstart")
+    joint = write_joint_report([grid, quickstart], None, print)
+    return {"few": page, "grid": write_report(grid), "quickstart": write_report(quickstart), "joint": joint}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+@pytest.mark.parametrize("study", ["few", "grid", "quickstart", "joint"])
+def test_all_is_drawn_no_label_lies_on_another_and_nobody_is_asked(
+    browser: Any, pages: dict[str, Path], study: str, width: int, scheme: str
+) -> None:
+    page = pages[study]
     opened(browser, page, width, scheme)
+    labels, overlapping = browser.execute_script(OVERLAPS)
+    assert overlapping == []
+    assert labels > 40, "the test saw nothing"
     assert browser.get_log("browser") == []
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
@@ -90,7 +140,22 @@ def test_it_draws_everything_says_nothing_and_asks_nobody(browser: Any, page: Pa
     empty = f"[...document.querySelectorAll('figure')].filter(one => !{drawn})"
     assert browser.execute_script(f"return {empty}.map(one => one.textContent)") == []
     wide = browser.execute_script("return document.documentElement.scrollWidth")
-    assert wide <= width, "nothing but the table scrolls sideways"
+    assert wide <= width, "nothing but tables and parallel coordinates scroll sideways"
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_arms_stay_in_sight_where_the_table_scrolls(browser: Any, pages: dict[str, Path], width: int) -> None:
+    opened(browser, pages["grid"], width)
+    for box in browser.find_elements("css selector", "#columns input:not(:checked)"):
+        browser.execute_script("arguments[0].click()", box)
+    place = (
+        "const at = document.querySelector('#results tbody th').getBoundingClientRect();"
+        "return [at.left, at.right, document.querySelector('#results').parentNode.getBoundingClientRect().left]"
+    )
+    before = browser.execute_script(place)
+    browser.execute_script("document.querySelector('#results').parentNode.scrollLeft = 200")
+    assert browser.execute_script(place) == before
+    assert before[1] - before[0] < 0.5 * width, "and leave room for the numbers"
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -136,11 +201,76 @@ def test_the_filter_hides_rows_and_fades_their_points(browser: Any, page: Path) 
 
 def test_the_front_follows_the_axes(browser: Any, page: Path) -> None:
     opened(browser, page)
-    assert column(browser, 7)[:4] == ["◆ on this front"] * 4
-    browser.execute_script(
-        "const y = document.getElementById('y-axis'); y.value = 'coherence'; y.dispatchEvent(new Event('change'))"
-    )
-    assert column(browser, 7)[:4] == ["behind it"] * 3 + ["◆ on this front"]
+    assert places(browser)[:4] == ["◆ on this front"] * 4
+    choose(browser, "y-axis", "coherence")
+    assert places(browser)[:4] == ["behind it"] * 3 + ["◆ on this front"]
+
+
+def test_what_a_reader_chose_is_in_the_address_and_comes_back(browser: Any, page: Path) -> None:
+    opened(browser, page)
+    type_into(browser, "filter", "k=8 beam")
+    choose(browser, "y-axis", "coherence")
+    browser.find_element("xpath", "//table[@id='results']//button[contains(., 'compute')]").click()
+    browser.execute_script("document.querySelector('#columns input[value=mauve]').click()")
+    browser.find_element("css selector", "nav a[href='#table']").click()
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    assert address.split("#")[1].startswith("table?")
+    assert browser.execute_script("return document.getElementById('filter').value") == "k=8 beam"
+    assert column(browser, 1) == ["0.533"]
+    assert browser.execute_script("return document.getElementById('y-axis').value") == "coherence"
+    headers = browser.find_elements("css selector", "#results thead th[data-name]:not([hidden])")
+    assert [one.get_attribute("data-name") for one in headers][:3] == ["arm", "diversity", "coherence"]
+    assert [one.get_attribute("data-name") for one in headers if one.get_attribute("aria-sort") == "ascending"] == [
+        "flops_per_token"
+    ]
+    assert browser.execute_script("return scrollY") > 0, "the section of the address is in sight"
+    assert browser.get_log("browser") == []
+
+
+def test_points_are_reached_by_the_keyboard(browser: Any, page: Path) -> None:
+    opened(browser, page)
+    plot = browser.find_element("id", "pareto")
+    browser.execute_script("arguments[0].focus()", plot)
+    plot.send_keys(Keys.ARROW_RIGHT)
+    assert browser.find_element("id", "spoken").get_attribute("textContent").startswith("early_exit k=4")
+    plot.send_keys(Keys.END)
+    assert browser.find_element("id", "spoken").get_attribute("textContent").startswith("expert alone")
+    box = "return document.querySelector('#chips input[value=\"3\"]').checked"
+    assert not browser.execute_script(box)
+    plot.send_keys(Keys.ENTER)
+    assert browser.execute_script(box), "its texts are shown"
+
+
+def test_the_grid_is_a_map_of_two_numbers_and_a_line_an_arm(browser: Any, pages: dict[str, Path]) -> None:
+    opened(browser, pages["grid"])
+    cells = browser.execute_script("return document.getElementById('heat').data[0].z")
+    assert [len([one for one in row if one is not None]) for row in cells] == [4] * 3, "α up, layers across, one β"
+    assert len(browser.execute_script("return document.getElementById('parallel').data.map(one => one.name)")) == 36
+    choose(browser, "heat-y", "beta")
+    choose(browser, "heat-rest", "plausibility threshold α 0.3")
+    cell = "const [map] = document.getElementById('heat').data; return [map.x[3], map.y[2], map.customdata[2][3][0]]"
+    layer, beta, hover = browser.execute_script(cell)
+    assert (layer, beta) == ("29", "2")
+    assert "k=29 linear lens α=0.3 β=2" in hover
+    opened(browser, pages["quickstart"])
+    assert not browser.find_elements("id", "heat"), "five unlike arms are no grid"
+
+
+def test_prompts_are_sorted_by_the_scores_of_an_arms_texts(browser: Any, tmp_path: Path) -> None:
+    folder = write_quickstart(tmp_path / "s")
+    write_text_scores(folder / "arm-1", "diversity", [0.5, 0.25, 1.0, 0.75])
+    opened(browser, write_report(folder))
+    choose(browser, "order-arm", "1")
+    choose(browser, "order-by", "diversity")
+    shown = lambda: browser.find_element("css selector", ".card.beginning h3").text  # noqa: E731
+    assert shown() == "Prompt doc-1"
+    assert "diversity 0.25" in [one.text for one in browser.find_elements("css selector", ".scores")]
+    browser.find_element("id", "next").click()
+    assert shown() == "Prompt doc-0"
+    choose(browser, "order-way", "highest")
+    assert shown() == "Prompt doc-2"
 
 
 def test_a_point_under_the_mouse_points_at_its_row(browser: Any, page: Path) -> None:

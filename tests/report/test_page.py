@@ -50,7 +50,7 @@ def test_only_our_own_tags_open(nasty: str) -> None:
 
 def test_texts_come_back_from_the_data_to_the_letter(nasty: str) -> None:
     data = json.loads(re.search(r'id="data">(.*?)</script>', nasty, flags=re.DOTALL)[1])
-    assert {text for prompt in data["texts"] for _, _, text, _ in prompt["texts"]} == {NASTY}
+    assert {text["text"] for prompt in data["texts"] for text in prompt["texts"]} == {NASTY}
 
 
 def test_a_template_that_lacks_a_value_is_an_error() -> None:
@@ -135,7 +135,7 @@ def test_what_stood_there_before_is_marked(text: str, marked: list[str]) -> None
 def test_places_are_counted_as_javascript_counts(tmp_path: Path) -> None:
     text = "\U0001f600 b c d \U0001f600 b c d"
     folder = write_study(tmp_path / "s", texts=[text])
-    _, _, _, (start, end) = side_by_side(read_study(folder))[0]["texts"][0]
+    start, end = side_by_side(read_study(folder))[0]["texts"][0]["repeats"]
     assert text.encode("utf-16-le")[2 * start : 2 * end].decode("utf-16-le") == "\U0001f600 b c d"
 
 

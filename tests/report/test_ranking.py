@@ -1,9 +1,12 @@
 """What is called better, best, tied or dominated is called so everywhere alike."""
 
+import io
 import json
 import math
 import re
 from pathlib import Path
+
+from rich.console import Console
 
 from cdeval.metrics.compare import holm
 from cdeval.metrics.registry import Better, all_metrics, main_metrics
@@ -12,8 +15,9 @@ from cdeval.report.pareto import COST, objectives_of
 from cdeval.report.publish import fronts_of, write_report
 from cdeval.report.sections import _best
 from cdeval.report.studyfiles import read_study
+from cdeval.report.table import marks_of, results_table
 from cdeval.report.verdict import verdict
-from tests.report.studies import comparison, write_study
+from tests.report.studies import comparison, costs, setting, write_arm, write_study, write_text_scores
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
 
@@ -33,7 +37,7 @@ def test_every_place_counts_the_comparisons_that_holm_counted(tmp_path: Path) ->
     (folder / "comparisons.json").write_text(json.dumps(found))
     page = write_report(folder).read_text(encoding="utf-8")
     assert "corrected for all 2 comparisons that have a p-value." in page, "the verdict"
-    assert "p is corrected for all 2 comparisons of the study that have a p-value" in page, "the table of differences"
+    assert "p is corrected for all 2 comparisons that have a p-value;" in page, "the table of differences"
     summary = (folder / "report.md").read_text(encoding="utf-8")
     assert summary.count("all 2 comparisons that have a p-value") == 2, "the verdict and the legend"
 
@@ -73,15 +77,48 @@ def test_what_loops_win_has_no_order() -> None:
     assert all(one.way for one in objectives_of([every])), "what has no order makes no front"
 
 
-def test_the_page_does_not_call_dominated_what_the_screen_calls_so_by_other_numbers(tmp_path: Path) -> None:
-    """The screen judges by four numbers, the page by the two that are drawn: an arm was behind and on the front."""
-    page = write_report(write_study(tmp_path / "s", layers=(4, 8))).read_text(encoding="utf-8")
+def test_screen_page_and_markdown_call_the_same_arms_dominated_by_the_same_numbers(tmp_path: Path) -> None:
+    """The screen judges by four numbers, the picture by the two that are drawn: an arm was behind and on the front."""
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    row = {"label": "dearer", "role": "arm", "folder": "dearer"}
+    write_arm(folder, row, ["x"], {"diversity": 0.3, "coherence": 0.4, "mauve": 0.7}, setting(), costs(3.0))
+    page = write_report(folder).read_text(encoding="utf-8")
     words = re.findall(r'"(◆[^"]*)" : "([^"]*)"', page)
     assert words
     assert not any("dominated" in word for pair in words for word in pair)
-    names = ", ".join(one.label for one in main_metrics() if one.better.way)
-    assert COST.name == "flops_per_token"
-    assert f"calls an arm dominated (†) by {names} and FLOPs together" in page
+    names = ", ".join(one.name for one in main_metrics() if one.better.way)
+    meaning = f"† dominated: another row is as good in {names}, {COST.name}, and better in one."
+    screen = io.StringIO()
+    Console(file=screen, width=400).print(results_table(read_study(folder).rows, ""))
+    for shown in (page, (folder / "report.md").read_text(encoding="utf-8"), screen.getvalue()):
+        assert meaning in shown.replace("\\", "")
+        assert [label for label in re.findall(r"([\w ,=α-β.]+?) †", shown) if "dearer" in label]
+        assert shown.count("†") == 2, "the mark of one arm, and what it means"
+
+
+def test_numbers_that_are_shown_alike_are_a_tie(tmp_path: Path) -> None:
+    """0.50004 beside 0.50001 at the same price was dominated by a number that nobody saw."""
+    folder = tmp_path / "s"
+    for place, diversity in enumerate((0.50004, 0.50001, 0.499)):
+        row = {"label": f"arm {place}", "role": "arm", "folder": str(place)}
+        write_arm(folder, row, ["x"], {"diversity": diversity}, setting(layer=place), costs(1.0 + 1e-5 * place))
+    study = read_study(folder)
+    assert marks_of(study.rows)[0] == ["", "", " †"]
+    assert fronts_of(study)["flops_per_token", "diversity"] == {"arm 0", "arm 1"}
+
+
+def test_the_number_of_comparisons_is_that_of_the_correction(tmp_path: Path) -> None:
+    """Of an arm whose texts were changed since, the comparison is shown no more; Holm had counted it."""
+    folder = write_study(tmp_path / "s", layers=(4, 8))
+    write_text_scores(folder / "exit-4", "diversity", [0.5, 0.5, 0.5])
+    texts = folder / "exit-4" / "generations.jsonl"
+    texts.write_text(texts.read_text().replace("one two", "one too"))
+    study = read_study(folder)
+    assert len(study.comparisons) == 1
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert "1 differences" in page
+    assert "p is corrected for all 2 comparisons" in page
+    assert "corrected for all 2 comparisons" in (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_a_tie_crowns_nobody(tmp_path: Path) -> None:

@@ -17,15 +17,17 @@ def report(cwd: Path, *arguments: str, python: tuple[str, ...] = ()) -> subproce
     return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_several_studies_at_once_without_torch(tmp_path: Path) -> None:
+def test_several_studies_on_one_page_without_torch(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_study(tmp_path / "runs" / name)
-    done = report(tmp_path, "study=[runs/a,runs/b]", python=("-X", "importtime"))
+    done = report(tmp_path, "study=[runs/a,b]", python=("-X", "importtime"))
     assert done.returncode == 0, done.stderr
     pages = [line for line in done.stdout.splitlines() if line.endswith(".html")]
-    assert pages == ["runs/a/report.html", "runs/b/report.html"]
-    assert all((tmp_path / page).is_file() for page in pages)
-    assert done.stdout.count("is more diverse") == 2, "a verdict each"
+    assert pages == ["runs/a+b/report.html"]
+    assert done.stdout.count("is more diverse") == 1, "one verdict"
+    page = (tmp_path / pages[0]).read_text(encoding="utf-8")
+    for name in ("a", "b"):
+        assert f"early_exit k=4 α=0.1 β=1 T=1, beam 5 [{name}]" in page
     assert "| torch\n" not in done.stderr, "a report needs no model: torch takes seconds"
 
 
