@@ -188,7 +188,8 @@ def _curves(study: Study) -> list[Chart]:
     series = []
     for arm in reversed(arms):
         color = LINES[best.index(arm.label)] if arm.label in best else GREY if arm.role == "control" else PALE
-        label = f"{short[arm.label]} · {arm.value(metric.name).value:.{metric.digits}f}"
+        number = arm.value(metric.name).value
+        label = f"{short[arm.label]} · {number:.{metric.digits}f}" if math.isfinite(number) else short[arm.label]
         dash: Dash = "dash" if arm.role == "control" else "solid"
         series.append(Series(label, [x for x, _ in arm.curve], [y for _, y in arm.curve], color=color, dash=dash))
     words = metric.curve

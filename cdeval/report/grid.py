@@ -20,7 +20,8 @@ class Grid(NamedTuple):
 def grid_of(study: Study) -> Grid | None:
     """Find the numbers of settings that were varied while all else stayed; None where there are fewer than two."""
     settings = {arm.label: _flat("", arm.setting) | _of(arm) for arm in study.decoded if arm.setting}
-    names = list(dict.fromkeys(name for setting in settings.values() for name in setting))
+    known = dict.fromkeys(name for setting in settings.values() for name in setting)
+    names = [name for name in dict.fromkeys([*_TITLES, *known]) if name in known]  # those that have a title first
     lines = {name: line for name in names if (line := _on_lines(name, settings))}
     if len(lines) < 2:
         return None

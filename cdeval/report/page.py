@@ -37,8 +37,8 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
     costs = [chart for chart in drawn if not chart.group and chart.kind != "curves"]
     titles = {
         "quality-and-cost": "Quality and cost",
-        "table": "All arms",
         **({"grid": "The grid"} if grid else {}),
+        "table": "All arms",
         **({"texts": "Texts side by side"} if texts else {}),
         **dict(zip(sweeps, groups, strict=True)),
         **({"curves": curved.label} if curves and (curved := curved_metric()) else {}),

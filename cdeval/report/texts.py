@@ -74,10 +74,14 @@ def text_scores(arm: Arm, metrics: Sequence[Metric]) -> dict[str, dict[tuple[str
 
 
 def _by_text(metric: Metric, score: Score) -> dict[tuple[str, int], float]:
+    """The scores of single texts; none where the rows are not what the metric reads, as of another release."""
     if score.rows is None or not len(score.rows.values):
         return {}
     protocol = DiversityProtocol.__members__.get(score.basis.get("protocol", ""), ProtocolConfig().diversity)
-    values = metric.statistic(ProtocolConfig(diversity=protocol))(score.rows.values[:, None, :])
+    try:
+        values = metric.statistic(ProtocolConfig(diversity=protocol))(score.rows.values[:, None, :])
+    except (ValueError, IndexError, TypeError):
+        return {}
     samples: dict[str, int] = {}
     found = {}
     for prompt, value in zip(score.rows.ids, values.tolist(), strict=True):

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
-from cdeval.report.publish import write_joint_report, write_report
+from cdeval.report.charts import charts_of
+from cdeval.report.joined import joined
+from cdeval.report.page import to_html
+from cdeval.report.publish import fronts_of
+from cdeval.report.studyfiles import Study, read_study
 from tests.report.studies import (
     costs,
     setting,
@@ -63,7 +67,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         lines[1]["continuation"] = NASTY
         lines[2]["continuation"] = f"say it once again, say it once again, needle {place}"
         path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return write_report(folder)
+    return written(read_study(folder))
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +120,16 @@ def type_into(browser: Any, name: str, text: str) -> None:
 @pytest.fixture(scope="module")
 def pages(page: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("pages")
-    grid, quickstart = write_grid(folder / "grid"), write_quickstart(folder / "quickstart")
-    joint = write_joint_report([grid, quickstart], None, print)
-    return {"few": page, "grid": write_report(grid), "quickstart": write_report(quickstart), "joint": joint}
+    studies = [read_study(write_grid(folder / "grid")), read_study(write_quickstart(folder / "quickstart"))]
+    found = {study.name: written(study) for study in (*studies, joined(studies, folder))}
+    return {"few": page, "joint": found.pop("grid + quickstart"), **found}
+
+
+def written(study: Study) -> Path:
+    """The page alone: the pictures beside it take seconds."""
+    page = study.folder / "report.html"
+    page.write_text(to_html(study, charts_of(study), fronts_of(study)), encoding="utf-8")
+    return page
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -136,7 +147,7 @@ def test_all_is_drawn_no_label_lies_on_another_and_nobody_is_asked(
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
     assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
-    drawn = "one.querySelector('svg.main-svg .cartesianlayer .trace')"
+    drawn = "one.querySelector('svg.main-svg .cartesianlayer :is(.trace, .hm image)')"
     empty = f"[...document.querySelectorAll('figure')].filter(one => !{drawn})"
     assert browser.execute_script(f"return {empty}.map(one => one.textContent)") == []
     wide = browser.execute_script("return document.documentElement.scrollWidth")
@@ -168,7 +179,7 @@ def test_no_name_in_the_picture_lies_on_another(browser: Any, tmp_path: Path, wi
         score = {"diversity": 0.5 + 0.02 * (place // 2), "coherence": 0.5}
         cost = 0.6 if place == 0 else 1.6 - 0.55 * (place % 2)
         write_arm(folder, row, ["x"], score, setting(layer=place), costs(cost))
-    opened(browser, write_report(folder), width)
+    opened(browser, written(read_study(folder)), width)
     boxes = browser.execute_script(
         "return [...document.querySelectorAll('#pareto .textpoint text')].filter(one => one.textContent)"
         ".map(one => one.getBoundingClientRect()).map(at => [at.left, at.right, at.top, at.bottom])"
@@ -235,12 +246,12 @@ def test_points_are_reached_by_the_keyboard(browser: Any, page: Path) -> None:
     browser.execute_script("arguments[0].focus()", plot)
     plot.send_keys(Keys.ARROW_RIGHT)
     assert browser.find_element("id", "spoken").get_attribute("textContent").startswith("early_exit k=4")
-    plot.send_keys(Keys.END)
-    assert browser.find_element("id", "spoken").get_attribute("textContent").startswith("expert alone")
-    box = "return document.querySelector('#chips input[value=\"3\"]').checked"
+    box = "return document.querySelector('#chips input[value=\"0\"]').checked"
     assert not browser.execute_script(box)
     plot.send_keys(Keys.ENTER)
     assert browser.execute_script(box), "its texts are shown"
+    plot.send_keys(Keys.END)
+    assert browser.find_element("id", "spoken").get_attribute("textContent").startswith("expert alone")
 
 
 def test_the_grid_is_a_map_of_two_numbers_and_a_line_an_arm(browser: Any, pages: dict[str, Path]) -> None:
@@ -260,13 +271,13 @@ def test_the_grid_is_a_map_of_two_numbers_and_a_line_an_arm(browser: Any, pages:
 
 def test_prompts_are_sorted_by_the_scores_of_an_arms_texts(browser: Any, tmp_path: Path) -> None:
     folder = write_quickstart(tmp_path / "s")
-    write_text_scores(folder / "arm-1", "diversity", [0.5, 0.25, 1.0, 0.75])
-    opened(browser, write_report(folder))
+    write_text_scores(folder / "arm-1", "coherence", [0.5, 0.25, 1.0, 0.75])
+    opened(browser, written(read_study(folder)))
     choose(browser, "order-arm", "1")
-    choose(browser, "order-by", "diversity")
+    choose(browser, "order-by", "coherence")
     shown = lambda: browser.find_element("css selector", ".card.beginning h3").text  # noqa: E731
     assert shown() == "Prompt doc-1"
-    assert "diversity 0.25" in [one.text for one in browser.find_elements("css selector", ".scores")]
+    assert "coherence 0.25" in [one.text for one in browser.find_elements("css selector", ".scores")]
     browser.find_element("id", "next").click()
     assert shown() == "Prompt doc-0"
     choose(browser, "order-way", "highest")

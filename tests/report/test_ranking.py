@@ -93,7 +93,7 @@ def test_screen_page_and_markdown_call_the_same_arms_dominated_by_the_same_numbe
     for shown in (page, (folder / "report.md").read_text(encoding="utf-8"), screen.getvalue()):
         assert meaning in shown.replace("\\", "")
         assert [label for label in re.findall(r"([\w ,=α-β.]+?) †", shown) if "dearer" in label]
-        assert shown.count("†") == 2, "the mark of one arm, and what it means"
+        assert shown.replace("† in the table judges", "").count("†") == 2, "the mark of one arm, and what it means"
 
 
 def test_numbers_that_are_shown_alike_are_a_tie(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from cdeval.cli import Schema, run_command, run_schema
 from cdeval.config.fields import plain_values
 from cdeval.config.points import Point, Role
 from cdeval.config.schema import RunConfig
-from cdeval.config.setting import expert_alone, setting_of
+from cdeval.config.setting import canonical, expert_alone, setting_of
 from cdeval.report.studyfiles import read_study
 from cdeval.report.texts import side_by_side
 from cdeval.report.tracing import hydra_value, link, overrides, tracer_of
@@ -64,7 +64,7 @@ def test_the_command_asks_for_the_arms_setting(
     for setting in (setting_of(config), expert_alone(setting_of(config))):
         point = json.loads(json.dumps(Point(Role.arm, setting, "x", "0" * 8).facts()))
         again = whole(traced(overrides(plain_values(config), point["setting"]), monkeypatch))
-        assert setting_of(again) == setting
+        assert canonical(setting_of(again)) == canonical(setting)
         assert (again.expert, again.prompts.source) == (config.expert, config.prompts.source)
         assert again.prompts.limit is None, "the prompt is looked up among all"
 

@@ -47,10 +47,10 @@ function wordWidth(text, size) {
 class Room {
   constructor() { this.taken = []; }
   take(...boxes) { this.taken.push(...boxes); }
+  free([left, right, top, bottom]) { return !this.taken.some(([l, r, t, b]) => left < r && right > l && top < b && bottom > t); }
   // The first of several boxes that lies on none; undefined where all do.
   find(boxes) {
-    const free = ([left, right, top, bottom]) => !this.taken.some(([l, r, t, b]) => left < r && right > l && top < b && bottom > t);
-    const found = boxes.findIndex(free);
+    const found = boxes.findIndex((box) => this.free(box));
     if (found >= 0) this.take(boxes[found]);
     return found < 0 ? undefined : found;
   }

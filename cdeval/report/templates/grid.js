@@ -1,6 +1,6 @@
 // ---- the grid: two varied numbers as a heat map, and all that was varied and measured as parallel coordinates
 const GRID = page.grid, HEAT = { x: byId("heat-x"), y: byId("heat-y"), measure: byId("heat-measure"), rest: byId("heat-rest") };
-const SCALE = [[0, "#00224e"], [0.25, "#434e6c"], [0.5, "#7d7c78"], [0.75, "#bcae6c"], [1, "#fee838"]]; // cividis
+const SCALE = [[0, "#2a6bb5"], [0.5, "#8d9099"], [1, "#e9ba2c"]]; // seen by colour-blind eyes, on white and on black
 const gridArms = GRID ? Object.keys(GRID.varied).map(Number) : [];
 const inOrder = (values) => [...new Set(values)].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true })));
 const told = (one) => (one === null ? "none" : typeof one === "object" ? JSON.stringify(one) : String(one));

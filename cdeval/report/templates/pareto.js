@@ -15,7 +15,8 @@ function drawPareto() {
   const draw = () => {
     const room = plot._fullLayout ? plot._fullLayout._size : { w: plot.clientWidth - 80, h: height - 64 };
     const px = (at) => room.w * (value(at, x.name) - xs[0]) / (xs[1] - xs[0]), py = (number) => room.h * (ys[1] - number) / (ys[1] - ys[0]);
-    const words = new Room();
+    const words = new Room(), strokes = new Room();
+    strokes.take(...levels.map((at) => [0, room.w, py(value(at, y.name)) - 1, py(value(at, y.name)) + 1]));
     words.take(...known.map((at) => [px(at) - 7, px(at) + 7, py(value(at, y.name)) - 7, py(value(at, y.name)) + 7]));
     const human = levels.flatMap((at) => {
       const wide = wordWidth(page.arms[at].label, 12) + 6, h = py(value(at, y.name));
@@ -23,7 +24,7 @@ function drawPareto() {
       const side = words.find(boxes);
       return side === undefined ? [] : [{ text: escaped(page.arms[at].label), showarrow: false, xref: "paper", x: side < 2 ? 1 : 0, xanchor: side < 2 ? "right" : "left", y: value(at, y.name), yanchor: side % 2 ? "top" : "bottom", font: { color: HUMAN, size: 12 } }];
     });
-    const named = names(known, front, px, (at) => py(value(at, y.name)), words, room, size);
+    const named = names(known, front, px, (at) => py(value(at, y.name)), { words, strokes, ...room }, size);
     const layout = {
       xaxis: { title: { text: escaped(x.heading) }, automargin: true, fixedrange: true, zeroline: false, range: xs },
       yaxis: { title: { text: escaped(y.heading) }, automargin: true, fixedrange: true, zeroline: false, range: ys },
@@ -76,22 +77,28 @@ function traces(known, front, xName, yName, named, size) {
   }
   return found;
 }
-// Where each name stands beside its point: controls and the front choose first, and none lies on another, on a point or
-// beyond the picture. The others' names show under the mouse.
-function names(known, front, px, py, words, room, size) {
-  const rank = (at) => (page.arms[at].role === "control" ? 0 : front.has(at) ? 1 : 2), found = new Map();
+// Where each name stands beside its point: controls, the verdict's arm and the front choose first, and none lies on
+// another, on a point or beyond the picture, nor on a level where there is a choice. The others' names show under the mouse.
+function names(known, front, px, py, room, size) {
+  const rank = (at) => (page.arms[at].role === "control" || page.first.includes(at) ? 0 : front.has(at) ? 1 : 2), found = new Map();
   for (const at of [...known].sort((a, b) => rank(a) - rank(b))) {
     const wide = wordWidth(page.arms[at].short, size) + 4, x = px(at), y = py(at), tall = size * 0.75;
     const places = {
       "middle right": [x + 8, x + 12 + wide, y - tall, y + tall], "middle left": [x - 12 - wide, x - 8, y - tall, y + tall],
-      "top center": [x - wide / 2, x + wide / 2, y - 8 - 2 * tall, y - 7], "bottom center": [x - wide / 2, x + wide / 2, y + 7, y + 8 + 2 * tall],
     };
+    const rows = { top: [y - 8 - 2 * tall, y - 7], bottom: [y + 7, y + 8 + 2 * tall] };
+    for (const [row, [from, to]] of Object.entries(rows)) {
+      places[`${row} center`] = [x - wide / 2, x + wide / 2, from, to];
+      places[`${row} left`] = [x - wide - 8, x, from, to];
+      places[`${row} right`] = [x, x + wide + 8, from, to];
+    }
     const inside = Object.keys(places).filter((one) => {
       const [left, right, top, bottom] = places[one];
       return left >= 0 && right <= room.w && top >= 0 && bottom <= room.h;
     });
-    const chosen = words.find(inside.map((one) => places[one]));
-    if (chosen !== undefined) found.set(at, inside[chosen]);
+    const clear = inside.filter((one) => room.strokes.free(places[one])), choice = [...clear, ...inside];
+    const chosen = room.words.find(choice.map((one) => places[one]));
+    if (chosen !== undefined) found.set(at, choice[chosen]);
   }
   return found;
 }

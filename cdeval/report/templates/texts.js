@@ -90,10 +90,12 @@ function offerOrders() {
   if (first !== undefined) ORDER.arm.value = first;
   byId("orders").hidden = !scored.size;
   const again = () => {
+    for (const select of [ORDER.arm, ORDER.way]) select.parentNode.hidden = !ORDER.by.value;
     if (ORDER.by.value && !isHuman(Number(ORDER.arm.value))) show(Number(ORDER.arm.value));
     search();
   };
   for (const [name, select] of Object.entries(ORDER)) keep(select, `order-${name}`, again);
+  for (const select of [ORDER.arm, ORDER.way]) select.parentNode.hidden = !ORDER.by.value;
 }
 function linkTexts() {
   const home = byId("chips");
