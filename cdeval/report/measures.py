@@ -74,8 +74,8 @@ def further(study: Study) -> tuple[Measure, ...]:
 
 
 def _of_metric(one: Metric) -> Measure:
-    words = {"more": one.more, "less": one.less, "beside": one.beside}
-    return Measure(one.name, one.label, one.unit, one.better, digits=one.digits, **words)
+    found = Measure(one.name, one.label, one.unit, one.better, digits=one.digits)
+    return found._replace(more=one.more, less=one.less, beside=one.beside)
 
 
 def totals(study: Study) -> tuple[Measure, ...]:

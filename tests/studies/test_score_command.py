@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from cdeval.report.publish import write_report
+from cdeval.report.studyfiles import read_study
+from cdeval.report.texts import side_by_side
 from cdeval.score.pipeline import folder_names
 from tests import commands
 
@@ -91,13 +94,25 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
     assert sorted(path.name for path in out.iterdir()) == [
         ".features",
         "comparisons.json",
+        "figures",
         "first-arm",
         "human",
+        "report.html",
+        "report.md",
+        "results.csv",
+        "results.parquet",
+        "results.tex",
         "scoring.json",
         "second",
         "shown.json",
         "table.md",
     ]
+    page = (out / "report.html").read_bytes()
+    assert f"to look at: {out / 'report.html'}" in printed
+    assert write_report(out).read_bytes() == page, "cdeval.report makes the same page of the same files"
+    shown = side_by_side(read_study(out))
+    assert [len(prompt["texts"]) for prompt in shown] == [3] * 9 + [2] * 3, "two arms and the human texts"
+    assert all(set(text["scores"]) == {"diversity", "perplexity_expert"} for text in shown[0]["texts"])
     compared = json.loads((out / "comparisons.json").read_text())
     assert {(found["arm"], found["against"]) for found in compared} == {("../second", "first arm")}
     assert {found["difference"]["n"] for found in compared if found["metric"] == "tokens"} == {9}, "paired by prompt"
