@@ -10,14 +10,14 @@ from cdeval.report.sweep import AXES
 _TITLES = {f"amateur.{axis.name}" if axis.name == "layer" else axis.name: axis.title for axis in AXES}
 
 
-class Grid(NamedTuple):
+class SweptGrid(NamedTuple):
     """The numbers that were varied, and what the arms among which they were have of all that varies."""
 
     axes: dict[str, str]  # titles by the name of a setting, such as sampling.top_p
     varied: dict[str, dict[str, Any]]  # by arm: settings in which the arms of the grid differ, by name
 
 
-def grid_of(study: Study) -> Grid | None:
+def grid_of(study: Study) -> SweptGrid | None:
     """Find the numbers of settings that were varied while all else stayed; None where there are fewer than two."""
     settings = {arm.label: _flat("", arm.setting) | _of(arm) for arm in study.decoded if arm.setting}
     known = dict.fromkeys(name for setting in settings.values() for name in setting)
@@ -28,7 +28,7 @@ def grid_of(study: Study) -> Grid | None:
     labels = [label for label in settings if any(label in line for line in lines.values())]
     differing = [name for name in names if len({_key(settings[label].get(name)) for label in labels}) > 1]
     varied = {label: {name: settings[label].get(name) for name in differing} for label in labels}
-    return Grid({name: _TITLES.get(name, name.replace("_", " ")) for name in lines}, varied)
+    return SweptGrid({name: _TITLES.get(name, name.replace("_", " ")) for name in lines}, varied)
 
 
 def _on_lines(name: str, settings: Mapping[str, Mapping[str, Any]]) -> set[str]:
