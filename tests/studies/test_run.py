@@ -154,7 +154,7 @@ def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: 
     quick = ["tracking=none", "cost.latency_repeats=0", "prompts.prompt_tokens=8"]
     done = cdeval(["+preset=smoke_gpt2", f"expert.name={tiny_gpt2_folder}", *quick], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "exit k=10, beam 5" in done.stdout
+    assert "exit k=10" in done.stdout
 
 
 @pytest.mark.parametrize(
