@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from cdeval.errors import StorageError
+from cdeval.report.charts import charts_of
 from cdeval.report.studyfiles import Kind, read_study
-from tests.report.studies import setting, write_arm, write_study
+from tests.report.studies import costs, setting, write_arm, write_study
 
 
 def test_rows_stand_as_they_were_shown(tmp_path: Path) -> None:
@@ -28,6 +29,17 @@ def test_finished_runs_that_the_last_table_lacks_follow_it(tmp_path: Path) -> No
     assert labels[-2:] == ["later", "human"]
     (folder / "exit-4" / "summary.json").unlink()
     assert len(read_study(folder).arms) == len(labels) - 1, "a run that is no longer finished has no row"
+
+
+def test_points_of_one_label_are_all_there_and_told_apart(tmp_path: Path) -> None:
+    """Of several commands, two may call their arms the same: one of them hid the other in every picture."""
+    folder = write_study(tmp_path / "s")
+    same = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
+    write_arm(folder, {"label": same, "role": "arm", "folder": "later"}, ["x"], {"diversity": 1.0}, setting(), costs(2))
+    study = read_study(folder)
+    assert [arm.label for arm in study.arms if arm.label.startswith(same)] == [same, f"{same} (later)"]
+    drawn = next(chart for chart in charts_of(study) if chart.kind == "points")
+    assert sum(len(series.x) for series in drawn.series) == len(study.decoded) == 4
 
 
 def test_finished_folders_alone_are_a_study_with_the_human_texts_last(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 // ---- the grid: two varied numbers as a heat map, and all that was varied and measured as parallel coordinates
 const GRID = page.grid, HEAT = { x: byId("heat-x"), y: byId("heat-y"), measure: byId("heat-measure"), rest: byId("heat-rest") };
-const SCALE = [[0, "#2a6bb5"], [0.5, "#8d9099"], [1, "#e9ba2c"]]; // seen by colour-blind eyes, on white and on black
+const SCALE = [[0, "#4a8fd0"], [0.5, "#9a9da6"], [1, "#dba514"]]; // for colour-blind eyes, on white, on black, and under black words
 const gridArms = GRID ? Object.keys(GRID.varied).map(Number) : [];
 const inOrder = (values) => [...new Set(values)].sort((a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), undefined, { numeric: true })));
 const told = (one) => (one === null ? "none" : typeof one === "object" ? JSON.stringify(one) : String(one));
@@ -29,7 +29,7 @@ function drawHeat() {
   const fits = Math.max(...cells.flat().map((at) => (at === undefined ? 0 : wordWidth(page.arms[at].shown[one.name][0], size)))) + 6 < (plot.clientWidth - 120) / xs.length;
   const trace = {
     type: "heatmap", x: xs.map(told), y: ys.map(told), z: each((at) => value(at, one.name)), xgap: 2, ygap: 2,
-    text: each((at) => escaped(page.arms[at].shown[one.name][0])), texttemplate: fits ? "%{text}" : "", textfont: { size },
+    text: each((at) => escaped(page.arms[at].shown[one.name][0])), texttemplate: fits ? "%{text}" : "", textfont: { size, color: "#000000" },
     customdata: each((at) => [hover(page.arms[at]), at]), hovertemplate: "%{customdata[0]}<extra></extra>", hoverongaps: false,
     colorscale: SCALE, reversescale: one.way < 0, colorbar: { thickness: 10, outlinewidth: 0, tickfont: { size: 11 } },
   };
