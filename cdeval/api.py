@@ -13,7 +13,7 @@
     print(score(arms, expert, metrics=["diversity"]).to_pandas())
 
 `Contrast` and `Search` are the groups of `conf/` of the same names, with the same defaults, rules and messages; a
-choice may be given by its name. A mistake in a value raises `CdevalError` and nothing else.
+choice is given by its name: `Search("nucleus")`. A mistake in a value raises `CdevalError` and nothing else.
 """
 
 import os

@@ -38,6 +38,13 @@ def test_a_choice_is_its_name(tiny: Tiny, prompts_file: Path) -> None:
     assert "protocol.diversity=published" in notes[0]
 
 
+def test_what_is_given_stays_beside_what_a_searchs_file_says() -> None:
+    nucleus = Search("nucleus", temperature=0.7)  # type: ignore[arg-type]
+    assert (nucleus.kind, nucleus.top_p, nucleus.temperature, nucleus.beams) == (SearchKind.sample, 0.95, 0.7, 1)
+    assert Search("nucleus", top_p=0.8).top_p == 0.8  # type: ignore[arg-type]
+    assert Search("sample", beams=5).beams == 5  # type: ignore[arg-type]  # and is refused where it is used
+
+
 def test_a_format_of_numbers_is_its_name(tiny_gpt2_folder: Path) -> None:
     assert load(tiny_gpt2_folder, dtype=Dtype.float32).dtype_name == load(tiny_gpt2_folder, dtype="float32").dtype_name
 
@@ -101,7 +108,7 @@ MISTAKES: dict[str, Callable[[LanguageModel], object]] = {
     "an unknown form": lambda lm: decode(lm, TEXTS, amateur=2, contrast=Contrast(form="sum")),  # type: ignore[arg-type]
     "an unknown rule": lambda lm: decode(lm, TEXTS, amateur=2, contrast=Contrast(plausibility="best")),
     "half a token": lambda lm: decode(lm, TEXTS, search=Search(max_new_tokens=1.5)),  # type: ignore[arg-type]
-    "an unknown search": lambda lm: decode(lm, TEXTS, search=Search("nucleus")),  # type: ignore[arg-type]
+    "an unknown search": lambda lm: decode(lm, TEXTS, search=Search("nucleos")),  # type: ignore[arg-type]
     "a search that is a list": lambda lm: decode(lm, TEXTS, search=Search([])),  # type: ignore[arg-type]
     "top_p is NaN": lambda lm: decode(lm, TEXTS, search=Search("sample", top_p=NAN)),  # type: ignore[arg-type]
     "what is not read": lambda lm: decode(lm, TEXTS, search=Search("greedy", top_k=5)),  # type: ignore[arg-type]

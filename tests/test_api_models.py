@@ -225,7 +225,10 @@ def test_users_mistakes_are_said_and_never_a_traceback(tokenizer: PreTrainedToke
         ("amateur", lambda: decode(expert, TEXTS, amateur=[1, 2])),  # type: ignore[arg-type]
         ("contrast: expected cdeval.api.Contrast", lambda: decode(expert, TEXTS, contrast={"alpha": 1})),  # type: ignore[arg-type]
         ("search: expected cdeval.api.Search", lambda: decode(expert, TEXTS, search="greedy")),  # type: ignore[arg-type]
-        (r"search.kind", lambda: decode(expert, TEXTS, search=Search(kind="greeedy"))),  # type: ignore[arg-type]
+        (
+            "search=greeedy: there is none of that name. Did you mean 'greedy'",
+            lambda: decode(expert, TEXTS, search=Search(kind="greeedy")),
+        ),  # type: ignore[arg-type]
         ("search.max_new_tokens", lambda: decode(expert, TEXTS, search=Search(max_new_tokens="many"))),  # type: ignore[arg-type]
         ("contrast.alpha", lambda: decode(expert, TEXTS, contrast=Contrast(alpha="high"))),  # type: ignore[arg-type]
         ("seed=-1", lambda: decode(expert, TEXTS, seed=-1)),

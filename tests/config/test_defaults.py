@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from cdeval import api
 from cdeval.bench.config import BenchRun
 from cdeval.cli import plain_dict
-from cdeval.config.enums import SearchKind
 from cdeval.config.fields import leaves, value_of
 from cdeval.config.paths import CONF
 from cdeval.config.schema import RunConfig
@@ -42,11 +41,11 @@ def test_every_command_is_compared() -> None:
     assert set(ROOTS) == {path.stem for path in CONF.glob("*.yaml")}
 
 
-@pytest.mark.parametrize("kind", SearchKind.__members__)
-def test_a_search_by_its_name_is_the_file_of_its_name(kind: str) -> None:
-    found = composed("run", f"search={kind}")
+@pytest.mark.parametrize("name", [path.stem for path in sorted((CONF / "search").glob("*.yaml"))])
+def test_a_search_by_its_name_is_the_file_of_its_name(name: str) -> None:
+    found = composed("run", f"search={name}")
     assert isinstance(found, RunConfig)
-    search = api.Search(kind)  # type: ignore[arg-type]
+    search = api.Search(name)  # type: ignore[arg-type]
     assert plain_dict(OmegaConf.to_object(OmegaConf.structured(search))) == plain_dict(found.search)
 
 
