@@ -6,9 +6,6 @@ from cdeval.cli import plain_dict, run_command
 from cdeval.config.enums import Weights
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError
-from cdeval.report.screen import Results, show
-from cdeval.report.studyfiles import REPORT
-from cdeval.report.table import chosen_columns
 from cdeval.store.progress import say_nothing
 from cdeval.store.screen import Screen
 
@@ -18,7 +15,10 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
 
     Returns: the errors of the settings that failed; the others are done.
     """
-    # torch and transformers take seconds; --help must not.
+    # torch, transformers and scipy take seconds; --help and what a mistyped setting is told must not.
+    from cdeval.report.screen import Results, show  # noqa: PLC0415
+    from cdeval.report.studyfiles import REPORT  # noqa: PLC0415
+    from cdeval.report.table import chosen_columns  # noqa: PLC0415
     from cdeval.study.open import StudyRequest, group_by_study  # noqa: PLC0415
     from cdeval.study.pipeline import run_study  # noqa: PLC0415
     from cdeval.study.results import merged  # noqa: PLC0415

@@ -8,6 +8,7 @@ from cdeval.config.amateur import AMATEURS, check_context
 from cdeval.config.enums import Ban, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
+from cdeval.config.metrics import METRICS
 from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.config.token_weight import Gate, gate_of
@@ -20,6 +21,8 @@ def validate(config: RunConfig) -> RunConfig:
     Raises: ConfigError: names the setting, what was given and what was expected.
     """
     check_values(config)
+    for name in config.metrics.only:  # before the amateur is looked up, which imports torch
+        METRICS[name]
     _validate_search(config.search, config.amateur)
     AMATEURS[config.amateur.kind].check(config.amateur, config.expert)
     check_context(config.amateur)

@@ -180,6 +180,56 @@ MISTAKES: list[tuple[list[str], str]] = [
 ]
 
 
+# What somebody types who has not read a page yet, and all that is printed; {0} stands for the tiny model's folder.
+FIRST: list[tuple[list[str], str]] = [
+    (["layers"], "'layers' is no setting: expected name=value, as amateur.layer=20. Type +sweep=layers."),
+    (
+        ["amateur.layer", "20"],
+        "'amateur.layer' is no setting: expected name=value, as amateur.layer=20. Type amateur.layer=20.",
+    ),
+    (
+        ["--train"],
+        "there is no argument --train. A setting has a value: type train=<value>. --help lists all settings.",
+    ),
+    (["--multirun", "--cfg", "job"], "--cfg and --multirun exclude each other: leave out all but one."),
+    (
+        ["--contrast.alpha", "3"],
+        "contrast.alpha=3.0 is out of range: expected a number in (0, 1]; 0.1 is the published value.",
+    ),
+    (["layer=20"], "unknown setting 'layer': there is no 'layer'. Did you mean 'amateur.layer'?"),
+    (["metrics.only=mauve,words"], "metrics.only='mauve','words': expected a list. Type metrics.only=[mauve,words]."),
+    (
+        ["<tiny>", "prompts=nowhere.jsonl"],
+        "prompts.path=nowhere.jsonl does not exist: expected a JSON list or one JSON object a line, each with "
+        '"prompt" (and "reference"), or with "text".',
+    ),
+    (
+        ["<tiny>", "<prompts>", "amateur.layer=12"],
+        "amateur.layer=12 is outside {0}: it has L=12 blocks, and an exit comes after 1 to 11 of them.",
+    ),
+    (
+        ["expert=./nowhere"],
+        "expert.name=./nowhere is not a folder: give a hub id such as gpt2, or an existing model folder.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("typed", "printed"), FIRST, ids=[" ".join(typed) for typed, _ in FIRST])
+def test_the_first_mistakes_of_a_new_user(
+    typed: list[str],
+    printed: str,
+    messy: Path,
+    stand_ins: dict[str, list[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """To the letter: what was given, what was expected, and the line to type."""
+    monkeypatch.chdir(messy)
+    arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
+    message = mistyped(arguments, monkeypatch, capsys)
+    assert message == f"error: {printed.format(stand_ins['<tiny>'][0].removeprefix('expert.name='))}"
+
+
 @pytest.fixture(scope="session")
 def stand_ins(tiny_gpt2_folder: Path, prompts_file: Path) -> dict[str, list[str]]:
     return {
