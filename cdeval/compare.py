@@ -23,6 +23,7 @@ from cdeval.report.studyfiles import Arm, Study, read_study
 from cdeval.store.escaping import printable
 from cdeval.store.folder import replace_file
 from cdeval.store.private import masked
+from cdeval.store.progress import Steps
 from cdeval.store.screen import Screen
 from cdeval.store.strict_json import number, parse, to_page
 
@@ -212,7 +213,8 @@ def compare_studies(config: CompareRun) -> None:
     """
     console = Screen()
     changed: list[str] = []
-    records = [read_record(Path(path), changed.append) for path in config.studies]
+    with Steps(Screen(errors=True).say, "reading the studies"):
+        records = [read_record(Path(path), changed.append) for path in config.studies]
     for line in changed:
         console.say(f"  {line}")
     if changed and config.record is not None:
@@ -224,7 +226,8 @@ def compare_studies(config: CompareRun) -> None:
         console.say(f"  record: {config.record}")
     if len(records) < PAIR:
         return
-    found = compare(*records)
+    with Steps(Screen(errors=True).say, "comparing their texts and scores"):
+        found = compare(*records)
     console.print(_table(found))
     same = all(arm.same for arm in found)
     if changed and same:

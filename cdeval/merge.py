@@ -17,6 +17,7 @@ from cdeval.store.folder import GENERATIONS, Key, RunFolder, explained
 from cdeval.store.ledger import LOCK, STUDY
 from cdeval.store.locks import short_lock
 from cdeval.store.private import masked
+from cdeval.store.progress import Steps
 from cdeval.store.provenance import identity
 from cdeval.store.screen import Screen
 from cdeval.store.sessions import PROVENANCE, united_plugins
@@ -75,10 +76,16 @@ def merge_studies(sources: Sequence[Path], into: Path) -> list[Merged]:
             )
         for digest, path in found.items():
             points.setdefault(digest, []).append(path)
-    for paths in points.values():  # all of them are compared before the first is written
-        _same_models(paths)
-        _united(paths)
-    merged = [_write(paths, into / paths[0].name) for paths in points.values()]
+    say, merged = Screen(errors=True).say, []
+    with Steps(say, "compared point", len(points)) as steps:
+        for paths in points.values():  # all of them are compared before the first is written
+            _same_models(paths)
+            _united(paths)
+            steps.advance()
+    with Steps(say, "wrote point", len(points)) as steps:
+        for paths in points.values():
+            merged.append(_write(paths, into / paths[0].name))
+            steps.advance()
     with writing(into / LOCK), short_lock(into / LOCK):
         (into / STUDY).unlink(missing_ok=True)  # an overview that is made again from the folders
     return merged
