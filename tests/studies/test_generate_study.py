@@ -60,7 +60,7 @@ def test_ray_workers_write_the_same_texts(tmp_path: Path, tiny_gpt2_folder: Path
     pytest.importorskip("ray", reason="needs the extra [ray]")
     (tmp_path / "mine.py").write_text((Path(ROOT) / "examples" / "generate" / "methods.py").read_text())
     line = theirs(tiny_gpt2_folder, prompts_file, DRAWN.replace("examples.generate.methods", "mine"), "tracking=none")
-    for study, more in (("here", []), ("there", ["execution=ray", "execution.workers=2", "execution.threads=1"])):
+    for study, more in (("here", []), ("there", ["execution=ray", "execution.workers=1", "execution.silence_s=300"])):
         done = cdeval([*line, f"study={study}", *more], tmp_path)
         assert done.returncode == 0, done.stderr
     here, there = (

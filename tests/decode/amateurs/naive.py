@@ -66,8 +66,9 @@ def naive_text(lm: LanguageModel, lane: Lane, amateur: AmateurLogits) -> tuple[t
 def weight_of(how: Setting, log_expert: torch.Tensor, amateur_logits: torch.Tensor) -> float:
     """The amateur's weight at one token, of those that may be said."""
     own = how.token_weight
-    p = [float(one) for one in log_expert.double().exp() if one > 0]
-    entropy = -sum(one / sum(p) * math.log(one / sum(p)) for one in p)
+    p = [one for one in log_expert.double().exp().tolist() if one > 0]
+    total = math.fsum(p)
+    entropy = -sum(one / total * math.log(one / total) for one in p)
     said = [token for token, value in enumerate(log_expert.tolist()) if value > -math.inf]
     if own.gate is Gate.callable:
         (opened,) = gate_of(json.loads(own.call))(log_expert[None, None], amateur_logits[None, None]).flatten()
