@@ -13,6 +13,7 @@ from contextlib import suppress
 from cdeval.metrics.pairing import compare_kept
 from cdeval.metrics.registry import all_metrics
 from cdeval.metrics.scorefile import ArmScores, read_scores, texts_digest
+from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
 from cdeval.report.measures import Measure, qualities
 from cdeval.report.renewing import settings_asked
@@ -50,6 +51,8 @@ def _no_answer(study: Study) -> str:
     scored = any("texts" in arm.summary for arm in study.arms)
     if not scored:
         return f"{len(study.decoded)} arms were priced and none was decoded, so there are costs and no verdict."
+    if study.comparisons and all(math.isnan(one.difference.value) for one in study.comparisons):
+        return f"There is no verdict: no two arms have scores of {FEWEST} prompts or more to be compared by."
     return (
         f"There is no verdict: none of the {len(study.decoded)} arms was compared with the expert alone under the same "
         "search in anything that has a better and a worse."

@@ -13,7 +13,7 @@ from cdeval.report.differences import differences_grids, how_to_read
 from cdeval.report.former import MARK
 from cdeval.report.narrow import MOST, Fitted, Grid, fitted
 from cdeval.report.short import plain_labels
-from cdeval.report.summary import DISTURBED
+from cdeval.report.summary import DISTURBED, FLATTERED
 from cdeval.report.table import MISSING, Cell, Column, Row, cells_of
 from cdeval.report.verdict import listed
 from cdeval.store.escaping import printable
@@ -45,7 +45,9 @@ def show(results: Results, notes: Notes, console: Screen) -> None:
     everything, width = notes is Notes.all, console.width
     labels = [row.label for row in results.rows]
     names, shared = (dict(zip(labels, labels, strict=True)), "") if everything else _short(results.rows)
-    grave = [note for note in results.notes if note in results.warnings or note.startswith((MARK, DISTURBED))]
+    grave = [
+        note for note in results.notes if note in results.warnings or note.startswith((MARK, DISTURBED, FLATTERED))
+    ]
     lines = _listed(results.notes if everything else grave, width)
     if everything:
         lines += _differences(results, names, width)

@@ -44,6 +44,7 @@ _FEW = re.compile(rf"(; )?{re.escape(FEW)}")
 _SPREAD = re.compile(r"\(sd ([\d.]+)\)")
 _DISTURBING = 0.1  # share of the processors' time that others may take while arms are timed
 DISTURBED = "timed while"  # how the note on disturbed latencies begins
+FLATTERED = "the lens was trained on the texts of"  # how the note begins on prompts that a lens knows
 HUMAN = "human"  # label of the references' own row
 _NAMED = 3  # arms without a value that are named; of more the table says how many
 

@@ -24,7 +24,7 @@ from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
 from cdeval.report.finished import scoring_turn
 from cdeval.report.progress import Advance, decoding_progress
-from cdeval.report.summary import flops_unknown, sample_notes
+from cdeval.report.summary import FLATTERED, flops_unknown, sample_notes
 from cdeval.report.sweep import axes_of
 from cdeval.report.wandb import point_run, track
 from cdeval.report.wandb.boards import study_run
@@ -172,10 +172,8 @@ def _notes(study: LoadedStudy) -> list[str]:
     """Tell how the texts were made, for readers of the table."""
     ids = {prompt.id for prompt in study.prompts.prompts}
     lenses = [one for one in study.models.amateur_models.values() if isinstance(one, TunedLens)]
-    line = "the lens was trained on the texts of {} of these prompts: expect less of it elsewhere"
+    line = f"{FLATTERED} {{}} of these prompts: expect less of it elsewhere"
     seen = [line.format(count) for lens in lenses if (count := len(ids & lens.trained_on))]
-    for note in seen:
-        study.say(note)
     samples = max(one.config.search.samples for one in study.settings)
     return [study.prompts.describe(), *seen, *sample_notes(samples)]
 

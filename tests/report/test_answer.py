@@ -13,7 +13,7 @@ from cdeval.records import Estimate
 from cdeval.report.answer import answer
 from cdeval.report.studyfiles import read_study
 from cdeval.store.folder import RunFolder
-from tests.report.studies import comparison, costs, setting, write_arm, write_study
+from tests.report.studies import comparison, costs, score, setting, write_arm, write_study
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
 Said = Callable[..., str]
@@ -59,6 +59,11 @@ def test_an_exit_that_is_level(said: Said) -> None:
 def test_nothing_that_was_compared(said: Said) -> None:
     text = said()
     assert text.startswith("There is no verdict: none of the 2 arms was compared")
+
+
+def test_prompts_that_are_too_few(said: Said) -> None:
+    none = {**comparison(EXIT), "difference": {**score(0.0), "value": None, "low": None, "high": None}}
+    assert said(none).startswith("There is no verdict: no two arms have scores of 20 prompts")
 
 
 def test_costs_alone(tmp_path: Path) -> None:
