@@ -105,7 +105,8 @@ def test_a_callable_is_a_gate_for_one_call(tiny: Tiny) -> None:
     lm, own = tiny("llama"), {"alpha": 0.05, "temperature": 0.5}
 
     def texts(gate: object = None, **contrast: object) -> list[str]:
-        found = decode(lm, TEXTS, amateur=2, contrast=Contrast(**own | contrast), gate=gate, search=SHORT)  # type: ignore[arg-type]
+        asked = Contrast(**own | contrast)  # type: ignore[arg-type]
+        found = decode(lm, TEXTS, amateur=2, lens="norm", contrast=asked, gate=gate, search=SHORT)  # type: ignore[arg-type]
         return [one.continuation for one in found]
 
     def same(log_expert: torch.Tensor, amateur_logits: torch.Tensor) -> torch.Tensor:
@@ -117,9 +118,10 @@ def test_a_callable_is_a_gate_for_one_call(tiny: Tiny) -> None:
     )
     assert texts(shut) == texts(beta=0.0) != texts()
     assert texts(wide) == texts()
-    agreeing = decode(lm, TEXTS, amateur=2, contrast=Contrast(**own, gate=Gate.agreement), search=SHORT)  # type: ignore[arg-type]
+    asked = Contrast(**own, gate=Gate.agreement)  # type: ignore[arg-type]
+    agreeing = decode(lm, TEXTS, amateur=2, lens="norm", contrast=asked, search=SHORT)
     assert texts(same) == [one.continuation for one in agreeing]
-    assert "same" in trace(lm, TEXTS[0], amateur=2, gate=same, search=SHORT).label
+    assert "same" in trace(lm, TEXTS[0], amateur=2, lens="norm", gate=same, search=SHORT).label
     with pytest.raises(ConfigError, match="gate='agreement': expected a callable"):
         texts("agreement")
     with pytest.raises(ConfigError, match=r"gate and contrast\.gate=agreement are two gates"):
