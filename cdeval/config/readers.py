@@ -15,6 +15,11 @@ def only_methods_that_read(field_name: str, setting: str) -> When:
     return When(setting, partial(_is_read, field_name, setting), partial(_readers_typed, field_name, setting))
 
 
+def asks_methods(when: When) -> bool:
+    """Tell whether a condition is one of `only_methods_that_read`, which load every method of their kind."""
+    return isinstance(when.holds, partial) and when.holds.func is _is_read
+
+
 def _readers(field_name: str, setting: str) -> dict[str, str]:
     """How the methods are typed that read a field, by name."""
     registry = next(registry for registry, by in REGISTRIES.values() if setting == f"{registry.setting}.{by}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cdeval.config.fields import Leaf, When, leaves, shown, value_of
+from cdeval.config.readers import asks_methods
 from cdeval.errors import ConfigError
 
 
@@ -38,9 +39,16 @@ def check_read(points: Sequence[tuple[object, Mapping[str, Given]]]) -> None:
 
 
 def read_by(config: object) -> list[Leaf]:
-    """List the settings that a configuration reads, by the conditions of its own values."""
+    """List the settings that a configuration reads, by the conditions of its own values.
+
+    Methods are not asked what they read, which would load all of them and torch: what only some of them read counts.
+    """
     settings = leaves(type(config))
-    return [leaf for leaf in settings.values() if not any(_fails(config, when, settings) for when in leaf.when)]
+    return [
+        leaf
+        for leaf in settings.values()
+        if not any(_fails(config, when, settings) for when in leaf.when if not asks_methods(when))
+    ]
 
 
 def _reason(config: object, leaf: Leaf, given: Given, settings: Mapping[str, Leaf]) -> str | None:

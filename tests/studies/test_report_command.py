@@ -6,7 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
+from cdeval.config.fields import plain_values
+from cdeval.config.schema import ExpertConfig, RunConfig
 from cdeval.errors import ConfigError
 from cdeval.report.config import ReportRun, validate_report
 from tests.report.studies import write_study
@@ -20,6 +23,9 @@ def report(cwd: Path, *arguments: str, python: tuple[str, ...] = ()) -> subproce
 def test_several_studies_on_one_page_without_torch(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_study(tmp_path / "runs" / name)
+    own = tmp_path / "runs" / "a" / "exit-4" / "config.yaml"
+    config = plain_values(RunConfig(expert=ExpertConfig("embedded:smollm2")))
+    own.write_text(yaml.safe_dump({**config, **yaml.safe_load(own.read_text())}))
     done = report(tmp_path, "study=[runs/a,b]", python=("-X", "importtime"))
     assert done.returncode == 0, done.stderr
     pages = [line for line in done.stdout.splitlines() if line.endswith(".html")]
@@ -28,6 +34,7 @@ def test_several_studies_on_one_page_without_torch(tmp_path: Path) -> None:
     page = (tmp_path / pages[0]).read_text(encoding="utf-8")
     for name in ("a", "b"):
         assert f"early_exit k=4 α=0.1 β=1 T=1, beam 5 [{name}]" in page
+    assert '"command":"id=doc-0 out=runs/a/traces/exit-4-doc-0.html"' in page, "settings are read without torch, too"
     assert "| torch\n" not in done.stderr, "a report needs no model: torch takes seconds"
 
 
