@@ -133,13 +133,24 @@ def test_the_record_says_what_somebody_has_to_type_who_lacks_the_plug_ins(
     assert found.remedy == "install their-rules 1.2"
 
 
-def test_every_command_takes_plug_ins() -> None:
-    for package in ("bench", "calibrate", "lens", "price", "report", "score", "trace"):
-        importlib.import_module(f"cdeval.{package}.config")
-    for module in ("compare", "dashboard", "merge", "run"):
-        importlib.import_module(f"cdeval.{module}")
-    commands = sorted(path.stem for path in CONF.glob("*.yaml"))
-    from cdeval.tune.config import TuneRun  # a study's settings and more, so not among the direct heirs below
+ROOTS = {
+    "bench": "bench.config:BenchRun",
+    "calibrate": "calibrate.config:CalibrateRun",
+    "compare": "compare:CompareRun",
+    "dashboard": "dashboard:DashboardRun",
+    "lens": "lens.config:LensRun",
+    "merge": "merge:MergeConfig",
+    "price": "price.config:PriceRun",
+    "report": "report.config:ReportRun",
+    "run": "config.schema:RunConfig",
+    "score": "score.config:ScoreConfig",
+    "trace": "trace.config:TraceRun",
+    "tune": "tune.config:TuneRun",
+}
 
-    assert issubclass(TuneRun, plugins.TakesPlugins)
-    assert len({*plugins.TakesPlugins.__subclasses__(), TuneRun}) == len(commands), commands
+
+@pytest.mark.parametrize("command", sorted(path.stem for path in CONF.glob("*.yaml")))
+def test_every_command_takes_plug_ins(command: str) -> None:
+    module, name = ROOTS[command].split(":")
+    root = getattr(importlib.import_module(f"cdeval.{module}"), name)
+    assert issubclass(root, plugins.TakesPlugins)
