@@ -17,7 +17,7 @@ from cdeval.store.screen import complain
 PARTS = 10  # lines of a piece of work, but for those after a silence
 SHORT = 2.0  # seconds; work that is over before says nothing
 SILENCE = 30.0  # seconds without a line, after which there is one whatever the progress
-_SOON = 0.2  # seconds after which a command says that it has begun
+_SOON = 0.6  # seconds after which a command says that it has begun; a mistyped setting is answered sooner
 _ASKING = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"})
 
 
