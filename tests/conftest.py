@@ -27,12 +27,19 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.models.anatomy import ANATOMIES
 from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
+from cdeval.store import progress
 from tests.commands import TEXTS, run_main
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that run whole studies come first, so that none of them is still running when the other worker is done."""
     items.sort(key=lambda item: item.path.parent.name not in ("study", "studies"))
+
+
+@pytest.fixture(autouse=True)
+def _announces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a command is slow enough to say that it has begun is the machine's matter, and no test's."""
+    monkeypatch.setattr(progress, "_SOON", 60.0)
 
 
 VOCAB = 128
