@@ -41,6 +41,7 @@ def of(path: Path, name: str) -> dict[str, float]:
 def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """The expert by all blocks is the control of the expert that exits, and what it costs is the measure."""
     more = [*STUDY, *EXITS, "amateur=none", "study=alone", "search.adaptive_exit.threshold=0.2", "prompts.limit=3"]
+    more += ["notes=all"]
     printed = typed("run", [*arguments, *more, "cost.latency_repeats=1"])
     assert "CALM k=6,9 by softmax λ=.2, greedy" in printed
     arm, control = (folder(tmp_path / "runs" / "alone", begins) for begins in ("CALM-k6-9", "expert"))
@@ -60,7 +61,7 @@ def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path
 
 def test_a_contrast_beside_exits_above_its_layer(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     more = [*STUDY, *EXITS, "study=both", "prompts.limit=2", "cost.latency_repeats=0"]
-    more += ["amateur.layer=5", "amateur.lens=norm"]
+    more += ["amateur.layer=5", "amateur.lens=norm", "notes=all"]
     printed = typed("run", [*arguments, *more])
     assert "early_exit k=5 α=0.3 β=1 T=0.5, CALM k=6,9 by softmax λ=.9, greedy" in printed
     assert "expert alone, greedy" in printed
