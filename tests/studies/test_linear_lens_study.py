@@ -115,7 +115,7 @@ def test_exits_of_the_expert_are_read_through_it_too(arguments: list[str], typed
     printed, said = typed([*arguments, *exits, "thresholds=[1,0.2]", "tolerance=0.9", "level=0.5"], "calibrate")
     assert "fitting the linear lens of layer 6,9 on " in said
     assert "search.adaptive_exit.lens=linear" in printed
-    more = ["search=calm", "amateur=none", "study=calm", "search.adaptive_exit.threshold=0.2"]
+    more = ["search=calm", "amateur=none", "study=calm", "search.adaptive_exit.threshold=0.2", "notes=all"]
     short = [one for one in STUDY if not one.startswith("search.beams")]
     printed, said = typed([*arguments, *short, *exits, *more])
     assert "λ=.2 linear lens, greedy" in printed
@@ -134,7 +134,7 @@ def test_a_prompt_is_traced_through_it(arguments: list[str], typed: Typed, tmp_p
     _, said = typed([*arguments, *LINEAR, "prompt=The old river", "search.max_new_tokens=4", f"out={out}"], "trace")
     assert "fitting the linear lens of layer 6 on " in said
     assert "linear lens" in out.read_text()
-    of_study, _ = typed([*arguments, *STUDY, *LINEAR, "study=same"])
+    of_study, _ = typed([*arguments, *STUDY, *LINEAR, "study=same", "notes=all"])
     assert "early_exit k=6 linear lens" in of_study
     named = [*arguments, *LINEAR, "id=news-0001", "search.max_new_tokens=4", "prompts.prompt_tokens=8", f"out={out}"]
     assert in_split("news-0001", Split.test)
