@@ -177,7 +177,7 @@ def test_plug_ins_and_their_settings_are_named_as_a_command_names_them(tiny: Tin
         mistakes = {
             "amateur.share=1.5 is out of range": {"settings": {"amateur.share": 1.5}},
             "amateur.share='much'": {"settings": {"amateur.share": "much"}},
-            "'amateur.shar' is no setting of a plug-in that is imported. Did you mean 'amateur.share'": {
+            "'amateur.shar' is no setting of amateur='blurred' or of a plug-in that is imported. Did you": {
                 "settings": {"amateur.shar": 1}
             },
             "contrast.gap=3.0 is not read with contrast.plausibility=null": {"settings": {"contrast.gap": 3}},

@@ -219,7 +219,7 @@ def test_users_mistakes_are_said_and_never_a_traceback(tokenizer: PreTrainedToke
         ("leave tokenizer out", lambda: load("gpt2", tokenizer)),
         (r"load\(expert, tokenizer\)", lambda: decode(model, TEXTS)),  # type: ignore[arg-type]
         ("amateur: expected what", lambda: decode(expert, TEXTS, amateur=model)),
-        ("amateur='gpt2': no plug-in that is imported", lambda: decode(expert, TEXTS, amateur="gpt2")),
+        ("amateur='gpt2': there is no kind of that name", lambda: decode(expert, TEXTS, amateur="gpt2")),
         ("settings: 'amateur.share' is no setting", lambda: decode(expert, TEXTS, settings={"amateur.share": 1})),
         ("amateur", lambda: decode(expert, TEXTS, amateur=True)),
         ("amateur", lambda: decode(expert, TEXTS, amateur=[1, 2])),  # type: ignore[arg-type]
