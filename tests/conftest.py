@@ -42,6 +42,17 @@ def _announces_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "_SOON", 60.0)
 
 
+@pytest.fixture
+def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """The clock of progress: goes on by so much each time that it is read."""
+
+    def going_on_by(step: float) -> None:
+        now = iter(step * tick for tick in range(10_000))
+        monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
+
+    return going_on_by
+
+
 VOCAB = 128
 _COMMON = {"vocab_size": VOCAB, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 _SIZES = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 48}

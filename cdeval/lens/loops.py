@@ -117,6 +117,10 @@ class Twice(NamedTuple):
         """The tokens that follow."""
         return self.ids[0, [place + 1 for place in self.places]]
 
+    def margin(self, pays: Float[Tensor, " place"]) -> float:
+        """What a contrast pays for the first copy's tokens less what it pays for the second's, means [nats]."""
+        return float(pays[: self.first].mean() - pays[self.first :].mean())
+
 
 def read_twice(expert: LanguageModel, texts: Sequence[Sequence[int]], passages: int) -> list[Twice]:
     """Lay passages out to be read twice: the first `TOKENS` of each of the first texts that have two tokens or more."""
@@ -150,7 +154,7 @@ def _read(expert: LanguageModel, passage: Twice, cases: Cases) -> tuple[list[flo
     for view, contrast in cases:
         key = _key(view, contrast)
         pays = contrast.beta * torch.cat([part.nll[key] for part in parts]) - own
-        margins.append(float(pays[:first].mean() - pays[first:].mean()))
+        margins.append(passage.margin(pays))
         divergences.append(float(torch.cat([part.apart[key] for part in parts])[:first].mean()))
     return [*margins, float(own[first:].mean() - own[:first].mean())], divergences
 

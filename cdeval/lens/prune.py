@@ -107,8 +107,7 @@ def readings(expert: LanguageModel, rest: LanguageModel, passages: Sequence[Read
             for rows in chunks(expert, len(passage.places))
         ]
         pays, apart = (torch.cat(column) for column in zip(*parts, strict=True))
-        first = passage.first
-        found.append([float(pays[:first].mean() - pays[first:].mean()), float(apart[:first].mean())])
+        found.append([passage.margin(pays), float(apart[: passage.first].mean())])
     require_finite(expert, [number for row in found for number in row], f"the margin or divergence of {rest.name}")
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 

@@ -84,8 +84,8 @@ def _of_lenses(title: str, lenses: Sequence[str], headers: Sequence[str], legend
 def prune_table(steps: Sequence[PrunedBlocks], held_out: PrunedBlocks) -> Table:
     """Show the best choice of blocks of each step, and the last one on texts that it was not chosen by."""
     legend = (
-        "margin: what the contrast pays for new text less what it pays for repeating; KL(expert || rest) [nats, 95 % "
-        "interval over passages]"
+        "margin: what the contrast pays for new text less what it pays for repeating [nats, 95 % interval over "
+        "passages]; KL(expert || rest) [nats]"
     )
     table = Table(
         box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption=Text(legend), caption_justify="left"
@@ -94,9 +94,8 @@ def prune_table(steps: Sequence[PrunedBlocks], held_out: PrunedBlocks) -> Table:
     for header in ("margin", "95 % interval", "KL"):
         table.add_column(header, justify="right", no_wrap=True)
     for one, where in [*((step, "") for step in steps), (held_out, ", on the other split")]:
-        ends = MISSING if math.isnan(one.margin.low) else f"{_end(one.margin.low)} to {_end(one.margin.high)}"
         blocks = f"{', '.join(map(str, one.left_out))}{where}"
-        table.add_row(blocks, f"{one.margin.value:+.2f}", ends, f"{one.kl:.2f}")
+        table.add_row(blocks, *_margin_cells(one.margin), f"{one.kl:.2f}")
     return table
 
 
@@ -107,10 +106,9 @@ def prediction_table(settings: Sequence[PredictedSetting]) -> Table:
     for header in ("margin", "95 % interval", "KL", "diversity"):
         table.add_column(header, justify="right", no_wrap=True)
     for one in sorted(settings, key=lambda one: one.margin.value):
-        ends = MISSING if math.isnan(one.margin.low) else f"{_end(one.margin.low)} to {_end(one.margin.high)}"
         kl = MISSING if math.isnan(one.kl) else f"{one.kl:.2f}"
         label = Text(printable(one.label))
-        table.add_row(label, f"{one.margin.value:+.2f}", ends, kl, f"{one.diversity:.3f}")
+        table.add_row(label, *_margin_cells(one.margin), kl, f"{one.diversity:.3f}")
     return table
 
 
@@ -129,6 +127,12 @@ def rank_table(ranks: Mapping[str, MarginCorrelation]) -> Table:
     for name, rank in ranks.items():
         table.add_row(name, str(rank.margin.n), *_rank_cells(rank.margin), *_rank_cells(rank.kl))
     return table
+
+
+def _margin_cells(margin: Estimate) -> tuple[str, str]:
+    """Write a margin and its interval."""
+    ends = MISSING if math.isnan(margin.low) else f"{_end(margin.low)} to {_end(margin.high)}"
+    return f"{margin.value:+.2f}", ends
 
 
 def _rank_cells(rank: Estimate) -> tuple[str, str]:

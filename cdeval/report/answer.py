@@ -84,13 +84,19 @@ def _alone_beside(ours: Arm, theirs: Arm) -> bool:
 def _changes(found: Sequence[Comparison], study: Study, ours: Arm, theirs: Arm, against: str) -> str:
     shifts = _shifts(found, study)
     values = {one: f"{one.shown(one.value_of(ours))} against {one.shown(one.value_of(theirs))}" for one in shifts}
-    changed = [f"{said_of(one, better=way > 0)} ({values[one]})" for one, way in shifts.items() if way]
-    same = [f"{one.title} ({values[one]})" for one, way in shifts.items() if not way]
+    changed, same = _told(shifts, values)
     if not changed:
         return f"is not shown to differ from {against} in {listed(same, 'or')}"
     return f"is {listed(changed)} than {against}" + (
         f", and not shown to differ from it in {listed(same, 'or')}" if same else ""
     )
+
+
+def _told(shifts: Mapping[Measure, int], values: Mapping[Measure, str]) -> tuple[list[str], list[str]]:
+    """Word the measures that are shown to differ, and those that are not, each with its values in brackets."""
+    changed = [f"{said_of(one, better=way > 0)} ({values[one]})" for one, way in shifts.items() if way]
+    same = [f"{one.title} ({values[one]})" for one, way in shifts.items() if not way]
+    return changed, same
 
 
 def _shifts(found: Sequence[Comparison], study: Study) -> dict[Measure, int]:
@@ -126,10 +132,7 @@ def _beside_rival(study: Study, ours: Arm, theirs: Arm, names: Mapping[str, str]
     shifts = _shifts(_compared(study, rival, ours), study)
     if not shifts:
         return ""
-    changed = [
-        f"{said_of(one, better=way > 0)} ({one.shown(one.value_of(rival))})" for one, way in shifts.items() if way
-    ]
-    same = [f"{one.title} ({one.shown(one.value_of(rival))})" for one, way in shifts.items() if not way]
+    changed, same = _told(shifts, {one: one.shown(one.value_of(rival)) for one in shifts})
     parts = [f"is {listed(changed)}"] if changed else []
     parts += [f"is not shown to differ in {listed(same, 'or')}"] if same else []
     return f"; beside it, the expert's own {name}{nearest} {listed(parts)}"

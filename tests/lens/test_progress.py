@@ -2,28 +2,14 @@
 
 from collections.abc import Callable
 
-import pytest
-
 from cdeval.config.exits import Lens
 from cdeval.lens.loops import margins
 from cdeval.lens.measure import measure
 from cdeval.lens.reading import Contrast, View
 from cdeval.models.loading import LanguageModel
-from cdeval.store import progress
 
 TEXTS = [[5 + number, 17, 40, 8, 77, 12] for number in range(20)]
 CONTRAST = Contrast(0.5, 1.0, 2.0)
-
-
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A clock that goes on by so much each time that it is read."""
-
-    def going_on_by(step: float) -> None:
-        now = iter(step * tick for tick in range(10_000))
-        monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
-
-    return going_on_by
 
 
 def test_measuring_and_margins_say_how_far_they_are(

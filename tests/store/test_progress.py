@@ -10,17 +10,6 @@ from cdeval.store import progress
 from cdeval.store.progress import Steps, announced
 
 
-@pytest.fixture
-def seconds(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """A clock that goes on by so much each time that it is read."""
-
-    def going_on_by(step: float) -> None:
-        now = iter(step * tick for tick in range(10_000))
-        monkeypatch.setattr(progress.time, "perf_counter", lambda: next(now))
-
-    return going_on_by
-
-
 def counted(total: int, *, timed: bool = True) -> list[str]:
     lines: list[str] = []
     steps = Steps(lines.append, "position", total, timed=timed)

@@ -1,7 +1,7 @@
 """The command as a user mistypes it: one message that says what was given, what was expected and what to do."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,16 +11,25 @@ from cdeval.run import run
 from tests.commands import SMALL, cdeval
 
 
-def mistyped(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one message that a mistake gets; in this process, since each new one imports torch first."""
-    monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
-    with pytest.raises(SystemExit) as stopped:
-        run_command(run)
-    printed = capsys.readouterr().err
-    assert stopped.value.code == 2, printed
-    assert "Traceback" not in printed
-    (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    return message
+@pytest.fixture
+def mistyped(
+    stand_ins: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Sequence[str], Path], str]:
+    """The one message that a mistake gets in a folder; in this process, since each new one imports torch first."""
+
+    def message_of(typed: Sequence[str], folder: Path) -> str:
+        monkeypatch.chdir(folder)
+        arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
+        monkeypatch.setattr(sys, "argv", ["cdeval.run", *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            run_command(run)
+        printed = capsys.readouterr().err
+        assert stopped.value.code == 2, printed
+        assert "Traceback" not in printed
+        (message,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+        return message
+
+    return message_of
 
 
 # What was typed, and what the message must say; <tiny> and <prompts> stand for a good model and good prompts.
@@ -220,14 +229,10 @@ def test_the_first_mistakes_of_a_new_user(
     printed: str,
     messy: Path,
     stand_ins: dict[str, list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    mistyped: Callable[[Sequence[str], Path], str],
 ) -> None:
     """To the letter: what was given, what was expected, and the line to type."""
-    monkeypatch.chdir(messy)
-    arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
-    message = mistyped(arguments, monkeypatch, capsys)
-    assert message == f"error: {printed.format(stand_ins['<tiny>'][0].removeprefix('expert.name='))}"
+    assert mistyped(typed, messy) == f"error: {printed.format(stand_ins['<tiny>'][0].removeprefix('expert.name='))}"
 
 
 @pytest.fixture(scope="session")
@@ -254,18 +259,10 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("typed", "expected"), MISTAKES, ids=[" ".join(typed) for typed, _ in MISTAKES])
 def test_a_mistake_gets_one_clear_message(
-    typed: list[str],
-    expected: str,
-    messy: Path,
-    stand_ins: dict[str, list[str]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    typed: list[str], expected: str, messy: Path, mistyped: Callable[[Sequence[str], Path], str]
 ) -> None:
-    arguments = [part for argument in typed for part in stand_ins.get(argument, [argument])]
-    if "<tiny>" in typed and not any(argument.startswith("amateur.layer") for argument in typed):
-        arguments.append("amateur.layer=6")
-    monkeypatch.chdir(messy)
-    assert expected in mistyped([*arguments, "tracking=none"], monkeypatch, capsys)
+    layered = "<tiny>" not in typed or any(argument.startswith("amateur.layer") for argument in typed)
+    assert expected in mistyped([*typed, *([] if layered else ["amateur.layer=6"]), "tracking=none"], messy)
 
 
 @pytest.mark.parametrize(
@@ -278,17 +275,11 @@ def test_a_mistake_gets_one_clear_message(
     ],
 )
 def test_a_mistyped_model_is_named_by_its_setting_before_anything_is_decoded(
-    setting: str,
-    more: list[str],
-    stand_ins: dict[str, list[str]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    setting: str, more: list[str], tmp_path: Path, mistyped: Callable[[Sequence[str], Path], str]
 ) -> None:
     """All texts were decoded first, and then expert.name was blamed."""
-    monkeypatch.chdir(tmp_path)
-    typed = [*stand_ins["<tiny>"], *stand_ins["<prompts>"], "tracking=none", *more, f"{setting}=./nowhere"]
-    assert f"{setting}=./nowhere" in mistyped(typed, monkeypatch, capsys)
+    typed = ["<tiny>", "<prompts>", "tracking=none", *more, f"{setting}=./nowhere"]
+    assert f"{setting}=./nowhere" in mistyped(typed, tmp_path)
     assert not list(tmp_path.rglob("generations.jsonl"))
 
 
