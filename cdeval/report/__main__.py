@@ -14,6 +14,7 @@ def report(config: ReportRun) -> None:
     """Write the report of a study, or of several together; verdict, table and its place to the standard output."""
     # Plotting takes a second; --help must not.
     from cdeval.report.answer import answer, asked_metrics  # noqa: PLC0415
+    from cdeval.report.interchange import EXPORTS, write_interchange  # noqa: PLC0415
     from cdeval.report.joined import find_study, joined, joint_folder  # noqa: PLC0415
     from cdeval.report.publish import publish  # noqa: PLC0415
     from cdeval.report.renewing import renew_comparisons  # noqa: PLC0415
@@ -28,11 +29,11 @@ def report(config: ReportRun) -> None:
     for line in study.changed:
         errors.say(line)
     page = publish(study, errors.say)
+    exports = write_interchange(study, config)
     columns = chosen_columns(study.rows, asked_metrics(study))
     name, verdict = f"study {study.name}", answer(study)
-    found = Results(
-        name, study.rows, columns, study.comparisons, study.notes, [str(page)], verdict, families=study.families
-    )
+    places = [str(page), *(f"{len(exports)} files in {study.folder / EXPORTS}" for _ in exports[:1])]
+    found = Results(name, study.rows, columns, study.comparisons, study.notes, places, verdict, families=study.families)
     show(found, config.notes, console)
 
 

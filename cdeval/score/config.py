@@ -13,12 +13,16 @@ from cdeval.errors import ConfigError
 
 @dataclass
 class FieldsConfig:
-    """The names of fields in texts of others; those that are left out are recognised."""
+    """The names of fields in texts of others; those that are left out are recognised.
+
+    A field inside of another is named by the way to it, with dots: doc.question, choices.0.text.
+    """
 
     prompt: str | None = None  # name of the field with the prompt
     continuation: str | None = None  # of the text that is scored
     reference: str | None = None  # of the human continuation
     id: str | None = None  # of the prompt's id
+    prompts_from: str | None = None  # a file with the prompts of texts that lie without them, in their order
     prompt_in_text: bool | None = None  # true: cut the prompt off the texts that begin with it; null: by the format
 
 

@@ -15,13 +15,15 @@ from typing import NamedTuple
 
 from cdeval.errors import TextsError
 from cdeval.score.config import FieldsConfig
+from cdeval.score.foreign.form import at, get
 from cdeval.score.marks import without_front
 from cdeval.store.item_file import Located, kind_of
 
 SHAPE = (
     "expected a JSON list or one JSON object a line, with the fields of cdeval (prompt, continuation), of Su & Xu "
     "(prefix_text, generated_result) or of the CD authors (prompt, gen_text), or with names given by fields.prompt=, "
-    "fields.continuation= and fields.reference="
+    "fields.continuation= and fields.reference=; or a file of lm_eval, inspect_ai, lighteval, vLLM, transformers' "
+    "pipeline or Every Eval Ever"
 )
 _MARKS = ("<|endoftext|>", "</s>")  # how the CD authors' tokenizers (GPT-2, OPT) write a beginning of text
 
@@ -68,12 +70,17 @@ class CutItem(NamedTuple):
     marks: int  # 1 where a mark was removed from the prompt
 
 
+def fitting(fields: Mapping[str, object]) -> list[Format]:
+    """List the formats whose prompt and continuation an item has."""
+    return [form for form in FORMATS if form.continuation in fields and form.prompt in fields]
+
+
 def recognise(fields: Mapping[str, object], given: FieldsConfig, where: str) -> Format:
     """The format of an item by its keys; names that are given take the place of the recognised ones.
 
     Raises: TextsError: no format has these keys, and no name is given for the continuation.
     """
-    known = [form for form in FORMATS if form.continuation in fields and form.prompt in fields]
+    known = fitting(fields)
     if given.continuation is None and not known:
         inside = [name for name, value in fields.items() if isinstance(value, list) and _holds_object(value)]
         if inside:
@@ -145,18 +152,19 @@ def _sample(fields: object, form: Format, where: str) -> Item:
     prompt = "" if form.prompt is None else _text(_present(fields, form.prompt, where), form.prompt, where)
     return Item(
         where=where,
-        id=_identifier(fields.get(form.id), where),
+        id=_identifier(get(fields, form.id), where),
         prompt=prompt,
-        reference=_optional(fields.get(form.reference), form.reference, where) if form.reference else None,
+        reference=_optional(get(fields, form.reference), form.reference, where) if form.reference else None,
         continuations=_continuations(_present(fields, form.continuation, where), form.continuation, where),
     )
 
 
 def _present(fields: Mapping[str, object], name: str, where: str) -> object:
-    if name not in fields:
+    try:
+        return at(fields, name)
+    except LookupError as error:
         found = ", ".join(map(str, fields)) or "none"
-        raise TextsError(f"{where}: {name!r} is missing (fields found: {found}).")
-    return fields[name]
+        raise TextsError(f"{where}: {name!r} is missing (fields found: {found}).") from error
 
 
 def _continuations(value: object, name: str, where: str) -> tuple[str, ...]:

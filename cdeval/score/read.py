@@ -2,16 +2,19 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cdeval.errors import TextsError
 from cdeval.records import Generation
 from cdeval.score.config import FieldsConfig
-from cdeval.score.formats import SHAPE, Item, item_of, recognise, without_prompt
+from cdeval.score.foreign.inspect_log import archived, is_archive
+from cdeval.score.foreign.known import expanded, foreign_of
+from cdeval.score.formats import SHAPE, Format, Item, fitting, item_of, recognise, without_prompt
 from cdeval.score.marks import plain_prompt, without_marks
 from cdeval.score.prompts import one_reference_a_prompt, same_prompt
+from cdeval.score.prompts_from import read_prompts, with_prompts
 from cdeval.store.item_file import ItemFile, Located
 from cdeval.store.strict_json import generation_from_json
 
@@ -32,7 +35,7 @@ class ReadFile:
 
 
 def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
-    """Read one file of any known format.
+    """Read one file of any known format, our own, published ones, or those of other programs.
 
     A prompt's id is the file's own, or else a digest of the prompt's text, so that equal prompts of several files
     meet; equal prompts with unlike references are told apart by their order.
@@ -41,14 +44,15 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     """
     file = ItemFile(path, "generations", SHAPE, TextsError)
     content = file.content()
-    located, torn = file.whole(content)
+    located, torn = (archived(content, path), False) if is_archive(content) else file.whole(content)
     notes = ["the last line is torn and was left out"] if torn else []
     if not located:
         raise TextsError(f"{path} holds no items: {SHAPE}.")
     shape = located[0].value[0] if isinstance(located[0].value, list) and located[0].value else located[0].value
     if not isinstance(shape, dict):
         raise TextsError(f"{path}, {located[0].where}: expected an object; {SHAPE}.")
-    form = recognise(shape, fields, f"{path}, {located[0].where}")
+    located, form, about_format = _recognised(located, shape, fields, path)
+    notes += about_format
     sha256 = hashlib.sha256(content).hexdigest()
     if form.name == "cdeval" and "token_ids" in shape and fields == FieldsConfig():
         ours = _by_prompt(one_reference_a_prompt([_ours(item, path) for item in located], str(path)))
@@ -72,6 +76,28 @@ def read_generations(path: Path, fields: FieldsConfig) -> ReadFile:
     notes += _sample_notes(items, unmarked.texts)
     texts = _by_prompt(one_reference_a_prompt(unmarked.texts, str(path)))
     return ReadFile(path, sha256, form.describe(), texts, human_texts(texts), tokenised=False, notes=tuple(notes))
+
+
+def _recognised(
+    located: Sequence[Located], first: Mapping[str, object], fields: FieldsConfig, path: Path
+) -> tuple[list[Located], Format, list[str]]:
+    """The file's items by the names of their format, this format, and notes."""
+    prompts = None if fields.prompts_from is None else read_prompts(Path(fields.prompts_from))
+    foreign = None if fields.continuation is not None or fitting(first) else foreign_of(first)
+    if foreign is None:
+        items, notes = list(located), list[str]()
+        form = recognise(first, fields, f"{path}, {located[0].where}")
+    else:
+        items, form, notes = expanded(located, foreign, fields, prompts, path)
+    if prompts is not None:
+        items, form = with_prompts(items, form, prompts, path)
+    if fields.prompt_in_text is not None:
+        form = replace(form, prompt_in_text=fields.prompt_in_text)
+    elif foreign is not None and foreign.in_front:
+        # Where some texts do not begin with their prompt, none was written behind it: those that do repeat it.
+        cuts = [without_prompt(item_of(item, form, path)) for item in items] if form.prompt is not None else []
+        form = replace(form, prompt_in_text=bool(cuts) and not any(cut.uncut for cut in cuts))
+    return items, form, notes
 
 
 def human_texts(texts: Sequence[Generation]) -> tuple[Generation, ...]:

@@ -2,8 +2,8 @@
 
 The values may be the items of one list, stand a line each (JSONL), or follow one another over several lines each, as jq
 writes them, in any mixture. A byte order mark, UTF-16, and CRLF line ends are taken as they come, and so are files
-packed by gzip, bzip2 or xz. Another kind of file is named for what it is. Every file is read once, so that a pipe will
-do.
+packed by gzip, bzip2 or xz. The rows of a Parquet or an Arrow file are values like any others. Another kind of file is
+named for what it is. Every file is read once, so that a pipe will do.
 """
 
 import bz2
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from cdeval.errors import CdevalError
+from cdeval.store.tables import is_table, rows_of
 
 _LARGEST = 1 << 31  # bytes of a file, packed or not: more of JSON would not fit in memory as values
 _BLOCK = 1 << 20
@@ -77,7 +78,8 @@ class ItemFile:
 
     def located(self) -> Iterator[Located]:
         """The values, in the order of the file. Raises: `error`: on reaching what is not JSON."""
-        yield from self._parse(self.text())
+        content = self.content()
+        yield from self._rows(content) if is_table(content) else self._parse(self.text(content))
 
     def whole(self, content: bytes | None = None) -> tuple[list[Located], bool]:
         """The values, and whether the last line was torn: cut off in writing, without its newline, and left out.
@@ -85,7 +87,10 @@ class ItemFile:
         Args: content: of the file, where it has been read (`content`).
         Raises: `error`: not a readable file of text, or not JSON elsewhere than in a torn last line.
         """
-        text = self.text(content)
+        found = self.content() if content is None else content
+        if is_table(found):
+            return self._rows(found), False
+        text = self.text(found)
         try:
             return list(self._parse(text)), False
         except self.error:
@@ -139,6 +144,13 @@ class ItemFile:
         if not text.strip():
             raise self.error(f"{self.path} is empty: {self.shape}.")
         return text
+
+    def _rows(self, content: bytes) -> list[Located]:
+        try:
+            rows = rows_of(content, _LARGEST)
+        except ValueError as error:
+            raise self.error(f"{self.path} {error}; {self.shape}.") from error
+        return [Located(f"row {number}", number, row) for number, row in enumerate(rows, 1)]
 
     def _read(self, file: BinaryIO) -> bytes:
         """Read a file up to a bound. Raises: `error`: it is larger."""
