@@ -36,8 +36,8 @@ def test_one_number_of_a_leaderboard(tmp_path: Path) -> None:
     files = eval_results(study, Benchmark("user/prompts", "open_ended", "coherence"))
     for content in files.values():
         assert [one["dataset"]["task_id"] for one in yaml.safe_load(content)] == ["open_ended"]
-    with pytest.raises(ConfigError, match=r"benchmark.metric=coherance: Did you mean 'coherence'"):
-        eval_results(study, Benchmark("user/prompts", None, "coherance"))
+    with pytest.raises(ConfigError, match=r"benchmark.metric=coherencee: Did you mean 'coherence'"):
+        eval_results(study, Benchmark("user/prompts", None, "coherencee"))
 
 
 @pytest.mark.parametrize(
