@@ -1,12 +1,14 @@
 """The command, end to end on a tiny checkpoint, as a user types it."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cdeval.metrics.registry import all_metrics
 from tests.commands import TEXTS, cdeval, folders, on, typed
 
 
@@ -32,6 +34,23 @@ def test_every_row_has_a_complete_run_folder(finished: tuple[Path, str]) -> None
         amateur = {"early_exit": "early_exit", "expert": "none", "human": None}[row.name.split("-")[0]]
         own = settings["point"]["setting"]
         assert (own and own["amateur"]["kind"]) == amateur
+
+
+def test_the_dictionaries_name_every_file_and_column_of_a_study(finished: tuple[Path, str]) -> None:
+    root, (study, _) = Path(__file__).resolve().parents[2], finished
+    files, columns = ((root / page).read_text("utf-8") for page in ("runs/README.md", "docs/columns.md"))
+    rows = {row.name for row in folders(study).values()}
+    inside = [
+        path for folder in (study, *folders(study).values()) for path in folder.iterdir() if path.name not in rows
+    ]
+    written = {f"{path.name}/" if path.is_dir() else path.name for path in inside}
+    assert {"results.csv", "scores.npz", "figures/"} <= written
+    assert sorted(name for name in written if f"{name}`" not in files) == []
+    header = (study / "results.csv").read_text("utf-8").split("\n")[0].split(",")
+    metrics = {metric.name for metric in all_metrics()}
+    assert metrics & set(header), "which columns.md names as one kind"
+    names = {re.sub("_(low|high)$", "", name) for name in header} - metrics
+    assert sorted(name for name in names if f"`{name}`" not in columns and not name.startswith("setting.")) == []
 
 
 def test_every_text_has_exactly_the_tokens_asked_for(finished: tuple[Path, str]) -> None:
