@@ -19,19 +19,24 @@ from cdeval.report.measures import Measure, qualities
 from cdeval.report.renewing import settings_asked
 from cdeval.report.short import plain_labels
 from cdeval.report.studyfiles import Arm, Kind, Study
-from cdeval.report.verdict import best_of, listed, said_of, shift_of
+from cdeval.report.verdict import best_of, evidence, listed, said_of, shift_of
 
 _SAMPLE = "sample"  # the search of arms whose tokens are drawn, as their settings name it
 _SEARCHES = {"beam": "under beam search", "greedy": "under greedy search"}
 _SAME = 0.0005  # an overhead that rounds to .0 %
 
 
+def findings(study: Study) -> list[str]:
+    """The answer, as the screen and every page have it, then the sentences that qualify it."""
+    return [answer(study), *evidence(study)]
+
+
 def answer(study: Study) -> str:
     """Say in one sentence what the study found."""
     best = best_of(study)
-    arms = {arm.label: arm for arm in study.current.decoded}
-    if best is None or best.arm not in arms or best.against not in arms:
+    if best is None:
         return _no_answer(study)
+    arms = {arm.label: arm for arm in study.current.decoded}
     names = plain_labels([arm.label for arm in study.arms])
     ours, theirs = arms[best.arm], arms[best.against]
     found = [one for one in study.comparisons if (one.arm, one.against) == (best.arm, best.against)]

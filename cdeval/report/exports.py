@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from cdeval.report.answer import findings
 from cdeval.report.charts import Chart
 from cdeval.report.differences import differences_markdown
 from cdeval.report.measures import present, totals
@@ -15,7 +16,6 @@ from cdeval.report.sections import cell
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.summary import flops_unknown
 from cdeval.report.table import markdown_table
-from cdeval.report.verdict import verdict
 from cdeval.store.escaping import markdown, spreadsheet, tex
 from cdeval.store.private import masked_all
 
@@ -93,7 +93,7 @@ def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
     pictures = "\n".join(f"![{markdown(chart.title)}](figures/{chart.name}.png)" for chart in charts)
     parts = [
         f"# {markdown(study.name)}",
-        *(markdown(line) for line in verdict(study)),
+        *(markdown(line) for line in findings(study)),
         pictures,
         markdown_table(study.rows, study.notes),
         differences_markdown(study.comparisons, study.families),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cdeval.report import sections
+from cdeval.report.answer import findings
 from cdeval.report.charts import STYLES, Chart, curved_metric
 from cdeval.report.drawing import plotly_of
 from cdeval.report.grid import grid_of
@@ -14,7 +15,7 @@ from cdeval.report.short import short_labels
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.texts import side_by_side
 from cdeval.report.tracing import Tracer, tracer_of
-from cdeval.report.verdict import best_of, verdict
+from cdeval.report.verdict import best_of
 
 _SCRIPTS = tuple(f"report/templates/{name}.js" for name in ("common", "pareto", "grid", "table", "texts", "start"))
 _SHOWN_FIRST = 3  # texts beside each other before a reader chooses
@@ -45,7 +46,7 @@ def to_html(study: Study, charts: Sequence[Chart], fronts: Mapping[tuple[str, st
         **({"costs": "What it costs"} if costs else {}),
         "protocol": "Protocol and provenance",
     }
-    headline, *lead = verdict(study)
+    headline, *lead = findings(study)
     return render(
         "report/templates/study.html.j2",
         scripts=(PLOTLY, *_SCRIPTS),

@@ -6,13 +6,25 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import Bbox
 
 from cdeval.report.charts import BLUE, PALE, Chart
 
 _MARKERS = {"circle": "o", "square": "s", "triangle-up": "^", "diamond": "D"}
+# Where a name may stand beside its point [points of the font, from the point's centre], the usual place first.
+_PLACES: list[Any] = [
+    {"xytext": (across, up), "ha": side, "va": height}
+    for across, up, side, height in (
+        (6, 0, "left", "center"), (-6, 0, "right", "center"), (2, 6, "left", "bottom"), (-2, 6, "right", "bottom"),
+        (2, -6, "left", "top"), (-2, -6, "right", "top"), (0, 6, "center", "bottom"), (0, -6, "center", "top"),
+    )
+]  # fmt: skip
+_NAME: Any = {"textcoords": "offset points", "fontsize": 6.5}
+_MARKER = 4.5  # half a marker's width [points of the font]
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 # Text stays text in SVG, and equal charts are equal bytes. Names hold α and β, and perhaps $, which is no formula here.
 _LOOK: Any = {
@@ -37,24 +49,36 @@ def picture(charts: Sequence[Chart], columns: int = 1, title: str = "") -> dict[
 
     Returns: the file's bytes by its suffix: png (150 dots an inch) and svg.
     """
-    rows = [charts[at : at + columns] for at in range(0, len(charts), columns)]
-    heights = [max(map(_height, row)) for row in rows]
-    size = (columns * max(map(_width, charts)), sum(heights) + (0.3 if title else 0.0))
     with rc_context(_LOOK):
-        figure = Figure(figsize=size, layout="constrained", dpi=150)
-        panels = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights).flatten()
-        for axes, chart in zip(panels, charts, strict=False):
-            _draw(axes, chart)
-        for axes in panels[len(charts) :]:
-            axes.set_axis_off()
-        if title:
-            figure.suptitle(title, fontsize=10)
+        figure = drawn(charts, columns, title)
         found = {}
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
             found[suffix] = buffer.getvalue()
     return found
+
+
+@rc_context(_LOOK)
+def drawn(charts: Sequence[Chart], columns: int = 1, title: str = "") -> Figure:
+    """Draw the same picture as a figure of matplotlib, in which every text can be measured."""
+    rows = [charts[at : at + columns] for at in range(0, len(charts), columns)]
+    heights = [max(map(_height, row)) for row in rows]
+    size = (columns * max(map(_width, charts)), sum(heights) + (0.3 if title else 0.0))
+    figure = Figure(figsize=size, layout="constrained", dpi=150)
+    FigureCanvasAgg(figure)  # which measures texts
+    panels = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights).flatten()
+    for axes, chart in zip(panels, charts, strict=False):
+        _draw(axes, chart)
+    for axes in panels[len(charts) :]:
+        axes.set_axis_off()
+    if title:
+        figure.suptitle(title, fontsize=10)
+    figure.draw_without_rendering()  # panels have their places now, and names are placed by what surrounds them
+    for axes, chart in zip(panels, charts, strict=False):
+        if chart.kind == "points":
+            _name_points(axes, chart)
+    return figure
 
 
 def _width(chart: Chart) -> float:
@@ -87,27 +111,47 @@ def _points(axes: Any, chart: Chart) -> None:
         style = {"fmt": _MARKERS[group.symbol], "color": group.color, "label": group.label}
         axes.errorbar(group.x, group.y, yerr=errors, elinewidth=0.8, alpha=0.9, **style)
     _levels(axes, chart)
-    for name, x, y, left in _named(axes, chart):
-        side = "right" if left else "left"
-        axes.annotate(name, (x, y), xytext=(-5 if left else 5, 3), textcoords="offset points", fontsize=6.5, ha=side)
     slim = {"columnspacing": 0.9, "handlelength": 1.2, "handletextpad": 0.4, "borderaxespad": 0.2}
     axes.legend(fontsize=6.5, frameon=False, ncols=5, loc="lower left", bbox_to_anchor=(-0.02, 1.0), **slim)
 
 
-def _named(axes: Any, chart: Chart) -> list[tuple[str, float, float, bool]]:
-    """Points whose names lie on no other's, and whether theirs stands to the left; the table names all of them."""
-    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    taken: list[tuple[float, float, float]] = []
-    found = []
-    for group in reversed(chart.series):  # the controls come last, and are named first
-        for name, x, y in zip(group.names, group.x, group.y, strict=True):
-            across, up, width = (x - left) / (right - left), (float(y) - bottom) / (top - bottom), 0.0095 * len(name)
-            turned = across + width > 1
-            start, end = (across - width, across) if turned else (across, across + width)
-            if all(abs(up - other) > 0.035 or end < begin or start > close for other, begin, close in taken):
-                taken.append((up, start, end))
-                found.append((name, x, float(y), turned))
-    return found
+def _name_points(axes: Any, chart: Chart) -> None:
+    """Write names beside their points, where there is room for them; the table names all points.
+
+    No name lies on a point, on another name or beyond the axes, nor on an interval or a level where there is a choice.
+    """
+    points = [point for part in reversed(chart.series) for point in zip(part.names, part.x, part.y, strict=True)]
+    half = _MARKER * axes.figure.dpi / 72
+    centres = [axes.transData.transform((x, y)) for _, x, y in points]
+    taken = [Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half) for x, y in centres]
+    room, strokes = axes.get_window_extent(), _strokes(axes, chart)
+    for name, *at in points:  # of the series that were drawn last, the controls, first
+        words = [axes.annotate(name, at, **place, **_NAME) for place in _PLACES]
+        boxes = {word: word.get_window_extent() for word in words}
+        free = [word for word in words if _inside(boxes[word], room) and not _on_any(boxes[word], taken)]
+        chosen = next((word for word in free if not _on_any(boxes[word], strokes)), next(iter(free), None))
+        for word in words:
+            word.set_in_layout(False)  # the axes have their places, and keep them
+            if word is not chosen:
+                word.remove()
+        taken += [boxes[word] for word in words if word is chosen]
+
+
+def _strokes(axes: Any, chart: Chart) -> list[Bbox]:
+    """The intervals and the levels of a chart of points, as boxes without width or height [pixels]."""
+    spans = [(x, low, high) for part in chart.series for x, low, high in zip(part.x, part.low, part.high, strict=True)]
+    ends = [((x, low), (x, high)) for x, low, high in spans if math.isfinite(low) and math.isfinite(high)]
+    left, right = axes.get_xlim()
+    ends += [((left, y), (right, y)) for level in chart.levels for y in map(float, level.y)]
+    return [Bbox(axes.transData.transform(pair)) for pair in ends]
+
+
+def _inside(box: Bbox, room: Bbox) -> bool:
+    return bool(room.x0 <= box.x0 and box.x1 <= room.x1 and room.y0 <= box.y0 and box.y1 <= room.y1)
+
+
+def _on_any(box: Bbox, others: Sequence[Bbox]) -> bool:
+    return any(box.overlaps(other) for other in others)
 
 
 def _reach(upper: Any, lower: Any) -> list[float]:

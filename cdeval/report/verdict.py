@@ -1,4 +1,4 @@
-"""The finding of a study, in a sentence or two made of its numbers alone.
+"""The arm that stands for a study, and the sentences that qualify what is said of it (`answer`), made of numbers alone.
 
 The arm that gains most on the first metric that was compared stands for the study, before it one that gains less and is
 not shown to lose anything else: raw exits are most diverse where they break the text. What is shown is Holm's corrected
@@ -17,25 +17,22 @@ from cdeval.report.studyfiles import Arm, Kind, Study
 LEVEL = 0.05
 
 
-def verdict(study: Study) -> list[str]:
-    """A headline, then a few sentences that qualify it; none says more than its interval does."""
-    measure, found = _first_compared(study)
+def evidence(study: Study) -> list[str]:
+    """A few sentences with the differences and intervals behind the answer; none where nothing was compared."""
     best = best_of(study)
     if best is None:
-        return [_without_comparison(study)]
+        return []
+    measure, found = _first_compared(study)
     of_best = [one for one in study.comparisons if (one.arm, one.against) == (best.arm, best.against)]
-    return [
-        _headline(best, measure, study, found),
-        _detail(of_best, measure, study),
-        *_wider(found, measure, study),
-    ]
+    return [_detail(of_best, study), *_wider(best, found, measure, study)]
 
 
 def best_of(study: Study) -> Comparison | None:
-    """The difference that the verdict speaks of; None where nothing was compared."""
+    """The difference that the answer speaks of; None where nothing was compared, or its arms have no texts here."""
     measure, found = _first_compared(study)
     unspoilt = [one for one in found if shift_of(one, measure) > 0 and not _spoilt(one, measure, study)]
-    return max(unspoilt or found, key=lambda one: measure.better.way * one.difference.value, default=None)
+    best = max(unspoilt or found, key=lambda one: measure.better.way * one.difference.value, default=None)
+    return None if best is None or not {best.arm, best.against} <= {arm.label for arm in study.decoded} else best
 
 
 def shift_of(one: Comparison, measure: Measure) -> int:
@@ -65,51 +62,16 @@ def _compared(study: Study, measure: Measure) -> list[Comparison]:
     return [one for one in found if kinds.get(one.arm) != Kind.alone] or found
 
 
-def _without_comparison(study: Study) -> str:
-    texts = max((int(arm.summary.get("texts", 0)) for arm in study.arms), default=0)
-    nothing = (
-        "what was compared with a control has no better or worse"
-        if study.comparisons
-        else "nothing was compared with a control"
-    )
-    of = f"of up to {texts} texts; {nothing}" if texts else "priced alone; no text was scored"
-    return f"{len(study.decoded)} arms {of}."
-
-
-def _headline(best: Comparison, measure: Measure, study: Study, found: Sequence[Comparison]) -> str:
-    arms = len(found)
-    ours, theirs = (next((a for a in study.arms if a.label == label), None) for label in (best.arm, best.against))
-    values = " against ".join(measure.shown(measure.value_of(arm)) for arm in (ours, theirs) if arm is not None)
-    evidence = f"{measure.title} {values}, difference {_difference(best, measure)}"
-    shown, better = shift_of(best, measure), measure.better.way * best.difference.value > 0
-    words = said_of(measure, better=better)
-    if not shown:
-        if arms == 1:
-            return f"{best.arm} is not shown to differ from {best.against} in {measure.title}: {evidence}."
-        none = f"None of {arms} arms is shown to be {said_of(measure, better=True)} than its control"
-        if len(set(values.split(" against "))) == 1:
-            return f"{none}; {best.arm}, the nearest to it, is the same as its control: {evidence}."
-        return f"{none}; {best.arm} is best: {evidence}."
-    if arms == 1:
-        return f"{best.arm} is {words} than {best.against}: {evidence}."
-    if better:
-        topped = any(measure.better.way * (one.difference.value - best.difference.value) > 0 for one in found)
-        most = "gains most of those that are not shown to lose elsewhere" if topped else "gains most"
-        return f"Of {arms} arms, {best.arm} {most}: it is {words} than {best.against}, {evidence}."
-    return f"All {arms} arms are {words} than their controls; {best.arm} loses least: {evidence}."
-
-
 def said_of(measure: Measure, *, better: bool) -> str:
     """An arm that is better, or worse, than another, as the metric says it of itself."""
     said = measure.more if better is (measure.better.way > 0) else measure.less
     return said or f"{'better' if better else 'worse'} in {measure.title}"
 
 
-def _detail(of_best: Sequence[Comparison], shown: Measure, study: Study) -> str:
-    """The other metrics of the same arm, and its price."""
+def _detail(of_best: Sequence[Comparison], study: Study) -> str:
+    """The differences of the arm from its control, with their intervals, and its price."""
     one = of_best[0]
-    elsewhere, price = _elsewhere(of_best, shown, study), _price(one, study)
-    return f"{one.arm}{elsewhere or ' was compared in no other metric'}{price}."
+    return f"{one.arm}, compared with {one.against},{_differences(of_best, study)}{_price(one, study)}."
 
 
 def _difference(one: Comparison, measure: Measure) -> str:
@@ -119,12 +81,12 @@ def _difference(one: Comparison, measure: Measure) -> str:
     return f"{sign} ({one.difference.low:+.{measure.digits}f} to {one.difference.high:+.{measure.digits}f})"
 
 
-def _elsewhere(of_best: Sequence[Comparison], shown: Measure, study: Study) -> str:
+def _differences(of_best: Sequence[Comparison], study: Study) -> str:
     """Say what changed for better or worse, and what was not seen to change."""
     changed, unseen = [], []
     for measure in qualities(study):
         one = next((one for one in of_best if one.metric == measure.name), None)
-        if measure == shown or one is None or not math.isfinite(one.difference.value):
+        if one is None or not math.isfinite(one.difference.value):
             continue
         if not measure.better.way and one.p_holm < LEVEL:
             changed.append(
@@ -158,15 +120,19 @@ def _overhead(arm: Arm, name: str, what: str) -> str:
     return f"{abs(ratio):.1%} {'more' if ratio >= 0 else 'less'} {what}".replace("%", " %")
 
 
-def _wider(found: Sequence[Comparison], measure: Measure, study: Study) -> list[str]:
-    """Say of many arms how many differ, and which simply does better at less cost."""
+def _wider(best: Comparison, found: Sequence[Comparison], measure: Measure, study: Study) -> list[str]:
+    """Say of many arms why one stands for them, how many differ, and which simply does better at less cost."""
     if len(found) == 1:
         return []
     shifts = [shift_of(one, measure) for one in found]
     basis = correction(study.families) or "as no comparison has a p-value"
+    topped = any(measure.better.way * (one.difference.value - best.difference.value) > 0 for one in found)
+    of_those = " of those that are not shown to lose elsewhere" if topped else ""
+    gains = f"it gains most in {measure.title}{of_those}" if shift_of(best, measure) > 0 else "none is shown to gain"
     lines = [
+        f"Of {len(found)} arms that were compared with their control, {gains}.",
         f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
-        f"{shifts.count(-1)} for the worse, {basis}."
+        f"{shifts.count(-1)} for the worse, {basis}.",
     ]
     highest = max(study.current.decoded, key=lambda arm: _ordered(measure, arm))
     cost = next((cost for cost in COSTS if cost.is_known(highest)), None)

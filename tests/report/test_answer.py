@@ -10,7 +10,8 @@ import pytest
 from cdeval.metrics.compare import ArmRows
 from cdeval.metrics.scorefile import SCORES, ArmScores, Score, texts_digest, to_bytes
 from cdeval.records import Estimate
-from cdeval.report.answer import answer
+from cdeval.report.answer import answer, findings
+from cdeval.report.publish import write_report
 from cdeval.report.studyfiles import read_study
 from cdeval.store.folder import RunFolder
 from tests.report.studies import comparison, costs, score, setting, write_arm, write_study
@@ -35,6 +36,15 @@ def test_an_exit_that_is_better_in_one_and_worse_in_another(said: Said) -> None:
         "The exit after block 4 under beam search is more diverse (0.500 against 0.300) and less coherent (0.400 "
         "against 0.500) than the expert alone under the same search, for 10 % more compute."
     )
+
+
+def test_pages_have_the_sentence_of_the_screen_for_their_headline(said: Said, tmp_path: Path) -> None:
+    """There were two wordings of one finding."""
+    sentence = said(comparison(EXIT))
+    page = write_report(tmp_path / "s").read_text("utf-8")
+    assert f'<h1 class="verdict">{sentence}</h1>' in page
+    assert sentence in (tmp_path / "s" / "report.md").read_text("utf-8").replace("\\", "")
+    assert findings(read_study(tmp_path / "s"))[0] == sentence
 
 
 def test_a_change_that_is_not_shown_is_no_change(said: Said) -> None:

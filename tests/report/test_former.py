@@ -13,12 +13,12 @@ from cdeval.metrics.scorefile import SCORES, of_estimates, texts_digest, to_byte
 from cdeval.records import Estimate
 from cdeval.report import publish
 from cdeval.report.__main__ import report
+from cdeval.report.answer import findings
 from cdeval.report.charts import charts_of
 from cdeval.report.config import ReportRun, validate_report
 from cdeval.report.exports import records
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import markdown_table
-from cdeval.report.verdict import verdict
 from cdeval.report.wandb import views
 from cdeval.store.folder import RunFolder
 from tests.report.studies import write_study
@@ -111,7 +111,7 @@ def test_former_scores_are_drawn_nowhere_and_dominate_nobody(study: Path) -> Non
     shown = [name for chart in scored for line in chart.series for name in (line.label, *line.names)]
     assert not any("k=4" in name for name in shown)
     assert any("k=8" in name for name in shown)
-    assert LABEL not in " ".join(verdict(found))
+    assert LABEL not in " ".join(findings(found))
     page = publish.publish(found).read_text(encoding="utf-8")
     assert f"(‡ in the table): {LABEL}." in page
     data = json.loads(page.split('id="data">')[1].split("</script>")[0])

@@ -9,13 +9,13 @@ import pytest
 from cdeval import metric
 from cdeval.config.metrics import METRICS
 from cdeval.metrics.registry import Better
+from cdeval.report.answer import findings
 from cdeval.report.differences import differences_markdown
 from cdeval.report.measures import qualities, ways
 from cdeval.report.pareto import objectives_of
 from cdeval.report.publish import fronts_of, write_report
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import Row, cells_of, markdown_table, plugged_columns, score_groups
-from cdeval.report.verdict import verdict
 from tests.report.studies import comparison, write_study
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
@@ -71,7 +71,7 @@ def test_the_front_and_the_verdict_weigh_it(folder: Path) -> None:
     ranked = [one.name for one in objectives_of([{"word_length": 4.0, **COST}], study.stored)]
     assert ranked == ["word_length", "flops_per_token"]
     assert fronts_of(study)["flops_per_token", "word_length"]
-    said = " ".join(verdict(study))
+    said = " ".join(findings(study))
     assert "worse in word length" in said, "the difference is above zero, and lower is better"
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from cdeval.metrics.compare import holm
 from cdeval.metrics.registry import Better, all_metrics, main_metrics
+from cdeval.report.answer import findings
 from cdeval.report.measures import qualities, ways
 from cdeval.report.pareto import COST, objectives_of
 from cdeval.report.publish import fronts_of, write_report
 from cdeval.report.sections import _best
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import marks_of
-from cdeval.report.verdict import verdict
 from tests.report.studies import comparison, costs, setting, write_arm, write_study, write_text_scores
 
 EXIT = "early_exit k=4 α=0.1 β=1 T=1, beam 5"
@@ -59,7 +59,7 @@ def test_perplexity_has_no_better_side_anywhere(tmp_path: Path) -> None:
     assert any(front for names, front in fronts.items() if "perplexity_expert" not in names)
     found = [{**comparison(EXIT, "perplexity_expert"), "p": 0.001, "p_holm": 0.001}]
     (folder / "comparisons.json").write_text(json.dumps(found))
-    said = " ".join(verdict(read_study(folder)))
+    said = " ".join(findings(read_study(folder)))
     assert "better in" not in said
     assert "best" not in said
 
@@ -127,6 +127,9 @@ def test_a_tie_crowns_nobody(tmp_path: Path) -> None:
     found = [{**comparison(EXIT.replace("k=4", f"k={k}")), "difference": same, "p": 1.0, "p_holm": 1.0} for k in (4, 8)]
     (folder / "comparisons.json").write_text(json.dumps(found))
     study = read_study(folder)
-    assert "is best" not in " ".join(verdict(study))
-    assert "is the same as its control: diversity 1.000 against 1.000" in " ".join(verdict(study))
+    said = " ".join(findings(study))
+    assert "gains most" not in said
+    assert "not shown to differ" in said
+    assert "diversity (1.000 against 1.000)" in said
+    assert "Of 2 arms that were compared with their control, none is shown to gain." in said
     assert _best(qualities(study)[0], study) == set()

@@ -13,7 +13,7 @@ from cdeval.errors import ConfigError
 from cdeval.report.measures import COSTS, qualities, Measure, present
 from cdeval.report.studyfiles import Study, read_study
 from cdeval.report.sweep import AXES, sweeps_of
-from cdeval.report.verdict import verdict
+from cdeval.report.answer import findings
 from cdeval.report.wandb.sending import reach_server, reason
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import to_page
@@ -135,7 +135,7 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
         ),
     ]
     pinned = tuple(f"summary:{measure.name}" for measure in qualities(study))
-    return Views(study.name, (*verdict(study), *study.changed), tuple(one for one in sections if one.panels), pinned)
+    return Views(study.name, (*findings(study), *study.changed), tuple(one for one in sections if one.panels), pinned)
 
 
 def outline(views: Views) -> list[str]:
