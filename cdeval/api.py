@@ -24,7 +24,7 @@ from typing import TypeAlias
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cdeval.config.enums import Ban, DiversityProtocol, Dtype, PromptSource, SearchKind, Split
-from cdeval.config.exits import Lens
+from cdeval.config.exits import Lens, check_depth
 from cdeval.config.fields import check_values
 from cdeval.config.python import SearchByKind as Search
 from cdeval.config.schema import AUTO, ExecutionConfig, ExpertConfig, PromptsConfig
@@ -35,10 +35,9 @@ from cdeval.decode.trace import trace_text
 from cdeval.errors import ConfigError
 from cdeval.lens.trajectory import trajectory, views_of
 from cdeval.metrics.suite import Scored
-from cdeval.models.anatomy import check_depth
 from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import check_rows
-from cdeval.prompts import load_prompts
+from cdeval.prompts.load import load_prompts
 from cdeval.records import Generation, Generations, Prompt, Trace, Trajectory
 from cdeval.study.arguments import (
     callback_of,
@@ -295,5 +294,5 @@ def layers(
         raise ConfigError("prompt: expected a text, as layers(expert, 'a text').")
     lens, blocks = lens_of(lens), None if blocks is None else whole_numbers("blocks", blocks)
     for block in blocks or ():
-        check_depth(expert.model.config, block, expert.name, "blocks")
+        check_depth(expert.parts.depth, block, expert.name, "blocks")
     return trajectory(expert, prompt, views_of(expert, lens, blocks))

@@ -14,25 +14,28 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from cdeval.config.amateur import AMATEURS
 from cdeval.config.arguments import as_settings, named_files
-from cdeval.config.fields import expand_paths, leaves, plain_values
+from cdeval.config.fields import check_values, expand_paths, leaves, plain_values
 from cdeval.config.given import BUNDLES, given_by
 from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
-from cdeval.config.overrides import check_key, check_overrides, no_file
+from cdeval.config.overrides import check_key, check_overrides
 from cdeval.config.paths import CONF
 from cdeval.config.plugins import check_loaded, load_plugins, named_plugins
+from cdeval.config.readable import in_our_words
 from cdeval.config.schema import RunConfig
-from cdeval.config.unread import Given, check_read
+from cdeval.config.unread import Given, check_read, read_by
 from cdeval.config.validation import validate
-from cdeval.errors import CdevalError, ConfigError, PointError, StorageError
-from cdeval.store.files import FULL, refused_reading, replace_file
+from cdeval.errors import CdevalError, ConfigError, PointError
+from cdeval.models.folder import check_expert
+from cdeval.prompts.items import check_prompts
+from cdeval.store.files import replace_file
 from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.progress import announced
 from cdeval.store.screen import complain
@@ -97,13 +100,21 @@ class Job(Generic[T]):
         """
         if hydra[0].mode is RunMode.MULTIRUN and hydra[0].job.num == 0:
             _mask_record(Path(str(hydra[0].sweep.dir)) / "multirun.yaml")
-        ready: list[T] = []
-        given: list[tuple[object, Mapping[str, Given]]] = []
+        found: list[tuple[T, DictConfig]] = []
         for composed, its_hydra in zip(points, hydra, strict=True):
             try:
-                config = typed(composed, self.schema)
-                given.append((config, given_by(its_hydra, config)))
-                ready.append(config)
+                found.append((unchecked(composed, self.schema.root), its_hydra))
+            except CdevalError as error:
+                self.failures.append(error)
+        mistakes = early_mistakes([config for config, _ in found])
+        self.failures += mistakes
+        ready: list[T] = []
+        given: list[tuple[object, Mapping[str, Given]]] = []
+        for config, its_hydra in [] if mistakes else found:
+            try:
+                checked = self.schema.validate(config)
+                given.append((checked, given_by(its_hydra, checked)))
+                ready.append(checked)
             except CdevalError as error:
                 self.failures.append(error)
         try:
@@ -153,10 +164,10 @@ def _run(job: Job[T], schema: Schema[T], config_name: str, when_stopped: str) ->
     except CdevalError as error:
         failures.append(error)
     except (HydraException, OmegaConfBaseException, OSError) as error:
-        hydras = isinstance(error, HydraException | OmegaConfBaseException)  # some of them are OSErrors, too
-        if os.environ.get(_TRACEBACKS) == "1" or not (hydras or _is_of_a_file(error)):
+        known = None if os.environ.get(_TRACEBACKS) == "1" else in_our_words(error)
+        if known is None:
             raise
-        failures.append(ConfigError(_readable(error)) if hydras else _refused(cast("OSError", error)))
+        failures.append(known)
     except KeyboardInterrupt as stopped:
         saved = stopped.saved if isinstance(stopped, Stopped) else ""
         complain(f"stopped; {f'{saved}, {_CONTINUED}' if saved else when_stopped}")
@@ -197,19 +208,6 @@ def _mask_record(path: Path) -> None:
         replace_file(path, OmegaConf.to_yaml(record).encode())
 
 
-def _is_of_a_file(error: Exception) -> bool:
-    """Whether a disk or a file is what is wrong: a broken connection, say, is another thing."""
-    if not isinstance(error, OSError):
-        return False
-    return error.errno in FULL or (error.errno is not None and error.filename is not None)
-
-
-def _refused(error: OSError) -> StorageError:
-    if error.errno in FULL:
-        return StorageError(f"{error.filename or 'a disk'}: {error.strerror}. Make room there.")
-    return StorageError(refused_reading(Path(os.fsdecode(error.filename)), error))
-
-
 @contextmanager
 def _hydra_raises() -> Iterator[None]:
     """Let Hydra raise instead of printing and exiting with 1."""
@@ -224,21 +222,40 @@ def _hydra_raises() -> Iterator[None]:
             os.environ[_TRACEBACKS] = before
 
 
-def typed(composed: DictConfig, schema: Schema[T]) -> T:
-    """The composed text as checked dataclasses.
+def early_mistakes(configs: Sequence[object]) -> list[CdevalError]:
+    """Find what ranges and files say against all points, before a check loads torch, which takes seconds.
 
-    Raises: ConfigError: a key that the schema does not have (`+key=` and YAML files can bring some), a value missing or
-        out of range, a plug-in that is not loaded.
+    Returns: each mistake once; none where a point is right, since the others fail beside it as points of its study do.
+    """
+    found: dict[str, CdevalError] = {}
+    for config in configs:
+        try:
+            check_values(config)
+            read = {leaf.name for leaf in read_by(config)}
+            check_prompts(config, read)
+            check_expert(config, read)
+        except CdevalError as error:
+            found[str(error)] = error
+        else:
+            return []
+    return list(found.values())
+
+
+def unchecked(composed: DictConfig, root: type[T]) -> T:
+    """The composed text as the dataclasses of a schema, whose values are still to be checked.
+
+    Raises: ConfigError: a key that the schema does not have (`+key=` and YAML files can bring some), a value missing, a
+        plug-in that is not loaded.
     """
     plain = cast("dict[str, Any]", OmegaConf.to_container(composed, resolve=True, enum_to_str=True))
-    _reject_unknown(plain, schema.root, "")
+    _reject_unknown(plain, root, "")
     missing = sorted(OmegaConf.missing_keys(composed))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, as {missing[0]}=...")
     config = cast("T", OmegaConf.to_object(composed))
     expand_paths(config)
     check_loaded(config)
-    return schema.validate(config)
+    return config
 
 
 def compose_further(lines: Sequence[Sequence[str]], root: type[T]) -> list[T]:
@@ -258,7 +275,7 @@ def compose_further(lines: Sequence[Sequence[str]], root: type[T]) -> list[T]:
         its_hydra = composed.hydra
         with read_write(composed), open_dict(composed):
             del composed["hydra"]
-        config = typed(composed, Schema(root, lambda config: config))
+        config = unchecked(composed, root)
         found.append((config, given_by(its_hydra, config)))
     check_read(found)
     return [config for config, _ in found]
@@ -280,15 +297,3 @@ def _reject_unknown(values: Mapping[str, Any], root: type, path: str) -> None:
         check_key(full, root)
         if isinstance(value, Mapping):
             _reject_unknown(value, root, full)
-
-
-def _readable(error: Exception) -> str:
-    """Hydra's own message on one line, without what speaks of its internals; of a file that is not there, our own."""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return no_file(group, name, error.options)
-    lines = [line.strip() for line in str(error).splitlines()]
-    hidden = ("full_key:", "object_type=", "reference_type=", "provider=", "To append to your config", "Config search")
-    text = ", ".join(line for line in lines if line and not line.startswith(hidden)).replace(":,", ":")
-    cause = str(error.__cause__ or "").splitlines()
-    return text if not cause or cause[0] in text else f"{text}: {cause[0]}"

@@ -31,7 +31,7 @@ from cdeval.lens.reading import chunks, windows
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel, open_model
-from cdeval.prompts import whole_texts
+from cdeval.prompts.load import whole_texts
 
 EXPERT, LAYERS = "embedded:smollm2", (8, 16, 20, 24, 26, 28)
 RIDGE = 1e-3

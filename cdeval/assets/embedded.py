@@ -29,7 +29,7 @@ from cdeval.store.hashing import cache_folder, sha256_of
 from cdeval.store.private import expanded
 from cdeval.store.screen import complain
 
-_PREFIX = "embedded:"
+PREFIX = "embedded:"
 _LISTING = "cdeval-sha256.json"  # file -> SHA-256, written last: what a complete folder holds
 _SIZES = "cdeval-files.json"  # file -> bytes, which older releases wrote instead
 _PARTIAL = ".partial-"
@@ -112,11 +112,11 @@ def resolve(name: str) -> str:
 
     Raises: AssetError: no such asset, or it cannot be fetched, checked or stored.
     """
-    if not name.startswith(_PREFIX):
+    if not name.startswith(PREFIX):
         return expanded(name)
-    asset = ASSETS.get(name.removeprefix(_PREFIX))
+    asset = ASSETS.get(name.removeprefix(PREFIX))
     if asset is None:
-        raise AssetError(f"{name} is not embedded. {did_you_mean(name, [_PREFIX + known for known in ASSETS])}")
+        raise AssetError(f"{name} is not embedded. {did_you_mean(name, [PREFIX + known for known in ASSETS])}")
     return str(asset_folder(asset))
 
 

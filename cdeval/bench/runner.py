@@ -20,14 +20,15 @@ from cdeval.bench.plan import GroupResult, estimate, measure
 from cdeval.bench.profile import describe, supported, where_time_goes
 from cdeval.bench.results import numbers, to_png
 from cdeval.config.amateur import amateur_of
+from cdeval.config.exits import check_depth
 from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
 from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.decode.clock import now
 from cdeval.errors import PromptError
-from cdeval.models.anatomy import check_depth, check_length
+from cdeval.models.anatomy import check_length
 from cdeval.models.loading import OpenedModel, open_model
-from cdeval.prompts import load_prompts
+from cdeval.prompts.load import load_prompts
 from cdeval.records import Prompt
 from cdeval.store.folder import RunFolder, replace_file
 from cdeval.store.provenance import provenance
@@ -64,7 +65,7 @@ def run_bench(
         say(line)
     opened = open_model(config.expert)
     (layer,) = amateur_of(config.amateur).exits
-    check_depth(opened.config, layer, opened.name)
+    check_depth(opened.config.num_hidden_layers, layer, opened.name)
     prompts = _prompts(config, opened)
     prompt_tokens = len(prompts[0].token_ids)
     with RunFolder(Path(config.runs) / "bench") as folder, TemporaryDirectory() as scratch:

@@ -28,8 +28,8 @@ from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import PromptError
 from cdeval.lens.temperature import with_temperature
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
 from cdeval.prompts.cut import in_split
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Prompt, ThresholdScore
 from cdeval.report.progress import decoding_progress
 from cdeval.store.files import require_writable

@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from cdeval.config.fields import When, new_number, number, only, read_when, shown, written_unless_default
-from cdeval.errors import ConfigError
+from cdeval.errors import ConfigError, ModelError
 
 DECAY = 4.0  # τ of a threshold that falls along the text, as published (Schuster et al. 2022)
 
@@ -142,6 +142,19 @@ def in_blocks(layers: Sequence[int | float], depth: int) -> list[int]:
 def blocks_of(layer: object, depth: int) -> list[int]:
     """The layers of `amateur.layer` as blocks. Raises: ConfigError: as `validate_layers`."""
     return in_blocks(validate_layers("amateur.layer", layer), depth)
+
+
+def check_depth(depth: int, layer: int, name: str, setting: str = "amateur.layer") -> None:
+    """Check that an exit layer lies inside a model.
+
+    Args: depth: L, its number of blocks. layer: blocks before the exit. name: of the model. setting: that gives it.
+    Raises: ModelError: outside 1..L-1, naming L.
+    """
+    if not 1 <= layer < depth:
+        raise ModelError(
+            f"{setting}={layer} is outside {name}: it has L={depth} blocks, "
+            f"and an exit comes after 1 to {depth - 1} of them."
+        )
 
 
 def validate_exit(config: ExitConfig, layer: object) -> None:

@@ -27,11 +27,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from cdeval.config.exits import check_depth
 from cdeval.config.labels import layers_name
 from cdeval.errors import ModelError, PromptError
 from cdeval.lens.config import RIDGE, Weighting
 from cdeval.lens.reading import require_finite
-from cdeval.models.anatomy import check_depth
 from cdeval.models.exits import tap
 from cdeval.models.lens import Translator
 from cdeval.models.loading import LanguageModel
@@ -106,7 +106,7 @@ def least_squares(  # noqa: PLR0913 - named arguments with defaults
         single solution. PromptError: too few positions for the width.
     """
     for layer in layers:
-        check_depth(expert.model.config, layer, expert.name)
+        check_depth(expert.parts.depth, layer, expert.name)
     width, depth = int(expert.model.config.hidden_size), expert.parts.depth
     check_positions(texts.numel(), width, expert.name)
     # Apple's GPUs have no float64.

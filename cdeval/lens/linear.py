@@ -28,8 +28,8 @@ from cdeval.lens.least_squares import WINDOW_TOKENS, check_positions, least_squa
 from cdeval.lens.reading import cut, stream
 from cdeval.models.lens import Translator, TunedLens, read_lens, to_bytes, tuned_lens
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import texts_to_learn_from, whole_texts
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import Text
+from cdeval.prompts.load import texts_to_learn_from, whole_texts
 from cdeval.records import Prompt
 from cdeval.store.files import replace_file
 from cdeval.store.hashing import cache_folder

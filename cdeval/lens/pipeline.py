@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdeval.config.enums import Split
-from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.exits import Lens, check_depth, in_blocks, validate_layers
 from cdeval.config.naming import shortened, slug
 from cdeval.config.plugins import loaded_plugins
 from cdeval.errors import ModelError, PromptError
@@ -18,12 +18,11 @@ from cdeval.lens.prune import measured, search_blocks
 from cdeval.lens.reading import Contrast, View
 from cdeval.lens.training import texts_digest, train
 from cdeval.lens.trajectory import trajectory
-from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import TunedLens, read_lens, to_bytes
 from cdeval.models.loading import OpenedModel, open_model
-from cdeval.prompts import whole_texts
 from cdeval.prompts.cut import shuffled
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import Text
+from cdeval.prompts.load import whole_texts
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import LensScore, PrunedBlocks, Trajectory
 from cdeval.store.files import require_writable
@@ -180,7 +179,7 @@ def _layers(config: LensRun, opened: OpenedModel) -> list[int]:
         return list(range(1, depth))
     layers = in_blocks(validate_layers("layers", config.layers), depth)
     for layer in layers:
-        check_depth(opened.config, layer, opened.name, "layers")
+        check_depth(depth, layer, opened.name, "layers")
     return layers
 
 

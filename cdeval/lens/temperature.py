@@ -24,8 +24,8 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.lens.reading import Passage, View, chunks, passages, require_finite
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import other_texts
 from cdeval.prompts.cut import shuffled
+from cdeval.prompts.load import other_texts
 from cdeval.prompts.tokens import TextCodec
 
 POSITIONS, PER_TEXT, TEXT_TOKENS = 1024, 64, 256

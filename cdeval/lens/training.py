@@ -16,7 +16,7 @@ from cdeval.lens.least_squares import least_squares
 from cdeval.lens.reading import windows
 from cdeval.models.lens import Translator, TunedLens, tuned_lens
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import Text
 from cdeval.store.provenance import provenance
 
 _OF_LEAST_SQUARES = ("ridge", "weighting")

@@ -161,19 +161,6 @@ def dissect(model: PreTrainedModel, name: str) -> Parts:
     )
 
 
-def check_depth(config: PretrainedConfig, layer: int, name: str, setting: str = "amateur.layer") -> None:
-    """An exit layer must lie inside the model.
-
-    Raises: ModelError: outside 1..L-1, naming L.
-    """
-    depth = config.num_hidden_layers
-    if not 1 <= layer < depth:
-        raise ModelError(
-            f"{setting}={layer} is outside {name}: it has L={depth} blocks, "
-            f"and an exit comes after 1 to {depth - 1} of them."
-        )
-
-
 def check_lengths(config: PretrainedConfig, prompt_tokens: Iterable[int], new_tokens: int, name: str) -> None:
     """Check prompts of several lengths [tokens], as `check_length` does one."""
     for length in sorted(set(prompt_tokens), reverse=True):

@@ -15,9 +15,9 @@ from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from cdeval.errors import ModelError
+from cdeval.models.folder import ADAPTER
 
 _INDEX = "model.safetensors.index.json"
-_ADAPTER = "adapter_config.json"
 _SHOWN = 3  # names of a kind in a message
 
 # Masks and positions that older releases stored beside the weights; today's models compute them.
@@ -34,7 +34,7 @@ def local_folder(path: str, revision: str | None = None, *more: str) -> Path:
     """
     if Path(path).is_dir():
         return Path(path)
-    for name in (_INDEX, _ADAPTER):
+    for name in (_INDEX, ADAPTER):
         cached_file(path, name, revision=revision, _raise_exceptions_for_missing_entries=False)
     return [Path(str(cached_file(path, name, revision=revision))) for name in (*more, "config.json")][-1].parent
 
@@ -45,9 +45,9 @@ def check_files(folder: Path, name: str, config: PretrainedConfig | None = None)
     Args: folder: of the model. name: for messages. config: the model's, where it is known.
     Raises: ModelError: an adapter, an index that is broken or names other files, or a configuration that does.
     """
-    if (folder / _ADAPTER).exists():
+    if (folder / ADAPTER).exists():
         raise ModelError(
-            f"{name} holds an adapter ({_ADAPTER}), whose base model is another one: merge them first "
+            f"{name} holds an adapter ({ADAPTER}), whose base model is another one: merge them first "
             "(peft: merge_and_unload, then save_pretrained) and give the folder of the merged model."
         )
     own = getattr(config, "transformers_weights", None)

@@ -27,6 +27,7 @@ from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
+from cdeval.models.folder import find_folder
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.quiet import quiet_transformers
@@ -256,17 +257,11 @@ def _multiplies_bfloat16() -> bool:
 
 
 def _locate(name: str, revision: str | None, setting: str) -> str:
-    path = Path(assets.resolve(name))
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            check_files(path, name)  # an adapter's folder has none
-            raise ModelError(
-                f"{name} is a folder without a model: it has no config.json. "
-                "Give a folder written by save_pretrained (config.json, tokenizer.json, model.safetensors)."
-            )
-        return str(path)
-    if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError(f"{setting}={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
+    folder = find_folder(name, setting)
+    if folder is not None:
+        if not (folder / "config.json").is_file():
+            check_files(folder, name)  # an adapter's folder has none
+        return assets.resolve(name)
     require_hub(
         asked=f"the model {setting}={name}" + (f" at {revision}" if revision else ""),
         instead=_OFFLINE_CHOICES,

@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cdeval.config.enums import Split
 from cdeval.errors import PromptError
-from cdeval.prompts.items import GivenPrompt
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import GivenPrompt, Text
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
 

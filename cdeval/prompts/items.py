@@ -1,14 +1,25 @@
 """Prompts of the user's own: a JSON list or JSONL file, read strictly, so that no mistake in it goes unnoticed."""
 
+import stat
+from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
+from cdeval.config.fields import value_of
 from cdeval.errors import PromptError
-from cdeval.prompts.texts import Text
 from cdeval.store.item_file import ItemFile, Located, kind_of
 
 _SHAPE = 'expected a JSON list or one JSON object a line, each with "prompt" (and "reference"), or with "text"'
+_QUICK = 16 << 20  # bytes
+_FILES = ("prompts.path", "amateur.lens_texts", "search.adaptive_exit.lens_texts")
+
+
+class Text(NamedTuple):
+    """A text to be cut into prompt and reference."""
+
+    id: str  # stable across runs and machines
+    text: str
 
 
 class GivenPrompt(NamedTuple):
@@ -44,6 +55,29 @@ def read_items(path: Path) -> list[Text | GivenPrompt]:
     if not items:
         raise PromptError(f"{path} holds no items: {_SHAPE}.")
     return items
+
+
+def check_prompts(config: object, read: Collection[str]) -> None:
+    """Look for mistakes in the files of texts that a command names, before torch is loaded.
+
+    A file that takes long is left to whoever opens it, and so is a pipe, which can be read but once.
+
+    Args: config: of any command. read: names of the settings that it reads.
+    Raises: PromptError: as `read_items`.
+    """
+    for setting in _FILES:
+        given = value_of(config, setting)
+        if setting in read and given is not None and _is_quick(path := Path(given).expanduser()):
+            read_items(path)
+
+
+def _is_quick(path: Path) -> bool:
+    """Whether a file can be read twice at the cost of a moment; one that is not there is looked for in no time."""
+    try:
+        found = path.stat()
+    except OSError:
+        return True
+    return found.st_size <= _QUICK and not (stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode))
 
 
 def _item(path: Path, located: Located) -> Text | GivenPrompt:

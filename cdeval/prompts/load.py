@@ -11,8 +11,7 @@ from cdeval.config.schema import PromptsConfig
 from cdeval.errors import PromptError
 from cdeval.prompts import texts
 from cdeval.prompts.cut import Cutter, in_split, shuffled
-from cdeval.prompts.items import GivenPrompt, read_items
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import GivenPrompt, Text, read_items
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
 

@@ -1,12 +1,12 @@
 """The sources of whole texts: embedded ones, which need a package index once, and data sets of the hub."""
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from cdeval.assets import embedded as assets
 from cdeval.assets.extras import library_of
 from cdeval.assets.hub import require_hub
 from cdeval.errors import HubError, one_line
+from cdeval.prompts.items import Text
 from cdeval.prompts.wiki import is_article, prose, read_dump
 
 _OFFLINE_CHOICES = "prompts=news, prompts=wiki, or prompts=file prompts.path=<JSON or JSONL>"
@@ -17,13 +17,6 @@ WIKITEXT_TOKENS = 160  # shortest paragraph that Li et al. (2022) continued
 
 _CCNEWS = "vblagoje/cc_news"
 _CCNEWS_ARTICLES = 2000  # of 708 241; Li et al. (2022) report 1995
-
-
-class Text(NamedTuple):
-    """A text to be cut into prompt and reference."""
-
-    id: str  # stable across runs and machines
-    text: str
 
 
 def news() -> list[Text]:

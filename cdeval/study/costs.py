@@ -15,7 +15,7 @@ from cdeval.config.schema import RunConfig
 from cdeval.cost.latency import Latency
 from cdeval.cost.price import NOT_TIMED, PricedArm, PricedText, price_arms
 from cdeval.errors import StorageError
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Generation
 from cdeval.report.reading import below_nothing
 from cdeval.store.folder import RunFolder, replace_file

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cdeval.config import amateur as config_amateur
 from cdeval.config.amateur import amateur_of, kind_of
 from cdeval.config.enums import SearchKind
-from cdeval.config.exits import WITHOUT_FILE, Lens, in_blocks, validate_layers
+from cdeval.config.exits import WITHOUT_FILE, Lens, check_depth, in_blocks, validate_layers
 from cdeval.config.fields import leaves, plain_values
 from cdeval.config.methods import extended
 from cdeval.config.points import plan_points
@@ -36,11 +36,11 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.generate import check_arguments
 from cdeval.errors import ConfigError, ModelError, did_you_mean
 from cdeval.lens.linear import fitted_lens
-from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.anatomy import check_lengths
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
-from cdeval.prompts import one_prompt
+from cdeval.prompts.load import one_prompt
 from cdeval.records import Generations, Prompt
 from cdeval.store.ledger import Plan
 from cdeval.store.signals import Stop
@@ -187,7 +187,7 @@ def _amateur_settings(expert: LanguageModel, amateur: Amateur, lens: str) -> Ama
         return AmateurConfig(kind="model", name=f"{amateur.name} (amateur)" if same else amateur.name)
     number_of_blocks("amateur", amateur)
     (layer,) = in_blocks(validate_layers("amateur", amateur), expert.parts.depth)
-    check_depth(expert.model.config, layer, expert.name, "amateur")
+    check_depth(expert.parts.depth, layer, expert.name, "amateur")
     named = lens in WITHOUT_FILE
     return AmateurConfig(
         kind="early_exit",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from cdeval.config.amateur import AMATEURS, Amateur, amateur_of, kind_of
 from cdeval.config.enums import Context, SearchKind, Weights
-from cdeval.config.exits import Lens, in_blocks, validate_layers
+from cdeval.config.exits import Lens, check_depth, in_blocks, validate_layers
 from cdeval.config.labels import name_of
 from cdeval.config.schema import RunConfig
 from cdeval.config.setting import adaptive_exit_of
@@ -14,12 +14,12 @@ from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.generate import check_arguments
 from cdeval.errors import CdevalError, ModelError
 from cdeval.lens.linear import linear_lenses
-from cdeval.models.anatomy import check_depth, check_lengths
+from cdeval.models.anatomy import check_lengths
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.vocabulary import Vocabulary, check_prompts
-from cdeval.prompts import PromptSet, load_prompts, require_other_split
+from cdeval.prompts.load import PromptSet, load_prompts, require_other_split
 from cdeval.store.progress import Steps
 
 
@@ -198,7 +198,7 @@ def _with_own_exits(config: RunConfig, expert: OpenedModel) -> RunConfig:
     blocks = in_blocks(validate_layers(setting, lowest if own.layers is None else own.layers), depth)
     if own.layers is not None:
         for block in blocks:
-            check_depth(expert.config, block, expert.name, setting)
+            check_depth(depth, block, expert.name, setting)
     if not isinstance(own.layers, list):
         blocks = list(range(blocks[0], depth))
     if not blocks or blocks[0] < lowest:

@@ -19,7 +19,7 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.errors import ConfigError, did_you_mean
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Prompt
 
 

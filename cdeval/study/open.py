@@ -17,7 +17,7 @@ from cdeval.lens.temperature import Calibration, with_temperature
 from cdeval.metrics.judges.opening import find_judges
 from cdeval.metrics.registry import chosen_metrics
 from cdeval.models.loading import open_model
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.store.ledger import Entry, Ledger, LedgerState, PointState, digest_of, read_ledger
 from cdeval.store.progress import Steps
 from cdeval.study.models import OpenedModels, StudyModels, load_together, open_models, with_lenses

@@ -25,7 +25,7 @@ from cdeval.decode.batches import decode
 from cdeval.errors import ModelError, PointError, WorkerError
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import open_model
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.store.signals import Stop
 from cdeval.study.executor import DecodedUnit, FailedPoint, FinishedUnit, LostText
 from cdeval.study.models import StudyModels, load_together, open_models, with_lenses

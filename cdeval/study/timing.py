@@ -23,7 +23,7 @@ from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.cost.latency import measure
 from cdeval.cost.price import NOT_TIMED, Timed
 from cdeval.errors import ModelError
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.study.models import OpenedModels, StudyModels, load_together
 
 _HEARING = 0.5  # seconds between two looks at whether the fresh process has ended

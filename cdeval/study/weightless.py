@@ -19,7 +19,7 @@ from cdeval.config.schema import RunConfig
 from cdeval.cost.price import PricedArm, PricedText
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.models.vocabulary import token_names
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Prompt
 from cdeval.report.finished import all_finished, finished_point, scoring_turn
 from cdeval.report.studyfiles import read_shown

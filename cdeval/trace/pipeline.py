@@ -12,8 +12,8 @@ from cdeval.config.setting import setting_of
 from cdeval.decode.trace import check_traceable, trace_text
 from cdeval.errors import PromptError, did_you_mean
 from cdeval.lens.temperature import with_temperature
-from cdeval.prompts import PromptSet, one_prompt
 from cdeval.prompts.cut import in_split
+from cdeval.prompts.load import PromptSet, one_prompt
 from cdeval.records import Trace
 from cdeval.store.files import require_writable
 from cdeval.store.progress import Steps

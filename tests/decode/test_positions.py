@@ -13,7 +13,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.errors import ModelError
 from cdeval.models.anatomy import check_length, check_lengths
 from cdeval.models.loading import language_model
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Prompt
 from cdeval.study.models import open_models
 from tests.conftest import TINY, build_model

@@ -13,7 +13,7 @@ from cdeval.lens.least_squares import least_squares
 from cdeval.lens.linear import embedded_lens, linear_lens
 from cdeval.models.lens import read_lens
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts.texts import Text
+from cdeval.prompts.items import Text
 from cdeval.prompts.tokens import TextCodec
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog", "and", "runs", "into", "forest", "near"]

@@ -7,7 +7,7 @@ import torch
 from transformers import BloomConfig, PretrainedConfig, Qwen2Config
 
 from cdeval.errors import ModelError
-from cdeval.models.anatomy import anatomy_of, check_depth, check_length
+from cdeval.models.anatomy import anatomy_of, check_length
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
 from tests.conftest import build_model
@@ -59,14 +59,6 @@ def test_hooks_see_only_their_own_block(tiny: Callable[[str], LanguageModel]) ->
 def test_an_unknown_architecture_is_refused_by_name_with_what_to_add() -> None:
     with pytest.raises(ModelError, match=r"'bloom'.*Known: gemma.*ANATOMIES"):
         anatomy_of(BloomConfig(), "some-bloom")
-
-
-@pytest.mark.parametrize("layer", [0, 4, 7])
-def test_exit_layers_lie_inside_the_model(layer: int) -> None:
-    config = PretrainedConfig(num_hidden_layers=4)
-    with pytest.raises(ModelError, match=r"L=4 blocks.*1 to 3"):
-        check_depth(config, layer, "model")
-    check_depth(config, 3, "model")
 
 
 def test_texts_fit_the_context_and_the_sliding_window() -> None:

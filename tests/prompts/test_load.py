@@ -15,8 +15,8 @@ from cdeval.assets.hub import hub_reachable
 from cdeval.config.enums import PromptSource, Split
 from cdeval.config.schema import PromptsConfig
 from cdeval.errors import HubError, PromptError
-from cdeval.prompts import PromptSet, load_prompts, whole_texts
 from cdeval.prompts.cut import in_split
+from cdeval.prompts.load import PromptSet, load_prompts, whole_texts
 from cdeval.prompts.texts import wikitext_paragraphs
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())

@@ -16,9 +16,9 @@ from cdeval.config.enums import PromptSource, SearchKind
 from cdeval.config.schema import PromptsConfig
 from cdeval.models.loading import language_model
 from cdeval.models.vocabulary import token_names
-from cdeval.prompts import load_prompts
 from cdeval.prompts.cut import Cutter
 from cdeval.prompts.items import GivenPrompt
+from cdeval.prompts.load import load_prompts
 from cdeval.prompts.tokens import TextCodec, with_tokens
 from cdeval.records import Generation
 from tests.conftest import build_model, build_tokenizer

@@ -16,7 +16,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import banned_tokens
-from cdeval.prompts import load_prompts
+from cdeval.prompts.load import load_prompts
 from tests.decode.oracles import early_exit, naive_search, setting
 
 

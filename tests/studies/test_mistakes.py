@@ -1,11 +1,15 @@
 """The command as a user mistypes it: one message that says what was given, what was expected and what to do."""
 
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from cdeval.assets.embedded import ASSETS
 from cdeval.cli import run_command
 from cdeval.run import run
 from tests.commands import SMALL, cdeval
@@ -207,6 +211,9 @@ FIRST: list[tuple[list[str], str]] = [
     ),
     (["layer=20"], "unknown setting 'layer': there is no 'layer'. Did you mean 'amateur.layer'?"),
     (["metrics.only=mauve,words"], "metrics.only='mauve','words': expected a list. Type metrics.only=[mauve,words]."),
+]
+# The same, where a file that is named says what is wrong: it is asked before torch is loaded.
+OF_FILES: list[tuple[list[str], str]] = [
     (
         ["<tiny>", "prompts=nowhere.jsonl"],
         "prompts.path=nowhere.jsonl does not exist: expected a JSON list or one JSON object a line, each with "
@@ -217,22 +224,63 @@ FIRST: list[tuple[list[str], str]] = [
         "amateur.layer=12 is outside {0}: it has L=12 blocks, and an exit comes after 1 to 11 of them.",
     ),
     (
+        ["amateur.layer=31"],
+        "amateur.layer=31 is outside embedded:smollm2: it has L=30 blocks, and an exit comes after 1 to 29 of them.",
+    ),
+    (
+        ["<tiny>", "prompts=./broken.jsonl"],
+        "broken.jsonl, line 2: not JSON (Unterminated string starting at at column 12); expected a JSON list or one "
+        'JSON object a line, each with "prompt" (and "reference"), or with "text".',
+    ),
+    (
+        ["expert=./empty_folder"],
+        "./empty_folder is a folder without a model: it has no config.json. Give a folder "
+        "written by save_pretrained (config.json, tokenizer.json, model.safetensors).",
+    ),
+    (
         ["expert=./nowhere"],
         "expert.name=./nowhere is not a folder: give a hub id such as gpt2, or an existing model folder.",
     ),
 ]
 
 
-@pytest.mark.parametrize(("typed", "printed"), FIRST, ids=[" ".join(typed) for typed, _ in FIRST])
+@pytest.mark.parametrize(("typed", "printed"), FIRST + OF_FILES, ids=[" ".join(typed) for typed, _ in FIRST + OF_FILES])
 def test_the_first_mistakes_of_a_new_user(
     typed: list[str],
     printed: str,
     messy: Path,
     stand_ins: dict[str, list[str]],
     mistyped: Callable[[Sequence[str], Path], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """To the letter: what was given, what was expected, and the line to type."""
+    monkeypatch.setenv("CDEVAL_CACHE", str(messy / "cache"))
     assert mistyped(typed, messy) == f"error: {printed.format(stand_ins['<tiny>'][0].removeprefix('expert.name='))}"
+
+
+IN_TURN = """
+import json, sys
+from cdeval.cli import run_command
+from cdeval.run import run
+from cdeval.store import progress
+progress._SOON = 60.0
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    try:
+        run_command(run)
+    except SystemExit as ended:
+        print(ended.code, *{"torch", "transformers"} & set(sys.modules))
+"""
+
+
+def test_mistakes_of_files_are_answered_before_torch_is_loaded(messy: Path, stand_ins: dict[str, list[str]]) -> None:
+    """In a process of its own, since this one has loaded torch, whose import takes most of what an answer may take."""
+    typed = [[part for word in line for part in stand_ins.get(word, [word])] for line, _ in OF_FILES]
+    program = [sys.executable, "-c", IN_TURN, json.dumps(typed)]
+    environment = {**os.environ, "CDEVAL_CACHE": str(messy / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(program, cwd=messy, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n") == [*["2"] * len(OF_FILES), ""], done.stderr
+    expert = stand_ins["<tiny>"][0].removeprefix("expert.name=")
+    assert done.stderr.splitlines() == [f"error: {printed.format(expert)}" for _, printed in OF_FILES]
 
 
 @pytest.fixture(scope="session")
@@ -254,6 +302,9 @@ def messy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "whole.jsonl").write_text('{"prompt": "The quick brown fox jumps over the lazy dog"}\n')
     (folder / "a_file").write_text("not a folder")
     (folder / "empty_folder").mkdir()
+    cached = folder / "cache" / ASSETS["smollm2"].folder
+    cached.mkdir(parents=True)
+    (cached / "config.json").write_text('{"num_hidden_layers": 30}')
     return folder
 
 

@@ -27,7 +27,7 @@ from cdeval.config.schema import (
 )
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.store.ledger import read_ledger
 from cdeval.store.strict_json import plain
 from cdeval.study import pipeline as study

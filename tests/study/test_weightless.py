@@ -17,7 +17,7 @@ import pytest
 from cdeval.cost.latency import Latency
 from cdeval.cost.price import Timed
 from cdeval.errors import ModelError
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.study import timing
 from cdeval.study.timing import Timing, time_apart
 from tests.commands import cdeval, folders

@@ -15,7 +15,7 @@ from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
 from cdeval.decode.amateurs.model import OwnPassKind
 from cdeval.errors import ConfigError
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class OtherContext(OwnPassKind):

@@ -20,7 +20,15 @@ from torch import Tensor
 
 from cdeval.config.amateur import AMATEURS, Amateur, AmateurKind
 from cdeval.config.enums import Context, Normalizer
-from cdeval.config.exits import ConfidenceMeasure, Lens, Selection, blocks_of, validate_exit, validate_layers
+from cdeval.config.exits import (
+    ConfidenceMeasure,
+    Lens,
+    Selection,
+    blocks_of,
+    check_depth,
+    validate_exit,
+    validate_layers,
+)
 from cdeval.config.labels import layers_name
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
 from cdeval.config.setting import Setting
@@ -29,10 +37,9 @@ from cdeval.decode.lanes import index
 from cdeval.decode.objective import CANDIDATES
 from cdeval.decode.selection import BY_CONFIDENCE, BY_DIVERGENCE, BY_EVOLUTION, BY_STATES, FIXED, ExitChoice
 from cdeval.errors import ConfigError, ModelError
-from cdeval.models.anatomy import check_depth
 from cdeval.models.lens import Translator, TunedLens, read_lens, seen_through, translated
 from cdeval.models.loading import LanguageModel, OpenedModel
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class _View(NamedTuple):
@@ -249,7 +256,7 @@ class EarlyExit(AmateurKind):
         """
         amateur = self.amateur(config.amateur)
         for layer in amateur.exits:
-            check_depth(expert.config, layer, expert.name)
+            check_depth(expert.config.num_hidden_layers, layer, expert.name)
         if amateur.lens_file is None:
             return None
         return read_lens(Path(amateur.lens_file).expanduser(), amateur.exits, expert.config.hidden_size)

@@ -24,8 +24,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, ModelError, PromptError
 from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, silenced
 from cdeval.models.loading import LanguageModel, OpenedModel
-from cdeval.prompts import PromptSet
-from cdeval.prompts.load import other_texts
+from cdeval.prompts.load import PromptSet, other_texts
 from cdeval.prompts.tokens import TextCodec
 
 _PASSAGES, _TOKENS = 32, 48  # that are read twice

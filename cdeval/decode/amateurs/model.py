@@ -18,7 +18,7 @@ from cdeval.decode.reader import Reader
 from cdeval.errors import ConfigError
 from cdeval.models.loading import LanguageModel, OpenedModel, open_model
 from cdeval.models.vocabulary import Vocabulary, check_same_vocabulary
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class OwnPassKind(AmateurKind):

@@ -22,7 +22,7 @@ from cdeval.decode.amateurs.kind import Source
 from cdeval.decode.amateurs.own_prompt import OwnPrompt
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet, other_texts
+from cdeval.prompts.load import PromptSet, other_texts
 from cdeval.prompts.tokens import TextCodec
 
 Tokens = tuple[int, ...]

@@ -16,7 +16,7 @@ from cdeval.errors import ConfigError
 from cdeval.models.loading import LanguageModel
 from cdeval.models.noise import with_noise
 from cdeval.models.packing import can_pack
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class Noise(OwnPassKind):

@@ -30,7 +30,7 @@ from cdeval.decode.guard import plugin_errors
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 C = TypeVar("C", bound=Callable[..., Any])
 

@@ -13,7 +13,7 @@ from cdeval.decode.amateurs.model import OwnPassKind
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel, OpenedModel
 from cdeval.models.truncate import without_blocks
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class Pruned(OwnPassKind):

@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 from cdeval.config.amateur import AMATEURS, Amateur
-from cdeval.config.exits import blocks_of, validate_layers
+from cdeval.config.exits import blocks_of, check_depth, validate_layers
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
 from cdeval.decode.amateurs.model import OwnPassKind
 from cdeval.errors import ConfigError
-from cdeval.models.anatomy import check_depth
 from cdeval.models.loading import LanguageModel, OpenedModel
 from cdeval.models.truncate import truncate
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 
 
 class Truncated(OwnPassKind):
@@ -46,7 +45,7 @@ class Truncated(OwnPassKind):
 
     def open(self, config: RunConfig, expert: OpenedModel) -> None:
         """Check the layer. Raises: ModelError: it lies outside the expert."""
-        check_depth(expert.config, config.amateur.layer, expert.name)
+        check_depth(expert.config.num_hidden_layers, config.amateur.layer, expert.name)
 
     def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> LanguageModel:
         """Cut the expert; the weights are shared."""

@@ -21,7 +21,7 @@ from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.errors import ConfigError, PromptError
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import load_prompts
+from cdeval.prompts.load import load_prompts
 from cdeval.prompts.tokens import TextCodec
 from cdeval.records import Prompt
 from tests.decode.amateurs.naive import PROMPTS, last_logits, naive_text, settings_of

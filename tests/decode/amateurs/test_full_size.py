@@ -19,7 +19,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, open_model
 from cdeval.models.noise import with_noise
 from cdeval.models.truncate import without_blocks
-from cdeval.prompts import load_prompts
+from cdeval.prompts.load import load_prompts
 from tests.decode.amateurs.naive import AmateurLogits, last_logits, naive_text
 from tests.decode.amateurs.test_masked_heads import loaded as masked
 from tests.decode.amateurs.test_pruned import fewer_blocks, pruned

@@ -20,7 +20,7 @@ from cdeval.decode.lanes import Lane
 from cdeval.errors import PromptError
 from cdeval.models.anatomy import anatomy_of
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import PromptSet
+from cdeval.prompts.load import PromptSet
 from cdeval.records import Prompt
 from tests.decode.amateurs.naive import PROMPTS, check_texts, last_logits, settings_of
 from tests.decode.oracles import early_exit, setting

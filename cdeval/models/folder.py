@@ -1,0 +1,75 @@
+"""A model's folder before torch is loaded: where it is, and whether exits lie inside the model that it describes.
+
+What needs the network is left to `cdeval.models.loading`, and so is a model whose depth its folder does not tell.
+"""
+
+import json
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from cdeval.assets.embedded import ASSETS, PREFIX, resolve
+from cdeval.config.enums import Weights
+from cdeval.config.exits import check_depth
+from cdeval.config.fields import value_of
+from cdeval.errors import ModelError
+from cdeval.store.hashing import cache_folder
+from cdeval.store.private import expanded
+
+ADAPTER = "adapter_config.json"
+_CONFIG = "config.json"
+_DEPTH = ("num_hidden_layers", "n_layer")  # as configurations of the architectures that are known here call L
+AT_A_LAYER = ("early_exit", "truncated")  # the amateurs that read amateur.layer
+_LAYERS = ("amateur.layer", "search.adaptive_exit.layers", "layers")  # the last one of cdeval.lens
+
+
+def find_folder(name: str, setting: str = "expert.name") -> Path | None:
+    """The folder of a model that lies on this machine; None: its name is one of the hub.
+
+    Raises: ModelError: the name is a path at which there is no folder, or none with a model. AssetError: nothing of
+        this name is embedded.
+    """
+    if name.startswith(PREFIX):
+        asset = ASSETS.get(name.removeprefix(PREFIX))
+        return Path(resolve(name)) if asset is None else cache_folder() / asset.folder
+    path = Path(expanded(name))
+    if path.is_dir():
+        if not (path / _CONFIG).is_file() and not (path / ADAPTER).exists():
+            raise ModelError(
+                f"{name} is a folder without a model: it has no config.json. "
+                "Give a folder written by save_pretrained (config.json, tokenizer.json, model.safetensors)."
+            )
+        return path
+    if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError(f"{setting}={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
+    return None
+
+
+def check_expert(config: Any, read: Collection[str]) -> None:
+    """Check that the expert is where its name says, and that the exits which are asked for lie inside it.
+
+    Args: config: of any command. read: names of the settings that it reads.
+    Raises: ModelError, AssetError: as `find_folder`, or an exit lies outside.
+    """
+    if "expert.name" not in read or config.expert.weights is not Weights.stored:
+        return
+    folder = find_folder(config.expert.name)
+    depth = None if folder is None else _depth(folder / _CONFIG)
+    if depth is None:
+        return
+    for setting in _LAYERS:
+        if setting not in read or (setting == "amateur.layer" and config.amateur.kind not in AT_A_LAYER):
+            continue
+        given = value_of(config, setting)
+        for layer in given if isinstance(given, list) else [given]:
+            if type(layer) is int:  # a fraction lies inside any model; what is no number is refused elsewhere
+                check_depth(depth, layer, config.expert.name, setting)
+
+
+def _depth(file: Path) -> int | None:
+    """Read L from a configuration. Returns: None where it is not there, or says it by another name."""
+    try:
+        found = json.loads(file.read_bytes())
+        return next((found[name] for name in _DEPTH if type(found.get(name)) is int), None)
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
