@@ -2,9 +2,11 @@
 
 Whatever may take more than two seconds counts through `Steps`. Short work says nothing. Long work says a line at each
 tenth of it, and one after every half minute without a line, whether or not a step has ended meanwhile: a log that
-stands still looks like a command that hangs.
+stands still looks like a command that hangs. In a log, which people read afterwards, lines stand further apart the
+longer the command has taken, so that hours of work end in fewer lines than a screen or two.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +19,8 @@ from cdeval.store.screen import complain
 PARTS = 10  # lines of a piece of work, but for those after a silence
 SHORT = 2.0  # seconds; work that is over before says nothing
 SILENCE = 30.0  # seconds without a line, after which there is one whatever the progress
+# In a log, a line of progress and one after a silence also wait for these parts of the command's time until then.
+_PART, _PART_SILENT = 1 / 4, 1 / 2
 _SOON = 0.6  # seconds after which a command says that it has begun; a mistyped setting is answered sooner
 _ASKING = frozenset({"--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i", "--version"})
 
@@ -29,6 +33,8 @@ class Steps:
     """Counts the steps of one piece of work; as a context, it also speaks up while a single step takes long."""
 
     _open: ClassVar[list["Steps"]] = []  # the last one is being done, and those before it wait for it
+    _began: ClassVar[float | None] = None  # when the command did that is running, if one is
+    _last: ClassVar[float] = 0.0  # when one of its pieces of work said a line
 
     def __init__(
         self,
@@ -73,12 +79,26 @@ class Steps:
         if not self._total:
             return
         now, tenth = time.perf_counter(), self._done * PARTS // self._total
-        if tenth != self._tenth and now - self._said >= self._apart:
+        if tenth != self._tenth and self._is_due(now, self._apart, _PART):
             self._tenth = tenth
             self._tell(now, found)
 
+    def speak_up(self) -> None:
+        """Say a line if there has been none for long; whoever watches the work asks for it."""
+        now = time.perf_counter()
+        apart, part = (SHORT, _PART) if self._said == self._started else (SILENCE, _PART_SILENT)
+        if Steps._open and Steps._open[-1] is self and self._is_due(now, apart, part):
+            self._tell(now)
+
+    def _is_due(self, now: float, apart: float, part: float) -> bool:
+        """Whether the last line is so many seconds ago, and in a command's log such a part of its time until now."""
+        if Steps._began is None or sys.stderr.isatty():
+            return now - self._said >= apart
+        return now - max(self._said, Steps._last) >= max(apart, part * (now - Steps._began))
+
     def _tell(self, now: float, found: str = "") -> None:
-        self._said, taken = now, now - self._started
+        self._said = Steps._last = now
+        taken = now - self._started
         far = self._what if self._total is None else f"{self._what} {self._done} of {self._total}"
         if self._total is not None and self._done > 0 and self._timed:
             time_told = f"{duration(taken / self._done * max(0, self._total - self._done))} left"
@@ -90,11 +110,8 @@ class Steps:
         """Say a line whenever there has been none for long; runs beside the work."""
         wait = SHORT
         while not self._over.wait(wait):
-            now = time.perf_counter()
-            first = self._said == self._started
-            if Steps._open and Steps._open[-1] is self and (first or now - self._said >= SILENCE):
-                self._tell(now)
-            wait = SILENCE - min(now - self._said, SILENCE / 2)
+            self.speak_up()
+            wait = SILENCE - min(time.perf_counter() - self._said, SILENCE / 2)
 
 
 def duration(seconds: float) -> str:
@@ -123,7 +140,9 @@ def announced(command: str, arguments: Sequence[str]) -> Iterator[None]:
     timer = threading.Timer(_SOON, complain, [line])
     timer.daemon = True
     timer.start()
+    Steps._began = Steps._last = time.perf_counter()
     try:
         yield
     finally:
+        Steps._began = None
         timer.cancel()

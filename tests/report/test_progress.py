@@ -1,10 +1,15 @@
 """Progress is two lines in a log, a bar on a terminal, nothing when switched off, and never on stdout."""
 
 import re
+from collections.abc import Callable
 
 import pytest
 
 from cdeval.report.progress import decoding_progress
+from cdeval.store import progress
+from cdeval.store.progress import Steps, announced
+from cdeval.store.screen import Screen
+from tests.report.test_screen import CONTROL, EXITS, compared, printed, results, row
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +84,49 @@ def test_a_terminal_in_continuous_integration_gets_lines(
     with decoding_progress(96, "arm", {"a": 3}) as advance:
         advance.tokens(96)
     assert len(capsys.readouterr().err.splitlines()) == 2
+
+
+# What a sweep of 36 exits says beside its counted work.
+SAID = ["64 of 225 prompts from news", "expert: 30 blocks", "fitting the linear lens of layer 8, 16, 20, 24, 26, 28 …"]
+SAID += ["timing 37 arms in turn, 3 passes each after a warm-up", "scoring"]
+# The counted work after decoding, its steps, and the seconds that all of them take where decoding takes 20 minutes.
+COUNTED = [("timing: pass", 148, 240), ("embedded text", 2432, 40), ("likelihood of text", 2432, 60)]
+COUNTED += [("features of text", 2432, 60), ("compared arms by metric", 9, 30), ("drew picture", 14, 20)]
+
+
+@pytest.mark.parametrize("minutes", [2, 20, 600])
+def test_a_log_of_a_sweep_of_36_arms_is_short_in_whole(
+    minutes: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All lines, those of progress, too, however long it decodes: forty minutes were eighty lines before the table."""
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now)
+
+    def pass_by(seconds: float, total: int, advance: Callable[[int], None]) -> None:
+        nonlocal now
+        done = 0
+        for second in range(round(seconds)):
+            now += 1
+            advance(round(total * (second + 1) / seconds) - done)
+            done = round(total * (second + 1) / seconds)
+            Steps._open[-1].speak_up()  # as its watcher does
+
+    screen = Screen(errors=True)
+    with announced("run", []):
+        screen.say("cdeval.run has begun: it reads settings and loads libraries first, which takes some seconds")
+        with Steps(screen.say, "opening models and prompts"):
+            pass_by(15, 0, lambda _count: None)
+        for line in SAID:
+            screen.say(line)
+        with decoding_progress(311_296, "decoding 2432 continuations") as decoding:
+            pass_by(60 * minutes, 311_296, decoding.tokens)
+        for what, total, seconds in COUNTED:
+            with Steps(screen.say, what, total) as steps:
+                pass_by(seconds * minutes / 20, total, steps.advance)
+    rows = [*map(row, EXITS), row(CONTROL, "control"), row("human", "human")]
+    verdict = "The exit after block 26 (linear lens) under beam search is more diverse than the expert alone. " * 5
+    table = printed(results(rows, comparisons=[compared(label) for label in EXITS], verdict=verdict))
+    lines = [*capsys.readouterr().err.splitlines(), *table]
+    assert len(lines) < 80, "\n".join(lines[: -len(table)])
+    assert lines[-1] == "to look at: r.html"
+    assert sum("decoding 2432 continuations: token" in line for line in lines) >= 3, "and yet it says how far it is"
