@@ -9,78 +9,85 @@
 
 Each is the rule of plausibility of the same name (`cdeval.decode.plausibility`), and sees what the one before it left,
 re-normalised. The scores may be log-probabilities or contrastive scores: what counts is their softmax; −inf stays
-−inf. `generate` of transformers does the same, and tests hold it to that.
+−inf. `generate` of transformers does the same, and tests hold it to that. Only the lanes that have a cut are given to
+it: sorting a vocabulary takes as long as a small model's forward pass.
 """
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.config.setting import Sampling
 from cdeval.decode.beam import Ranks, ranks
-from cdeval.decode.lanes import column
+from cdeval.decode.lanes import column, index
 from cdeval.decode.plausibility import eta, min_p, nucleus, top_k, typical
 
 
+def _columns(as_read: Callable[[float], float] = float) -> Callable[[Sequence[float], torch.device], Tensor]:
+    return lambda values, device: column([as_read(value) for value in values], device)
+
+
+# By the setting, in the order in which they are applied: what goes, and how the lanes' numbers are stacked for it.
+_CUTS: dict[str, tuple[Callable[[Tensor, Any], Tensor], Callable[[Sequence[Any], torch.device], Any]]] = {
+    "top_k": (top_k.beyond, ranks),
+    "top_p": (nucleus.outside, _columns(lambda p: 1 - p)),
+    "min_p": (min_p.unlikely, _columns(math.log)),
+    "typical_p": (typical.untypical, _columns()),
+    "eta": (eta.unlikely, _columns()),
+}
+
+
+class Cut(NamedTuple):
+    """One cut, and the lanes that have it."""
+
+    marked: Callable[[Tensor, Any], Tensor]  # the tokens that go
+    places: Sequence[int]  # the lanes, in rising order, known to the host
+    lanes: Int[Tensor, " cut"]  # the same on the device
+    reads: Float[Tensor, "cut 1 1"] | Ranks  # the numbers of these lanes
+
+    def for_lanes(self, rows: slice) -> "Cut":
+        """Select some lanes, which are then counted from the first of them."""
+        own = slice(bisect_left(self.places, rows.start), bisect_left(self.places, rows.stop))
+        reads = self.reads.for_lanes(own) if isinstance(self.reads, Ranks) else self.reads[own]
+        places = [place - rows.start for place in self.places[own]]
+        return Cut(self.marked, places, self.lanes[own] - rows.start, reads)
+
+
 class Warping(NamedTuple):
-    """The settings of the lanes, shaped to broadcast over beams and vocabulary; None: no lane uses it."""
+    """The settings of the lanes."""
 
     temperature: Float[Tensor, "lane 1 1"]
-    top_k: Ranks | None
-    above: Float[Tensor, "lane 1 1"] | None  # 1 - top_p: the mass left out; -1: not in this lane
-    log_min_p: Float[Tensor, "lane 1 1"] | None  # -inf: not in this lane
-    typical_p: Float[Tensor, "lane 1 1"] | None  # 2: not in this lane
-    eta: Float[Tensor, "lane 1 1"] | None  # ε; 0: not in this lane
+    cuts: Sequence[Cut]  # those that some lane has
 
     def for_lanes(self, rows: slice) -> "Warping":
         """Select the settings of some lanes."""
-        return Warping(
-            temperature=self.temperature[rows],
-            top_k=self.top_k and self.top_k.for_lanes(rows),
-            **{name: None if (column := getattr(self, name)) is None else column[rows] for name in _COLUMNS},
-        )
-
-
-_COLUMNS = ("above", "log_min_p", "typical_p", "eta")
+        cuts = [cut.for_lanes(rows) for cut in self.cuts]
+        return Warping(self.temperature[rows], [cut for cut in cuts if cut.places])
 
 
 def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
     """Stack the settings of the lanes."""
-
-    def unless(values: Sequence[float | None], off: float) -> Tensor | None:
-        if all(value is None for value in values):
-            return None
-        return column([off if value is None else value for value in values], device)
-
-    return Warping(
-        temperature=column([one.temperature for one in samplings], device),
-        top_k=ranks([one.top_k for one in samplings], device),
-        above=unless([None if one.top_p is None else 1 - one.top_p for one in samplings], -1.0),
-        log_min_p=unless([None if one.min_p is None else math.log(one.min_p) for one in samplings], -math.inf),
-        typical_p=unless([one.typical_p for one in samplings], 2.0),
-        eta=unless([one.eta for one in samplings], 0.0),
-    )
+    cuts = []
+    for name, (marked, stack) in _CUTS.items():
+        numbers = {place: number for place, one in enumerate(samplings) if (number := getattr(one, name)) is not None}
+        if numbers:
+            places = [*numbers]
+            cuts.append(Cut(marked, places, index(places, device), stack([*numbers.values()], device)))
+    return Warping(column([one.temperature for one in samplings], device), cuts)
 
 
 def warp(scores: Float[Tensor, "lane beam token"], by: Warping) -> Float[Tensor, "lane beam token"]:
     """Scores whose softmax is drawn from; what is left out is -inf."""
     scores = scores / by.temperature
-    if by.top_k is not None:
-        scores = _without(scores, top_k.beyond(scores, by.top_k))
-    if by.above is not None:
-        scores = _without(scores, nucleus.outside(scores, by.above))
-    if by.log_min_p is not None:
-        scores = _without(scores, min_p.unlikely(scores, by.log_min_p))
-    if by.typical_p is not None:
-        scores = _without(scores, typical.untypical(scores, by.typical_p))
-    if by.eta is not None:
-        scores = _without(scores, eta.unlikely(scores, by.eta))
+    for cut in by.cuts:
+        if len(cut.places) == len(scores):
+            scores = scores.masked_fill(cut.marked(scores, cut.reads), -math.inf)
+        else:
+            own = scores[cut.lanes]
+            scores = scores.index_copy(0, cut.lanes, own.masked_fill(cut.marked(own, cut.reads), -math.inf))
     return scores
-
-
-def _without(scores: Tensor, left_out: Tensor) -> Tensor:
-    return scores.masked_fill(left_out, -math.inf)

@@ -15,7 +15,7 @@ from cdeval.decode.plausibility.own import OwnRule, each
 def unlikely(
     log_p: Float[Tensor, "lane beam token"], epsilon: Float[Tensor, "lane 1 1"]
 ) -> Bool[Tensor, "lane beam token"]:
-    """Mark the tokens below the threshold; ε = 0 marks none."""
+    """Mark the tokens below the threshold."""
     eta = torch.minimum(epsilon, epsilon.sqrt() * (-entropy(log_p)).exp())
     return (log_p.softmax(dim=-1) < eta) & (log_p < log_p.amax(dim=-1, keepdim=True))
 

@@ -16,7 +16,7 @@ from cdeval.decode.plausibility.own import OwnRule, each
 def unlikely(
     log_p: Float[Tensor, "lane beam token"], log_min_p: Float[Tensor, "lane 1 1"]
 ) -> Bool[Tensor, "lane beam token"]:
-    """Mark the tokens below the threshold; -inf in a lane marks none."""
+    """Mark the tokens below the threshold."""
     return log_p < threshold(log_p, log_min_p)
 
 

@@ -14,7 +14,7 @@ from cdeval.decode.plausibility.own import OwnRule, each
 def outside(
     log_p: Float[Tensor, "lane beam token"], above: Float[Tensor, "lane 1 1"]
 ) -> Bool[Tensor, "lane beam token"]:
-    """Mark the tokens that go when the smallest ones, up to a mass of `above` = 1 - p, go; below 0 marks none."""
+    """Mark the tokens that go when the smallest ones, up to a mass of `above` = 1 - p, go."""
     ordered, places = log_p.sort(dim=-1)
     marked = ordered.softmax(dim=-1).cumsum(dim=-1) <= above
     marked[..., -1] = False

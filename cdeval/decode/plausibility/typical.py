@@ -15,10 +15,7 @@ from cdeval.decode.plausibility.own import OwnRule, each
 def untypical(
     log_p: Float[Tensor, "lane beam token"], mass: Float[Tensor, "lane 1 1"]
 ) -> Bool[Tensor, "lane beam token"]:
-    """Mark the tokens whose surprisal is further from the entropy than that of those which hold the mass.
-
-    A mass above 1 marks none.
-    """
+    """Mark the tokens whose surprisal is further from the entropy than that of those which hold the mass."""
     distance = (-log_p.log_softmax(dim=-1) - entropy(log_p)).abs()
     ordered, places = distance.sort(dim=-1)
     held = log_p.gather(-1, places).softmax(dim=-1).cumsum(dim=-1)
