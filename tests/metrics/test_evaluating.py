@@ -98,6 +98,7 @@ def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     assert math.isnan(found["empty"]["diversity"])
 
 
+@pytest.mark.processes
 def test_metrics_with_models_load_offline_and_give_the_tables_numbers(tmp_path: Path) -> None:
     """The embedded models are the defaults; other tokens, another pairing or another codebook would show."""
     words = re.findall(r"\w+", "the quick brown fox jumps over a lazy dog and runs into dark woods near the old river")

@@ -34,6 +34,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CDEVAL_CACHE", str(tmp_path / "cache"))
     news = [text._replace(id=f"news-{place:04}") for place, text in enumerate(TEXTS * 4)]
     monkeypatch.setattr("cdeval.prompts.texts.news", lambda: news)
+    monkeypatch.setattr("cdeval.prompts.texts.wiki", lambda _needed: [])  # else it is fetched into each test's cache
     return tmp_path / "cache" / "lenses"
 
 

@@ -12,7 +12,7 @@ import pytest
 from cdeval.assets.embedded import ASSETS
 from cdeval.cli import run_command
 from cdeval.run import run
-from tests.commands import SMALL, cdeval
+from tests.commands import CHEAP, cdeval
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def test_mistakes_of_files_are_answered_before_torch_is_loaded(messy: Path, stan
 @pytest.fixture(scope="session")
 def stand_ins(tiny_gpt2_folder: Path, prompts_file: Path) -> dict[str, list[str]]:
     return {
-        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *SMALL[:3]],
+        "<tiny>": [f"expert.name={tiny_gpt2_folder}", *CHEAP],
         "<prompts>": ["prompts=file", f"prompts.path={prompts_file}"],
     }
 

@@ -11,12 +11,14 @@ import yaml
 from cdeval.metrics.registry import all_metrics
 from tests.commands import TEXTS, cdeval, folders, on, typed
 
+EVERYTHING = ["metrics.only=[]", "tracking=wandb"]
+
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_gpt2_folder: Path, prompts_file: Path) -> tuple[Path, str]:
     """One finished study and what it printed."""
     cwd = tmp_path_factory.mktemp("study")
-    done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first", "cost.latency_repeats=1"), cwd)
+    done = cdeval(on(tiny_gpt2_folder, prompts_file, "study=first", "cost.latency_repeats=1", *EVERYTHING), cwd)
     assert done.returncode == 0, done.stderr
     return cwd / "runs" / "first", done.stdout
 

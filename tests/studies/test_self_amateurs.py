@@ -7,7 +7,7 @@ import pytest
 
 from cdeval.api import Contrast, Search, decode, load, prompts_from
 from cdeval.errors import ConfigError, ModelError, PromptError
-from tests.commands import SMALL, TEXTS, cdeval
+from tests.commands import CHEAP, TEXTS, cdeval
 
 
 def test_all_of_them_are_one_study_that_is_resumed(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
@@ -23,7 +23,7 @@ def test_all_of_them_are_one_study_that_is_resumed(tmp_path: Path, tiny_gpt2_fol
         "expert.dtype=float32",
         "prompts=file",
         "prompts.path=items.jsonl",
-        *SMALL[:3],
+        *CHEAP,
         "tracking=none",
         "study=self",
         "amateur=pruned,noise,masked_heads,context,truncated",
@@ -78,7 +78,7 @@ def test_python_writes_the_texts_of_the_command(tmp_path: Path, tiny_gpt2_folder
     """Also of an expert whose weights were laid out for the processor, which noise must read."""
     items = [{"id": f"p{i}", "context": text[:30], "prompt": text[30:60]} for i, text in enumerate(TEXTS)]
     (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)), "utf-8")
-    common = [f"expert.name={tiny_gpt2_folder}", "prompts=file", "prompts.path=items.jsonl", *SMALL[:3]]
+    common = [f"expert.name={tiny_gpt2_folder}", "prompts=file", "prompts.path=items.jsonl", *CHEAP]
     common += ["search=greedy", "tracking=none", "controls=false", "metrics.only=[words]"]
     expert = load(str(tiny_gpt2_folder))
     prompts = prompts_from(str(tmp_path / "items.jsonl"), expert)

@@ -90,7 +90,7 @@ def decoded(
     return run
 
 
-@pytest.mark.slow  # every study starts processes that import torch; the killed worker's test runs by default
+@pytest.mark.slow  # every study starts processes that import torch; the killed worker's test runs at every change
 @pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize("dtype", [Dtype.float32, Dtype.bfloat16])
 def test_one_worker_or_two_make_the_texts_of_one_process(decoded: Callable, dtype: Dtype) -> None:
@@ -103,6 +103,7 @@ def test_one_worker_or_two_make_the_texts_of_one_process(decoded: Callable, dtyp
         assert not outcome.failures
 
 
+@pytest.mark.processes
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_killed_while_it_decodes_loses_nothing(decoded: Callable, tmp_path: Path) -> None:
     mark = str(tmp_path / "killed")
