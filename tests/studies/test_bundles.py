@@ -184,6 +184,7 @@ def test_a_papers_preset_is_its_published_setting(preset: str, tmp_path: Path, m
     )
 
 
+@pytest.mark.recipe
 @pytest.mark.parametrize(
     ("preset", "architecture"),
     [("paper_gpt2xl", "gpt2"), pytest.param("paper_opt13b", "opt", marks=pytest.mark.nightly)],

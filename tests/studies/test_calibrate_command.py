@@ -42,7 +42,7 @@ def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path
     """The expert by all blocks is the control of the expert that exits, and what it costs is the measure."""
     more = [*STUDY, *EXITS, "amateur=none", "study=alone", "search.adaptive_exit.threshold=0.2", "prompts.limit=3"]
     more += ["notes=all"]
-    printed = typed("run", [*arguments, *more, "cost.latency_repeats=1"])
+    printed = typed("run", [*arguments, *more, "cost.latency_repeats=1", "cost.isolated=false"])
     assert "CALM k=6,9 by softmax λ=.2, greedy" in printed
     arm, control = (folder(tmp_path / "runs" / "alone", begins) for begins in ("CALM-k6-9", "expert"))
     lines = [json.loads(line) for line in (arm / "generations.jsonl").read_text().splitlines()]

@@ -112,6 +112,7 @@ def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, 
     return compose
 
 
+@pytest.mark.recipe
 @pytest.mark.parametrize("line", LINES)
 def test_a_documented_command_is_right(line: str, composed: Callable[[str, list[str]], int]) -> None:
     command, arguments = COMMANDS[line]
