@@ -34,6 +34,7 @@ from cdeval.config.plausibility import RULES
 from cdeval.config.schema import AmateurConfig, ContrastConfig, RunConfig, SearchConfig
 from cdeval.config.setting import Sampling, Setting
 from cdeval.dashboard import DashboardRun
+from cdeval.export.config import ExportRun
 from cdeval.lens.config import LensRun
 from cdeval.merge import MergeConfig
 from cdeval.metrics.registry import all_metrics
@@ -53,6 +54,7 @@ ROOTS: dict[str, type] = {
     "trace": TraceRun,
     "calibrate": CalibrateRun,
     "tune": TuneRun,
+    "export": ExportRun,
     "price": PriceRun,
     "bench": BenchRun,
     "dashboard": DashboardRun,

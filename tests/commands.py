@@ -131,6 +131,7 @@ def cdeval(arguments: Sequence[str], cwd: Path, **environment: str) -> subproces
 TASKS = {
     "calibrate": ("calibrate", "CalibrateRun", "validate_calibration"),
     "dashboard": ("dashboard", "DashboardRun", "validate_dashboard"),
+    "export": ("export", "ExportRun", "validate_export"),
     "lens": ("lens", "LensRun", "validate_lens"),
     "merge": ("merge", "MergeConfig", "validate_merge"),
     "report": ("report", "ReportRun", "validate_report"),

@@ -11,7 +11,8 @@ from cdeval.bench.ctranslate import Converted
 from cdeval.bench.ctworker import Worker
 from cdeval.config.enums import Dtype
 from cdeval.errors import ModelError
-from cdeval.models.loading import LanguageModel, OpenedModel, choose_dtype
+from cdeval.models.hardware import choose_dtype
+from cdeval.models.loading import LanguageModel, OpenedModel
 
 
 class Models:

@@ -71,6 +71,10 @@ class AmateurKind(Method):
         """Name a setting that random weights cannot serve, and what it needs; None: there is none."""
         return None
 
+    def learns(self, config: AmateurConfig) -> bool:
+        """Tell whether `load` reads texts of the prompts' source."""
+        return False
+
     def in_blocks(self, config: AmateurConfig, depth: int, expert: str) -> AmateurConfig:
         """Put numbers of blocks for fractions of the expert's depth. Raises: ModelError: its layers do not fit."""
         return config

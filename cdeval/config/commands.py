@@ -15,6 +15,7 @@ COMMANDS = {
     "trace": "follow one generation token by token",
     "calibrate": "find how early the expert may stop, with a guarantee",
     "tune": "find the best of equally many settings of each arm, on the tuning split",
+    "export": "write a folder that generate of transformers decodes with",
     "price": "count what contrast costs at the shapes of known models, without weights",
     "bench": "time the engine against its peers",
     "dashboard": "lay a study out on W&B",

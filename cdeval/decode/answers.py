@@ -35,6 +35,7 @@ def read_answers(
             score=ending.score,
             logprob_expert=ending.logprob_expert,
             ended=ending.ended,
+            end_token=ending.token if ending.ended else None,
             exit_layers=_rows(depths, lane, ending) if lane in exiting else (),
             fault=fault,
         )

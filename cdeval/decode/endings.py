@@ -24,6 +24,7 @@ class Ending:
     score: float
     logprob_expert: float
     ended: bool  # by an end-of-text token
+    token: int  # which one; -1: none
 
 
 class Endings:
@@ -37,6 +38,7 @@ class Endings:
         self._logprob: Float[Tensor, " lane"] = torch.zeros(lanes, device=device)
         self._step: Int[Tensor, " lane"] = torch.full((lanes,), -1, dtype=torch.long, device=device)
         self._beam: Int[Tensor, " lane"] = torch.zeros(lanes, dtype=torch.long, device=device)
+        self._token: Int[Tensor, " lane"] = torch.full((lanes,), -1, dtype=torch.long, device=device)
         self._ended: Bool[Tensor, " lane"] = torch.zeros(lanes, dtype=torch.bool, device=device)
 
     def note(
@@ -59,6 +61,7 @@ class Endings:
         self._logprob = torch.where(better, logprob.gather(1, rank[:, None])[:, 0], self._logprob)
         self._step = torch.where(better, step - 1, self._step)
         self._beam = torch.where(better, choice.parent.gather(1, rank[:, None])[:, 0], self._beam)
+        self._token = torch.where(better, choice.token.gather(1, rank[:, None])[:, 0], self._token)
         self._ended |= better
 
     def decided(self, totals: Float[Tensor, "lane beam"]) -> Bool[Tensor, " lane"]:
@@ -81,5 +84,6 @@ class Endings:
             torch.where(take_ended, self._score, best),
             torch.where(take_ended, self._logprob, living_logprob),
             take_ended,
+            torch.where(take_ended, self._token, -1),
         )
         return [Ending(*answer) for answer in zip(*(column.tolist() for column in columns), strict=True)]

@@ -36,7 +36,7 @@ from cdeval.decode.watch import Watch
 from cdeval.models.attention import lanes_attend
 from cdeval.models.exits import tap
 from cdeval.models.loading import LanguageModel
-from cdeval.models.vocabulary import banned_tokens, end_tokens
+from cdeval.models.vocabulary import banned_tokens
 
 # Lanes whose scores are worked out together on a CPU: few enough for the vocabulary-wide intermediate tensors to stay
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
@@ -118,10 +118,10 @@ class _Run:
         self._totals: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
         self._logprobs: Float[Tensor, "lane beam"] = torch.zeros(count, 1, device=device)
         self._ended = torch.zeros(count, setting.beams, dtype=torch.bool, device=device)  # beams that only fill a row
-        banned = banned_tokens(setting.ban, expert.model, expert.tokenizer)
+        banned = banned_tokens(setting.ban, expert.model, expert.tokenizer, expert.ends)
         self._banned = torch.tensor(banned, dtype=torch.long, device=device)
         # Otherwise lengths are fixed, and there are no endings to watch for.
-        ends = end_tokens(expert.model, expert.tokenizer) if setting.ban is Ban.none else ()
+        ends = expert.ends if setting.ban is Ban.none else ()
         self._ends = torch.tensor(ends, dtype=torch.long, device=device)
         falls = torch.tensor([not lane.setting.amateur.contrasts for lane in lanes], device=device)
         self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)

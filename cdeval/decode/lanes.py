@@ -59,6 +59,7 @@ class Continuation:
     score: float  # the objective, summed [nats; contrastive search: no unit]; NaN: transformers made the text
     logprob_expert: float  # summed [nats]; NaN likewise
     ended: bool  # by an end-of-text token, whose score and log-probability are included
+    end_token: int | None = None  # that ended it; None: not known, or it has not ended
     exit_layers: tuple[int, ...] = ()  # of the rows read after the prompt, as in `records.Generation`
     fault: Fault | None = None  # why this is no answer: nothing else here means anything then
 

@@ -103,7 +103,7 @@ def _compute(
 ) -> dict[str, float]:
     # torch takes seconds, and a report, which reads this file for the metric's name, needs none of it.
     from cdeval.metrics.judges.embedder import load_embedder  # noqa: PLC0415
-    from cdeval.models.loading import choose_device  # noqa: PLC0415
+    from cdeval.models.hardware import choose_device  # noqa: PLC0415
 
     how = choice_of(Pooling, "pooling", pooling)
     model = load_embedder(assets.resolve(embedder), str(choose_device(device)), pooling=how, tokens=tokens)

@@ -21,13 +21,14 @@ from transformers import (
 
 from cdeval.assets import embedded as assets
 from cdeval.assets.hub import require_hub
-from cdeval.config.enums import Dtype, Weights
+from cdeval.config.enums import Weights
 from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, local_folder
 from cdeval.models.folder import find_folder
+from cdeval.models.hardware import choose_device, choose_dtype
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
 from cdeval.models.quiet import quiet_transformers
@@ -76,6 +77,12 @@ class LanguageModel(ReadingModel):
     """A loaded model whose parts are known, ready to decode and to score."""
 
     parts: Parts
+    own_ends: tuple[int, ...] | None = None  # tokens that end a text, where a caller chose them
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """The tokens that end a text."""
+        return end_tokens(self.model, self.tokenizer) if self.own_ends is None else self.own_ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,47 +220,6 @@ def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: b
         weights=config.weights,
         folder=folder,
     )
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`auto` is the first accelerator there is, else the CPU.
-
-    Raises: ModelError: the device is unknown to torch or absent.
-    """
-    if wanted == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(wanted)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(
-            f"expert.device={wanted} cannot be used on this machine: expected auto, cpu, cuda, cuda:<n> or mps "
-            f"({str(error).splitlines()[0]})."
-        ) from error
-    return device
-
-
-def choose_dtype(wanted: Dtype, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it, else float32 (emulated bfloat16 is slower and no better)."""
-    if wanted is not Dtype.auto:
-        named: torch.dtype = getattr(torch, wanted.value)
-        return named
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and _multiplies_bfloat16() else torch.float32
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 faster than float32.
-
-    AMX does, and so does AMD's AVX-512. Intel's AVX-512 alone is slower in bfloat16 from a handful of rows on.
-    """
-    # It is younger than the oldest torch that cdeval takes, where `auto` is float32.
-    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    intel = "intel" in str(found.get("cpu_name")).lower()
-    return bool(found.get("amx_bf16") or (found.get("avx512_bf16") and not intel))
 
 
 def _locate(name: str, revision: str | None, setting: str) -> str:

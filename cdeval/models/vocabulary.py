@@ -124,15 +124,17 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tu
     return tuple(sorted(token for token in ids if token is not None and token < _rows(model)))
 
 
-def banned_tokens(ban: Ban, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Ids that are never generated under `search.ban`, sorted.
+def banned_tokens(
+    ban: Ban, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ends: Iterable[int] | None = None
+) -> tuple[int, ...]:
+    """Ids that are never generated under `search.ban`, sorted; `ends`: that end a text, None: those of `end_tokens`.
 
     `special` also bans every row that belongs to no token: those that pad the vocabulary to a round size (OPT has 7,
     Qwen some 200), and holes in it.
     """
     if ban in (Ban.none, Ban.free):
         return ()
-    banned = set(end_tokens(model, tokenizer))
+    banned = set(end_tokens(model, tokenizer) if ends is None else ends)
     if ban is Ban.special:
         banned |= special_tokens(tokenizer) | (set(range(_rows(model))) - token_names(tokenizer).keys())
     return tuple(sorted(token for token in banned if token < _rows(model)))

@@ -7,6 +7,7 @@ A setting of a plug-in, or of an amateur that is named, has the name by which a 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias, cast
 
 from omegaconf import OmegaConf
@@ -33,11 +34,14 @@ from cdeval.config.unread import changed, check_read
 from cdeval.config.validation import validate
 from cdeval.cost.capacity import lanes_at_once, own_slot_bytes
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.batches import decode
+from cdeval.decode.finite import not_finite
 from cdeval.decode.generate import check_arguments
+from cdeval.decode.lanes import Continuation, Lane
 from cdeval.errors import ConfigError, ModelError, did_you_mean
 from cdeval.lens.linear import fitted_lens
 from cdeval.models.anatomy import check_lengths
-from cdeval.models.lens import read_lens
+from cdeval.models.lens import TunedLens, read_lens
 from cdeval.models.loading import LanguageModel
 from cdeval.models.vocabulary import check_prompts, check_same_vocabulary
 from cdeval.prompts.load import one_prompt
@@ -81,10 +85,11 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     search: SearchConfig | None,
     seed: int,
     own: Mapping[str, object] | None,
+    lenses: Mapping[config_amateur.Amateur, TunedLens] = MappingProxyType({}),
 ) -> DecodeCall:
     """Check the arguments of `api.decode` as a study's settings, and open the amateur's model or lens.
 
-    The arguments are those of `api.decode`; `own` are its `settings`.
+    The arguments are those of `api.decode`; `own` are its `settings`, `lenses` the expert's linear ones at hand.
 
     Raises: ConfigError: a setting is wrong, or belongs to a study. ModelError: the models do not fit each other, the
         lens is none of the expert's, or a model cannot read the texts. PromptError: a prompt without tokens.
@@ -112,7 +117,8 @@ def decode_call(  # noqa: PLR0913 - named arguments of the same names as those o
     setting = setting_of(config)
     found = _amateur_model(expert, amateur, config, chosen)
     models = {} if found is None else {setting.amateur: found}
-    models |= fitted_lens(expert, setting.amateur, chosen)
+    at_hand = lenses.get(setting.amateur)
+    models |= fitted_lens(expert, setting.amateur, chosen) if at_hand is None else {setting.amateur: at_hand}
     _check_readable([expert, *models.values()], chosen, setting)
     return DecodeCall(config, setting, chosen, models)
 
@@ -132,10 +138,7 @@ def continue_prompts(
     """
     chosen, setting, models = call.prompts, call.setting, StudyModels(expert, call.amateur_models)
     points = [point for point in plan_points([call.config], models.identity, chosen) if point.setting is not None]
-    longest = max(len(prompt.token_ids) for prompt in chosen) + setting.max_new_tokens
-    rows = kind_of(setting.amateur).head_rows(setting.amateur)
-    own = own_slot_bytes(call.amateur_models.get(setting.amateur))
-    lanes = {setting.beams: lanes_at_once(execution, expert, setting.beams, longest, rows, own)}
+    lanes = {setting.beams: _lanes_at_once(expert, call, execution)}
     plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
     for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
@@ -145,6 +148,38 @@ def continue_prompts(
             raise ModelError(message)
         found.update({text.key: one for text, one in zip(unit.unit.texts, unit.texts.generations, strict=True)})
     return Generations(found[prompt.id, sample] for prompt in chosen for sample in range(setting.sampling.samples))
+
+
+def continuations(expert: LanguageModel, call: DecodeCall) -> list[Continuation]:
+    """Decode as `continue_prompts`, for callers that want the engine's answers: which token ended a text, and so on.
+
+    Raises: ModelError: a text cannot be made.
+    """
+    execution, samples = ExecutionConfig(), call.setting.sampling.samples
+    lanes = [Lane.from_prompt(prompt, call.setting, sample) for prompt in call.prompts for sample in range(samples)]
+    found: dict[int, Continuation] = {}
+    for batch in decode(
+        expert,
+        lanes,
+        max_lanes=_lanes_at_once(expert, call, execution),
+        compact_every=execution.compact_every,
+        amateur_models=call.amateur_models,
+    ):
+        found.update(zip(batch.lanes, batch.continuations, strict=True))
+    answers = [found[place] for place in range(len(lanes))]
+    for lane, answer in zip(lanes, answers, strict=True):
+        if answer.fault is not None:
+            raise not_finite(answer.fault, expert, lane.id, call.setting)
+    return answers
+
+
+def _lanes_at_once(expert: LanguageModel, call: DecodeCall, execution: ExecutionConfig) -> int:
+    """Prompts in one forward pass."""
+    setting = call.setting
+    longest = max(len(prompt.token_ids) for prompt in call.prompts) + setting.max_new_tokens
+    rows = kind_of(setting.amateur).head_rows(setting.amateur)
+    own = own_slot_bytes(call.amateur_models.get(setting.amateur))
+    return lanes_at_once(execution, expert, setting.beams, longest, rows, own)
 
 
 def _with_own(config: RunConfig, own: Mapping[str, object], *, named: bool) -> RunConfig:

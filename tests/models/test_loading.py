@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.config.enums import Ban, Dtype
 from cdeval.config.schema import ExpertConfig
 from cdeval.errors import CdevalError, ModelError
-from cdeval.models.loading import LanguageModel, choose_dtype, language_model, open_model
+from cdeval.models.hardware import choose_dtype
+from cdeval.models.loading import LanguageModel, language_model, open_model
 from cdeval.models.vocabulary import banned_tokens, end_tokens
 from tests.conftest import build_model
 

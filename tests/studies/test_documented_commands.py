@@ -14,6 +14,7 @@ from cdeval.calibrate.config import CalibrateRun, validate_calibration
 from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compare import CompareRun, validate_compare
 from cdeval.dashboard import DashboardRun, validate_dashboard
+from cdeval.export.config import ExportRun, validate_export
 from cdeval.lens.config import LensRun, validate_lens
 from cdeval.merge import MergeConfig, validate_merge
 from cdeval.models.loading import LanguageModel
@@ -29,6 +30,7 @@ SCHEMAS: dict[str, Schema] = {
     "calibrate": Schema(CalibrateRun, validate_calibration),
     "compare": Schema(CompareRun, validate_compare),
     "dashboard": Schema(DashboardRun, validate_dashboard),
+    "export": Schema(ExportRun, validate_export),
     "lens": Schema(LensRun, validate_lens),
     "merge": Schema(MergeConfig, validate_merge),
     "price": Schema(PriceRun, validate_price),

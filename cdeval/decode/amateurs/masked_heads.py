@@ -89,6 +89,10 @@ class MaskedHeads(OwnPassKind):
         """Name the stored weights: with random ones no head retrieves anything."""
         return None if config.heads else ("amateur=masked_heads", "heads that retrieve; give amateur.heads")
 
+    def learns(self, config: AmateurConfig) -> bool:
+        """Tell whether its heads are to be found in texts."""
+        return not config.heads
+
     def open(self, config: RunConfig, expert: OpenedModel) -> None:
         """Check that the heads are the expert's. Raises: ModelError: one is not, or it has fewer than are wanted."""
         depth, count = expert.config.num_hidden_layers, expert.config.num_attention_heads

@@ -134,6 +134,10 @@ class Ngram(AmateurKind):
         """Name the texts, which a study with random weights does not have."""
         return "amateur=ngram", "texts to count"
 
+    def learns(self, config: AmateurConfig) -> bool:
+        """Tell that texts are counted."""
+        return True
+
     def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> Ngrams:
         """Count the texts. Raises: PromptError: none are left to count."""
         texts = other_texts(config.prompts, [prompt.id for prompt in prompts.prompts])

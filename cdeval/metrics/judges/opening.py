@@ -15,7 +15,8 @@ from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.judges.embedder import Embedder, embedder_identity, find_embedder, load_embedder
 from cdeval.metrics.judges.likelihood import describe, nll_rows
 from cdeval.metrics.judges.scorer import Scorer, TextReader, identity
-from cdeval.models.loading import OpenedModel, choose_device, open_model
+from cdeval.models.hardware import choose_device
+from cdeval.models.loading import OpenedModel, open_model
 from cdeval.records import Generation
 from cdeval.store.progress import say_nothing
 

@@ -1,0 +1,1 @@
+"""`python -m cdeval.export`: a setting as a folder for `generate` of transformers."""

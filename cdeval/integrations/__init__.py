@@ -1,0 +1,1 @@
+"""cdeval inside other people's programs."""
