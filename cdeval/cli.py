@@ -40,6 +40,7 @@ from cdeval.store.private import expanded, masked, masked_all
 from cdeval.store.progress import announced
 from cdeval.store.screen import complain
 from cdeval.store.signals import Stopped, terminable
+from hydra_plugins.cdeval_fused import Composer
 
 _TRACEBACKS = "HYDRA_FULL_ERROR"  # set to 1 by users who want Hydra's own tracebacks
 
@@ -264,14 +265,12 @@ def compose_further(lines: Sequence[Sequence[str]], root: type[T]) -> list[T]:
     Args: lines: overrides. root: the dataclass of the command's configuration.
     Raises: ConfigError: a setting is wrong, or no line reads something that was typed.
     """
-    composer, own = GlobalHydra.instance().hydra, HydraConfig.get()
-    assert composer is not None  # noqa: S101 - a type narrowing: it runs this command
-    overrides = list(own.overrides.task)
+    composer, command = Composer(GlobalHydra.instance().config_loader()), HydraConfig.instance().cfg
+    assert command is not None  # noqa: S101 - a type narrowing: Hydra runs this command
+    overrides = list(command.hydra.overrides.task)
     found: list[tuple[T, Mapping[str, Given]]] = []
     for line in lines:
-        composed = composer.compose_config(
-            str(own.job.config_name), [*overrides, *line], RunMode.RUN, with_log_configuration=False, from_shell=False
-        )
+        composed = composer.take(command, [*overrides, *line])
         its_hydra = composed.hydra
         with read_write(composed), open_dict(composed):
             del composed["hydra"]

@@ -42,7 +42,7 @@ _CUTS: dict[str, tuple[Callable[[Tensor, Any], Tensor], Callable[[Sequence[Any],
 }
 
 
-class Cut(NamedTuple):
+class LaneCut(NamedTuple):
     """One cut, and the lanes that have it."""
 
     marked: Callable[[Tensor, Any], Tensor]  # the tokens that go
@@ -50,19 +50,19 @@ class Cut(NamedTuple):
     lanes: Int[Tensor, " cut"]  # the same on the device
     reads: Float[Tensor, "cut 1 1"] | Ranks  # the numbers of these lanes
 
-    def for_lanes(self, rows: slice) -> "Cut":
+    def for_lanes(self, rows: slice) -> "LaneCut":
         """Select some lanes, which are then counted from the first of them."""
         own = slice(bisect_left(self.places, rows.start), bisect_left(self.places, rows.stop))
         reads = self.reads.for_lanes(own) if isinstance(self.reads, Ranks) else self.reads[own]
         places = [place - rows.start for place in self.places[own]]
-        return Cut(self.marked, places, self.lanes[own] - rows.start, reads)
+        return LaneCut(self.marked, places, self.lanes[own] - rows.start, reads)
 
 
 class Warping(NamedTuple):
     """The settings of the lanes."""
 
     temperature: Float[Tensor, "lane 1 1"]
-    cuts: Sequence[Cut]  # those that some lane has
+    cuts: Sequence[LaneCut]  # those that some lane has
 
     def for_lanes(self, rows: slice) -> "Warping":
         """Select the settings of some lanes."""
@@ -77,7 +77,7 @@ def warping(samplings: Sequence[Sampling], device: torch.device) -> Warping:
         numbers = {place: number for place, one in enumerate(samplings) if (number := getattr(one, name)) is not None}
         if numbers:
             places = [*numbers]
-            cuts.append(Cut(marked, places, index(places, device), stack([*numbers.values()], device)))
+            cuts.append(LaneCut(marked, places, index(places, device), stack([*numbers.values()], device)))
     return Warping(column([one.temperature for one in samplings], device), cuts)
 
 
