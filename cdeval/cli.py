@@ -31,9 +31,9 @@ from cdeval.config.plugins import check_loaded, load_plugins, named_plugins
 from cdeval.config.readable import in_our_words
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read, read_by
-from cdeval.config.validation import validate
+from cdeval.config.validation import check_place, validate
 from cdeval.errors import CdevalError, ConfigError, PointError
-from cdeval.models.folder import check_expert
+from cdeval.models.folder import check_models
 from cdeval.prompts.items import check_prompts
 from cdeval.store.files import replace_file
 from cdeval.store.private import expanded, masked, masked_all
@@ -234,7 +234,8 @@ def early_mistakes(configs: Sequence[object]) -> list[CdevalError]:
             check_values(config)
             read = {leaf.name for leaf in read_by(config)}
             check_prompts(config, read)
-            check_expert(config, read)
+            check_models(config, read)
+            check_place(config)
         except CdevalError as error:
             found[str(error)] = error
         else:

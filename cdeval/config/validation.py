@@ -4,6 +4,8 @@ What depends on the model (the exit layer against its depth, the length against 
 `cdeval.models.loading`, as soon as the model's configuration is known and before its weights are read.
 """
 
+from pathlib import Path
+
 from cdeval.config.amateur import AMATEURS, check_context
 from cdeval.config.enums import Ban, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config.exits import Lens, validate_layers
@@ -13,6 +15,7 @@ from cdeval.config.plausibility import plausibility_of
 from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.config.token_weight import Gate, gate_of
 from cdeval.errors import ConfigError
+from cdeval.store.files import require_writable
 
 
 def validate(config: RunConfig) -> RunConfig:
@@ -165,6 +168,16 @@ def require_stored(expert: ExpertConfig, command: str) -> None:
             f"expert.weights=random: {command} reads texts with the model, and random weights say nothing about them. "
             "Leave expert.weights=stored; costs are measured by python -m cdeval.run."
         )
+
+
+def check_place(config: object) -> None:
+    """Check that a study's folder can be written, before anything is read.
+
+    Raises: ConfigError: its name is none. StorageError: nothing can be made there.
+    """
+    if isinstance(config, RunConfig):
+        validate_study_name("study", config.study)
+        require_writable(Path(config.runs) / config.study, folder=True)
 
 
 def validate_study_name(setting: str, name: str) -> None:

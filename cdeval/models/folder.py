@@ -19,7 +19,10 @@ from cdeval.store.private import expanded
 ADAPTER = "adapter_config.json"
 _CONFIG = "config.json"
 _DEPTH = ("num_hidden_layers", "n_layer")  # as configurations of the architectures that are known here call L
+TRAIN = "python -m cdeval.lens train=true"
 AT_A_LAYER = ("early_exit", "truncated")  # the amateurs that read amateur.layer
+_JUDGES = ("metrics.scorer", "metrics.mauve_features")  # models that read texts; `expert` is the study's own
+_LENSES = ("amateur.lens_file", "lens_file")  # the last one of cdeval.lens
 _LAYERS = ("amateur.layer", "search.adaptive_exit.layers", "layers")  # the last one of cdeval.lens
 
 
@@ -45,14 +48,35 @@ def find_folder(name: str, setting: str = "expert.name") -> Path | None:
     return None
 
 
-def check_expert(config: Any, read: Collection[str]) -> None:
-    """Check that the expert is where its name says, and that the exits which are asked for lie inside it.
+def check_models(config: Any, read: Collection[str]) -> None:
+    """Check that models and lenses are where their names say, and that exits lie inside the expert.
 
     Args: config: of any command. read: names of the settings that it reads.
-    Raises: ModelError, AssetError: as `find_folder`, or an exit lies outside.
+    Raises: ModelError, AssetError: as `find_folder` and `check_lens_file`, or an exit lies outside.
     """
     if "expert.name" not in read or config.expert.weights is not Weights.stored:
         return
+    _check_exits(config, read)
+    named = [setting for setting in _JUDGES if setting in read]
+    if value_of(config, "amateur.kind") == "model":
+        named.append("amateur.name")
+    for setting in named:
+        name = value_of(config, setting)
+        if name not in (None, "expert"):
+            find_folder(name, setting)
+    for setting in _LENSES:
+        path = value_of(config, setting)
+        if setting in read and path is not None:
+            check_lens_file(Path(path).expanduser())
+
+
+def check_lens_file(path: Path) -> None:
+    """Check that a lens is there. Raises: ModelError: it is not."""
+    if not path.is_file():
+        raise ModelError(f"lens_file={path} is not a file: train a lens with `{TRAIN}`, which says where it is.")
+
+
+def _check_exits(config: Any, read: Collection[str]) -> None:
     folder = find_folder(config.expert.name)
     depth = None if folder is None else _depth(folder / _CONFIG)
     if depth is None:

@@ -29,13 +29,13 @@ from torch import Tensor
 from cdeval.config.exits import Lens
 from cdeval.errors import ModelError
 from cdeval.models.anatomy import Parts
+from cdeval.models.folder import TRAIN, check_lens_file
 from cdeval.models.loading import LanguageModel
 from cdeval.store.hashing import is_whole
 from cdeval.store.private import masked
 
 FORMAT = "cdeval tuned lens 1"
 _DIGESTS = "digests"  # of the translators, layer by layer, in a file's metadata
-_TRAIN = "python -m cdeval.lens train=true"
 
 
 class Translator(NamedTuple):
@@ -67,12 +67,12 @@ class TunedLens:
         if made_for is not None and len(made_for) == 64 and not is_whole(made_for):
             raise ModelError(
                 f"the lens was trained by an older cdeval, which knew {self.facts.get('expert')} by a sample of its "
-                f"weights: whether that was this {expert.name} cannot be told. Train one anew by `{_TRAIN}`."
+                f"weights: whether that was this {expert.name} cannot be told. Train one anew by `{TRAIN}`."
             )
         if made_for != expert.fingerprint:
             raise ModelError(
                 f"the lens was trained for {self.facts.get('expert')} in {self.facts.get('dtype')}, and not for "
-                f"{expert.name} in {expert.dtype_name} with these weights: train one by `{_TRAIN}` and the same "
+                f"{expert.name} in {expert.dtype_name} with these weights: train one by `{TRAIN}` and the same "
                 "expert settings."
             )
         here = {
@@ -139,19 +139,18 @@ def read_lens(path: Path, layers: Sequence[int] | None, width: int) -> TunedLens
 
     Raises: ModelError: no such file, not a lens, of another width, or without one of the layers.
     """
-    if not path.is_file():
-        raise ModelError(f"lens_file={path} is not a file: train a lens with `{_TRAIN}`, which says where it is.")
+    check_lens_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             facts, names = file.metadata() or {}, set(file.keys())
             if facts.get("format") != FORMAT:
-                raise ModelError(f"{path} is no lens of cdeval ('{FORMAT}'): train one with `{_TRAIN}`.")
+                raise ModelError(f"{path} is no lens of cdeval ('{FORMAT}'): train one with `{TRAIN}`.")
             there = sorted({int(name.split(".")[1]) for name in names})
             missing = sorted(set(layers or ()) - set(there))
             if missing:
                 raise ModelError(
                     f"{path} has no translator for layer {', '.join(map(str, missing))}; it has {_listed(there)}. "
-                    f"Train one with `{_TRAIN} layers=[{','.join(map(str, sorted({*there, *missing})))}]`."
+                    f"Train one with `{TRAIN} layers=[{','.join(map(str, sorted({*there, *missing})))}]`."
                 )
             translators = {
                 layer: Translator(file.get_tensor(f"layer.{layer}.matrix"), file.get_tensor(f"layer.{layer}.bias"))
@@ -159,19 +158,19 @@ def read_lens(path: Path, layers: Sequence[int] | None, width: int) -> TunedLens
             }
             sums = dict(json.loads(facts.pop(_DIGESTS, "{}")))  # of older lenses, none
     except (SafetensorError, OSError, ValueError, IndexError, TypeError) as error:
-        raise ModelError(f"{path} cannot be read as a lens: {error}. Train one with `{_TRAIN}`.") from error
+        raise ModelError(f"{path} cannot be read as a lens: {error}. Train one with `{TRAIN}`.") from error
     for layer, translator in translators.items():
         shapes = [tuple(part.shape) for part in translator]
         if shapes != [(width, width), (width,)]:
             raise ModelError(
                 f"{path}, layer {layer}: shapes {shapes} do not fit the expert, whose blocks are {width} wide. "
-                f"Train a lens for it with `{_TRAIN}`."
+                f"Train a lens for it with `{TRAIN}`."
             )
     changed = [layer for layer, one in translators.items() if sums.get(f"{layer}") not in (None, _digest({layer: one}))]
     if changed:
         raise ModelError(
             f"{path} is damaged: the translators of layer {_listed(changed)} are not those that were trained. "
-            f"Copy the file anew, or train a lens with `{_TRAIN}`."
+            f"Copy the file anew, or train a lens with `{TRAIN}`."
         )
     return tuned_lens(translators, facts)
 

@@ -115,22 +115,24 @@ def _misleads(path: Path, error: OSError) -> bool:
     return os.path.islink(path) and (error.errno == errno.ELOOP or not os.path.exists(path))
 
 
-def require_writable(path: Path) -> None:
+def require_writable(path: Path, *, folder: bool = False) -> None:
     """Refuse a result's place before the work is done whose result would be lost; nothing is left there.
 
+    Args: path: of a file, or of a `folder` of files.
     Raises: StorageError: no file can be made there.
     """
-    made = [folder for folder in path.parents if not os.path.lexists(folder)]
-    draft = path.parent / f".{secrets.token_hex(6)}.part"
+    place = path if folder else path.parent
+    made = [one for one in (place, *place.parents) if not os.path.lexists(one)]
+    draft = place / f".{secrets.token_hex(6)}.part"
     with writing(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True, exist_ok=True)
             os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666))
-            if path.is_dir():
+            if not folder and path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         finally:
             with suppress(OSError):
                 draft.unlink()
-            for folder in made:
+            for one in made:
                 with suppress(OSError):
-                    folder.rmdir()
+                    one.rmdir()

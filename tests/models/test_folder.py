@@ -11,7 +11,7 @@ from cdeval.config.enums import Weights
 from cdeval.config.exits import check_depth
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
 from cdeval.errors import AssetError, CdevalError, ModelError
-from cdeval.models.folder import AT_A_LAYER, check_expert, find_folder
+from cdeval.models.folder import AT_A_LAYER, check_models, find_folder
 from tests.conftest import TINY
 
 READ = frozenset({"expert.name", "amateur.layer"})
@@ -37,20 +37,20 @@ def test_every_architecture_says_its_depth(architecture: str, tmp_path: Path) ->
     depth = json.loads((tmp_path / "config.json").read_text())
     blocks = depth.get("n_layer", depth.get("num_hidden_layers"))
     expert = ExpertConfig(str(tmp_path))
-    check_expert(RunConfig(expert=expert, amateur=AmateurConfig(layer=blocks - 1)), READ)
+    check_models(RunConfig(expert=expert, amateur=AmateurConfig(layer=blocks - 1)), READ)
     with pytest.raises(ModelError, match=rf"amateur.layer={blocks} is outside .* it has L={blocks} blocks"):
-        check_expert(RunConfig(expert=expert, amateur=AmateurConfig(layer=[1, blocks])), READ)
+        check_models(RunConfig(expert=expert, amateur=AmateurConfig(layer=[1, blocks])), READ)
     for other in (AmateurConfig(layer=blocks, kind="ngram"), AmateurConfig(layer=0.99), AmateurConfig(layer="deep")):
-        check_expert(RunConfig(expert=expert, amateur=other), READ)
+        check_models(RunConfig(expert=expert, amateur=other), READ)
     random = ExpertConfig(str(tmp_path), weights=Weights.random)
-    check_expert(RunConfig(expert=random, amateur=AmateurConfig(layer=blocks)), READ)
+    check_models(RunConfig(expert=random, amateur=AmateurConfig(layer=blocks)), READ)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[1]", b"{", b'{"num_hidden_layers": "many"}'])
 def test_a_depth_that_is_not_told_is_left_to_the_model(content: bytes | None, tmp_path: Path) -> None:
     name = "adapter_config.json" if content is None else "config.json"
     (tmp_path / name).write_bytes(content or b"{}")
-    check_expert(RunConfig(expert=ExpertConfig(str(tmp_path)), amateur=AmateurConfig(layer=99)), READ)
+    check_models(RunConfig(expert=ExpertConfig(str(tmp_path)), amateur=AmateurConfig(layer=99)), READ)
 
 
 def test_where_a_model_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

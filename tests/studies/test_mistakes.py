@@ -233,6 +233,20 @@ OF_FILES: list[tuple[list[str], str]] = [
         'JSON object a line, each with "prompt" (and "reference"), or with "text".',
     ),
     (
+        ["<tiny>", "<prompts>", "amateur.layer=6", "runs=a_file"],
+        "a_file/embedded cannot be made: A file is where a folder is needed, a_file. Move it away, or name another "
+        "folder (runs=, out= or into=).",
+    ),
+    (
+        ["<tiny>", "<prompts>", "amateur=model", "amateur.name=./nowhere"],
+        "amateur.name=./nowhere is not a folder: give a hub id such as gpt2, or an existing model folder.",
+    ),
+    (
+        ["<tiny>", "<prompts>", "amateur.layer=6", "amateur.lens=tuned", "amateur.lens_file=nowhere"],
+        "lens_file=nowhere is not a file: train a lens with `python -m cdeval.lens train=true`, which says where "
+        "it is.",
+    ),
+    (
         ["expert=./empty_folder"],
         "./empty_folder is a folder without a model: it has no config.json. Give a folder "
         "written by save_pretrained (config.json, tokenizer.json, model.safetensors).",
