@@ -24,6 +24,7 @@ from _pytest.mark import ParameterSet
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from cdeval import cli
 from cdeval.models.anatomy import ANATOMIES
 from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
@@ -153,6 +154,12 @@ def typed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         return capsys.readouterr().out
 
     return type_in
+
+
+@pytest.fixture
+def nobodys_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compose commands whose files need not be there."""
+    monkeypatch.setattr(cli, "early_mistakes", lambda _configs: [])
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def composed(
     return found or capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("nobodys_files")
 def test_the_commands_read_letters(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from cdeval import cli
 from cdeval.calibrate.config import CalibrateRun, validate_calibration
 from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compare import CompareRun, validate_compare
@@ -91,7 +90,7 @@ def test_there_are_commands_to_check() -> None:
 
 
 @pytest.fixture
-def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, list[str]], int]:
+def composed(nobodys_files: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, list[str]], int]:
     """How many points a command line comes to; it exits with 2 where it is mistaken."""
 
     def compose(command: str, arguments: list[str]) -> int:
@@ -99,7 +98,6 @@ def composed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, 
         arguments = ["dry=true" if one == "--dry" else one for one in arguments]
         monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(cli, "early_mistakes", lambda _configs: [])  # the files that pages name are nobody's
         if command == "run":
 
             def keep(configs: object) -> list[Exception]:
