@@ -132,8 +132,13 @@ def test_other_commands_name_what_there_is() -> None:
     for page, text in lines():
         for extra in re.findall(r'"\.\[(.+?)\]"', text):
             assert set(extra.split(",")) <= set(extras), f"{page}: {text}"
-        for path in re.findall(r"(?:tests|docs|examples)/\S+?\.(?:py|md|ipynb)", text):
-            assert (ROOT / path).is_file(), f"{page}: {text}"
+
+
+def test_the_files_that_pages_name_are_there() -> None:
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        for path in re.findall(r"\b(?:tests|docs|examples|scripts|cdeval)/[\w./-]+?\.(?:py|md|ipynb)\b", text):
+            assert (ROOT / path).is_file(), f"{page.name}: {path}"
 
 
 def test_the_python_of_readme_runs(

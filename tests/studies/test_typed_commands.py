@@ -33,7 +33,7 @@ ELSEWHERE = {
     r"cdeval\.bench\b": "the better part of an hour; tests/benchmark runs its parts",
     r"paper_|wikitext103|expert=gpt2-xl(?!.*weights=random)": "needs the weights or the texts of a hub",
     r"execution\.address=|submitit_slurm": "needs a cluster",
-    r"docs/study/": "holds a whole study against its record; tests/test_comparing.py holds small ones",
+    r"docs/study/": "holds a whole study against its record; tests/test_compare.py holds small ones",
     r"mode=online|cdeval\.dashboard(?!.*--dry)": "sends to W&B",
 }
 
