@@ -16,6 +16,7 @@ COMMANDS = {
     "calibrate": "find how early the expert may stop, with a guarantee",
     "tune": "find the best of equally many settings of each arm, on the tuning split",
     "export": "write a folder that generate of transformers decodes with",
+    "tasks": "ask arms the tasks of lm-evaluation-harness, side by side",
     "price": "count what contrast costs at the shapes of known models, without weights",
     "bench": "time the engine against its peers",
     "dashboard": "lay a study out on W&B",

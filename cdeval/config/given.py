@@ -21,7 +21,8 @@ from cdeval.config.paths import CONF
 from cdeval.config.unread import Given
 from cdeval.errors import ConfigError
 
-BUNDLES = ("preset", "sweep", "arm")  # config groups that are no fields of a root: bundles of settings, added with `+`
+# Config groups that are no fields of a root: bundles of settings, added with `+`.
+BUNDLES = ("preset", "sweep", "arm", "task")
 
 FUSED = "fused"  # cdeval's launcher, which hands over all points of a sweep at once
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)

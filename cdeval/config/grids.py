@@ -47,17 +47,31 @@ def tuned_arm(
 
     Raises: ConfigError: there is no such arm or setting, or the grid is smaller than that.
     """
-    words = _words(line)
-    named = [word for word in words if "=" not in word]
-    for name in named:
-        if name not in known or words[0] != name:
-            raise ConfigError(f"arms: {line!r}: {name} is the name of no arm. {did_you_mean(name, known)}")
-    parsed = [_parsed(word, root) for word in words[len(named) :]]
+    named, parsed = _read(line, known, root)
     if named and not any(one.is_sweep_override() for one in parsed):
         parsed += [_parsed(word, root) for word in _words(spaces.get(named[0], ""))]
     fixed = [str(one.input_line) for one in parsed if not one.is_sweep_override()]
     axes = [one for one in parsed if one.is_sweep_override()]
     return TunedArm(line, (*(f"+arm={name}" for name in named), *fixed), _tried(line, axes, count, seed))
+
+
+def fixed_arm(line: str, known: Collection[str], root: type) -> Values:
+    """Read an arm that is one setting; arguments as of `tuned_arm`. Raises: ConfigError: it is none, or several."""
+    named, parsed = _read(line, known, root)
+    several = next((one.input_line for one in parsed if one.is_sweep_override()), None)
+    if several is not None:
+        raise ConfigError(f"arms: {line!r}: {several} is several settings: give each a line of its own.")
+    return (*(f"+arm={name}" for name in named), *(str(one.input_line) for one in parsed))
+
+
+def _read(line: str, known: Collection[str], root: type) -> tuple[list[str], list[Override]]:
+    """The arm's name, if it has one, and its overrides. Raises: ConfigError: there is no such arm or setting."""
+    words = _words(line)
+    named = [word for word in words if "=" not in word]
+    for name in named:
+        if name not in known or words[0] != name:
+            raise ConfigError(f"arms: {line!r}: {name} is the name of no arm. {did_you_mean(name, known)}")
+    return named, [_parsed(word, root) for word in words[len(named) :]]
 
 
 def _words(line: str) -> list[str]:

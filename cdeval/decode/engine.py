@@ -31,7 +31,7 @@ from cdeval.decode.generate import generate_lane
 from cdeval.decode.lanes import BatchStats, Continuation, Lane
 from cdeval.decode.objective import CANDIDATES, ban, log_probs
 from cdeval.decode.reader import Reader
-from cdeval.decode.searches import NextTokens, open_search
+from cdeval.decode.searches import NextTokens, Search, open_search
 from cdeval.decode.watch import Watch
 from cdeval.models.attention import lanes_attend
 from cdeval.models.exits import tap
@@ -50,19 +50,21 @@ _UNWATCHED = (SearchKind.contrastive_search, SearchKind.hf)  # score no tokens t
 
 
 @torch.inference_mode()
-def decode_batch(
+def decode_batch(  # noqa: PLR0913 - most with a default
     expert: LanguageModel,
     lanes: Sequence[Lane],
     compact_every: int,
     on_step: Callable[[int], None] = lambda _tokens: None,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    *,
     watch: Watch | None = None,
+    forced: Search | None = None,
 ) -> tuple[list[Continuation], BatchStats]:
     """Continue lanes of one shape together.
 
     `amateur_models` holds what amateurs and lenses are made of beside the expert, `on_step` hears how many tokens are
-    gained, `watch` sees every step of a single lane, by whatever search that scores tokens. A lane whose numbers choose
-    no token says so in its continuation's `fault`; the others go on.
+    gained, `watch` sees every step of a single lane, by whatever search that scores tokens. `forced` takes tokens in
+    place of greedy search: none is banned, none ends a text. A lane without a token has a `fault`; the others go on.
 
     Raises: ValueError: no lanes, or of different shapes, or contrastive search with an amateur, a rule, early exits or
         a watch, or several lanes with a watch. ConfigError, ModelError: as `generate_lane`.
@@ -81,9 +83,10 @@ def decode_batch(
     prompts = [lane.prompt for lane in lanes]
     models = [one.model for one in (expert, *amateur_models.values()) if isinstance(one, LanguageModel)]
     with lanes_attend(models), tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
-        narrow = amateurs.only_candidates and not whole and watch is None
+        narrow = amateurs.only_candidates and not whole and watch is None and forced is None
         run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow)
         run.watch = watch
+        run.force(forced)
         stats = run.through(prompts, compact_every, on_step)
         if run.crowded():
             on_step(-len(lanes) * len(run.tokens))
@@ -163,6 +166,11 @@ class _Run:
             peak_slots=self._reader.cache.peak_slots,
             amateur_slots=self._amateurs.peak_slots,
         )
+
+    def force(self, search: Search | None) -> None:
+        """Take the tokens that another search names, if there is one, whatever they are."""
+        if search is not None:
+            self._search, self._banned, self._ends = search, self._banned[:0], self._ends[:0]
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Read the prompts, choose the first tokens."""

@@ -1,0 +1,1 @@
+"""lm-evaluation-harness: contrastive decoding as one of its models, `cdeval`."""

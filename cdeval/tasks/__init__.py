@@ -1,0 +1,1 @@
+"""`python -m cdeval.tasks`: arms side by side on the tasks of lm-evaluation-harness."""
