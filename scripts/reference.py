@@ -41,6 +41,7 @@ from cdeval.metrics.registry import all_metrics
 from cdeval.price.config import PriceRun
 from cdeval.report.config import ReportRun
 from cdeval.score.config import ScoreConfig
+from cdeval.tasks.config import TasksRun
 from cdeval.trace.config import TraceRun
 from cdeval.tune.config import TuneRun
 
@@ -54,6 +55,7 @@ ROOTS: dict[str, type] = {
     "trace": TraceRun,
     "calibrate": CalibrateRun,
     "tune": TuneRun,
+    "tasks": TasksRun,
     "export": ExportRun,
     "price": PriceRun,
     "bench": BenchRun,

@@ -136,6 +136,7 @@ TASKS = {
     "merge": ("merge", "MergeConfig", "validate_merge"),
     "report": ("report", "ReportRun", "validate_report"),
     "score": ("score", "ScoreConfig", "validate_score"),
+    "tasks": ("tasks", "TasksRun", "validate_tasks"),
     "trace": ("trace", "TraceRun", "validate_trace"),
     "tune": ("tune", "TuneRun", "validate_tune"),
 }
@@ -152,7 +153,7 @@ def run_main(command: str) -> None:
     package = importlib.import_module(f"cdeval.{command}")
     module = importlib.import_module(f"cdeval.{command}.__main__") if hasattr(package, "__path__") else package
     task, root, check = (getattr(module, name) for name in TASKS[command])
-    run_schema(task, Schema(root, check, composes=command == "tune"), command)
+    run_schema(task, Schema(root, check, composes=command in ("tasks", "tune")), command)
 
 
 def run_here(

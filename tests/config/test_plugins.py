@@ -145,6 +145,7 @@ ROOTS = {
     "run": "config.schema:RunConfig",
     "score": "score.config:ScoreConfig",
     "trace": "trace.config:TraceRun",
+    "tasks": "tasks.config:TasksRun",
     "tune": "tune.config:TuneRun",
 }
 

@@ -20,6 +20,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.price.config import PriceRun, validate_price
 from cdeval.report.config import ReportRun, validate_report
 from cdeval.score.config import ScoreConfig, validate_score
+from cdeval.tasks.config import TasksRun, validate_tasks
 from cdeval.trace.config import TraceRun, validate_trace
 from cdeval.tune.config import TuneRun, validate_tune
 
@@ -36,6 +37,7 @@ SCHEMAS: dict[str, Schema] = {
     "report": Schema(ReportRun, validate_report),
     "score": Schema(ScoreConfig, validate_score),
     "trace": Schema(TraceRun, validate_trace),
+    "tasks": Schema(TasksRun, validate_tasks, composes=True),
     "tune": Schema(TuneRun, validate_tune, composes=True),
 }
 # Launchers are other people's, and have tests of their own; the name of a study is checked once.

@@ -16,7 +16,7 @@ from cdeval.errors import ConfigError, together
 from cdeval.lens.temperature import with_temperature
 from cdeval.models.anatomy import check_length
 from cdeval.models.loading import LanguageModel
-from cdeval.prompts import one_prompt
+from cdeval.prompts.load import one_prompt
 from cdeval.study.models import StudyModels, load_together, open_models
 
 

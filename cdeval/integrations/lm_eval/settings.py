@@ -13,16 +13,17 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from cdeval.cli import RUN, typed
+from cdeval.cli import RUN, unchecked
 from cdeval.config.arguments import as_settings, named_files
 from cdeval.config.fields import leaves, shown
 from cdeval.config.letters import as_meant
 from cdeval.config.methods import extended
 from cdeval.config.overrides import check_overrides
 from cdeval.config.paths import CONF
+from cdeval.config.readable import in_our_words
 from cdeval.config.schema import RunConfig
 from cdeval.config.unread import Given, check_read
-from cdeval.errors import ConfigError, did_you_mean, one_line
+from cdeval.errors import ConfigError, did_you_mean
 from cdeval.integrations.lm_eval.arms import LikelihoodBy
 
 USUAL = ("search.ban=none",)  # an answer may end by itself
@@ -67,8 +68,8 @@ def _composed(words: list[str]) -> RunConfig:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("run", lines)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(f"model_args: {one_line(error)}") from error
-    config = typed(composed, RUN._replace(root=root))
+        raise in_our_words(error) or error from error
+    config = RUN.validate(unchecked(composed, root))
     names = [line.lstrip("+").partition("=")[0] for line in lines[len(USUAL) :]]
     check_read([(config, {name: Given() for name in names if name in settings})])
     return config
