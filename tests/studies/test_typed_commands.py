@@ -34,6 +34,8 @@ ELSEWHERE = {
     r"paper_|wikitext103|expert=gpt2-xl(?!.*weights=random)": "needs the weights or the texts of a hub",
     r"execution\.address=|submitit_slurm": "needs a cluster",
     r"docs/study/": "holds a whole study against its record; tests/test_compare.py holds small ones",
+    r"samples_gsm8k|logs/a\.eval|details\.parquet|responses\.jsonl|theirs\.parquet": "tests/score/foreign has some",
+    r"cdeval\.tasks|cdeval\.integrations": "needs data sets of the hub; tests/tasks has its own",
     r"mode=online|cdeval\.dashboard(?!.*--dry)": "sends to W&B",
 }
 
