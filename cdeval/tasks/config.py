@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cdeval.config.enums import Ban, SearchKind
 from cdeval.config.fields import check_values, number
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
@@ -45,7 +46,9 @@ class TasksRun(TakesPlugins):
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=AmateurConfig)
     contrast: ContrastConfig = field(default_factory=ContrastConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: SearchConfig = field(
+        default_factory=lambda: SearchConfig(SearchKind.greedy, beams=1, max_new_tokens=256, ban=Ban.none)
+    )
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     # Of the intervals.
     confidence: float = number(0.95, least=0, open_least=True, most=0.999, hint="0.95 is usual")

@@ -211,7 +211,9 @@ class CdevalLM(TemplateLM):  # type: ignore[misc]  # lm_eval has no types
     def _asked(self, context: str, wishes: Mapping[str, Any]) -> tuple[tuple[int, ...], int, list[str]]:
         """The prompt, the number of new tokens, and where the text is cut."""
         wanted = normalize_gen_kwargs(dict(wishes), self.arm.setting.max_new_tokens)
-        overruled = {name for name in wishes if name in wanted and name not in _KNOWN} - self._overruled
+        greedy = self.arm.setting.search is SearchKind.greedy and not wanted.get("do_sample")
+        followed = (*_KNOWN, *(("do_sample", "temperature") if greedy else ()))
+        overruled = {name for name in wishes if name in wanted and name not in followed} - self._overruled
         if overruled:
             self._overruled |= overruled
             _log.warning("%s of the task give way to the arm's own search: %s", sorted(overruled), self.arm.label)
