@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cdeval.api import Contrast, Search, decode, load
+from cdeval.api import Contrast, Search, decode
 from cdeval.config.enums import Ban, SearchKind
 from cdeval.errors import ConfigError, ModelError
 
@@ -30,12 +30,11 @@ def lm(tiny_gpt2_folder: Path) -> CdevalLM:
     return CdevalLM.create_from_arg_string(f"pretrained={tiny_gpt2_folder},{ARGS}", usual)
 
 
-def test_it_generates_what_cdeval_decodes_up_to_the_stop(lm: CdevalLM, tiny_gpt2_folder: Path) -> None:
+def test_it_generates_what_cdeval_decodes_up_to_the_stop(lm: CdevalLM) -> None:
     wishes = {"until": [], "max_gen_toks": 8, "do_sample": True, "temperature": 0.7}
     found = lm.generate_until([request(text, wishes, item=at) for at, text in enumerate(CONTEXTS)])
-    expert = load(tiny_gpt2_folder, dtype="float32")
     search = Search("greedy", max_new_tokens=8, ban=Ban.none)
-    texts = decode(expert, CONTEXTS, amateur=6, lens="norm", contrast=Contrast(temperature=0.5), search=search)
+    texts = decode(lm.expert, CONTEXTS, amateur=6, lens="norm", contrast=Contrast(temperature=0.5), search=search)
     assert found == [text.continuation for text in texts]
     stop = found[0][2:4]
     (cut,) = lm.generate_until([request(CONTEXTS[0], {**wishes, "until": [stop]})])
