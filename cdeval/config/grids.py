@@ -31,6 +31,11 @@ class TunedArm(NamedTuple):
     fixed: Values  # overrides that all of its settings have
     tried: tuple[Values, ...]  # overrides of each setting beside these
 
+    @property
+    def name(self) -> str:
+        """The line without its grid."""
+        return " ".join(word.removeprefix("+arm=") for word in self.fixed) or self.line
+
 
 def tuned_arm(
     line: str, known: Collection[str], spaces: Mapping[str, str], root: type, count: int, seed: int

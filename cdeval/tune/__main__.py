@@ -8,7 +8,7 @@ from cdeval.metrics.registry import all_metrics
 from cdeval.store.screen import Screen
 from cdeval.tune.config import TuneRun, as_run, validate_tune
 from cdeval.tune.criterion import read_criterion
-from cdeval.tune.tables import tuning_tables
+from cdeval.tune.tables import tuning_lines
 
 
 def tune(config: TuneRun) -> None:
@@ -24,8 +24,8 @@ def tune(config: TuneRun) -> None:
 
     progress, console = Screen(errors=True), Screen()
     found = run_tuning(config, arms, configs, [plain_dict(one) for one in configs], criterion, progress.say)
-    for table in tuning_tables(found.tuned, criterion):
-        console.print(table)
+    for line in tuning_lines(found.tuned, criterion, console.width):
+        console.say(line)
     for line in found.notes:
         console.say(f"  {line}")
     if found.failures:

@@ -33,7 +33,7 @@ def write_page(page: Path, study: str, tuned: Sequence[Tuned], criterion: Criter
         metrics=criterion.metrics,
         criterion=criterion.text,
         chosen=chosen_rows(tuned, criterion),
-        curves=[(one.arm.line, [point_cell(point) for point in one.curve]) for one in tuned],
+        curves=[(one.arm.name, [point_cell(point) for point in one.curve]) for one in tuned],
         tried=[
             (
                 one.arm.line,

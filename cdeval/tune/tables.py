@@ -1,13 +1,11 @@
-"""What was chosen, and the best of n settings, as tables for a terminal."""
+"""What was chosen, and the best of n settings, as tables for a screen."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
-
-from cdeval.report.table import MISSING
+from cdeval.report.narrow import Grid, fitted
+from cdeval.report.table import MISSING, Cell
 from cdeval.store.escaping import printable
 from cdeval.tune.arms import Tuned
 from cdeval.tune.criterion import Criterion
@@ -19,22 +17,30 @@ CAUTION = (
 )
 
 
-def tuning_tables(tuned: Sequence[Tuned], criterion: Criterion) -> list[Table]:
-    """Make both tables: a row an arm."""
-    chosen = _table(f"best by {criterion}", ["arm", "tried", "chosen", criterion.text, *criterion.metrics], CAUTION)
-    for row in chosen_rows(tuned, criterion):
-        chosen.add_row(*(Text(printable(cell)) for cell in row))
+def tuning_lines(tuned: Sequence[Tuned], criterion: Criterion, width: int) -> list[str]:
+    """Lay both tables out, a row an arm, for a screen of so many cells."""
+    rows = [[printable(cell) for cell in row] for row in chosen_rows(tuned, criterion)]
+    headings = [_heading(criterion.text), *map(_heading, criterion.metrics), "tried"]
+    # What was chosen is a text, and stands with the arm, where it may be broken between its words.
+    labels = [f"{arm} {words}" if words != MISSING else arm for arm, _, words, *_ in rows]
+    chosen = Grid(headings, labels, [[*map(Cell, scores), Cell(tried)] for _, tried, _, *scores in rows])
     most = max(len(one.curve) for one in tuned)
     shown = [n for n in range(1, most + 1) if most <= _SHOWN or n in (1, most) or not n & (n - 1)]
-    curve = _table(
-        "the best of n settings", ["arm", *map(str, shown)], "Mean over the orders of the settings, and its interval."
+    curves = [{point.n: point for point in one.curve} for one in tuned]
+    best = Grid(
+        [str(n) for n in shown],
+        [printable(one.arm.name) for one in tuned],
+        [[point_cell(curve[n]) for n in shown] for curve in curves],
     )
-    for one in tuned:
-        points = {point.n: point for point in one.curve}
-        curve.add_row(Text(printable(one.arm.line)), *(point_cell(points[n]) for n in shown))
-    return [chosen, curve]
+    return [
+        *[printable(f"best by {criterion}"), "", *fitted(chosen, width, None).lines],
+        *["", *textwrap.wrap(CAUTION, width)],
+        *["", "the best of n settings, n =", "", *fitted(best, width, None).lines],
+        *["", *textwrap.wrap("Mean over the orders of the settings, and its interval.", width)],
+    ]
 
 
+_WIDE = 12  # cells of a heading that stands on one line
 _SHOWN = 8  # columns of a curve; of a longer one the powers of 2 and the last
 
 
@@ -44,21 +50,21 @@ def chosen_rows(tuned: Sequence[Tuned], criterion: Criterion) -> list[list[str]]
     for one in tuned:
         best = one.chosen
         if best is None:
-            rows.append([one.arm.line, str(len(one.settings)), *[MISSING] * (2 + len(criterion.metrics))])
+            rows.append([one.arm.name, str(len(one.settings)), *[MISSING] * (2 + len(criterion.metrics))])
             continue
         scores = [number(best.scores[name].value) for name in criterion.metrics]
         words = " ".join(best.overrides) or best.label
-        rows.append([one.arm.line, str(len(one.settings)), words, number(best.value), *scores])
+        rows.append([one.arm.name, str(len(one.settings)), words, number(best.value), *scores])
     return rows
 
 
-def point_cell(point: BestOf) -> str:
-    """A point of a curve as text, with its interval and with how often there is a value."""
+def point_cell(point: BestOf) -> Cell:
+    """A point of a curve, with its interval and with how often there is a value."""
     if math.isnan(point.value):
-        return MISSING
-    ends = f"\n{number(point.low)}–{number(point.high)}" if math.isfinite(point.low) else ""
-    often = "" if point.valued >= 1 else f"\nin {point.valued:.0%}"
-    return f"{number(point.value)}{ends}{often}"
+        return Cell(MISSING)
+    ends = f"{number(point.low)}–{number(point.high)}" if math.isfinite(point.low) else ""
+    often = "" if point.valued >= 1 else f"in {point.valued:.0%}"
+    return Cell(number(point.value), " ".join(filter(None, (ends, often))))
 
 
 def number(value: float) -> str:
@@ -66,15 +72,6 @@ def number(value: float) -> str:
     return f"{round(value, 3) + 0.0:.3f}" if math.isfinite(value) else MISSING
 
 
-def _table(title: str, headers: Sequence[str], legend: str) -> Table:
-    table = Table(
-        title=Text(printable(title), style="bold"),
-        caption=Text(legend),
-        caption_justify="left",
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1),
-    )
-    for place, header in enumerate(headers):
-        table.add_column(Text(printable(header)), justify="left" if place == 0 else "right", overflow="fold")
-    return table
+def _heading(metric: str) -> str:
+    """A name or formula on lines of its own words, so that a column is no wider than its longest part."""
+    return metric.replace("*", "*\n").replace("_", "_\n") if len(metric) > _WIDE else metric
