@@ -266,8 +266,7 @@ def compose_further(lines: Sequence[Sequence[str]], root: type[T]) -> list[T]:
     Args: lines: overrides. root: the dataclass of the command's configuration.
     Raises: ConfigError: a setting is wrong, or no line reads something that was typed.
     """
-    composer, command = Composer(GlobalHydra.instance().config_loader()), HydraConfig.instance().cfg
-    assert command is not None  # noqa: S101 - a type narrowing: Hydra runs this command
+    composer, command = Composer(GlobalHydra.instance().config_loader()), cast("DictConfig", HydraConfig.instance().cfg)
     overrides = list(command.hydra.overrides.task)
     found: list[tuple[T, Mapping[str, Given]]] = []
     for line in lines:
