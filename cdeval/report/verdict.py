@@ -128,11 +128,10 @@ def _wider(best: Comparison, found: Sequence[Comparison], measure: Measure, stud
     basis = correction(study.families) or "as no comparison has a p-value"
     topped = any(measure.better.way * (one.difference.value - best.difference.value) > 0 for one in found)
     of_those = " of those that are not shown to lose elsewhere" if topped else ""
-    gains = f"it gains most in {measure.title}{of_those}" if shift_of(best, measure) > 0 else "none is shown to gain"
+    gains = f"it gains most{of_those}" if shift_of(best, measure) > 0 else "none is shown to gain"
     lines = [
-        f"Of {len(found)} arms that were compared with their control, {gains}.",
-        f"{shifts.count(1)} of {len(found)} arms differ from their control for the better in {measure.title} and "
-        f"{shifts.count(-1)} for the worse, {basis}.",
+        f"Of {len(found)} arms that were compared with their control, {gains}; in {measure.title} {shifts.count(1)} "
+        f"differ from it for the better and {shifts.count(-1)} for the worse, {basis}.",
     ]
     highest = max(study.current.decoded, key=lambda arm: _ordered(measure, arm))
     cost = next((cost for cost in COSTS if cost.is_known(highest)), None)

@@ -131,5 +131,5 @@ def test_a_tie_crowns_nobody(tmp_path: Path) -> None:
     assert "gains most" not in said
     assert "not shown to differ" in said
     assert "diversity (1.000 against 1.000)" in said
-    assert "Of 2 arms that were compared with their control, none is shown to gain." in said
+    assert "Of 2 arms that were compared with their control, none is shown to gain; in diversity 0 differ" in said
     assert _best(qualities(study)[0], study) == set()

@@ -65,8 +65,8 @@ def test_of_many_arms_the_one_that_gains_most(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s", layers=(4, 8))
     text = " ".join(evidence(read_study(folder)))
     assert chosen(folder).startswith("early_exit k=8")
-    assert "Of 2 arms that were compared with their control, it gains most in diversity." in text
-    assert "2 of 2 arms differ from their control for the better" in text
+    assert "Of 2 arms that were compared with their control, it gains most; in diversity 2 differ" in text
+    assert "from it for the better and 0 for the worse" in text
 
 
 @pytest.mark.parametrize(
