@@ -20,7 +20,7 @@ class Prompt:
     """A beginning of a text, and how its author went on."""
 
     id: str  # stable across runs, machines and limits
-    text: str  # `token_ids` decoded, without special tokens
+    text: str  # `token_ids` decoded, without special tokens; of a chat, the user's words alone
     token_ids: tuple[int, ...]  # the expert's tokens, a leading BOS included where its tokenizer adds one
     reference: str | None  # the human continuation as text; None where the source has none
     reference_token_ids: tuple[int, ...] | None  # at most max_new_tokens of the expert's tokens

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+from cdeval.config.chat import ChatConfig
 from cdeval.config.enums import (
     Ban,
     Codebook,
@@ -66,7 +67,6 @@ _TRACKED = only("tracking.kind", Tracker.wandb)
 _ON_RAY = only("execution.kind", ExecutorKind.ray)
 _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
 MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
-
 
 _CLUSTERED = read_by(Need.featurizer)
 _LIKELY = read_by(Need.scorer)
@@ -175,7 +175,7 @@ class SearchConfig:
 
 
 @dataclass
-class PromptsConfig:
+class PromptsConfig(ChatConfig):
     """The texts that are continued."""
 
     source: PromptSource = read_when(STORED, default=PromptSource.news)

@@ -179,6 +179,8 @@ def validate_lens(config: LensRun) -> LensRun:
     require_stored(config.expert, "cdeval.lens")
     if config.layers is not None:
         validate_layers("layers", config.layers)
+    if config.prompts.chat_template:
+        raise ConfigError("prompts.chat_template=true: lenses read whole texts, and no chat. Leave it out.")
     if config.prompt is not None and config.train:
         raise ConfigError("prompt= with train=true: a picture of one prompt trains nothing. Leave one of them out.")
     if config.study is not None and (config.train or config.prompt is not None):

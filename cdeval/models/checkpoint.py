@@ -1,4 +1,6 @@
-"""A model's folder before and after it is opened: which files its weights may come from, and whether they are complete.
+"""A model's folder before and after it is opened: which files its weights come from, and whether they are complete.
+
+Weights are read from safetensors where there are any, else from the pickled files of older checkpoints, as data.
 
 Hugging Face fills weights that a checkpoint lacks with random numbers, leaves out weights that the model has no place
 for, and says so in a warning alone. It opens every file that the index of a sharded checkpoint names, wherever that
@@ -9,15 +11,17 @@ import json
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PretrainedConfig
 from transformers.utils import cached_file
 
 from cdeval.errors import ModelError
 from cdeval.models.folder import ADAPTER
+from cdeval.models.pickled import check_pickle
 
-_INDEX = "model.safetensors.index.json"
+_WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLED, _PICKLED_INDEX = "pytorch_model.bin", "pytorch_model.bin.index.json"
 _SHOWN = 3  # names of a kind in a message
 
 # Masks and positions that older releases stored beside the weights; today's models compute them.
@@ -40,7 +44,7 @@ def local_folder(path: str, revision: str | None = None, *more: str) -> Path:
 
 
 def check_files(folder: Path, name: str, config: PretrainedConfig | None = None) -> None:
-    """Refuse what would open other files than the safetensors of this folder. Nothing but JSON is opened here.
+    """Refuse what would open other files than the weights of this folder. Nothing but JSON is opened here.
 
     Args: folder: of the model. name: for messages. config: the model's, where it is known.
     Raises: ModelError: an adapter, an index that is broken or names other files, or a configuration that does.
@@ -53,17 +57,64 @@ def check_files(folder: Path, name: str, config: PretrainedConfig | None = None)
     own = getattr(config, "transformers_weights", None)
     if own is not None:
         raise ModelError(
-            f"{name} names its weights in config.json (transformers_weights: {own!r}): cdeval reads model.safetensors "
-            f"or {_INDEX} alone. Rename the file, and delete that entry."
+            f"{name} names its weights in config.json (transformers_weights: {own!r}): cdeval reads {_WHOLE}, "
+            f"{_INDEX}, {_PICKLED} or {_PICKLED_INDEX}. Rename the file, and delete that entry."
         )
-    if (folder / _INDEX).exists() and not (folder / "model.safetensors").is_file():  # which is read in its place
-        _check_index(folder, folder / _INDEX, name)
+    # Where there are several, the first one is read, here and by transformers.
+    read = next((one for one in (_WHOLE, _INDEX, _PICKLED, _PICKLED_INDEX) if (folder / one).exists()), _WHOLE)
+    if read in (_INDEX, _PICKLED_INDEX):
+        _check_index(folder, folder / read, name)
+
+
+class WeightFiles(NamedTuple):
+    """The files that a model's weights are read from."""
+
+    files: tuple[Path, ...]
+    safetensors: bool  # as transformers is told by use_safetensors
+
+
+def weight_files(folder: Path, name: str) -> WeightFiles:
+    """Find the files of the weights; pickled ones are opened, as `check_pickle` does.
+
+    Args: folder: checked by `check_files`. name: for messages.
+    Raises: ModelError: a pickled file holds more than weights, or is damaged.
+    """
+    if (folder / _WHOLE).is_file() or (folder / _INDEX).is_file():
+        return WeightFiles(tuple(sorted(folder.glob("*.safetensors"))), safetensors=True)
+    pickled = [folder / _PICKLED]
+    if not pickled[0].is_file():
+        pickled = [folder / shard for shard in _shards(folder / _PICKLED_INDEX)]
+    for file in pickled:
+        check_pickle(file, name)
+    # Where there is nothing at all, transformers says what it looked for.
+    return WeightFiles(tuple(pickled), safetensors=not pickled)
+
+
+def fetch_weights(path: str, revision: str | None) -> None:
+    """Fetch the weights of a hub id, so that `weight_files` finds them; nothing is done for a folder.
+
+    Raises: OSError: they cannot be had.
+    """
+    if Path(path).is_dir():
+        return
+    for name in (_INDEX, _WHOLE, _PICKLED_INDEX, _PICKLED):
+        found = cached_file(path, name, revision=revision, _raise_exceptions_for_missing_entries=False)
+        if found is not None:
+            for shard in _shards(Path(found)) if name == _PICKLED_INDEX else ():
+                cached_file(path, shard, revision=revision)
+            return
+
+
+def _shards(index: Path) -> list[str]:
+    """The files that an index names; none where there is no index."""
+    return sorted(set(json.loads(index.read_bytes())["weight_map"].values())) if index.is_file() else []
 
 
 def check_modules(folder: Path, name: str) -> list[str]:
     """The folders of a sentence-transformers model's modules, below its own, each checked as `check_files` does.
 
-    Raises: ModelError: the list of modules is broken, or one would be read from elsewhere or from pickled weights.
+    Raises: ModelError: the list of modules is broken, one would be read from elsewhere, or its pickled weights are more
+        than that.
     """
     try:
         paths = [str(module["path"]) for module in json.loads((folder / "modules.json").read_bytes())]
@@ -83,11 +134,7 @@ def check_modules(folder: Path, name: str) -> list[str]:
                 f"{name}: modules.json names {path!r}, which is not inside the model's folder: nothing else is read."
             )
         check_files(folder / path, name)
-        if (folder / path / "pytorch_model.bin").exists() and not any((folder / path).glob("*.safetensors")):
-            raise ModelError(
-                f"{name}: {path or 'its folder'} holds pickled weights alone (pytorch_model.bin), and only safetensors "
-                "are read: load it where you trust it, and save it again with safetensors."
-            )
+        weight_files(folder / path, name)
     if any(_tokenizer_elsewhere(folder / path / "sentence_bert_config.json") for path in paths):
         raise ModelError(
             f"{name}: sentence_bert_config.json names a tokenizer elsewhere (tokenizer_name_or_path), and nothing "
@@ -112,13 +159,14 @@ def _check_index(folder: Path, index: Path, name: str) -> None:
         known, shards = False, []
     if not known:
         raise ModelError(
-            f"{name}: {index.name} cannot be read as an index of safetensors (expected a JSON object of metadata and "
+            f"{name}: {index.name} cannot be read as an index of weights (expected a JSON object of metadata and "
             "weight_map, weight -> file): save the model again by save_pretrained."
         )
-    foreign = [shard for shard in shards if not _is_own(folder, shard)]
+    suffix = ".bin" if index.name == _PICKLED_INDEX else ".safetensors"
+    foreign = [shard for shard in shards if not _is_own(folder, shard, suffix)]
     if foreign:
         raise ModelError(
-            f"{name}: {index.name} names {_listed(map(repr, foreign), len(foreign))} for its weights. Only safetensors "
+            f"{name}: {index.name} names {_listed(map(repr, foreign), len(foreign))} for its weights. Only {suffix} "
             "files inside the model's own folder are opened: save the model again by save_pretrained, or copy the "
             "files there."
         )
@@ -130,10 +178,10 @@ def _check_index(folder: Path, index: Path, name: str) -> None:
         )
 
 
-def _is_own(folder: Path, shard: str) -> bool:
-    """Whether a name of an index is that of a safetensors file of this folder, or of the hub's store behind it."""
+def _is_own(folder: Path, shard: str, suffix: str) -> bool:
+    """Whether a name of an index is that of a file of weights of this folder, or of the hub's store behind it."""
     path = PurePosixPath(shard)
-    if path.is_absolute() or ".." in path.parts or "\\" in shard or "\0" in shard or path.suffix != ".safetensors":
+    if path.is_absolute() or ".." in path.parts or "\\" in shard or "\0" in shard or path.suffix != suffix:
         return False
     home, target = folder.resolve(), (folder / shard).resolve()
     return target.is_relative_to(home) or (_is_snapshot(home) and target.is_relative_to(home.parents[1] / "blobs"))

@@ -1,6 +1,6 @@
 """Open a causal language model: configuration and tokenizer first, so that mistakes show early, then the weights.
 
-Only safetensors are read: pickled weights run code when opened. Code that a model folder carries is never run.
+Weights are safetensors, or pickled ones read as data (`cdeval.models.pickled`). Code that a model carries is never run.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ from cdeval.config.schema import ExpertConfig
 from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
-from cdeval.models.checkpoint import check_complete, check_files, local_folder
+from cdeval.models.checkpoint import check_complete, check_files, fetch_weights, local_folder, weight_files
 from cdeval.models.folder import find_folder
 from cdeval.models.hardware import choose_device, choose_dtype
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
@@ -103,7 +103,8 @@ class OpenedModel:
     def load(self, *, packed: bool = True) -> LanguageModel:
         """Read the weights; `packed` lays them out for the processor where that is known to help.
 
-        Raises: ModelError: there are none in safetensors, they do not fit the configuration, or memory is short.
+        Raises: ModelError: there are none, they do not fit the configuration, a pickled file holds more than weights,
+            or memory is short.
         """
         if self.on_paper:
             return self._shape()
@@ -135,7 +136,9 @@ class OpenedModel:
 
     def _stored(self) -> tuple[PreTrainedModel, str]:
         """The model, and the digest of its weights."""
-        files = list(self.folder.glob("*.safetensors")) if self.folder else []
+        with _reporting(self.name, OSError):
+            fetch_weights(self.path, self.revision)
+        files, safetensors = weight_files(self.folder or Path(self.path), self.name)
         facts = ["weights", str(self.dtype), transformers.__version__, settings_digest(self.config)]
         with _reporting(self.name, OSError):
             known = Remembered(files, facts) if files else None
@@ -145,7 +148,7 @@ class OpenedModel:
                 revision=self.revision,
                 config=self.config,
                 dtype=self.dtype,
-                use_safetensors=True,
+                use_safetensors=safetensors,
                 trust_remote_code=False,
                 # A model that only reads keeps its own attention where lanes could not be told to it.
                 attn_implementation=attention_for(self.config) if self.config.model_type in ANATOMIES else None,
@@ -250,7 +253,7 @@ def _reporting(name: str, kind: type[Exception] = Exception) -> Iterator[None]:
     except kind as error:
         reason = one_line(error)
         hint = (
-            "Only safetensors weights are read; convert pickled ones with save_pretrained first. "
+            "Weights are read from model.safetensors, else from pytorch_model.bin, or from shards that an index names. "
             if "safetensors" in reason
             else ""
         )

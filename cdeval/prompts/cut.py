@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from transformers import PreTrainedTokenizerBase
 
+from cdeval.config.chat import ChatConfig
 from cdeval.config.enums import Split
 from cdeval.errors import PromptError
 from cdeval.prompts.items import GivenPrompt, Text
@@ -31,8 +32,10 @@ class Cutter:
     append (EOS) is left away, because a prompt is to be continued.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int, chat: ChatConfig | None = None) -> None:
+        """Take a tokenizer; `chat` says how what is cut is wrapped as the words of a user."""
         self.max_new_tokens = max_new_tokens
+        self._chat = chat
         self._codec = TextCodec(tokenizer)
 
     def cut(self, text: Text, prompt_tokens: int, at_least: int = 0) -> Cut:
@@ -41,7 +44,10 @@ class Cutter:
         end = prompt_tokens + self.max_new_tokens
         if len(tokens) < max(end, at_least):
             return Cut(None, len(tokens))
-        return Cut(self._prompt(text.id, tokens[:prompt_tokens], tokens[prompt_tokens:end]), len(tokens))
+        prompt = self._prompt(text.id, tokens[:prompt_tokens], tokens[prompt_tokens:end])
+        if self._chat is not None:
+            prompt = replace(prompt, token_ids=tuple(self._codec.chat_ids(prompt.text, self._chat.system)))
+        return Cut(prompt, len(tokens))
 
     def whole(self, pair: GivenPrompt) -> Prompt:
         """A prompt used as it is, whatever its length, and the beginning of its reference.
@@ -54,8 +60,8 @@ class Cutter:
 
     def all_whole(self, pairs: Sequence[GivenPrompt]) -> list[Prompt]:
         """Cut many texts as `whole` does one, in less than half of the time."""
-        prompts = self._codec.all_prompt_ids([pair.whole for pair in pairs])
-        alone = iter(self._codec.all_prompt_ids([pair.prompt for pair in pairs if pair.context is not None]))
+        prompts = self._read([pair.whole for pair in pairs])
+        alone = iter(self._read([pair.prompt for pair in pairs if pair.context is not None]))
         without_context = [None if pair.context is None else next(alone) for pair in pairs]
         for pair, tokens, rest in zip(pairs, prompts, without_context, strict=True):
             if not tokens or (rest is not None and not rest):
@@ -73,9 +79,19 @@ class Cutter:
             for pair, tokens in zip(pairs, prompts, strict=True)
         ]
         return [
-            prompt if rest is None else replace(prompt, without_context=tuple(rest))
-            for prompt, rest in zip(found, without_context, strict=True)
+            replace(
+                prompt,
+                text=prompt.text if self._chat is None else pair.whole,
+                without_context=None if rest is None else tuple(rest),
+            )
+            for pair, prompt, rest in zip(pairs, found, without_context, strict=True)
         ]
+
+    def _read(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of prompts as the expert reads them."""
+        if self._chat is None:
+            return self._codec.all_prompt_ids(texts)
+        return [self._codec.chat_ids(text, self._chat.system) for text in texts]
 
     def _prompt(self, identifier: str, tokens: Sequence[int], reference: Sequence[int] | None) -> Prompt:
         return Prompt(

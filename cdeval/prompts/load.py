@@ -74,13 +74,14 @@ def load_prompts(
     if config.source is PromptSource.wikitext103:
         needed = max(needed, texts.WIKITEXT_TOKENS)
     items = _items(config, needed)
-    usable = _usable(items, Cutter(tokenizer, max_new_tokens), config, needed)
+    chat = config if config.chat_template else None
+    usable = _usable(items, Cutter(tokenizer, max_new_tokens, chat), config, needed)
     chosen = [position for position in shuffled(items, seed) if position in usable][: config.limit]
     prompts = tuple(usable[position] for position in sorted(chosen))
     references = [prompt.reference_token_ids for prompt in prompts if prompt.reference_token_ids is not None]
     return PromptSet(
         prompts=prompts,
-        source=_name(config),
+        source=_name(config) if chat is None else f"{_name(config)}, as chat",
         texts_seen=len(items),
         too_short=len(items) - len(usable),
         tokens_needed=needed,

@@ -4,6 +4,12 @@ A prompt begins as the tokenizer begins a text, with BOS where it adds one, and 
 because it is to be continued. A continuation stands in the middle of a text, on both ways: it is decoded together with
 its prompt, since decoders may treat the first token otherwise (Llama 2's strips its space), and is read without the
 space that such tokenizers put before a text. The tokenizer's clean-up of spaces is never applied.
+
+A chat model reads a prompt as the words of a user, wrapped by the template that its tokenizer brings:
+
+    The river  ->  <|im_start|>user The river <|im_end|> <|im_start|>assistant
+
+What follows is the answer. References and metrics are of the answer, and know the prompt as the user said it.
 """
 
 from collections.abc import Sequence
@@ -12,6 +18,7 @@ from typing import NamedTuple
 
 from transformers import PreTrainedTokenizerBase
 
+from cdeval.errors import PromptError, one_line
 from cdeval.records import Generation
 
 _PROBES = ("a", "0", ".", "的")  # texts of one word, one of which every tokenizer knows
@@ -55,6 +62,31 @@ class TextCodec:
             ids = next(own) if text == rest else self._after_mark(rest)
             found.append([*self._leading, *ids] if ids or text != rest else [])
         return found
+
+    def chat_ids(self, text: str, system: str | None) -> list[int]:
+        """The tokens of a chat that begins with these words of a user, up to where the answer begins.
+
+        Args: text: the words. system: what stands before them; None: what the template says itself.
+        Raises: PromptError: the tokenizer has no template, or that refuses the chat.
+        """
+        said = [{"role": "user", "content": text}]
+        if system is not None:
+            said.insert(0, {"role": "system", "content": system})
+        name = self._tokenizer.name_or_path or "the expert"
+        if not getattr(self._tokenizer, "chat_template", None):
+            raise PromptError(
+                f"prompts.chat_template=true: the tokenizer of {name} has no chat template. Choose a model that was "
+                "trained to chat, or leave the setting out."
+            )
+        try:
+            wrapped = self._tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program of the model's, in a sandbox: it raises what it likes
+            hint = "" if system is None else " Some templates take no system prompt: leave prompts.system out."
+            raise PromptError(
+                f"prompts.chat_template=true: the template of {name} refuses {text[:40]!r}: "
+                f"{one_line(error, 160)}.{hint}"
+            ) from error
+        return self._plain(wrapped)  # the template writes special tokens itself, BOS included
 
     def marks(self, ids: Sequence[int]) -> int:
         """Count the first tokens of a text that mark its beginning: BOS, added or written."""

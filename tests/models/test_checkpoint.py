@@ -18,6 +18,7 @@ from cdeval.errors import ModelError
 from cdeval.metrics.judges.embedder import load_embedder
 from cdeval.models.loading import LanguageModel, open_model
 from tests.conftest import TINY, build_model
+from tests.models.test_pickled import Evil, as_one_file
 
 
 def opened(folder: Path) -> LanguageModel:
@@ -183,6 +184,17 @@ def test_a_sentence_transformer_without_some_weights_is_refused(encoder: Path) -
         load_embedder(str(saved))
 
 
+def test_a_sentence_transformer_may_be_pickled(encoder: Path, tmp_path: Path) -> None:
+    saved = as_sentence_transformer(encoder)
+    before = load_embedder(str(saved)).embed(["A small model"])
+    as_one_file(saved)
+    assert (load_embedder(str(saved)).embed(["A small model"]) == before).all()
+    torch.save({"embeddings.word_embeddings.weight": Evil(tmp_path)}, saved / PICKLE)
+    with pytest.raises(ModelError, match=r"pytorch_model\.bin is a pickle that holds more than weights"):
+        load_embedder(str(saved))
+    assert not (tmp_path / "was run").exists()
+
+
 def test_a_sentence_transformer_reads_nothing_outside_its_folder(encoder: Path) -> None:
     saved = as_sentence_transformer(encoder)
     modules = json.loads((saved / "modules.json").read_text())
@@ -242,7 +254,7 @@ def test_a_shard_that_is_a_pickle_is_refused_before_it_is_opened(
     for file in shards:
         rename_shard(sharded, PICKLE, file)
     monkeypatch.setattr(torch, "load", lambda *_args, **_settings: pytest.fail("a pickle was opened"))
-    with pytest.raises(ModelError, match=r"index\.json names 'pytorch_model\.bin'.*Only safetensors"):
+    with pytest.raises(ModelError, match=r"index\.json names 'pytorch_model\.bin'.*Only \.safetensors"):
         opened(sharded)
 
 

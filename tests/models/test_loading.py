@@ -106,7 +106,7 @@ def with_a_nested_tokenizer(folder: Path) -> None:
         (without_config, "folder without a model"),
         (without_weights, "safetensors"),
         (with_torn_weights, "cannot be opened"),
-        (with_pickled_weights, "Only safetensors weights are read"),
+        (with_pickled_weights, r"pytorch_model\.bin cannot be read as pickled weights"),
         (with_an_unknown_architecture, "'bloom'"),
     ],
 )

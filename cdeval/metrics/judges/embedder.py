@@ -25,7 +25,14 @@ from cdeval.config.enums import Pooling
 from cdeval.errors import ModelError
 from cdeval.metrics.features import NO_CACHE, FeatureCache, key
 from cdeval.metrics.judges.scorer import equal_batches
-from cdeval.models.checkpoint import check_complete, check_files, check_modules, local_folder
+from cdeval.models.checkpoint import (
+    check_complete,
+    check_files,
+    check_modules,
+    fetch_weights,
+    local_folder,
+    weight_files,
+)
 from cdeval.models.identity import settings_digest, tokenizer_digest, weights_digest
 from cdeval.models.quiet import quiet_transformers
 from cdeval.store.hashing import sha256_of
@@ -35,7 +42,6 @@ _INSTEAD = "metrics.embedder=embedded:minilm, which needs no hub"
 _POOLER_BY_NAME = ("sup-simcse-",)  # how the names of checkpoints begin whose embedding is the pooler output
 _BATCH = 32
 _LOADING: dict[str, Any] = {
-    "use_safetensors": True,
     "trust_remote_code": False,
     "ignore_mismatched_sizes": True,  # so that the report names them, instead of an error that does not
     "output_loading_info": True,
@@ -77,7 +83,7 @@ def load_embedder(
 ) -> Embedder:
     """Read a sentence embedder from a local folder or the hub.
 
-    Only safetensors are read, and code that the model carries is never run.
+    Weights are safetensors, or pickled ones read as data; code that the model carries is never run.
 
     Args:
         name: folder or hub id.
@@ -98,7 +104,7 @@ def load_embedder(
     except (OSError, ValueError, RuntimeError) as error:
         raise ModelError(
             f"The sentence embedder {name!r} cannot be read: expected a sentence-transformers model or an encoder with "
-            f"safetensors weights, in a local folder or on a hub that can be reached ({_first_line(error)}). "
+            f"its weights, in a local folder or on a hub that can be reached ({_first_line(error)}). "
             f"Use another, or {_INSTEAD}."
         ) from error
 
@@ -153,7 +159,8 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
     repo = name if "/" in name or Path(name).is_dir() else f"sentence-transformers/{name}"
     folder = local_folder(repo, None, "modules.json")
     inner = check_modules(folder, name)
-    kept = {"use_safetensors": True, "ignore_mismatched_sizes": True}  # sizes are checked below, and named
+    safetensors = weight_files(folder / inner[0], name).safetensors
+    kept = {"use_safetensors": safetensors, "ignore_mismatched_sizes": True}  # sizes are checked below, and named
     model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs=kept)
     encoders = [(getattr(module, "auto_model", None), path) for module, path in zip(model, inner, strict=True)]
     facts = [device, f"{model.prompts}", f"{model.default_prompt_name}"]
@@ -178,8 +185,11 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
 
 
 def _plain_encoder(name: str, device: str, pooling: Pooling, tokens: int | None) -> Embedder:
-    check_files(local_folder(name), f"metrics.embedder={name}")
-    model, report = AutoModel.from_pretrained(name, **_LOADING)
+    folder, setting = local_folder(name), f"metrics.embedder={name}"
+    check_files(folder, setting)
+    fetch_weights(name, None)
+    safetensors = weight_files(folder, setting).safetensors
+    model, report = AutoModel.from_pretrained(name, use_safetensors=safetensors, **_LOADING)
     pooled = pooling is Pooling.pooler
     if pooled and (getattr(model, "pooler", None) is None or any("pooler" in key for key in report["missing_keys"])):
         raise ModelError(
@@ -221,7 +231,8 @@ def _check_weights(kind: type[PreTrainedModel], folder: Path, name: str) -> None
 
     Raises: ModelError: weights are missing, left over or of another shape.
     """
-    model, report = kind.from_pretrained(str(folder), **_LOADING)
+    safetensors = weight_files(folder, name).safetensors
+    model, report = kind.from_pretrained(str(folder), use_safetensors=safetensors, **_LOADING)
     _check_report(model, report, name)
 
 
