@@ -96,7 +96,9 @@ def _is_named(group: str, value: str) -> bool:
         return False
     if group == "prompts":
         return value.endswith((".json", ".jsonl"))
-    return "/" in value or value.startswith("embedded:") or Path(value, "config.json").is_file()
+    return (
+        "/" in value or value.startswith("embedded:") or value.endswith(".gguf") or Path(value, "config.json").is_file()
+    )
 
 
 def _flags(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

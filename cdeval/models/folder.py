@@ -13,10 +13,11 @@ from cdeval.config.enums import Weights
 from cdeval.config.exits import check_depth
 from cdeval.config.fields import value_of
 from cdeval.errors import ModelError
-from cdeval.store.hashing import cache_folder
+from cdeval.store.hashing import cache_folder, sha256_of
 from cdeval.store.private import expanded
 
 ADAPTER = "adapter_config.json"
+GGUF = ".gguf"
 _CONFIG = "config.json"
 _DEPTH = ("num_hidden_layers", "n_layer")  # as configurations of the architectures that are known here call L
 TRAIN = "python -m cdeval.lens train=true"
@@ -27,7 +28,7 @@ _LAYERS = ("amateur.layer", "search.adaptive_exit.layers", "layers")  # the last
 
 
 def find_folder(name: str, setting: str = "expert.name") -> Path | None:
-    """The folder of a model that lies on this machine; None: its name is one of the hub.
+    """The folder of a model that lies on this machine, of a GGUF file that in the cache; None: a name of the hub.
 
     Raises: ModelError: the name is a path at which there is no folder, or none with a model. AssetError: nothing of
         this name is embedded.
@@ -36,6 +37,8 @@ def find_folder(name: str, setting: str = "expert.name") -> Path | None:
         asset = ASSETS.get(name.removeprefix(PREFIX))
         return Path(resolve(name)) if asset is None else cache_folder() / asset.folder
     path = Path(expanded(name))
+    if path.suffix == GGUF and path.is_file():
+        return gguf_folder(path)
     if path.is_dir():
         if not (path / _CONFIG).is_file() and not (path / ADAPTER).exists():
             raise ModelError(
@@ -44,8 +47,15 @@ def find_folder(name: str, setting: str = "expert.name") -> Path | None:
             )
         return path
     if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
-        raise ModelError(f"{setting}={name} is not a folder: give a hub id such as gpt2, or an existing model folder.")
+        raise ModelError(
+            f"{setting}={name} is not a folder: give a hub id such as gpt2, an existing model folder, or a GGUF file."
+        )
     return None
+
+
+def gguf_folder(file: Path) -> Path:
+    """The folder in the cache that a GGUF file is turned into (`cdeval.models.gguf`); it may not be there yet."""
+    return cache_folder() / "gguf" / sha256_of(file)
 
 
 def check_models(config: Any, read: Collection[str]) -> None:

@@ -27,7 +27,8 @@ from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import ANATOMIES, Parts, anatomy_of, check_causal, dissect
 from cdeval.models.attention import attention_for
 from cdeval.models.checkpoint import check_complete, check_files, fetch_weights, local_folder, weight_files
-from cdeval.models.folder import find_folder
+from cdeval.models.folder import GGUF, find_folder
+from cdeval.models.gguf import unpacked
 from cdeval.models.hardware import choose_device, choose_dtype
 from cdeval.models.identity import fingerprint_of, settings_digest, weights_digest
 from cdeval.models.packing import can_pack, pack
@@ -228,9 +229,12 @@ def open_model(config: ExpertConfig, setting: str = "expert.name", *, decodes: b
 def _locate(name: str, revision: str | None, setting: str) -> str:
     folder = find_folder(name, setting)
     if folder is not None:
+        file = Path(assets.resolve(name))
+        if file.suffix == GGUF and file.is_file():
+            return str(unpacked(file, name))
         if not (folder / "config.json").is_file():
             check_files(folder, name)  # an adapter's folder has none
-        return assets.resolve(name)
+        return str(file)
     require_hub(
         asked=f"the model {setting}={name}" + (f" at {revision}" if revision else ""),
         instead=_OFFLINE_CHOICES,
