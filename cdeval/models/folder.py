@@ -46,7 +46,7 @@ def find_folder(name: str, setting: str = "expert.name") -> Path | None:
                 "Give a folder written by save_pretrained (config.json, tokenizer.json, model.safetensors)."
             )
         return path
-    if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1:
+    if path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1 or path.suffix == GGUF:
         raise ModelError(
             f"{setting}={name} is not a folder: give a hub id such as gpt2, an existing model folder, or a GGUF file."
         )

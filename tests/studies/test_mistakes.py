@@ -253,7 +253,7 @@ OF_FILES: list[tuple[list[str], str]] = [
     ),
     (
         ["expert=./nowhere"],
-        "expert.name=./nowhere is not a folder: give a hub id such as gpt2, or an existing model folder.",
+        "expert.name=./nowhere is not a folder: give a hub id such as gpt2, an existing model folder, or a GGUF file.",
     ),
 ]
 
