@@ -158,8 +158,9 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
 
     repo = name if "/" in name or Path(name).is_dir() else f"sentence-transformers/{name}"
     folder = local_folder(repo, None, "modules.json")
+    fetch_weights(repo, None)
     inner = check_modules(folder, name)
-    safetensors = weight_files(folder / inner[0], name).safetensors
+    safetensors = weight_files(folder / next(iter(inner), ""), name).safetensors  # the first module's are the encoder's
     kept = {"use_safetensors": safetensors, "ignore_mismatched_sizes": True}  # sizes are checked below, and named
     model = SentenceTransformer(name, device=device, trust_remote_code=False, model_kwargs=kept)
     encoders = [(getattr(module, "auto_model", None), path) for module, path in zip(model, inner, strict=True)]
