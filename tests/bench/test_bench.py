@@ -51,6 +51,7 @@ def bench(cwd: Path, folder: Path, prompts: Path, *more: str) -> subprocess.Comp
     return typed("cdeval.bench", arguments, cwd, COLUMNS="120")
 
 
+@pytest.mark.long
 def test_every_group_runs_and_the_file_holds_every_sample(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:

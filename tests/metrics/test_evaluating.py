@@ -82,6 +82,7 @@ def python(script: str, *arguments: str, **environment: str) -> subprocess.Compl
     )
 
 
+@pytest.mark.long
 def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     """Through evaluate's own copy of each file, in a process of its own, with a home where nothing is cached."""
     done = python(SCRIPT, json.dumps(TEXTS), str(METRICS), HF_HOME=str(tmp_path), HF_HUB_OFFLINE="1")
@@ -98,7 +99,7 @@ def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     assert math.isnan(found["empty"]["diversity"])
 
 
-@pytest.mark.processes
+@pytest.mark.long
 def test_metrics_with_models_load_offline_and_give_the_tables_numbers(tmp_path: Path) -> None:
     """The embedded models are the defaults; other tokens, another pairing or another codebook would show."""
     words = re.findall(r"\w+", "the quick brown fox jumps over a lazy dog and runs into dark woods near the old river")

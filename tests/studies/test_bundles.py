@@ -77,7 +77,9 @@ def test_every_sweep_is_known() -> None:
     assert set(SWEEPS) == {path.stem for path in (CONF / "sweep").glob("*.yaml")}
 
 
-@pytest.mark.parametrize("sweep", sorted(SWEEPS))
+@pytest.mark.parametrize(
+    "sweep", [pytest.param(name, marks=pytest.mark.long) if SWEEPS[name] > 10 else name for name in sorted(SWEEPS)]
+)
 def test_a_sweep_is_one_word_and_all_its_settings_differ(
     sweep: str, swept: dict[str, list[RunConfig]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def test_arms_are_what_their_names_say(tmp_path: Path, monkeypatch: pytest.Monke
     assert found["early_exit"].contrast.form.value == "difference"
 
 
+@pytest.mark.long
 def test_arms_of_rules_are_what_their_names_say(
     swept: dict[str, list[RunConfig]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +163,7 @@ PRESETS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_a_papers_preset_is_its_published_setting(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Li et al. 2022, section 4 and their code; the other arms differ from it in what their names say."""

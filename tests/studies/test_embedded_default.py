@@ -46,6 +46,7 @@ def texts(
     return [found[i] for i in range(len(lanes))]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ban", [Ban.special, pytest.param(Ban.eos, marks=pytest.mark.nightly)])
 def test_plain_beam_search_is_hugging_faces(
     expert: LanguageModel, plain: LanguageModel, prompts: list[tuple[int, ...]], ban: Ban

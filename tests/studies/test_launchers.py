@@ -11,7 +11,7 @@ from tests.commands import cdeval, on
 from tests.studies.test_sweep import QUIET, texts
 
 pytest.importorskip("submitit", reason="needs the extra [launchers]")
-pytestmark = pytest.mark.processes
+pytestmark = pytest.mark.long
 SWEEP = [*QUIET, "+sweep=alpha", "contrast.alpha=0.1,0.3", "metrics.only=[words]"]
 
 

@@ -143,7 +143,7 @@ def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Pa
     assert len(list((tmp_path / "runs" / "broken").glob("blurred*/generations.jsonl"))) == 1
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("needs", "elsewhere"),
     [

@@ -12,6 +12,7 @@ from cdeval.price.pipeline import run_prices, worst_difference
 from cdeval.price.tables import price_tables
 
 
+@pytest.mark.long
 def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
     """GPT-2 XL: an exit head costs less than GPT-2 small. OPT-13B: more. Formula and count agree to 1 %."""
     config = validate_price(PriceRun(["gpt2-xl+gpt2", "opt-13b+opt-125m"], new_tokens=16, out=str(tmp_path / "p.json")))

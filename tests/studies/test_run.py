@@ -170,6 +170,7 @@ def test_whole_prompts_of_several_lengths_keep_their_ids(tmp_path: Path, tiny_gp
     }
 
 
+@pytest.mark.long
 def test_the_gpt2_preset_runs_on_a_checkpoint(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
     """What the workflow runs on gpt2 small from the hub, here on a folder; its prompts come from the package index."""
     quick = ["tracking=none", "cost.latency_repeats=0", "prompts.prompt_tokens=8"]

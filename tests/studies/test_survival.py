@@ -101,7 +101,7 @@ def damage(cwd: Path, kind: str, choice: random.Random) -> None:
         path.write_bytes(data[: -choice.randrange(1, 200)] if kind == "torn" else data + b'{"id": \xff\0')
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])  # each costs a start of 1 to 3 s
 def test_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Path], tmp_path: Path, kills: int) -> None:
@@ -127,7 +127,7 @@ def test_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Pat
 
 @BFLOAT16
 @pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.processes), (signal.SIGINT, 130)]
+    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long), (signal.SIGINT, 130)]
 )
 def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     undisturbed: tuple[list[str], Path], tmp_path: Path, number: int, code: int
@@ -146,7 +146,7 @@ def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     assert stored(tmp_path) == stored(peace)
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @BFLOAT16
 def test_a_full_disk_stops_at_a_whole_line_and_the_rest_follows(
     undisturbed: tuple[list[str], Path], tmp_path: Path
@@ -171,7 +171,7 @@ def test_two_processes_share_a_study(undisturbed: tuple[list[str], Path], tmp_pa
     assert results(tmp_path) == results(peace)
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @BOTH
 def test_processes_with_points_of_their_own_share_the_control(
     undisturbed: tuple[list[str], Path], tmp_path: Path

@@ -25,7 +25,7 @@ def without_extras(folder: Path) -> str:
     return os.pathsep.join([str(Path(__file__).resolve().parents[2]), str(folder)])
 
 
-@pytest.mark.processes
+@pytest.mark.long
 def test_a_study_runs_where_no_extra_is_installed(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     """A process that finds none of them; MAUVE is scored without its authors' code."""
     (tmp_path / "packages").mkdir()

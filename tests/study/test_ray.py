@@ -103,7 +103,7 @@ def test_one_worker_or_two_make_the_texts_of_one_process(decoded: Callable, dtyp
         assert not outcome.failures
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_killed_while_it_decodes_loses_nothing(decoded: Callable, tmp_path: Path) -> None:
     mark = str(tmp_path / "killed")

@@ -79,13 +79,13 @@ def test_an_address_without_a_cluster_is_named(monkeypatch: pytest.MonkeyPatch) 
         pass
 
 
-@pytest.mark.processes
+@pytest.mark.long
 def test_sigterm_stays_the_commands_own(cluster: object) -> None:
     """Ray's handler would exit before what runs is stored."""
     assert signal.getsignal(signal.SIGTERM) is cluster
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
     works = [(1, 2), (3, 13, 4), (5, 17), (6,), (7, 8)]
@@ -103,7 +103,7 @@ def test_a_piece_that_kills_its_worker_is_named_and_the_rest_is_done() -> None:
     assert os.getpid() not in {process for _, process, _ in done}
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
     """A process that was stopped neither dies nor answers: it was waited for without a word."""
@@ -127,7 +127,7 @@ def test_a_worker_that_is_killed_or_hangs_loses_nothing() -> None:
     assert "trying again: its worker process died" in lines
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_what_cannot_be_built_ends_the_run_with_its_reason() -> None:
     """A model that cannot be opened is no fault of a prompt: no tries, no parts."""
@@ -142,7 +142,7 @@ def test_what_cannot_be_built_ends_the_run_with_its_reason() -> None:
         list(finish(pool, [(1,), (2,)], 2))
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_more_than_the_cluster_has_is_refused_at_once() -> None:
     """Ray itself would wait for it without end."""
@@ -154,7 +154,7 @@ def test_more_than_the_cluster_has_is_refused_at_once() -> None:
             pass
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_the_embedded_cluster_keeps_its_secrets_to_this_user() -> None:
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
@@ -165,7 +165,7 @@ def test_the_embedded_cluster_keeps_its_secrets_to_this_user() -> None:
     assert "raylet" in names, "the cluster is this process's own, and ends with it"
 
 
-@pytest.mark.processes
+@pytest.mark.long
 @pytest.mark.usefixtures("cluster")
 def test_the_embedded_cluster_is_reached_from_this_machine_alone() -> None:
     """Kills: services that listened on all addresses, although Ray was given the loopback one."""

@@ -23,7 +23,7 @@ def lines(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.processes
+@pytest.mark.long
 def test_arms_answer_the_same_items_and_are_compared(
     tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
