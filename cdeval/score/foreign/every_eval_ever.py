@@ -26,4 +26,4 @@ def _records(item: Mapping[str, Any], where: str) -> list[Record]:
     return [Record(texts, prompt, first_text(get(item, "input.reference")), item["sample_id"], same, source=item)]
 
 
-FORMAT = Foreign("Every Eval Ever instances", _fits, _records)
+FORMAT = Foreign("Every Eval Ever instances", _fits, _records, lasting_ids=True)

@@ -29,6 +29,9 @@ class Foreign(NamedTuple):
     records: Callable[[Mapping[str, Any], str], list[Record]]  # an item, and where it stands. Raises: TextsError
     prompts: bool = True  # whether it has prompts of its own
     in_front: bool = False  # whether texts may begin with their prompt
+    # Whether an id is one prompt in every file. Most count the documents of a task, each program in its own way: their
+    # prompts are told apart by their texts, and by ids only where there are none.
+    lasting_ids: bool = False
 
 
 def at(value: object, path: str) -> object:

@@ -70,7 +70,8 @@ def expanded(
     has_prompts = any(one.record.prompt is not None for one in kept)
     if not has_prompts and prompts is None:
         notes.append(_without_prompts(foreign))
-    items = [Located(one.where, number, _fields(one.record)) for number, one in enumerate(kept, 1)]
+    by_id = given.id is not None or foreign.lasting_ids or (not has_prompts and prompts is None)
+    items = [Located(one.where, number, _fields(one.record, by_id=by_id)) for number, one in enumerate(kept, 1)]
     prompt = "prompt" if has_prompts else None
     form = Format(foreign.name, prompt, "continuation", "reference", "id", prompt_in_text=foreign.in_front)
     return Expanded(items, form, notes)
@@ -115,9 +116,9 @@ def _split(one: _Read, prompts: int) -> list[_Read]:
     return [_Read(f"{one.where}, prompt {n}", replace(one.record, texts=part)) for n, part in enumerate(parts, 1)]
 
 
-def _fields(record: Record) -> dict[str, object]:
+def _fields(record: Record, *, by_id: bool) -> dict[str, object]:
     return {
-        "id": record.id,
+        "id": record.id if by_id else None,
         "prompt": record.prompt,
         "reference": record.reference,
         "continuation": list(record.texts),

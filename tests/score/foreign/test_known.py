@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from cdeval.api import score
 from cdeval.errors import TextsError
 from cdeval.score.config import FieldsConfig
 from cdeval.score.read import ReadFile, read_generations
@@ -209,9 +210,17 @@ def test_prompts_are_given_to_files_without_them(tmp_path: Path, content: bytes)
     found = read(tmp_path, content, named(tmp_path))
     assert [text.prompt for text in found.generations] == PROMPTS
     assert [text.continuation for text in found.generations] == TEXTS
-    assert [text.id for text in found.generations] == (
-        ["0", "1", "2"] if content == batch() else [text.id for text in read(tmp_path, vllm()).generations]
-    ), "the same prompts meet those of other files"
+    ids = [text.id for text in read(tmp_path, vllm()).generations]
+    assert [text.id for text in found.generations] == ids, "the same prompts meet those of other files"
+
+
+def test_the_texts_of_every_program_have_the_same_scores(tmp_path: Path) -> None:
+    fields = named(tmp_path)
+    found = {name: read(tmp_path, content) for name, content in (WHOLE | WITHOUT_REFERENCES).items()}
+    found |= {name: read(tmp_path, content, fields) for name, content in WITHOUT_PROMPTS.items()}
+    scores = score({name: one.generations for name, one in found.items()}, metrics=["words"]).scores
+    assert set(found) <= set(scores)
+    assert {name: scores[name]["words"].value for name in found} == dict.fromkeys(found, 2.0), "3, 2 and 1 words"
 
 
 def test_texts_without_prompts_are_read_and_the_note_says_so(tmp_path: Path) -> None:
@@ -233,7 +242,8 @@ def test_filters_and_epochs_are_told_from_samples(tmp_path: Path) -> None:
     assert [text.continuation for text in filtered.generations] == TEXTS
     assert "3 records repeat texts for other filters or metrics and were left out" in filtered.notes
     twice = read(tmp_path, inspect_eval(inspect_samples(epochs=2)))
-    assert [(text.id, text.sample) for text in twice.generations] == [(f"{n}", s) for n in (1, 2, 3) for s in (0, 1)]
+    assert [(text.prompt, text.sample) for text in twice.generations] == [(one, at) for one in PROMPTS for at in (0, 1)]
+    assert len({text.id for text in twice.generations}) == 3
     several = read(tmp_path, json.dumps([[{"generated_text": "a"}, {"generated_text": "b"}]] * 2).encode())
     assert [text.sample for text in several.generations] == [0, 1, 0, 1]
 
