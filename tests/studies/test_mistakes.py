@@ -239,7 +239,7 @@ OF_FILES: list[tuple[list[str], str]] = [
     ),
     (
         ["<tiny>", "<prompts>", "amateur=model", "amateur.name=./nowhere"],
-        "amateur.name=./nowhere is not a folder: give a hub id such as gpt2, or an existing model folder.",
+        "amateur.name=./nowhere is not a folder: give a hub id such as gpt2, an existing model folder, or a GGUF file.",
     ),
     (
         ["<tiny>", "<prompts>", "amateur.layer=6", "amateur.lens=tuned", "amateur.lens_file=nowhere"],
