@@ -43,6 +43,7 @@ def test_every_protocol_sets_only_what_there_is(
     dola = ["amateur=dola", "amateur.layer=[2,4,6]"]
     amateur = dola if protocol == "dola2023" else ["amateur=truncated", "amateur.layer=6"]
     parts = [*on(tiny_gpt2_folder, prompts_file)[:-2], *amateur, f"protocol={protocol}", "contrast.alpha=0.2"]
+    parts += ["metrics.only=[]"]  # a protocol says how to score, too
     (config,) = composed(parts, tmp_path, monkeypatch)
     assert config.protocol.name == protocol
     assert config.contrast.alpha == 0.2
