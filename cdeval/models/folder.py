@@ -96,7 +96,8 @@ def _check_exits(config: Any, read: Collection[str]) -> None:
             continue
         given = value_of(config, setting)
         for layer in given if isinstance(given, list) else [given]:
-            if type(layer) is int:  # a fraction lies inside any model; what is no number is refused elsewhere
+            # A fraction lies inside any model; what is no number, or none of any model's layers, is refused elsewhere.
+            if type(layer) is int and layer > 0:
                 check_depth(depth, layer, config.expert.name, setting)
 
 
