@@ -76,7 +76,8 @@ def check_models(config: Any, read: Collection[str]) -> None:
             find_folder(name, setting)
     for setting in _LENSES:
         path = value_of(config, setting)
-        if setting in read and path is not None:
+        trains = setting == "lens_file" and config.train  # the two are refused together
+        if setting in read and path is not None and not trains:
             check_lens_file(Path(path).expanduser())
 
 
