@@ -138,6 +138,7 @@ ROOTS = {
     "calibrate": "calibrate.config:CalibrateRun",
     "compare": "compare:CompareRun",
     "dashboard": "dashboard:DashboardRun",
+    "export": "export.config:ExportRun",
     "lens": "lens.config:LensRun",
     "merge": "merge:MergeConfig",
     "price": "price.config:PriceRun",
