@@ -314,6 +314,7 @@ def examples() -> list[str]:
     return [of_docstring, page.split("```python\n")[1].split("```")[0]]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("example", examples(), ids=["docstring", "docs/python.md"])
 def test_the_examples_run(example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     deep = language_model(build_model("llama", num_hidden_layers=30), build_tokenizer(), "deep")

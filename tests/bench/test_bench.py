@@ -80,6 +80,7 @@ def test_every_group_runs_and_the_file_holds_every_sample(
     assert [goal["met"] for goal in page["goals"]].count(None) == 3, "8 prompts, 8 settings and 256 tokens were not run"
 
 
+@pytest.mark.long
 def test_a_group_of_choice_needs_nothing_else(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
     done = bench(tmp_path, tiny_gpt2_folder, prompts_file, "bench.groups=[greedy]", "bench.growth_tokens=[5000]")
     assert done.returncode == 0, done.stderr

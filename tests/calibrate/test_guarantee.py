@@ -86,6 +86,7 @@ def test_an_unsafe_threshold_is_chosen_no_more_often_than_promised(kind: str) ->
     assert careless > 2 * LEVEL, "the promise would have held anyway"
 
 
+@pytest.mark.long
 def test_the_promise_holds_where_every_threshold_is_unsafe() -> None:
     """Many of them: without a sequence, the chance that one of 20 passes would be far above the level."""
     rng = np.random.default_rng(1)

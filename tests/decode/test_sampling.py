@@ -38,6 +38,7 @@ ALL = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "how",
     [sampled(), CONTRASTED, sampled(top_p=0.8, temperature=1.2), OVER_CANDIDATES],
@@ -100,6 +101,7 @@ def test_a_text_ends_at_its_first_end(tokenizer: PreTrainedTokenizerFast) -> Non
     assert len(lengths) > 3, "too few endings to see anything"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "architecture", ["gpt2", *(pytest.param(one, marks=pytest.mark.nightly) for one in ("opt", "llama"))]
 )

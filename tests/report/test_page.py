@@ -94,11 +94,13 @@ def test_a_report_is_complete_and_made_the_same_again(tmp_path: Path) -> None:
     assert before == {name: (folder / name).read_bytes() for name in names}
 
 
+@pytest.mark.long
 def test_twelve_arms_of_64_long_texts_fit_in_8_megabytes(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s", layers=range(1, 13), texts=["a word and another one " * 60] * 64)
     assert write_report(folder).stat().st_size <= 8e6
 
 
+@pytest.mark.long
 def test_more_texts_than_fit_are_left_out_by_whole_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     monkeypatch.setattr(texts, "repeated_spans", lambda shown: read.append(1) or repeated_spans(shown))

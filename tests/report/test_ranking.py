@@ -5,6 +5,8 @@ import math
 import re
 from pathlib import Path
 
+import pytest
+
 from cdeval.metrics.compare import holm
 from cdeval.metrics.registry import Better, all_metrics, main_metrics
 from cdeval.report.answer import findings
@@ -74,6 +76,7 @@ def test_what_loops_win_has_no_order() -> None:
     assert all(one.way for one in objectives_of([every])), "what has no order makes no front"
 
 
+@pytest.mark.long
 def test_page_and_markdown_call_the_same_arms_dominated_by_the_same_numbers(tmp_path: Path) -> None:
     """Tables judge by four numbers, the picture by the two that are drawn: an arm was behind and on the front."""
     folder = write_study(tmp_path / "s", layers=(4, 8))

@@ -38,6 +38,7 @@ def of(path: Path, name: str) -> dict[str, float]:
     return read
 
 
+@pytest.mark.long
 def test_a_study_beside_its_control(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """The expert by all blocks is the control of the expert that exits, and what it costs is the measure."""
     more = [*STUDY, *EXITS, "amateur=none", "study=alone", "search.adaptive_exit.threshold=0.2", "prompts.limit=3"]
@@ -107,6 +108,7 @@ def test_nothing_is_promised_that_the_texts_cannot_show(arguments: list[str], ty
     assert "it takes 299" in printed
 
 
+@pytest.mark.long
 def test_a_contrast_is_calibrated_against_itself(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """The same contrast by all blocks, not the expert alone: without exits there is no risk."""
     safe = ["thresholds=[1]", "search.adaptive_exit.decay=0", "search.adaptive_exit.measure=saturation"]

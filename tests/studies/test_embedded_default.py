@@ -71,6 +71,7 @@ def test_plain_beam_search_is_hugging_faces(
         assert tokens == tuple(generated[0, len(prompt) :].tolist())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.nightly)])
 def test_the_seeds_contrastive_search_is_the_naive_one(
     expert: LanguageModel, prompts: list[tuple[int, ...]], count: int

@@ -19,6 +19,7 @@ def theirs(folder: Path, prompts: Path, *more: str) -> list[str]:
     return [*own, "+arm=hf", "study=theirs", "metrics.only=[words]", *more]
 
 
+@pytest.mark.long
 def test_a_study_with_texts_of_transformers(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
     ours = [*on(tiny_gpt2_folder, prompts_file, "study=theirs", "metrics.only=[words]")]
     assert cdeval(ours, tmp_path).returncode == 0

@@ -111,6 +111,7 @@ def test_methods_are_trained_in_one_command_and_measured_side_by_side(
         torch.testing.assert_close(found.translators[layer].matrix, translator.matrix, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.long
 def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """Texts belong to what is in the file, not to its name; another lens under the same name makes other texts."""
     typed("lens", [*arguments, "train=true", *SHORT])
@@ -127,6 +128,7 @@ def test_a_copy_of_a_lens_continues_the_same_study(arguments: list[str], typed: 
     assert len(folders) == 2
 
 
+@pytest.mark.long
 def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Typed, tmp_path: Path) -> None:
     """Each exit at its own lens, β and T, the expert alone at none; of a study that two commands made, all settings."""
     from cdeval.lens.loops import passage_readings
@@ -166,6 +168,7 @@ def test_margins_are_held_against_a_studys_texts(arguments: list[str], typed: Ty
     assert rows[alone]["kl"] is None
 
 
+@pytest.mark.long
 def test_margins_are_of_the_lens_that_the_study_was_decoded_with(
     arguments: list[str], typed: Typed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -348,6 +348,7 @@ def test_a_mistyped_model_is_named_by_its_setting_before_anything_is_decoded(
     assert not list(tmp_path.rglob("generations.jsonl"))
 
 
+@pytest.mark.long
 def test_a_mistake_ends_the_process_with_2_and_no_traceback(tmp_path: Path) -> None:
     """Also without a hub: the answer comes in seconds, and names what works without one."""
     for typed, expected in [("contrast.alhpa=1", "Did you mean"), ("expert=gpt2", "expert=smollm2 (embedded)")]:

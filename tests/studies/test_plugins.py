@@ -28,6 +28,7 @@ def token_ids(study: Path) -> list[list[list[int]]]:
     return [[json.loads(line)["token_ids"] for line in path.read_text().splitlines()] for path in paths]
 
 
+@pytest.mark.long
 def test_a_users_methods_are_swept_resumed_and_decoded_anew_when_they_change(
     tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_users_methods_are_swept_resumed_and_decoded_anew_when_they_change(
     assert len({path.parent.name for path in study.glob("*/generations.jsonl")}) == 6
 
 
+@pytest.mark.long
 def test_a_study_is_read_without_the_plug_ins_that_made_it(
     tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +106,7 @@ def test_a_study_is_read_without_the_plug_ins_that_made_it(
     assert "word length" in page.read_text()
 
 
+@pytest.mark.long
 def test_a_metric_that_breaks_costs_its_own_numbers_and_the_exit_code(
     tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path
 ) -> None:

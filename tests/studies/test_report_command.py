@@ -20,6 +20,7 @@ def report(cwd: Path, *arguments: str, python: tuple[str, ...] = ()) -> subproce
     return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.long
 def test_several_studies_on_one_page_without_torch(tmp_path: Path) -> None:
     for name in ("a", "b"):
         write_study(tmp_path / "runs" / name)

@@ -81,6 +81,7 @@ def test_nothing_is_left_outside_the_study(finished: tuple[Path, str]) -> None:
     assert [path.name for path in study.parent.parent.iterdir()] == ["runs"]
 
 
+@pytest.mark.long
 def test_an_interrupted_study_continues_and_reuses_its_texts(
     finished: tuple[Path, str], tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_an_interrupted_study_continues_and_reuses_its_texts(
     assert (arm / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_several_samples_are_stored_scored_and_resumed(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:

@@ -130,6 +130,7 @@ def test_all_that_a_model_reads_is_scored_with_its_tokens(
     assert "/" not in record["scored"]["../second"]["file"]
 
 
+@pytest.mark.long
 def test_perplexity_is_that_of_the_texts_own_run(tmp_path: Path, tiny_gpt2_folder: Path, typed: Typed) -> None:
     """A study scored again gives the study's numbers: its own tokens are used, not those of its texts."""
     prompts = tmp_path / "p.jsonl"
@@ -267,6 +268,7 @@ def test_a_mistake_gets_one_clear_message(
     assert expected in refused("score", arguments)
 
 
+@pytest.mark.long
 def test_help_and_configuration_need_no_model(tmp_path: Path) -> None:
     for argument, expected in [("--help", "fields.prompt=question"), ("--cfg=job", "diversity: corrected")]:
         done = commands.typed("cdeval.score", [argument], tmp_path)

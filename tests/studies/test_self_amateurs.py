@@ -10,6 +10,7 @@ from cdeval.errors import ConfigError, ModelError, PromptError
 from tests.commands import CHEAP, TEXTS, cdeval
 
 
+@pytest.mark.long
 def test_all_of_them_are_one_study_that_is_resumed(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
     """Their models are loaded side by side: noise reads the weights before they are packed, the others share them."""
     items = [
@@ -74,6 +75,7 @@ NAMED: dict[str, tuple[dict[str, object], dict[str, object]]] = {
 }
 
 
+@pytest.mark.long
 def test_python_writes_the_texts_of_the_command(tmp_path: Path, tiny_gpt2_folder: Path) -> None:
     """Also of an expert whose weights were laid out for the processor, which noise must read."""
     items = [{"id": f"p{i}", "context": text[:30], "prompt": text[30:60]} for i, text in enumerate(TEXTS)]

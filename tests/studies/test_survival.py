@@ -14,6 +14,7 @@ from cdeval.store.ledger import PointState, read_ledger
 from tests import commands
 from tests.commands import TEXTS
 
+pytestmark = pytest.mark.long
 BOTH = pytest.mark.parametrize(  # bfloat16 is the harder one: its texts depend on what shares a forward pass
     "undisturbed", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"], indirect=True
 )
@@ -101,7 +102,6 @@ def damage(cwd: Path, kind: str, choice: random.Random) -> None:
         path.write_bytes(data[: -choice.randrange(1, 200)] if kind == "torn" else data + b'{"id": \xff\0')
 
 
-@pytest.mark.long
 @BOTH
 @pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])  # each costs a start of 1 to 3 s
 def test_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Path], tmp_path: Path, kills: int) -> None:
@@ -126,9 +126,7 @@ def test_kills_and_their_damage_change_nothing(undisturbed: tuple[list[str], Pat
 
 
 @BFLOAT16
-@pytest.mark.parametrize(
-    ("number", "code"), [pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long), (signal.SIGINT, 130)]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     undisturbed: tuple[list[str], Path], tmp_path: Path, number: int, code: int
 ) -> None:
@@ -146,7 +144,6 @@ def test_a_signal_finishes_the_batch_and_says_what_is_saved(
     assert stored(tmp_path) == stored(peace)
 
 
-@pytest.mark.long
 @BFLOAT16
 def test_a_full_disk_stops_at_a_whole_line_and_the_rest_follows(
     undisturbed: tuple[list[str], Path], tmp_path: Path
@@ -171,7 +168,6 @@ def test_two_processes_share_a_study(undisturbed: tuple[list[str], Path], tmp_pa
     assert results(tmp_path) == results(peace)
 
 
-@pytest.mark.long
 @BOTH
 def test_processes_with_points_of_their_own_share_the_control(
     undisturbed: tuple[list[str], Path], tmp_path: Path

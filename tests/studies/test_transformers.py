@@ -57,6 +57,7 @@ def new_tokens(found: torch.Tensor, inputs: dict[str, torch.Tensor]) -> Texts:
     return [row[: row.index(0)] if 0 in row else row for row in rows]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", each_night(EVERY_RUN, every_run=("gpt2",)))
 def test_the_callable_and_exported_folders_make_the_texts_of_a_study(
     architecture: str, typed: Typed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -89,6 +89,7 @@ def times_for_ever(child: str) -> None:
     time_apart(NOTHING, partial(sleeps, Path(child)))
 
 
+@pytest.mark.long
 def test_a_timed_process_ends_with_a_command_that_was_killed(tmp_path: Path) -> None:
     """It went on computing for hours, and disturbed what was timed next."""
     child = tmp_path / "pid"
@@ -118,6 +119,7 @@ ARMS = ["amateur=early_exit", "amateur.layer=2,3", "search.max_new_tokens=5", "p
 SMALL = [*ARMS, "cost.latency_repeats=2", "expert.weights=random", "tracking=none"]
 
 
+@pytest.mark.long
 def test_costs_without_weights(tiny_gpt2_folder: Path, tmp_path: Path) -> None:
     """Kills: texts stored or scored of random weights, arms without a control, passes that were not counted."""
     done = cdeval(["--multirun", f"expert.name={tiny_gpt2_folder}", *SMALL, "study=shape"], tmp_path)
