@@ -114,6 +114,7 @@ def three_steps(run: _Run) -> None:
         run.step()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ban", [Ban.special, Ban.none])
 @pytest.mark.parametrize(("architecture", "lanes"), ALL)
 def test_a_step_reads_nothing_back(

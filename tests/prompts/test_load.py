@@ -293,6 +293,7 @@ def test_the_hub_sources_give_prompts(source: PromptSource) -> None:
     assert len(load(source=source, limit=8, new_tokens=100).prompts) == 8
 
 
+@pytest.mark.long
 def test_both_embedded_sources_together_are_split_as_each_alone() -> None:
     """A lens trained on both must not have seen a text that a study of one calls a test. Needs an index, once."""
     for split in (Split.tune, Split.test):
@@ -304,6 +305,7 @@ def test_both_embedded_sources_together_are_split_as_each_alone() -> None:
         assert all(each.values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("source", "least"), [(PromptSource.news, 290), (PromptSource.wiki, 90)])
 def test_the_embedded_texts_are_clean_prose(source: PromptSource, least: int) -> None:
     """Needs a package index, once a machine."""

@@ -81,6 +81,7 @@ def test_the_policy_names_every_script_by_its_hash_and_allows_no_network(nasty: 
     assert "unsafe-inline" not in script_sources
 
 
+@pytest.mark.long
 def test_a_report_is_complete_and_made_the_same_again(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "s")
     write_report(folder)

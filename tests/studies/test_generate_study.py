@@ -74,6 +74,7 @@ def test_ray_workers_write_the_same_texts(tmp_path: Path, tiny_gpt2_folder: Path
     assert len(here) == 3 + 1
 
 
+@pytest.mark.long
 def test_what_transformers_refuses_fails_its_arm_alone(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:

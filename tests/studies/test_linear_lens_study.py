@@ -70,6 +70,7 @@ def points(study: Path) -> dict[str, float]:
     return {path.parent.name: path.stat().st_mtime for path in study.glob("*/generations.jsonl")}
 
 
+@pytest.mark.long
 def test_a_sweep_is_fitted_once_kept_and_resumed(
     arguments: list[str], typed: Typed, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from cdeval.config.schema import ContrastConfig, ExpertConfig, PromptsConfig, RunConfig, SearchConfig
 from cdeval.study.open import group_by_study
 from tests.commands import cdeval, on
@@ -18,6 +20,7 @@ def texts(study: Path) -> dict[str, dict[str, str]]:
     }
 
 
+@pytest.mark.long
 def test_a_sweep_is_one_study_and_makes_the_texts_of_single_runs(
     tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path
 ) -> None:

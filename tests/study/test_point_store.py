@@ -122,6 +122,7 @@ def test_a_study_that_cannot_be_scored_keeps_its_texts_and_says_why_in_the_ledge
     assert "9 continuations are already stored and are reused" in said
 
 
+@pytest.mark.long
 def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: Command, tmp_path: Path) -> None:
     code, said = command("amateur.layer=4,12")
     assert code == 2
@@ -133,6 +134,7 @@ def test_a_setting_that_is_no_point_is_in_the_ledger_until_it_is_right(command: 
     assert "failed before and is left" in said
 
 
+@pytest.mark.long
 def test_a_broken_run_folder_costs_its_point_alone(command: Command, tmp_path: Path) -> None:
     assert command()[0] == 0
     study = tmp_path / "runs" / "s"
@@ -154,6 +156,7 @@ def test_a_broken_run_folder_costs_its_point_alone(command: Command, tmp_path: P
     assert states(tmp_path)["early_exit k=5"] is PointState.failed
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("dtype", "warned"), [("bfloat16", True), ("float32", False)])
 def test_a_resume_on_another_machine_says_what_may_move_a_bfloat16_text(
     command: Command, tmp_path: Path, dtype: str, warned: bool
@@ -176,6 +179,7 @@ def test_a_resume_on_another_machine_says_what_may_move_a_bfloat16_text(
     assert now["models"]["max_lanes"] == 2
 
 
+@pytest.mark.long
 def test_a_stored_text_that_comes_out_otherwise_is_kept_and_said(command: Command, tmp_path: Path) -> None:
     """The lost text of one point is decoded beside the first of another, which somebody has edited."""
     assert command("expert.dtype=float32")[0] == 0
@@ -239,6 +243,7 @@ def described(root: Path) -> list[tuple[str, str, str, str]]:
     return found
 
 
+@pytest.mark.long
 def test_another_model_under_the_same_path_is_decoded_beside_the_first(
     command: Command, tmp_path: Path, tiny_gpt2_folder: Path
 ) -> None:
@@ -260,6 +265,7 @@ def test_another_model_under_the_same_path_is_decoded_beside_the_first(
     assert len({fingerprint for *_, fingerprint in both}) == 2
 
 
+@pytest.mark.long
 def test_the_same_model_at_another_path_is_the_same_and_keeps_its_first_name(
     command: Command, tmp_path: Path, tiny_gpt2_folder: Path
 ) -> None:
@@ -274,6 +280,7 @@ def test_the_same_model_at_another_path_is_the_same_and_keeps_its_first_name(
     assert all(settings == record for _, settings, record, _ in found)
 
 
+@pytest.mark.long
 def test_run_folders_whose_model_is_known_by_a_sample_are_said_once(command: Command, tmp_path: Path) -> None:
     """As an older release stored them: nobody can tell whether it was this model."""
     code, said = command("amateur.layer=4")

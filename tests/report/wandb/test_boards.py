@@ -37,6 +37,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_tables_pictures_and_report_are_in_it(study: Path) -> None:
     (mirror,) = study.glob("wandb/offline-run-*/*.wandb")
     run = json.loads(inspect(mirror, "--summary"))
