@@ -61,7 +61,7 @@ def test_three_files_of_a_users_are_swept_shown_and_tracked(
     assert Path(own).is_relative_to(python.parent.parent), "the wheel, and not the checkout"
 
     arguments = ["-m", "cdeval.run", "--multirun", *on(tiny_gpt2_folder, prompts_file)[:-2], PLUGINS, *SWEEP]
-    arguments += ["metrics.only=[word_length,words]", "notes=all"]
+    arguments += ["metrics.only=[word_length,words]", "notes=all", "tracking=wandb"]
     table = run(python, [*arguments, "study=here"], desk, HOME=str(tmp_path), COLUMNS="140")
     study = desk / "runs" / "here"
     page, (rows, columns) = (study / "report.html").read_text(), read(study / "results.csv")
