@@ -54,9 +54,7 @@ def _rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
             one.arm,
             one.metric,
             f"{one.difference.value:+.3f}" if math.isfinite(one.difference.value) else MISSING,
-            f"{one.difference.low:+.3f} to {one.difference.high:+.3f}"
-            if math.isfinite(one.difference.low)
-            else MISSING,
+            _ends(one.difference),
             f"{one.p:.3f}" if math.isfinite(one.p) else MISSING,
             f"{one.p_holm:.3f}" if math.isfinite(one.p_holm) else MISSING,
         ]
