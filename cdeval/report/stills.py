@@ -101,6 +101,10 @@ def _draw(axes: Any, chart: Chart) -> None:
         axes.set_title(chart.title, fontsize=10, loc="left", pad=20 if legend_between else None, wrap=True)
 
 
+_INSIDE = 8  # lines whose names have room among them
+_BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.02, 0.5)}  # where a legend hides nothing
+
+
 def _has_legend(chart: Chart) -> bool:
     return len(chart.series) > 1 and any(part.label for part in chart.series)
 
@@ -175,7 +179,8 @@ def _lines(axes: Any, chart: Chart) -> None:
     places = sorted({place for line in chart.series for place in line.x})
     axes.set_xticks(places, [f"{place:g}" for place in places])
     _levels(axes, chart)
-    axes.legend(fontsize=7, frameon=False)
+    beside = _BESIDE if len(chart.series) > _INSIDE else {}
+    axes.legend(fontsize=7, frameon=False, **beside)
 
 
 def _levels(axes: Any, chart: Chart) -> None:
@@ -188,7 +193,7 @@ def _curves(axes: Any, chart: Chart) -> None:
         label = "_nolegend_" if line.color == PALE else line.label
         axes.plot(line.x, line.y, color=line.color, linestyle=_DASHES[line.dash], label=label)
     axes.set_aspect("equal")
-    axes.legend(fontsize=6, frameon=False, loc="center left", bbox_to_anchor=(1.02, 0.5), reverse=True)
+    axes.legend(fontsize=6, frameon=False, reverse=True, **_BESIDE)
 
 
 def _bars(axes: Any, chart: Chart) -> None:

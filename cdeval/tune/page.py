@@ -63,8 +63,8 @@ def _curves(tuned: Sequence[Tuned], criterion: Criterion) -> Chart:
         points = [point for point in one.curve if math.isfinite(point.value)]
         n, value = [float(point.n) for point in points], [point.value for point in points]
         low, high = [point.low for point in points], [point.high for point in points]
-        names = [one.arm.line] * len(points)
+        names = [one.arm.name] * len(points)
         if points:
-            lines.append(Series(one.arm.line, n, value, low, high, color=color, dash=dash, names=names))
+            lines.append(Series(one.arm.name, n, value, low, high, color=color, dash=dash, names=names))
     title = f"best of n settings by {criterion}"
     return Chart("best-of-n", title, "lines", "settings tried, n", criterion.text, lines)
