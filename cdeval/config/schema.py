@@ -217,7 +217,7 @@ class MetricsConfig:
     # Resamples of the prompts for each interval.
     bootstrap_draws: int = number(2000, least=100, most=100_000, when=(STORED,))
     only: list[str] = read_when(STORED, factory=list)  # names of the metrics to compute; empty: all that are not extras
-    # Also distinct-n and self-BLEU, which compare at equal amounts of text only.
+    # Also those beside ours: distinct-n, self-BLEU, compression ratio, Vendi score, Q*Text and others.
     extras: bool = read_when(STORED, default=False)
 
 

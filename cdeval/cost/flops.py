@@ -97,15 +97,15 @@ class TokenFlops:
 def token_flops(lm: LanguageModel) -> TokenFlops:
     """Read the constants off a loaded model, so that grouped heads, gates and odd widths need no special case."""
     config, parts = lm.model.config, lm.parts
-    projection = 2 * _matrix_weights(parts.project_out)
+    projection = 2 * matrix_weights(parts.project_out)
     return TokenFlops(
-        blocks=2 * (_matrix_weights(parts.blocks) + _matrix_weights(getattr(parts.base, "project_in", None))),
+        blocks=2 * (matrix_weights(parts.blocks) + matrix_weights(getattr(parts.base, "project_in", None))),
         attention=4 * parts.depth * config.num_attention_heads * head_width(config),
-        head=2 * _matrix_weights(parts.head) + projection,
+        head=2 * matrix_weights(parts.head) + projection,
         head_token=2 * parts.head_weight.shape[1],
         projection=projection,
         translator=2 * config.hidden_size**2,
-        by_block=tuple(2 * _matrix_weights(block) for block in parts.blocks),
+        by_block=tuple(2 * matrix_weights(block) for block in parts.blocks),
         key_value=4 * config.hidden_size * key_heads(config) * head_width(config),
         cosine=6 * config.hidden_size,
     )
@@ -208,7 +208,7 @@ def key_heads(config: PretrainedConfig) -> int:
     return heads
 
 
-def _matrix_weights(module: nn.Module | None) -> int:
+def matrix_weights(module: nn.Module | None) -> int:
     """Weights that enter matrix products (embedding look-ups do not)."""
     if module is None:
         return 0

@@ -38,6 +38,9 @@ _NO_VOTES = When("votes", lambda votes: not votes, "leave votes= out")
 _NO_EXPORT = When("export", lambda export: export is Export.none, "leave export= out")
 
 
+QUESTION = "Which continuation is better: more coherent, and more like a person wrote it?"
+
+
 @dataclass
 class PairsConfig:
     """The pairs that people judge, for `export=pairs`, and how their votes are read."""
@@ -45,9 +48,7 @@ class PairsConfig:
     # Prompts, drawn by the seed; null: all that both arms continue.
     limit: int | None = number(100, least=1, most=100_000_000, hint="null is all of them")
     # What people are asked.
-    question: str = text(
-        "Which continuation is better: more coherent, and more like a person wrote it?", TextForm.prose
-    )
+    question: str = text(QUESTION, TextForm.prose)
 
 
 @dataclass
@@ -81,8 +82,8 @@ def validate_score(config: ScoreConfig) -> ScoreConfig:
     """
     check_values(config)
     require_stored(config.expert, "cdeval.score")
-    config.generations = _paths("generations", config.generations)
-    config.votes = _paths("votes", config.votes)
+    config.generations = paths_of("generations", config.generations)
+    config.votes = paths_of("votes", config.votes)
     if config.votes:
         if config.key is None:
             raise ConfigError("votes= needs key=: the key file that export=pairs wrote, which says who wrote what.")
@@ -97,7 +98,8 @@ def validate_score(config: ScoreConfig) -> ScoreConfig:
     return config
 
 
-def _paths(setting: str, value: object) -> list[str]:
+def paths_of(setting: str, value: object) -> list[str]:
+    """One path or several as a list of them. Raises: ConfigError: it is neither."""
     given = [] if value is None else value if isinstance(value, list) else [value]
     if not all(isinstance(path, str | int) and path != "" for path in given):
         raise ConfigError(f"{setting}={value!r}: expected a path, or a list of paths as {setting}=[a,b].")

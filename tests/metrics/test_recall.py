@@ -45,7 +45,10 @@ def text(words: str) -> Generation:
 
 
 def test_stored_scores_of_former_studies_stay_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names, order and recipes are those of studies that were scored before; another release may compute anew."""
+    """Names, order and recipes are those of studies that were scored before; another release may compute anew.
+
+    What came later stands behind them.
+    """
     monkeypatch.setattr(scorefile, "__version__", "0.1.0")
     model = SimpleNamespace(dtype="torch.float32", device=SimpleNamespace(type="cpu"))
     scorer: Any = SimpleNamespace(fingerprint="weights", model=model)
@@ -57,4 +60,4 @@ def test_stored_scores_of_former_studies_stay_valid(monkeypatch: pytest.MonkeyPa
         name: recipe_digest(name, recall.exact["one"], of_arms["one"], recall.settings)[:16]
         for name, of_arms in recall.bases.items()
     }
-    assert list(found.items()) == list(RECIPES.items())
+    assert list(found.items())[: len(RECIPES)] == list(RECIPES.items())
