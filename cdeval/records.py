@@ -1,7 +1,7 @@
 """The records that travel between stages: prompts in, generations and numbers out. Frozen, and checked when made."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -100,7 +100,29 @@ class LensScore:
     changed: float  # share of positions where the contrast's likeliest token is not the expert's
     plausible: float  # tokens in V_head, which is the expert's own
     positions: int  # that entered
+    # How often the contrast would accept what the exit drafts (`cdeval.cost.drafting`); of the expert: its own drafts.
+    accepted_likeliest: float  # its likeliest token, by greedy search: share of positions
+    accepted_drawn: float  # a token drawn from it, by sampling: the mean overlap of both distributions
     margin: Estimate  # anti-loop margin [nats] (`cdeval.lens.loops`); of the expert: without contrast
+
+
+@dataclass(frozen=True, slots=True)
+class Drafts:
+    """The number of drafts of a cycle that is best for an exit, and what it brings (`cdeval.cost.drafting`)."""
+
+    accepted: float  # share of drafts
+    drafts: int  # of a cycle
+    speed_up: float  # over decoding with the same contrast and no drafts; below 1 it is slower
+
+
+@dataclass(frozen=True, slots=True)
+class Drafting:
+    """The outcome of drafting with the blocks before an exit, in tokens and bytes."""
+
+    layer: int  # blocks that draft
+    lens: str  # as of `LensScore`
+    greedy: Drafts  # drafts are the exit's likeliest tokens
+    sampling: Drafts  # drafts are drawn from the exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +195,9 @@ class ThresholdScore:
     p: float  # of a true risk above the tolerance
     accepted: bool
     test_risk: float  # mean over the test texts
+    # Seconds of a token by the number of prompts decoded together, and over those by all blocks; empty if not timed.
+    seconds_per_token: Mapping[int, float] = field(default_factory=dict)
+    time_saved: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

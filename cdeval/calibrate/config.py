@@ -41,6 +41,9 @@ class CalibrateRun(TakesPlugins):
     tolerance: float = number(0.25, least=0, open_least=True, most=1, open_most=True)
     # ε: the probability that the promise is broken, at most.
     level: float = number(0.05, least=0, open_least=True, most=1, open_most=True)
+    # Numbers of test prompts that are decoded together to time a token at every λ; [] times nothing.
+    timed_prompts: list[int] = number(factory=lambda: [1], least=1, most=10_000)
+    timed_repeats: int = number(2, least=1, most=10_000)  # passes that are timed, after one that is not
     expert: ExpertConfig = field(default_factory=ExpertConfig)
     amateur: AmateurConfig = field(default_factory=lambda: AmateurConfig(kind="none"))
     contrast: ContrastConfig = field(default_factory=ContrastConfig)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from cdeval.calibrate.config import CalibrateRun, as_run
 from cdeval.calibrate.dissimilarity import dissimilarity
 from cdeval.calibrate.guarantee import fixed_sequence, texts_needed
+from cdeval.calibrate.timing import seconds_per_token
 from cdeval.config.amateur import kind_of
 from cdeval.config.enums import PromptSource, Split
 from cdeval.config.labels import label_of
@@ -86,7 +87,8 @@ def run_calibration(
     say(f"{label_of(full)}, against {label_of(early[0])}, and {len(early) - 1} more thresholds")
     texts = _texts(models, run, everything.prompts, [full, *early], say)
     calibration, test = texts[: len(learnt.prompts)], texts[len(learnt.prompts) :]
-    scores = _scores(config, models, calibration, test, [full, *early])
+    seconds = _timed(config, run, models, [text.prompt for text in test], [full, *early], say)
+    scores = _scores(config, models, calibration, test, [full, *early], seconds)
     chosen = min((score.threshold for score in scores if score.accepted), default=None)
     facts = {"expert": models.expert.name, "fingerprint": models.expert.fingerprint, "dtype": models.expert.dtype_name}
     record = {
@@ -180,6 +182,7 @@ def _scores(
     calibration: Sequence[_Text],
     test: Sequence[_Text],
     settings: Sequence[Setting],
+    seconds: Sequence[Mapping[int, float]],
 ) -> list[ThresholdScore]:
     risks, test_risks = (
         [_mean(of_threshold) for of_threshold in zip(*(text.risks() for text in texts), strict=True)]
@@ -201,9 +204,37 @@ def _scores(
                 p=verdicts[place].p,
                 accepted=verdicts[place].accepted,
                 test_risk=test_risks[place],
+                seconds_per_token=seconds[1 + place],
+                time_saved={count: 1 - taken / seconds[0][count] for count, taken in seconds[1 + place].items()},
             )
         )
     return scores
+
+
+def _timed(
+    config: CalibrateRun,
+    run: RunConfig,
+    models: StudyModels,
+    prompts: Sequence[Prompt],
+    settings: Sequence[Setting],
+    say: Callable[[str], None],
+) -> list[Mapping[int, float]]:
+    """Seconds a token of each setting, by the number of prompts; those that the test split lacks are said."""
+    length = len(prompts[0].token_ids)
+    alike = [prompt for prompt in prompts if len(prompt.token_ids) == length]
+    counts = [count for count in config.timed_prompts if count <= len(alike)]
+    for count in config.timed_prompts:
+        if count not in counts:
+            say(f"timed_prompts={count}: not timed, the test split has {len(alike)} prompts of {length} tokens")
+    return seconds_per_token(
+        models,
+        alike,
+        settings,
+        together=counts,
+        repeats=config.timed_repeats,
+        compact_every=run.execution.compact_every,
+        say=say,
+    )
 
 
 def _flops(models: StudyModels, texts: Sequence[_Text], settings: Sequence[Setting]) -> list[float]:

@@ -15,7 +15,7 @@ def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level:
     """The table for a terminal, from the most cautious threshold down."""
     legend = (
         f"accepted: p <= ε={level:g} there and above, p of a true risk over δ={tolerance:g}; blocks, exits and FLOPs: "
-        "of the test texts"
+        "of the test texts; ms/token of n: with n prompts together, and the share of time saved"
     )
     table = Table(
         title=Text("how early the expert may stop", style="bold"),
@@ -25,11 +25,17 @@ def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level:
         show_edge=False,
         padding=(0, 1),
     )
-    for header in _HEADERS:
+    timed = list(scores[0].seconds_per_token) if scores else []
+    for header in (*_HEADERS, *(f"ms/token\nof {count}" for count in timed)):
         table.add_column(header, justify="right", no_wrap=True)
     for score in scores:
-        table.add_row(*_cells(score))
+        table.add_row(*_cells(score), *(_time(score, count) for count in timed))
     return table
+
+
+def _time(score: ThresholdScore, count: int) -> str:
+    """Milliseconds a token of so many prompts together, and what that saves over all blocks."""
+    return f"{1e3 * score.seconds_per_token[count]:.3g} {score.time_saved[count]:+.0%}"
 
 
 def _cells(score: ThresholdScore) -> tuple[str, ...]:

@@ -18,9 +18,10 @@ So in the blocks after its exit a row's output is its input, and nothing else di
 are read by all blocks, and with them the first token of a continuation is chosen; exits begin with the second one
 (t = 1).
 
-This engine computes every block for all rows and drops what an exit has made needless: nothing is read back from the
-device, and no time is saved. The FLOPs that are reported (`cdeval.cost.flops`) are those of a decoder that skips row
-by row.
+Rows that have exited take no part in what follows (`cdeval.decode.skipping`): a block of which no row needs more than
+its keys and values ends with these, and nobody is asked twice. For that the host reads one number back from the device
+after each layer with an exit. The FLOPs that are reported (`cdeval.cost.flops`) are those of a decoder that skips row
+by row, whatever a batch can drop.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,8 +37,10 @@ from cdeval.config.exits import ConfidenceMeasure
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.decode.amateurs.early_exit import lens_of
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.cache import LaneCache
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import COMPARED_AT_ONCE, gap, saturation, thresholds
+from cdeval.decode.skipping import Skipping
 from cdeval.models.exits import change
 from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel
@@ -70,6 +73,7 @@ class AdaptiveExits:
         self.lanes = frozenset(rules)  # that may exit early
         self._questions = _questions(rules, settings[0].max_new_tokens, self._device, amateur_models)
         self._first = min(self._questions, default=0)
+        self._skipping = Skipping(list(expert.parts.blocks)[self._first :] if rules else [])
         self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
         self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on
         self._depths: Int[Tensor, "lane beam"] = torch.empty(0, 0, dtype=torch.long)
@@ -84,18 +88,26 @@ class AdaptiveExits:
         """Let rows exit at every forward pass of the expert inside the `with` block that `open` announces."""
         # From the block before the first question on: saturation compares with what that one handed on.
         layers = range(max(1, self._first - 1), self._parts.depth + 1) if self.any else ()
-        with change(self._parts, layers, self._pass):
+        with change(self._parts, layers, self._pass), self._skipping.hooked():
             yield
+
+    def follow(self, cache: LaneCache) -> None:
+        """Take part in the expert's passes: its cache says when a block's keys and values are stored."""
+        if self.any:
+            for layer in cache.layers[self._first :]:
+                layer.stored = self._skipping.stored
 
     def open(self, step: int) -> None:
         """The next forward pass of these blocks is the expert's, after `step` tokens of the continuations."""
         if self.any:
             self._step = step
+            self._skipping.all_go_on()
             self._depths = torch.full(self._shape, self._parts.depth, dtype=torch.long, device=self._device)
 
     def close(self) -> list[Int[Tensor, "lane beam"]]:
         """Return after a pass through how many blocks each row went: one tensor, or none where nobody exits early."""
         self._step = None
+        self._skipping.all_go_on()
         return [self._depths] if self.any else []
 
     def _pass(self, layer: int, hidden: Tensor) -> Tensor:
@@ -105,9 +117,12 @@ class AdaptiveExits:
         if layer > self._first:
             exited = self._depths < layer
             hidden = torch.where(exited[..., None], self._state, hidden)
-        for question in self._questions.get(layer, ()):
+        questions = self._questions.get(layer, ())
+        for question in questions:
             self._ask(question, layer, hidden, self._step)
         self._state = hidden
+        if questions:
+            self._skipping.exited(self._depths < self._parts.depth)
         return self._translated(hidden) if layer == self._parts.depth else hidden
 
     def _translated(self, hidden: Float[Tensor, "lane beam width"]) -> Float[Tensor, "lane beam width"]:
@@ -121,12 +136,17 @@ class AdaptiveExits:
         return hidden
 
     def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
-        rows = hidden[question.lanes]
+        rows, depths = hidden[question.lanes], self._depths[question.lanes]
         if question.measure is ConfidenceMeasure.softmax:
-            confidence = self._gaps(rows if question.translator is None else translated(question.translator, rows))
+            # Of rows that have exited nobody asks again: each would cost a row of the head.
+            asked = (depths == self._parts.depth).flatten().nonzero()[:, 0]
+            if not len(asked):
+                return
+            some = rows.flatten(0, 1).index_select(0, asked)[:, None]
+            gaps = self._gaps(some if question.translator is None else translated(question.translator, some))
+            confidence = gaps.new_zeros(depths.numel()).index_copy(0, asked, gaps[:, 0]).view_as(depths)
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
-        depths = self._depths[question.lanes]
         # A confidence that is NaN counts as sure, so that the row's logits, which are NaN then, come to be seen.
         leave = ~(confidence < question.levels[step][:, None]) & (depths == self._parts.depth)
         self._depths = self._depths.index_copy(0, question.lanes, depths.masked_fill(leave, layer))

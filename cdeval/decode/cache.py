@@ -12,7 +12,7 @@ Every few steps the slots that no living beam descends from are dropped, so a la
 The mask is a float one: Hugging Face's eager attention adds whatever it gets, so a boolean one is silently wrong.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import torch
 from jaxtyping import Float, Int
@@ -33,6 +33,7 @@ class AppendOnlyLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is
     def __init__(self) -> None:
         super().__init__()
         self.used = 0
+        self.stored: Callable[[], None] | None = None  # told after every update, whose result it may make needless
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Hugging Face calls this before the first update; `update` allocates."""
@@ -50,6 +51,8 @@ class AppendOnlyLayer(CacheLayerMixin):  # type: ignore[misc]  # transformers is
         self.keys[:, :, self.used : end] = key_states
         self.values[:, :, self.used : end] = value_states
         self.used = end
+        if self.stored is not None:
+            self.stored()
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def _resize(self, capacity: int) -> None:

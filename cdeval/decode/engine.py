@@ -113,6 +113,7 @@ class _Run:
         self.tokens: list[Int[Tensor, "lane beam"]] = []
         self._parents: list[Int[Tensor, "lane beam"]] = []
         self._expert, self._amateurs, self._adaptive, self._tapped = expert, amateurs, adaptive, tapped
+        adaptive.follow(self._reader.cache)
         self._depths: list[Int[Tensor, "lane beam"]] = []  # blocks that the rows read went through
         self._beams, self._new_tokens = setting.beams, setting.max_new_tokens
         size = LANES_AT_ONCE if device.type == "cpu" else count
@@ -124,12 +125,11 @@ class _Run:
         banned = banned_tokens(setting.ban, expert.model, expert.tokenizer, expert.ends)
         self._banned = torch.tensor(banned, dtype=torch.long, device=device)
         # Otherwise lengths are fixed, and there are no endings to watch for.
-        ends = expert.ends if setting.ban is Ban.none else ()
-        self._ends = torch.tensor(ends, dtype=torch.long, device=device)
+        self._ends = torch.tensor(expert.ends if setting.ban is Ban.none else (), dtype=torch.long, device=device)
         falls = torch.tensor([not lane.setting.amateur.contrasts for lane in lanes], device=device)
         self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)
         self._faults = Faults(count, device)
-        self._search = open_search(lanes, len(ends), expert.parts.head_weight.shape[0], device)
+        self._search = open_search(lanes, len(self._ends), expert.parts.head_weight.shape[0], device)
         self._contrastive: ContrastiveSearch | None = None
         if setting.search is SearchKind.contrastive_search:
             if amateurs.any or adaptive.any:

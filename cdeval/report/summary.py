@@ -124,7 +124,7 @@ def exit_notes(costs: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Say how early the expert exited, a line an arm in which it may; `costs` by label, as `cost.price` makes them."""
     return [
         f"'{label}': {of_arm['exit_share']:.0%} of the tokens read after the prompt exited early, and a token went "
-        f"through {of_arm['exit_layer']:.1f} blocks on average; FLOPs are counted as spent, and no time is saved here"
+        f"through {of_arm['exit_layer']:.1f} blocks on average; FLOPs are counted as if each row stopped by itself"
         for label, of_arm in costs.items()
         if math.isfinite(of_arm.get("exit_layer", math.nan))
     ]
