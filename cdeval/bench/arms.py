@@ -1,5 +1,6 @@
 """The arms by name: which peer, which search, which number format, how many prompts and settings."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -7,6 +8,7 @@ from itertools import count, product
 
 from cdeval.bench.config import BenchRun, as_run
 from cdeval.bench.ctranslate import ctranslate2
+from cdeval.bench.limits import Limits, Work
 from cdeval.bench.models import Models
 from cdeval.bench.peers import hugging_face, naive, ours
 from cdeval.bench.plan import BenchArm, Run
@@ -84,8 +86,11 @@ def settings_grid(first: Setting, number: int) -> list[Setting]:
 class Arms:
     """Makes arms that share models and prompts. An arm's twin is the engine's arm of the same search and size."""
 
-    def __init__(self, config: BenchRun, models: Models, prompts: Sequence[tuple[int, ...]]) -> None:
-        self.config, self.models, self._prompts = config, models, prompts
+    def __init__(
+        self, config: BenchRun, models: Models, prompts: Sequence[tuple[int, ...]], limits: Limits | None = None
+    ) -> None:
+        """Args: limits: of this machine; None: nobody asks how near the arms come."""
+        self.config, self.models, self._prompts, self._limits = config, models, prompts, limits
         self._contrast = setting_of(as_run(config))
 
     def setting(self, search: BenchSearch) -> Setting:
@@ -146,15 +151,19 @@ class Arms:
             for kind in ("float32", "int8")
         )
         arm = self._arm(CTRANSLATE2, BenchSearch.plain, F32, size, exact)
-        return [arm, replace(arm, label=arm.label.replace("f32", "int8"), run=quantised)]
+        return [arm, replace(arm, label=arm.label.replace("f32", "int8"), run=quantised, least=math.nan)]
 
     def _arm(self, who: str, search: BenchSearch, dtype: Dtype, size: Size, run: Run, *, batches: int = 1) -> BenchArm:
+        texts, new_tokens = size.prompts * size.settings, size.new_tokens or self.config.bench.new_tokens
+        work = Work(texts, batches, len(self._prompts[0]), new_tokens)
+        limits = self._limits
         return BenchArm(
             label=label(who, search, dtype, size),
             run=run,
-            texts=size.prompts * size.settings,
-            new_tokens=size.new_tokens or self.config.bench.new_tokens,
+            texts=texts,
+            new_tokens=new_tokens,
             batches=batches,
+            least=math.nan if limits is None else limits.least(self.models.expert(dtype), self.setting(search), work),
             twin=None if who == OURS else label(OURS, search, dtype, size),
             series=label(who, search, dtype),
         )

@@ -32,7 +32,7 @@ class Goal(NamedTuple):
 
 def judge(results: Results, bench: BenchConfig, prompt_tokens: int) -> list[Goal]:
     """Every goal, measured or not, in the order in which they are stated."""
-    single, greedy = _Times(results, "single"), _Times(results, "greedy")
+    single, greedy, batch = (_Times(results, name) for name in ("single", "greedy", "batch"))
     contrast, plain = label(OURS, BenchSearch.contrast, BF16), label(OURS, BenchSearch.plain, BF16)
     over_hf_bf16 = single.ratio(contrast, label(HUGGING_FACE, BenchSearch.plain, BF16))
     over_hf_f32 = single.ratio(contrast, label(HUGGING_FACE, BenchSearch.plain, F32))
@@ -43,10 +43,15 @@ def judge(results: Results, bench: BenchConfig, prompt_tokens: int) -> list[Goal
     over_sweep = bench.sweep_settings * _Times(results, "sweep").ratio(one_run, f"{contrast}{many}")
     short = Size(new_tokens=bench.naive_tokens)
     over_naive = _Times(results, "naive").ratio(label(NAIVE, BenchSearch.contrast, BF16, short), f"{contrast}{short}")
+    f32 = label(OURS, BenchSearch.contrast, F32)
+    most = Size(prompts=max(bench.batch_sizes))
     sweep = f"{many.settings} settings x {many.prompts} prompts"
     return [
         Goal("one prompt: contrast bf16 over Hugging Face plain bf16, time", over_hf_bf16, most=0.8),
         Goal("one prompt: contrast bf16 over Hugging Face plain f32, time", over_hf_f32, most=0.35),
+        Goal("one prompt: contrast f32, share of the machine's roofline", single.of_limit(f32), least=0.4),
+        Goal("one prompt: contrast bf16, share of the machine's roofline", single.of_limit(contrast), least=0.4),
+        Goal(f"{most.prompts} prompts: contrast bf16, share of it", batch.of_limit(f"{contrast}{most}"), least=0.5),
         Goal("one prompt: contrast over our own plain beam search, time", single.ratio(contrast, plain), most=1.10),
         Goal("one prompt: greedy contrast (candidate-only head) over plain greedy, time", over_greedy, most=1.02),
         Goal("8 prompts: contrast bf16 over CTranslate2 plain f32, tokens/s", _over_ctranslate2(results), least=2.0),
@@ -67,6 +72,11 @@ class _Times:
 
     def get(self, name: str) -> BenchTiming | None:
         return self._timings.get(name)
+
+    def of_limit(self, name: str) -> float:
+        """The share of the roofline; NaN where the arm is missing."""
+        timing = self.get(name)
+        return timing.of_limit if timing else math.nan
 
     def ratio(self, above: str, below: str) -> float:
         """Median over median; NaN where an arm is missing."""

@@ -1,44 +1,66 @@
-"""The hardware's limits: how near decoding one prompt comes to reading the weights and doing nothing else."""
+"""The roofline of this machine: the least time that an arm's work can take, whoever does it.
 
-from collections.abc import Mapping
+    least seconds = the more of   bytes / the bandwidth of reading   and   FLOPs / the rate of matrix products
+
+Both rates are measured when the bench begins. Bytes are those of `cdeval.cost.traffic`, weights once a step for all
+texts of a batch; FLOPs those of `cdeval.cost.flops`. They are of the cheapest way that is known here to make the texts:
+a peer's separate amateur, or passes over tokens that a cache would have kept, are no part of it.
+"""
+
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from cdeval.bench.arms import BF16, F32, OURS, BenchSearch, label
-from cdeval.bench.models import Models
-from cdeval.bench.plan import GroupResult
-from cdeval.config.enums import Dtype
-from cdeval.cost.bandwidth import Bandwidth, step_bytes
+import torch
 
-_DTYPES: tuple[Dtype, ...] = (BF16, F32)
+from cdeval.bench.plan import GroupResult
+from cdeval.config.setting import Setting
+from cdeval.cost.bandwidth import measure_bandwidth, measure_products
+from cdeval.cost.flops import lane_flops, token_flops
+from cdeval.cost.traffic import lane_bytes, token_bytes
+from cdeval.models.loading import LanguageModel
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The work of an arm: texts of one length under one setting, in passes of equally many."""
+
+    texts: int
+    batches: int
+    prompt_tokens: int
+    new_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Lower bounds on the time of a step of one prompt."""
+    """The rates of this machine."""
 
-    bandwidth: dict[str, float]  # bytes a second, by the way they were moved
-    weight_bytes: dict[str, int]  # that one step reads, by number format
-    ms_per_step: dict[str, float]  # by number format
+    read: float  # bytes a second
+    products: dict[str, float]  # FLOPs a second, by number format as torch writes it
 
     @classmethod
-    def from_models(cls, models: Models, bandwidth: Bandwidth) -> Self:
-        """Compute the limits of the expert on this machine."""
-        sizes = {dtype.name: step_bytes(models.expert(dtype)) for dtype in _DTYPES}
-        milliseconds = {name: 1e3 * size / bandwidth.read for name, size in sizes.items()}
-        return cls({"summed": bandwidth.summed, "copied": bandwidth.copied}, sizes, milliseconds)
+    def of_machine(cls, device: torch.device, dtypes: Iterable[torch.dtype]) -> Self:
+        """Measure them."""
+        return cls(measure_bandwidth(device).read, {str(dtype): measure_products(device, dtype) for dtype in dtypes})
 
-    def lines(self, results: Mapping[str, GroupResult]) -> list[str]:
-        """A line a number format, with the share of the limit that the engine reached where it was timed."""
-        timings = results["single"].timings if "single" in results else {}
-        found = []
-        for dtype in _DTYPES:
-            least = self.ms_per_step[dtype.name]
-            line = (
-                f"limit {dtype.name}: {self.weight_bytes[dtype.name] / 1e6:.0f} MB of weights in {least:.1f} ms a step"
-            )
-            for search in (BenchSearch.plain, BenchSearch.contrast):
-                timing = timings.get(label(OURS, search, dtype))
-                line += f"; ours {search.name} {least / timing.ms_per_step:.0%} of that speed" if timing else ""
-            found.append(line)
+    def least(self, expert: LanguageModel, setting: Setting, work: Work) -> float:
+        """The least seconds that some work can take in the expert's number format."""
+        lane = lane_bytes(token_bytes(expert), setting, work.prompt_tokens, work.new_tokens)
+        flops = lane_flops(token_flops(expert), setting, work.prompt_tokens, work.new_tokens)
+        weights = token_bytes(expert).blocks + token_bytes(expert).head
+        once = (work.texts - work.batches) * work.new_tokens * weights  # that the texts of a batch share
+        moved = work.texts * lane.per_token * work.new_tokens - once
+        return max(moved / self.read, work.texts * flops.total / self.products[str(expert.dtype)])
+
+    def lines(self, results: Iterable[GroupResult], engine: str) -> list[str]:
+        """Say what the limits are, and where the arms of `engine` came nearest to and stayed furthest from them."""
+        rates = ", ".join(
+            f"{rate / 1e9:.0f} GFLOP/s in {name.rpartition('.')[2]}" for name, rate in self.products.items()
+        )
+        found = [f"roofline of this machine: {self.read / 1e9:.1f} GB/s read, matrix products of {rates}"]
+        mine = [one for result in results for one in result.timings.values() if one.label.startswith(f"{engine} ")]
+        known = sorted((one for one in mine if one.least == one.least), key=lambda one: one.of_limit)  # no NaN
+        if known:
+            ends = " to ".join(f"{one.of_limit:.0%} ({one.label})" for one in (known[0], known[-1]))
+            found.append(f"share of it that the engine reaches: {ends}")
         return found

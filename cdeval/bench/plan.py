@@ -39,6 +39,7 @@ class BenchArm:
     twin: str | None = None  # arm of the same group that should produce the same tokens
     series: str = ""  # its line in a plot of growth
     x: int | None = None  # its place on that line
+    least: float = math.nan  # seconds that this machine's limits leave to a pass (`cdeval.bench.limits`)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ class BenchTiming:
     same_texts: float = math.nan  # share of texts equal to its twin's; NaN without a twin
     series: str = ""
     x: int | None = None
+    least: float = math.nan
+
+    @property
+    def of_limit(self) -> float:
+        """The share of the machine's roofline that the arm reaches; NaN where the limit is not known."""
+        return self.least / self.median
 
     @property
     def median(self) -> float:
@@ -186,4 +193,5 @@ def _timing(arm: BenchArm, seconds: Sequence[float], last: Mapping[str, Pass]) -
         same_texts=same_texts,
         series=arm.series,
         x=arm.x,
+        least=arm.least,
     )

@@ -29,6 +29,8 @@ def _group(result: GroupResult) -> dict[str, object]:
             "ms_per_step": timing.ms_per_step,
             "tokens_per_second": timing.tokens_per_second,
             "ratio": result.ratio(name),
+            "least_seconds": timing.least,
+            "share_of_limit": timing.of_limit,
         }
         for name, timing in result.timings.items()
     }

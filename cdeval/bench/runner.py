@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import torch
 
-from cdeval.bench.arms import BF16, F32, Arms, BenchSearch
+from cdeval.bench.arms import BF16, F32, OURS, Arms, BenchSearch
 from cdeval.bench.config import BenchRun, GroupName
 from cdeval.bench.ctranslate import ctranslate2_version
 from cdeval.bench.goals import Goal, judge
@@ -23,10 +23,10 @@ from cdeval.config.amateur import amateur_of
 from cdeval.config.exits import check_depth
 from cdeval.config.plugins import loaded_plugins
 from cdeval.config.points import prompts_digest
-from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.decode.clock import now
 from cdeval.errors import PromptError
 from cdeval.models.anatomy import check_length
+from cdeval.models.hardware import choose_dtype
 from cdeval.models.loading import OpenedModel, open_model
 from cdeval.prompts.load import load_prompts
 from cdeval.records import Prompt
@@ -69,10 +69,10 @@ def run_bench(
     prompts = _prompts(config, opened)
     prompt_tokens = len(prompts[0].token_ids)
     with RunFolder(Path(config.runs) / "bench") as folder, TemporaryDirectory() as scratch:
-        say("loading the models, measuring the memory's bandwidth, trying every arm")
+        say("loading the models, measuring the machine's limits, trying every arm")
         models = Models(opened, layer, Path(scratch))
-        limits = Limits.from_models(models, measure_bandwidth(opened.device))
-        arms = Arms(config, models, [prompt.token_ids for prompt in prompts])
+        limits = Limits.of_machine(opened.device, [choose_dtype(dtype, opened.device) for dtype in (BF16, F32)])
+        arms = Arms(config, models, [prompt.token_ids for prompt in prompts], limits)
         groups = build_groups(arms)
         clock = partial(now, opened.device)
         seconds = {group.name: estimate(group, clock) for group in groups}
@@ -93,7 +93,7 @@ def run_bench(
         )
         replace_file(folder.path / "bench.png", to_png(list(results.values()), machine))
     profiled = [describe(shares)] if shares else []
-    notes = [machine, *models.skipped, *limits.lines(results), *profiled, *_conditions(config)]
+    notes = [machine, *models.skipped, *limits.lines(results.values(), OURS), *profiled, *_conditions(config)]
     return Report(judge(results, config.bench, prompt_tokens), notes, folder.path)
 
 

@@ -19,7 +19,7 @@ def group_table(result: GroupResult) -> Table:
     """One row an arm; ratios are over the arm marked with a star."""
     table = _table(f"{result.name}: {result.title}")
     table.add_column("arm", overflow="fold")
-    for header in ("median\ns", "min–max\ns", "ms\n/step", "tokens\n/s", "ratio\n*", "same\ntokens"):
+    for header in ("median\ns", "min–max\ns", "ms\n/step", "tokens\n/s", "ratio\n*", "of the\nlimit", "same\ntokens"):
         table.add_column(header, justify="right", no_wrap=True)
     for name, timing in result.timings.items():
         star = " *" if name == result.reference else ""
@@ -30,6 +30,7 @@ def group_table(result: GroupResult) -> Table:
             f"{timing.ms_per_step:.1f}",
             f"{timing.tokens_per_second:.1f}",
             f"{result.ratio(name):.3f}",
+            "" if math.isnan(timing.of_limit) else f"{timing.of_limit:.0%}",
             _same(timing),
         )
     table.caption = Text("\n".join(growth_lines(result)))

@@ -1,17 +1,18 @@
-"""The limit: a step of a single text must read every weight once, so it cannot be faster than bytes / bandwidth."""
+"""The limits of a machine: bytes a second between memory and processor, and multiplications a second."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import psutil
 import torch
+from torch import nn
 
-from cdeval.cost.flops import token_flops
 from cdeval.decode.clock import now
-from cdeval.models.loading import LanguageModel
+from cdeval.models.packing import pack_modules, packs
 
 LARGE = 1 << 30  # bytes; far beyond any processor's cache
 PASSES = 5
+_ROWS, _WIDTH = 512, 2048  # of the product that is timed: as many rows as batches have, and matrices beyond caches
 
 
 class Bandwidth(NamedTuple):
@@ -33,22 +34,27 @@ def measure_bandwidth(device: torch.device, tensor_bytes: int | None = None) -> 
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
     real_size = source.numel() * source.element_size()
-
-    def fastest(work: Callable[[], object]) -> float:
-        seconds = []
-        for _ in range(PASSES + 1):  # the first one maps the memory
-            started = now(device)
-            work()
-            seconds.append(now(device) - started)
-        return min(seconds[1:])
-
-    return Bandwidth(real_size / fastest(source.sum), 2 * real_size / fastest(lambda: target.copy_(source)), real_size)
+    summed, copied = _fastest(source.sum, device), _fastest(lambda: target.copy_(source), device)
+    return Bandwidth(real_size / summed, 2 * real_size / copied, real_size)
 
 
-def step_bytes(lm: LanguageModel) -> int:
-    """Bytes of the weights that one decoding step must read: the matrices of all blocks and of the head.
+@torch.inference_mode()
+def measure_products(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOPs a second of a large matrix product, all threads: the better of torch's own layout and the packed one."""
+    layer = nn.Linear(_WIDTH, _WIDTH, bias=False, device=device, dtype=dtype)
+    rows = torch.ones(_ROWS, _WIDTH, device=device, dtype=dtype)
+    seconds = _fastest(lambda: layer(rows), device)
+    if packs(device, dtype):
+        pack_modules(layer)
+        seconds = min(seconds, _fastest(lambda: layer(rows), device))
+    return 2 * _ROWS * _WIDTH**2 / seconds
 
-    Embedding tables that are only looked up are not among them; a tied one is, as the head.
-    """
-    costs = token_flops(lm)
-    return (costs.blocks + costs.head) // 2 * lm.dtype.itemsize
+
+def _fastest(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest pass; the first one, which maps memory, is left out."""
+    seconds = []
+    for _ in range(PASSES + 1):
+        started = now(device)
+        work()
+        seconds.append(now(device) - started)
+    return min(seconds[1:])

@@ -22,12 +22,17 @@ ROWS = 5
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Whether packing is known to help: a number format that this CPU multiplies, and torch's oneDNN operators."""
+    return packs(model.device, model.dtype)
+
+
+def packs(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packing is known to help there, as `can_pack`."""
     names = ("_reorder_linear_weight", "_linear_pointwise", "_is_mkldnn_bf16_supported")
-    if model.device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
+    if device.type != "cpu" or not all(hasattr(torch.ops.mkldnn, name) for name in names):
         return False
-    if model.dtype == torch.bfloat16:
+    if dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return bool(model.dtype == torch.float32)
+    return dtype == torch.float32
 
 
 def pack(model: PreTrainedModel) -> PreTrainedModel:

@@ -13,10 +13,13 @@ from cdeval.bench.arms import BF16, F32, HUGGING_FACE, NAIVE, OURS, BenchSearch,
 from cdeval.bench.config import BenchConfig, GroupName
 from cdeval.bench.goals import Goal, judge
 from cdeval.bench.groups import longest_text, prompts_needed
+from cdeval.bench.limits import Limits, Work
 from cdeval.bench.plan import BenchTiming, GroupResult
 from cdeval.bench.results import to_png
 from cdeval.bench.table import goals_table, group_table, growth_lines
-from cdeval.cost.bandwidth import measure_bandwidth, step_bytes
+from cdeval.cost.bandwidth import measure_bandwidth, measure_products
+from cdeval.cost.flops import lane_flops, token_flops
+from cdeval.cost.traffic import token_bytes
 from cdeval.models.loading import LanguageModel
 from tests.decode.oracles import early_exit
 
@@ -97,7 +100,7 @@ def test_live_kv_is_counted_in_texts_of_prompt_and_new_tokens() -> None:
 
 def test_what_was_not_timed_is_neither_met_nor_missed() -> None:
     goals = judge({}, BenchConfig(), 32)
-    assert len(goals) == 10
+    assert len(goals) == 13
     assert all(math.isnan(goal.measured) and goal.met is None for goal in goals)
 
 
@@ -127,13 +130,51 @@ def test_only_what_the_groups_need_is_asked_for(groups: list[GroupName], prompts
     assert (prompts_needed(bench), longest_text(bench)) == (prompts, tokens)
 
 
+def weights_of_a_step(lm: LanguageModel) -> int:
+    costs = token_bytes(lm)
+    return costs.blocks + costs.head
+
+
 def test_a_step_reads_every_matrix_once(tiny: Callable[[str], LanguageModel]) -> None:
     """Tied embeddings are read as the head; positions and embeddings that are looked up are not."""
     llama, gpt2 = tiny("llama"), tiny("gpt2")
     norms = (2 * 4 + 1) * 32
-    assert step_bytes(llama) == 4 * (llama.model.num_parameters() - norms)
+    assert weights_of_a_step(llama) == 4 * (llama.model.num_parameters() - norms)
     matrices = 4 * (32 * 96 + 32 * 32 + 2 * 32 * 128) + 128 * 32
-    assert step_bytes(gpt2) == 4 * matrices
+    assert weights_of_a_step(gpt2) == 4 * matrices
+
+
+def test_the_roofline_is_the_larger_of_bytes_and_products(tiny: Callable[[str], LanguageModel]) -> None:
+    """Kills: weights counted once a text where a batch shares them, or a limit that adds what may overlap."""
+    lm, how = tiny("llama"), early_exit(2, beams=3, max_new_tokens=4)
+    one, together, apart = Work(1, 1, 5, 4), Work(6, 1, 5, 4), Work(6, 6, 5, 4)
+    slow_memory, slow_products = Limits(1.0, {str(lm.dtype): 1e30}), Limits(1e30, {str(lm.dtype): 2.0})
+    alone = slow_memory.least(lm, how, one)
+    assert slow_memory.least(lm, how, apart) == pytest.approx(6 * alone)
+    assert 6 * alone - slow_memory.least(lm, how, together) == pytest.approx(5 * 4 * weights_of_a_step(lm))
+    flops = lane_flops(token_flops(lm), how, 5, 4).total
+    assert slow_products.least(lm, how, together) == slow_products.least(lm, how, apart) == pytest.approx(3 * flops)
+
+
+def test_the_share_of_the_roofline_is_shown_and_judged() -> None:
+    f32 = label(OURS, BenchSearch.contrast, F32)
+    single = group("single", timed(CONTRAST, 4.0, least=1.0), timed(f32, 2.0, least=1.2), timed("theirs", 4.0))
+    assert goal({"single": single}, "one prompt: contrast f32, share").met is True
+    assert goal({"single": single}, "one prompt: contrast bf16, share").measured == 0.25
+    rates = Limits(25e9, {"torch.float32": 150e9})
+    assert rates.lines([single], OURS) == [
+        "roofline of this machine: 25.0 GB/s read, matrix products of 150 GFLOP/s in float32",
+        f"share of it that the engine reaches: 25% ({CONTRAST}) to 60% ({f32})",
+    ]
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(group_table(single))
+    assert "25%" in console.export_text()
+
+
+def test_products_count_two_flops_a_multiplication(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(1000))
+    monkeypatch.setattr("cdeval.cost.bandwidth.now", lambda _device: float(next(ticks)))  # each pass takes 1 s
+    assert measure_products(torch.device("cpu"), torch.float32) == 2 * 512 * 2048**2
 
 
 def test_bandwidth_counts_both_directions_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
