@@ -5,6 +5,7 @@ from collections.abc import Callable
 from cdeval.cli import Schema, plain_dict, run_schema
 from cdeval.lens.config import LensRun, validate_lens
 from cdeval.lens.tables import contrast_tables, lens_table
+from cdeval.report.drafting import drafting_tables
 from cdeval.store.screen import Screen
 
 
@@ -26,6 +27,8 @@ def lens(config: LensRun) -> None:
     console = Screen()
     console.print(lens_table(outcome.scores))
     for table in contrast_tables(outcome.scores, (config.alpha, config.beta, config.temperature)):
+        console.print(table)
+    for table in drafting_tables(outcome.drafting, "would drafting pay?"):
         console.print(table)
     for note in outcome.notes:
         console.say(f"  {note}")

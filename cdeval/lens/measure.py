@@ -14,7 +14,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.records import EXPERT, LensScore
 from cdeval.store.progress import Steps
 
-_NUMBERS = 6
+_NUMBERS = 8
 
 
 def measure(
@@ -33,7 +33,7 @@ def measure(
     Raises: ValueError: no text has two tokens.
     """
     there = sum(max(0, len(text) - 1) for text in texts)
-    sums: dict[int, Float[Tensor, " 6"]] = defaultdict(lambda: torch.zeros(_NUMBERS, dtype=torch.float64))
+    sums: dict[int, Float[Tensor, " 8"]] = defaultdict(lambda: torch.zeros(_NUMBERS, dtype=torch.float64))
     taken = 0
     with Steps(say, "measured position", min(positions, there)) as progress:
         for text in texts:
@@ -51,15 +51,17 @@ def measure(
     found = margins(expert, texts, [(view, contrast) for view in views], seed=0, say=say)
     scores = []
     for index, ((layer, lens), margin) in enumerate(zip(names, found, strict=True)):
-        nll, kl, agreement, entropy, changed, plausible = (sums[index] / taken).tolist()
+        nll, kl, agreement, entropy, changed, plausible, likeliest, drawn = (sums[index] / taken).tolist()
         require_finite(expert, [nll, kl, entropy], f"what layer {layer} says, read by {lens},")
-        scores.append(LensScore(layer, lens, nll, kl, agreement, entropy, changed, plausible, taken, margin))
+        scores.append(
+            LensScore(layer, lens, nll, kl, agreement, entropy, changed, plausible, taken, likeliest, drawn, margin)
+        )
     return scores
 
 
 @torch.inference_mode()
 def _add(
-    sums: dict[int, Float[Tensor, " 6"]],
+    sums: dict[int, Float[Tensor, " 8"]],
     expert: LanguageModel,
     views: Sequence[View],
     contrast: Contrast,
@@ -70,17 +72,20 @@ def _add(
     p_expert, (most, best) = log_expert.exp(), log_expert.max(dim=-1)
     plausible = log_expert >= (most + math.log(contrast.alpha))[:, None]
     for index in range(len(views) + 1):
-        log_exit, changed = log_expert, torch.zeros_like(best, dtype=torch.bool)
+        log_exit, score = log_expert, log_expert.masked_fill(~plausible, -math.inf)
         if index < len(views):
             logits = views[index].logits(expert, passage.hidden[views[index].layer]).float()
             log_exit = torch.log_softmax(logits, dim=-1)
             amateur = torch.log_softmax(logits / contrast.temperature, dim=-1)
             score = (log_expert - contrast.beta * amateur).masked_fill(~plausible, -math.inf)
-            changed = score.argmax(dim=-1) != best
+        chosen, drafted = score.argmax(dim=-1), log_exit.argmax(dim=-1)
         nll = -log_exit.gather(1, targets).sum()
         # An impossible token adds nothing to either, where 0 · inf would be NaN.
         kl = (p_expert * (log_expert - log_exit)).masked_fill_(log_expert == -math.inf, 0.0).sum()
-        agreement = (log_exit.argmax(dim=-1) == best).sum()
+        # A drawn draft x is accepted with min(1, q(x) / p(x)), q of the contrast: altogether the sum of min(p, q).
+        drawn = torch.minimum(log_exit, torch.log_softmax(score, dim=-1)).exp().sum()
         entropy = -(log_exit.exp() * log_exit).masked_fill_(log_exit == -math.inf, 0.0).sum()
-        counts = [agreement.float(), entropy, changed.sum().float(), plausible.sum().float()]
-        sums[index] += torch.stack([nll, kl, *counts]).double().cpu()
+        counts = [(drafted == best).sum(), (chosen != best).sum(), plausible.sum(), (drafted == chosen).sum()]
+        agreement, changed, candidates, likeliest = (count.float() for count in counts)
+        found = [nll, kl, agreement, entropy, changed, candidates, likeliest, drawn]
+        sums[index] += torch.stack(found).double().cpu()

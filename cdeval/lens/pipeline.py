@@ -11,6 +11,8 @@ from cdeval.config.enums import Split
 from cdeval.config.exits import Lens, check_depth, in_blocks, validate_layers
 from cdeval.config.naming import shortened, slug
 from cdeval.config.plugins import loaded_plugins
+from cdeval.cost.drafting import Accepted, drafting
+from cdeval.cost.traffic import token_bytes
 from cdeval.errors import ModelError, PromptError
 from cdeval.lens.config import LensRun, PruneBy
 from cdeval.lens.measure import measure
@@ -24,7 +26,7 @@ from cdeval.prompts.cut import shuffled
 from cdeval.prompts.items import Text
 from cdeval.prompts.load import whole_texts
 from cdeval.prompts.tokens import TextCodec
-from cdeval.records import LensScore, PrunedBlocks, Trajectory
+from cdeval.records import Drafting, LensScore, PrunedBlocks, Trajectory
 from cdeval.store.files import require_writable
 from cdeval.store.folder import replace_file
 from cdeval.store.progress import Steps
@@ -37,6 +39,7 @@ class LensResult:
     """The result of the command, as it is shown."""
 
     scores: list[LensScore]  # layer by layer, the expert itself last
+    drafting: list[Drafting]
     notes: list[str]
     scores_file: Path
 
@@ -74,16 +77,19 @@ def run_lens(config: LensRun, plain_config: Mapping[str, object], say: Callable[
     contrast = Contrast(config.alpha, config.beta, config.temperature)
     views = _views(config.lenses, layers, list(lenses.values()))
     scores = measure(expert, tokens, views, config.positions, contrast, say)
+    exits = [Accepted(one.layer, one.lens, one.accepted_likeliest, one.accepted_drawn) for one in scores[:-1]]
+    drafted = drafting(token_bytes(expert), exits, expert.parts.depth, config.text_tokens)
     scores_file = _scores_file(config, list(lenses))
     facts = {"expert": expert.name, "fingerprint": expert.fingerprint, "dtype": expert.dtype_name}
     record = {
         **provenance(facts, texts_digest(held_out), loaded_plugins()),
         "lenses": {_method(lens): dict(lens.facts) | {"digest": lens.digest} for lens in lenses.values()},
         "scores": scores,
+        "drafting": drafted,
         "settings": plain_config,
     }
     replace_file(scores_file, to_page(record))
-    return LensResult(scores, _notes(config, scores, lenses), scores_file)
+    return LensResult(scores, drafted, _notes(config, scores, lenses), scores_file)
 
 
 @dataclass(frozen=True, slots=True)

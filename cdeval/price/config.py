@@ -30,10 +30,12 @@ class PriceRun(TakesPlugins):
     beams: int = number(5, least=1, most=1000)  # of beam search; 1 is greedy
     # Blocks of the truncated expert, as a share of all.
     truncated: float = number(0.25, least=0, open_least=True, most=1, open_most=True, hint="a share of the blocks")
+    # What `cdeval.lens` measured, its JSON file: would drafting by the exits pay at these shapes?
+    drafting: str | None = None
     device: str = "A100 80GB"  # whose the next two numbers are, for the table's note
     bandwidth: float = number(2.0e12, least=1, most=1e24)  # of its memory [bytes/s]
     peak_flops: float = number(312e12, least=1, most=1e24)  # of its matrix products in this number format [FLOP/s]
-    runs: str = "runs"  # results go to <runs>/price.json
+    runs: str = "runs"  # results go to <runs>/price.json, and of drafting to <runs>/price-drafting.json
     out: str | None = None  # the file to be written instead
 
 

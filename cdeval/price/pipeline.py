@@ -7,9 +7,10 @@ on a device, whichever is more.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.config.amateur import Amateur
@@ -18,6 +19,7 @@ from cdeval.config.exits import Lens
 from cdeval.config.schema import ExpertConfig
 from cdeval.config.setting import Setting
 from cdeval.cost.counted import count_lane
+from cdeval.cost.drafting import drafting
 from cdeval.cost.flops import LaneFlops, lane_flops, token_flops
 from cdeval.cost.memory import slot_bytes
 from cdeval.cost.traffic import LaneBytes, lane_bytes, token_bytes
@@ -25,7 +27,8 @@ from cdeval.models.loading import LanguageModel, open_model
 from cdeval.models.truncate import truncate
 from cdeval.models.vocabulary import check_same_size
 from cdeval.price.config import PriceRun
-from cdeval.records import Price
+from cdeval.price.drafting import read_accepted
+from cdeval.records import Drafting, Price
 from cdeval.store.folder import replace_file
 from cdeval.store.progress import Steps
 from cdeval.store.strict_json import to_page
@@ -36,28 +39,38 @@ class Priced(NamedTuple):
 
     prices: list[Price]
     file: Path
+    drafting: Mapping[str, Sequence[Drafting]] = MappingProxyType({})  # by pair
+    drafting_file: Path | None = None
 
 
 def run_prices(config: PriceRun, say: Callable[[str], None]) -> Priced:
-    """Price all pairs and write the file.
+    """Price all pairs and write the file, and that of drafting if it is asked for.
 
-    Raises: ModelError: an architecture is not known here, or two vocabularies differ in size. StorageError: the disk
-        refuses.
+    Raises: ConfigError: what `cdeval.lens` measured cannot be read. ModelError: an architecture is not known here, or
+        two vocabularies differ in size. StorageError: the disk refuses.
     """
+    measured = None if config.drafting is None else read_accepted(Path(config.drafting))
     prices: list[Price] = []
+    drafts: dict[str, list[Drafting]] = {}
     with Steps(say, "counted pair", len(config.pairs)) as steps:
         for pair in config.pairs:
             say(f"counting {pair}")
-            prices += _pair(pair, config)
+            expert, *small = (_on_paper(name.strip(), config) for name in pair.split("+"))
+            prices += _pair(pair, expert, small, config)
+            if measured is not None:
+                context = config.prompt_tokens + config.new_tokens
+                drafts[pair] = drafting(token_bytes(expert), measured.exits, measured.depth, context)
             steps.advance()
     file = Path(config.out or Path(config.runs) / "price.json")
     replace_file(file, to_page(prices))
-    return Priced(prices, file)
+    if measured is None:
+        return Priced(prices, file)
+    beside = file.with_name(f"{file.stem}-drafting.json")
+    replace_file(beside, to_page(drafts))
+    return Priced(prices, file, drafts, beside)
 
 
-def _pair(pair: str, config: PriceRun) -> list[Price]:
-    names = [name.strip() for name in pair.split("+")]
-    expert, *small = (_on_paper(name, config) for name in names)
+def _pair(pair: str, expert: LanguageModel, small: Sequence[LanguageModel], config: PriceRun) -> list[Price]:
     blocks = max(1, round(config.truncated * expert.parts.depth))
     alone = _setting(config)
     arms: dict[str, tuple[Setting, LanguageModel | None]] = {"expert alone": (alone, None)}

@@ -26,7 +26,7 @@ TEXTS = [[5, 17, 40, 8, 77, 12], [90], [90, 3, 3, 61, 20, 33, 34, 35]]
 def test_scores_are_the_naive_ones(any_tiny: LanguageModel, lens: Lens) -> None:
     """Text by text and position by position; a text of one token predicts nothing."""
     scores = measure(any_tiny, TEXTS, [View(2, lens)], 100, CONTRAST)
-    expected, expert_nll = torch.zeros(6, dtype=torch.float64), 0.0
+    expected, expert_nll = torch.zeros(8, dtype=torch.float64), 0.0
     pairs = [(text[:place], text[place]) for text in TEXTS for place in range(1, len(text))]
     for before, target in pairs:
         blocks, logits = blocks_and_logits(any_tiny, tuple(before))
@@ -34,18 +34,26 @@ def test_scores_are_the_naive_ones(any_tiny: LanguageModel, lens: Lens) -> None:
         log_p, log_q = (values.log_softmax(-1) for values in (logits, exit_values))
         plausible = [token for token in range(len(log_p)) if log_p[token].exp() >= 0.5 * log_p.max().exp()]
         score = log_p - 1.5 * (exit_values / 2).log_softmax(-1)
-        flipped = max(plausible, key=lambda token: float(score[token])) != int(log_p.argmax())
+        chosen = max(plausible, key=lambda token: float(score[token]))
+        flipped = chosen != int(log_p.argmax())
+        shares = {token: math.exp(score[token]) for token in plausible}
+        overlap = sum(min(float(log_q[x].exp()), shares[x] / sum(shares.values())) for x in plausible)
         entropy = -float((log_q.exp() * log_q).sum())
         kl = float((log_p.exp() * (log_p - log_q)).sum())
         same = float(log_p.argmax() == log_q.argmax())
-        expected += torch.tensor([-float(log_q[target]), kl, same, entropy, float(flipped), len(plausible)])
+        taken = float(chosen == int(log_q.argmax()))
+        expected += torch.tensor(
+            [-float(log_q[target]), kl, same, entropy, float(flipped), len(plausible), taken, overlap]
+        )
         expert_nll -= float(log_p[target])
     (exit_score, expert) = scores
     assert exit_score.positions == len(pairs) == 12
     found = [exit_score.nll, exit_score.kl, exit_score.agreement]
     found += [exit_score.entropy, exit_score.changed, exit_score.plausible]
+    found += [exit_score.accepted_likeliest, exit_score.accepted_drawn]
     assert found == pytest.approx((expected / len(pairs)).tolist(), abs=1e-4)
     assert (expert.layer, expert.lens) == (4, "expert")
+    assert expert.accepted_likeliest == 1.0
     assert [expert.nll, expert.kl, expert.agreement] == pytest.approx([expert_nll / len(pairs), 0.0, 1.0], abs=1e-5)
 
 

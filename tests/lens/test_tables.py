@@ -6,16 +6,16 @@ import pytest
 from rich.console import Console
 
 from cdeval.lens.tables import contrast_tables, lens_table, prediction_table, rank_table
-from cdeval.records import EXPERT, Estimate, LensScore, MarginCorrelation, PredictedSetting
+from cdeval.records import EXPERT, Drafting, Drafts, Estimate, LensScore, MarginCorrelation, PredictedSetting
+from cdeval.report.drafting import drafting_tables
 
 NAN = float("nan")
 
 
 def score(layer: int, lens: str, margin: Estimate) -> LensScore:
     wide = lens == "raw"
-    return LensScore(
-        layer, lens, 409.835 if wide else 24.372, 383.685 if wide else 20.303, 0.518, 4.35, 0.47, 2.8, 4096, margin
-    )
+    nll, kl = (409.835, 383.685) if wide else (24.372, 20.303)
+    return LensScore(layer, lens, nll, kl, 0.518, 4.35, 0.47, 2.8, 4096, 0.31, 0.26, margin)
 
 
 def scores(**margins: float) -> list[LensScore]:
@@ -85,3 +85,16 @@ def test_labels_are_text(width: int) -> None:
     one = PredictedSetting("[red]x[/red]", "norm", "beam", Estimate(0.0, -1.0, 1.0, 2, 0), 1.0, 0.5)
     Console(file=page, width=width).print(prediction_table([one]))
     assert "[red]x[/red]" in page.getvalue()
+
+
+def test_drafting_fits_80_columns_whole() -> None:
+    """Two lenses at a time; the legend once."""
+    drafts = Drafts(0.318, 16, 10.25)
+    found = [Drafting(k, lens, drafts, drafts) for k in (8, 29) for lens in ("norm", "raw", "least_squares")]
+    tables = list(drafting_tables(found, "would drafting pay?"))
+    assert len(tables) == 2
+    text = "".join(map(printed, tables))
+    assert "…" not in text
+    assert text.count("32%") == 12
+    assert text.count("10.25") == 12
+    assert text.count("bytes alone") == 1

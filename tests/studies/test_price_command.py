@@ -8,14 +8,19 @@ import pytest
 from cdeval.config.enums import Dtype
 from cdeval.errors import ConfigError, ModelError
 from cdeval.price.config import PriceRun, validate_price
+from cdeval.price.drafting import read_accepted
 from cdeval.price.pipeline import run_prices, worst_difference
 from cdeval.price.tables import price_tables
 
 
-@pytest.mark.long
 def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
     """GPT-2 XL: an exit head costs less than GPT-2 small. OPT-13B: more. Formula and count agree to 1 %."""
-    config = validate_price(PriceRun(["gpt2-xl+gpt2", "opt-13b+opt-125m"], new_tokens=16, out=str(tmp_path / "p.json")))
+    accepted = {"lens": "linear", "accepted_likeliest": 0.4, "accepted_drawn": 0.3}
+    whole = {"layer": 30, "lens": "expert", "accepted_likeliest": 1.0, "accepted_drawn": 0.8}
+    file = tmp_path / "scores.json"
+    file.write_text(json.dumps({"scores": [{"layer": 15, **accepted}, whole]}))
+    pairs = ["gpt2-xl+gpt2", "opt-13b+opt-125m"]
+    config = validate_price(PriceRun(pairs, new_tokens=16, drafting=str(file), out=str(tmp_path / "p.json")))
     found = run_prices(config, say=lambda _line: None)
     by_arm = {(price.pair, price.arm.split(" ")[0], price.arm): price for price in found.prices}
     assert worst_difference(found.prices) < 0.01
@@ -33,6 +38,8 @@ def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
     )
     assert over[xl, "expert"].parameters == 1_557_611_200
     assert len(json.loads((tmp_path / "p.json").read_text())) == 12
+    assert [[one.layer for one in found.drafting[pair]] for pair in pairs] == [[24], [20]]
+    assert json.loads((tmp_path / "p-drafting.json").read_text())[xl][0]["greedy"]["accepted"] == 0.4
     assert [table.row_count for table in price_tables(found.prices)] == [6, 6]
 
 
@@ -52,6 +59,39 @@ def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
 def test_what_cannot_be_priced(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validate_price(PriceRun(**changes))  # type: ignore[arg-type]
+
+
+def test_the_lens_commands_file_is_read(tmp_path: Path) -> None:
+    """What was measured on an expert of 30 blocks."""
+    file = tmp_path / "scores.json"
+    exits = [{"layer": k, "lens": "norm", "accepted_likeliest": k / 60, "accepted_drawn": 0.25} for k in (15, 28)]
+    whole = {"layer": 30, "lens": "expert", "accepted_likeliest": 1.0, "accepted_drawn": 0.8}
+    file.write_text(json.dumps({"scores": [*exits, whole]}))
+    measured = read_accepted(file)
+    assert (measured.depth, [one.layer for one in measured.exits]) == (30, [15, 28])
+    assert measured.exits[0].likeliest == 0.25
+
+
+ACCEPTED = {"layer": 3, "lens": "norm", "accepted_likeliest": 1, "accepted_drawn": 0}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "Expected the JSON file"),
+        ("[]", "Expected the JSON file"),
+        (json.dumps({"scores": [{"layer": 3, "lens": "norm"}]}), "accepted_likeliest"),
+        (json.dumps({"scores": [{**ACCEPTED, "accepted_drawn": 2}]}), "shares"),
+        (json.dumps({"scores": [ACCEPTED]}), "expert"),
+    ],
+)
+def test_what_no_lens_command_wrote(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "scores.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        read_accepted(file)
+    with pytest.raises(ConfigError, match="nowhere"):
+        run_prices(PriceRun(["gpt2"], drafting=str(tmp_path / "nowhere.json")), say=lambda _line: None)
 
 
 def test_vocabularies_must_fit(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ ARMS = (
 OWN = ["settings=2", "criterion=-perplexity_expert", "metrics.only=[rep_2,perplexity_expert]"]
 
 
-@pytest.mark.long
 def test_the_best_of_each_arm_becomes_a_sweep(tmp_path: Path, tiny_gpt2_folder: Path, prompts_file: Path) -> None:
     study = on(tiny_gpt2_folder, prompts_file)
     done = typed("cdeval.tune", [*study, ARMS, *OWN], tmp_path)
