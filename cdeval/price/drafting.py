@@ -10,14 +10,14 @@ from cdeval.records import EXPERT
 from cdeval.store.strict_json import count, number, parse
 
 
-class Measured(NamedTuple):
+class MeasuredExits(NamedTuple):
     """The exits of an expert that was measured."""
 
     exits: list[Accepted]
     depth: int  # blocks of the expert
 
 
-def read_accepted(path: Path) -> Measured:
+def read_accepted(path: Path) -> MeasuredExits:
     """Read the JSON file that `python -m cdeval.lens` writes.
 
     Raises: ConfigError: the file is none of that command's, or of an edition that did not count accepted drafts.
@@ -31,7 +31,7 @@ def read_accepted(path: Path) -> Measured:
         ) from None
     if expert.lens != EXPERT or not all(0 < one.layer < expert.layer for one in exits):
         raise ConfigError(f"drafting={path}: its last score is not of the expert itself, as `cdeval.lens` writes it.")
-    return Measured(exits, expert.layer)
+    return MeasuredExits(exits, expert.layer)
 
 
 def _accepted(record: Mapping[str, object]) -> Accepted:
