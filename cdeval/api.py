@@ -82,7 +82,8 @@ def load(
     """Load a model to decode with.
 
     Args:
-        model: a hub id, a folder, `embedded:smollm2`, or a Hugging Face causal language model that is loaded already.
+        model: a hub id, a folder, `embedded:smollm2` or `embedded:gemma3`, or a Hugging Face causal language model that
+            is loaded already.
         tokenizer: the tokenizer of a loaded model.
         dtype: auto, float32, bfloat16 or float16; a loaded model keeps its own.
         device: auto, cpu, cuda, …; a loaded model stays where it is.

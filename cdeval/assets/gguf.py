@@ -1,18 +1,31 @@
-"""Turn the embedded expert's GGUF file into a folder that transformers opens in a tenth of a second.
+"""Turn a GGUF file, as llama.cpp has them, into a folder that transformers opens in a tenth of a second.
 
-transformers can read the file itself (`gguf_file=`), but takes some 20 seconds at every start, needs accelerate, and
-its newer releases refuse to save what they read that way. The weights are the same, bit for bit.
+transformers can read the file itself (`gguf_file=`), but takes half a minute at every start, needs accelerate, and its
+newer releases refuse to save what they read that way. A Llama is converted by the table below, which is the quicker
+way; any other architecture that transformers reads by the code that it reads it with, without a model around the
+numbers. The weights are the same, bit for bit.
 """
 
 import re
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
-from transformers import AutoTokenizer, GenerationConfig, LlamaConfig
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    PretrainedConfig,
+)
+from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
 
 # Names of a Llama's weights: llama.cpp's on the left, transformers' on the right.
 _OUTSIDE = {
@@ -34,7 +47,7 @@ _IN_BLOCK = {
 _BLOCK_NAME = re.compile(r"blk\.(\d+)\.(\w+)\.weight")
 
 
-def convert_gguf(file: Path, folder: Path) -> None:
+def convert_llama(file: Path, folder: Path) -> None:
     """Write the Llama model and byte-level BPE tokenizer of a GGUF file as `save_pretrained` would, in float32.
 
     Args: file: GGUF, architecture llama. folder: exists; gets config.json, model.safetensors and the tokenizer's files.
@@ -49,10 +62,33 @@ def convert_gguf(file: Path, folder: Path) -> None:
             values = unpermute(values, config.num_attention_heads)
         elif ".attn_k." in tensor.name:
             values = unpermute(values, config.num_key_value_heads)
-        weights[_translate(tensor.name)] = np.ascontiguousarray(values)
+        weights[_translate(tensor.name)] = values
     config.tie_word_embeddings = "lm_head.weight" not in weights
+    _save(file, config, weights, folder)
+
+
+def convert_any(file: Path, folder: Path, config: PretrainedConfig | None = None) -> None:
+    """Write the model and tokenizer of a GGUF file as `save_pretrained` would, in float32.
+
+    Args: file: of any architecture that transformers reads. folder: as above. config: of the file, if it is known.
+    Raises: OSError: cannot be written. Whatever transformers raises for a file that it cannot read.
+    """
+    if config is None:
+        config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
+    with torch.device("meta"):  # the names of its weights are wanted, and no numbers
+        shape = AutoModelForCausalLM.from_config(config)
+    with redirect_stderr(StringIO()):  # it draws a bar of its own
+        found = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=shape)["tensors"]
+    _save(file, shape.config, {key: np.asarray(value, dtype=np.float32) for key, value in found.items()}, folder)
+
+
+def _save(file: Path, config: PretrainedConfig, weights: dict[str, np.ndarray], folder: Path) -> None:
     try:
-        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+        save_file(
+            {name: np.ascontiguousarray(values) for name, values in weights.items()},
+            folder / "model.safetensors",
+            metadata={"format": "pt"},
+        )
     except SafetensorError as error:  # a full disk, mostly
         raise OSError(str(error)) from error
     config.save_pretrained(folder)

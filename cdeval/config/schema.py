@@ -75,9 +75,9 @@ _EMBEDDED = read_by(Need.embedder)
 
 @dataclass
 class ExpertConfig:
-    """The strong model: a hub id, a local folder, or `embedded:smollm2`."""
+    """The strong model: a hub id, a local folder, or an embedded one."""
 
-    name: str = MISSING  # hub id, local folder, or embedded:smollm2
+    name: str = MISSING  # hub id, local folder, embedded:smollm2 or embedded:gemma3
     revision: str | None = None  # hub commit, tag or branch
     dtype: Dtype = Dtype.auto
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps

@@ -8,7 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cdeval.assets.embedded import ASSETS, PREFIX, resolve
+from cdeval.assets.embedded import PREFIX, resolve
+from cdeval.assets.pinned import ASSETS
 from cdeval.config.enums import Weights
 from cdeval.config.exits import check_depth
 from cdeval.config.fields import value_of

@@ -1,9 +1,8 @@
-"""GGUF files, as llama.cpp has them: read by transformers once, and kept in the cache as a folder of safetensors.
+"""GGUF files of the user's: read by transformers once, and kept in the cache as a folder of safetensors.
 
     <cache>/gguf/<SHA-256 of the file>/     as save_pretrained writes it, in float32; may be deleted at any time
 
-Which architectures can be read is transformers' matter. It would read the file anew at every start, for half a minute,
-and needs accelerate for that; here its numbers are turned back by the same code, without a model around them.
+Which architectures can be read is transformers' matter (`cdeval.assets.gguf.convert_any`).
 """
 
 import shutil
@@ -12,11 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-from safetensors.torch import save_file
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-from transformers.modeling_gguf_pytorch_utils import load_gguf_checkpoint
+from transformers import AutoConfig
 
+from cdeval.assets.gguf import convert_any
 from cdeval.errors import ModelError, one_line
 from cdeval.models.anatomy import anatomy_of
 from cdeval.models.folder import gguf_folder
@@ -44,7 +41,7 @@ def unpacked(file: Path, name: str) -> Path:
         draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
         try:
             with _reading(name):
-                _write(file, config, draft)
+                convert_any(file, draft, config)
             if not folder.exists():  # another process may have been faster
                 draft.rename(folder)
         finally:
@@ -65,15 +62,3 @@ def _reading(name: str) -> Iterator[None]:
             f"{name} cannot be read as a GGUF file ({type(error).__name__}: {one_line(error, 200)}). Give one of an "
             "architecture that transformers reads, whole, or the model's folder of safetensors."
         ) from error
-
-
-def _write(file: Path, config: object, folder: Path) -> None:
-    """Write what `save_pretrained` would."""
-    with torch.device("meta"):  # the names of its weights are wanted, and no numbers
-        shape = AutoModelForCausalLM.from_config(config)
-    found = load_gguf_checkpoint(str(file), return_tensors=True, model_to_load=shape)["tensors"]
-    weights = {key: torch.as_tensor(value, dtype=torch.float32).contiguous() for key, value in found.items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    shape.config.save_pretrained(folder)
-    GenerationConfig.from_model_config(shape.config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(folder)

@@ -37,7 +37,7 @@ from cdeval.models.shapes import numbers_tokenizer, shipped, with_random_weights
 from cdeval.models.vocabulary import Vocabulary, check_rows, end_tokens, vocabulary_of
 from cdeval.store.hashing import Remembered
 
-_OFFLINE_CHOICES = "expert=smollm2 (embedded), or expert.name=/a/local/folder"
+_OFFLINE_CHOICES = "expert=smollm2 (embedded), expert=gemma3 (embedded), or expert.name=/a/local/folder"
 
 
 @dataclass(frozen=True, slots=True)

