@@ -35,6 +35,7 @@ from cdeval.config.schema import AmateurConfig, ContrastConfig, RunConfig, Searc
 from cdeval.config.setting import Sampling, Setting
 from cdeval.dashboard import DashboardRun
 from cdeval.export.config import ExportRun
+from cdeval.judge.config import JudgeRun
 from cdeval.lens.config import LensRun
 from cdeval.merge import MergeConfig
 from cdeval.metrics.registry import all_metrics
@@ -54,6 +55,7 @@ ROOTS: dict[str, type] = {
     "lens": LensRun,
     "trace": TraceRun,
     "calibrate": CalibrateRun,
+    "judge": JudgeRun,
     "tune": TuneRun,
     "tasks": TasksRun,
     "export": ExportRun,

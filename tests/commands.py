@@ -132,6 +132,7 @@ TASKS = {
     "calibrate": ("calibrate", "CalibrateRun", "validate_calibration"),
     "dashboard": ("dashboard", "DashboardRun", "validate_dashboard"),
     "export": ("export", "ExportRun", "validate_export"),
+    "judge": ("judge", "JudgeRun", "validate_judge"),
     "lens": ("lens", "LensRun", "validate_lens"),
     "merge": ("merge", "MergeConfig", "validate_merge"),
     "report": ("report", "ReportRun", "validate_report"),

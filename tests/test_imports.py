@@ -15,7 +15,7 @@ RANKS = [
     {"cost", "merge", "report"},
     {"compare", "dashboard", "lens", "price", "score"},
     {"study"},
-    {"api", "bench", "calibrate", "export", "integrations", "run", "trace", "tune"},
+    {"api", "bench", "calibrate", "export", "integrations", "judge", "run", "trace", "tune"},
     {"tasks"},
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

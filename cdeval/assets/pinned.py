@@ -57,6 +57,12 @@ def _convert_gemma3(source: Path, target: Path) -> None:
     convert_any(join_parts(source), target)
 
 
+def _convert_wordllama(source: Path, target: Path) -> None:
+    from cdeval.assets.static_embedding import convert_static  # noqa: PLC0415 - imports torch, as above
+
+    convert_static(source / "weights/l2_supercat_256.safetensors", source / _WORDLLAMA_TOKENIZER, target)
+
+
 def join_parts(folder: Path) -> Path:
     """Make one file of the parts in a folder, `<name>.part00`, `<name>.part01` and so on: returns `<name>`."""
     first, *others = sorted(folder.iterdir())
@@ -75,6 +81,8 @@ _GENSIM = Wheel(
     # One wheel a platform, all with the same texts, and none is imported: every machine asks for the same file.
     options=("--implementation=cp", "--python-version=3.11", "--abi=cp311", "--platform=manylinux_2_24_x86_64"),
 )
+
+_WORDLLAMA_TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 
 _GEMMA3_PARTS = (
     "d47b1ae926d2c8f811264dd879ba155e80f120bed270189051c09c3542e59e83",
@@ -139,6 +147,36 @@ ASSETS: dict[str, Asset] = {
                 },
             ),
         ),
+    ),
+    # WordLlama's l2_supercat, 256 numbers a token of Llama 2's vocabulary, which a text averages.
+    "wordllama": Asset(
+        "wordllama-0.4.0.post1-float32",
+        (
+            Part(
+                Wheel(
+                    "wordllama",
+                    "0.4.0.post1",
+                    megabytes=19,
+                    # One wheel a platform, all with the same model, as gensim's.
+                    options=(
+                        "--implementation=cp",
+                        "--python-version=3.11",
+                        "--abi=cp311",
+                        "--platform=manylinux2014_x86_64",
+                    ),
+                ),
+                "wordllama",
+                {
+                    "weights/l2_supercat_256.safetensors": (
+                        "64b47a2dc493cb8e85944076601189739852d7b64e0e1eedcb1937a251cd9fd5"
+                    ),
+                    _WORDLLAMA_TOKENIZER: "93248f2a9ec36c7b35f700a033d5f36228aae48db61aee31007fa49062cdeb68",
+                },
+            ),
+        ),
+        convert=_convert_wordllama,
+        terms="WordLlama is under the MIT License, and made from token embeddings of Llama 2 and other models, whose "
+        "terms may bind you (Llama 2 Community License)",
     ),
 }
 

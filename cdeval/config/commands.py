@@ -14,6 +14,7 @@ COMMANDS = {
     "lens": "measure what each layer knows, fit lenses, draw one prompt's layers",
     "trace": "follow one generation token by token",
     "calibrate": "find how early the expert may stop, with a guarantee",
+    "judge": "let a model judge pairs of texts, and compare judges and metrics with people",
     "tune": "find the best of equally many settings of each arm, on the tuning split",
     "export": "write a folder that generate of transformers decodes with",
     "tasks": "ask arms the tasks of lm-evaluation-harness, side by side",

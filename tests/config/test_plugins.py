@@ -139,6 +139,7 @@ ROOTS = {
     "compare": "compare:CompareRun",
     "dashboard": "dashboard:DashboardRun",
     "export": "export.config:ExportRun",
+    "judge": "judge.config:JudgeRun",
     "lens": "lens.config:LensRun",
     "merge": "merge:MergeConfig",
     "price": "price.config:PriceRun",

@@ -14,6 +14,7 @@ from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compare import CompareRun, validate_compare
 from cdeval.dashboard import DashboardRun, validate_dashboard
 from cdeval.export.config import ExportRun, validate_export
+from cdeval.judge.config import JudgeRun, validate_judge
 from cdeval.lens.config import LensRun, validate_lens
 from cdeval.merge import MergeConfig, validate_merge
 from cdeval.models.loading import LanguageModel
@@ -31,6 +32,7 @@ SCHEMAS: dict[str, Schema] = {
     "compare": Schema(CompareRun, validate_compare),
     "dashboard": Schema(DashboardRun, validate_dashboard),
     "export": Schema(ExportRun, validate_export),
+    "judge": Schema(JudgeRun, validate_judge),
     "lens": Schema(LensRun, validate_lens),
     "merge": Schema(MergeConfig, validate_merge),
     "price": Schema(PriceRun, validate_price),

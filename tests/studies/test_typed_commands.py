@@ -17,12 +17,14 @@ import pytest
 
 from tests.commands import TEXTS
 from tests.commands import typed as typed_command
+from tests.judge.pairs import write_pairs
 from tests.studies.test_documented_commands import lines
 
 pytestmark = pytest.mark.slow
 
 SHORT = {
     "run": ["prompts.limit=2", "search.max_new_tokens=6", "metrics.bootstrap_draws=100"],
+    "judge": ["calibration.limit=6", "limit=3", "metrics.bootstrap_draws=100"],
     "lens": ["positions=64"],
     "calibrate": ["prompts.limit=3", "search.max_new_tokens=6"],
     "trace": ["search.max_new_tokens=4"],
@@ -74,6 +76,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for item in items
     ]
     (desk / "book_contrastive_k_6_alpha_0.6_result.json").write_text(json.dumps(books))
+    write_pairs(desk / "pairs.json")
     return desk
 
 

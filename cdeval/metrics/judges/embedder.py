@@ -6,6 +6,7 @@ such a folder without a word: another embedding, another coherence. So a plain e
 known by its name.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
@@ -72,7 +74,8 @@ class Embedder:
             if self.encoder is not None:
 
                 def count(_module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-                    steps.advance(len(named["input_ids"] if "input_ids" in named else given[0]["input_ids"]))
+                    batch = named if "input_ids" in named else given[0]
+                    steps.advance(len(batch.get("offsets", batch["input_ids"])))  # of static ones, a text's beginning
 
                 hooks.callback(self.encoder.register_forward_pre_hook(count, with_kwargs=True).remove)
             return self.embed(texts)
@@ -101,7 +104,7 @@ def load_embedder(
             if chosen is Pooling.auto:
                 return _sentence_transformer(name, device, tokens)
             return _plain_encoder(name, device, chosen, tokens)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:  # TypeError: a static embedder without tokenizer
         raise ModelError(
             f"The sentence embedder {name!r} cannot be read: expected a sentence-transformers model or an encoder with "
             f"its weights, in a local folder or on a hub that can be reached ({_first_line(error)}). "
@@ -169,16 +172,24 @@ def _sentence_transformer(name: str, device: str, tokens: int | None) -> Embedde
         if isinstance(encoder, PreTrainedModel):
             _check_weights(type(encoder), folder / path, name)
             facts.append(settings_digest(encoder.config))
+    # The mean of static vectors has no length that it was trained for, and nowhere to be cut.
+    whole = model.max_seq_length == math.inf
+    if whole and tokens is not None:
+        raise ModelError(
+            f"metrics.embedder_tokens={tokens}: {name} averages the tokens of whole texts: leave it out, or use "
+            f"{_INSTEAD}."
+        )
     if tokens is not None:
         model.max_seq_length = min(tokens, model.max_seq_length or tokens)
 
     def embed(texts: list[str]) -> Float[np.ndarray, "text width"]:
         return np.asarray(model.encode(texts, convert_to_numpy=True, show_progress_bar=False), dtype=np.float32)
 
+    cut = "whole texts" if whole else f"texts cut at {model.max_seq_length} of its tokens"
     modules = [repr(module) for module in model]  # pooling and normalisation have no weights to tell them apart
     return Embedder(
         embed,
-        f"cosine of {Path(name).name}, texts cut at {model.max_seq_length} of its tokens",
+        f"cosine of {Path(name).name}, {cut}",
         _identity(model, model.tokenizer, [*facts, f"{model.max_seq_length}", *modules]),
         model=_named(name, model),
         encoder=model[0],
@@ -243,8 +254,10 @@ def _check_report(model: PreTrainedModel, report: Mapping[str, Any], name: str) 
     check_complete(report, f"metrics.embedder={name}", spare=("pooler",), own=own)
 
 
-def _identity(model: nn.Module, tokenizer: PreTrainedTokenizerBase, facts: Sequence[str]) -> str:
-    return " ".join([weights_digest(model), tokenizer_digest(tokenizer), *facts])
+def _identity(model: nn.Module, tokenizer: PreTrainedTokenizerBase | Tokenizer, facts: Sequence[str]) -> str:
+    bare = isinstance(tokenizer, Tokenizer)  # of static vectors
+    rules = sha256(tokenizer.to_str().encode()).hexdigest() if bare else tokenizer_digest(tokenizer)
+    return " ".join([weights_digest(model), rules, *facts])
 
 
 def find_embedder(name: str) -> None:

@@ -1,0 +1,1 @@
+"""Pairs of texts judged by models, and how far judges and metrics agree with people."""
