@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cdeval.records import ThresholdScore
 
-_HEADERS = ("λ", "blocks", "exit\nearly", "FLOPs\nsaved", "risk", "p", "accepted", "risk on\ntest texts")
+_HEADERS = ("λ", "blocks", "exit\nearly", "FLOPs\nsaved", "risk", "p", "accep-\nted", "risk,\ntest")
 
 
 def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level: float) -> Table:
@@ -23,7 +23,7 @@ def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level:
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 1),
+        padding=(0, 1, 0, 0),
     )
     timed = list(scores[0].seconds_per_token) if scores else []
     for header in (*_HEADERS, *(f"ms/token\nof {count}" for count in timed)):
@@ -35,7 +35,7 @@ def calibration_table(scores: Sequence[ThresholdScore], tolerance: float, level:
 
 def _time(score: ThresholdScore, count: int) -> str:
     """Milliseconds a token of so many prompts together, and what that saves over all blocks."""
-    return f"{1e3 * score.seconds_per_token[count]:.3g} {score.time_saved[count]:+.0%}"
+    return f"{1e3 * score.seconds_per_token[count]:#.3g} {score.time_saved[count]:+5.0%}"
 
 
 def _cells(score: ThresholdScore) -> tuple[str, ...]:

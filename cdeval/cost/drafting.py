@@ -1,19 +1,21 @@
 """Would drafting pay? The speed-up of self-speculative decoding, by formula, from how often drafts are accepted.
 
-The expert's first k blocks draft m tokens, one after the other, each read by the exit after block k; one pass of the
-other blocks then verifies all m together. The drafts before the first that is refused are kept, and that one is
-replaced by what the expert chose, so that a cycle yields 1 to m tokens and the texts are those without drafting
-(Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding"; drafts by the expert's own first
-blocks: Elhoushi et al. 2024, "LayerSkip", whose verification reuses the states of the first k blocks, as here).
+The expert's first k blocks draft m tokens, one after the other, each read by the exit after block k; one pass of all
+blocks then verifies them together. The drafts before the first that is refused are kept, that one is replaced by what
+the expert chose, and where none is refused the pass has the next token, too: a cycle yields 1 to m + 1 tokens, and the
+texts are those without drafting (Leviathan et al. 2023, "Fast Inference from Transformers via Speculative Decoding").
+What the first k blocks made of the drafts is kept for the verification, as in Elhoushi et al. 2024, "LayerSkip": of all
+its m + 1 rows they read the last one alone.
 
-    tokens of a cycle      1 + a + ... + a^(m - 1)                       a: share of drafts that are accepted
+    tokens of a cycle      1 + a + ... + a^m                             a: share of drafts that are accepted
     bytes of a draft       blocks 1 ... k, the exit's lens, the head, a row of logits written and read
-    bytes of verification  blocks k + 1 ... L and the head, once for all m rows, and their logits
+    bytes of verification  all blocks, the lens and the head, once for all rows, and the rows' logits
     speed-up               tokens of a cycle * bytes of a step / (m * bytes of a draft + bytes of verification)
 
-A step without drafting contrasts with the same exit. Assumed are one text without beams, that bytes alone take time
-(no launches, no arithmetic: a processor with FLOPs to spare for m rows), and that drafts are accepted independently of
-each other. All three favour drafting, so that a speed-up below 1 here settles the matter.
+A step without drafting contrasts with the same exit; m = 0 would be that. So a single draft pays where a is larger than
+the bytes of a draft over those of a step. Assumed are one text without beams, that bytes alone take time (no launches,
+no arithmetic: a processor with FLOPs to spare for m rows), and that drafts are accepted independently of each other.
+All three favour drafting, so that a speed-up below 1 here settles the matter.
 """
 
 from collections.abc import Iterable, Sequence
@@ -74,8 +76,8 @@ def speed_up(costs: TokenBytes, layer: int, accepted: float, context: int, draft
     below, above = _read(costs.by_block[:layer], past), _read(costs.by_block[layer:], past)
     step = below + above + lens + costs.head + 4 * costs.logits  # the expert's row and the exit's
     draft = below + lens + costs.head + 2 * costs.logits
-    verification = above + costs.head + drafts * 2 * costs.logits
-    tokens = sum(accepted**place for place in range(drafts))
+    verification = step + drafts * 2 * costs.logits  # the exit's rows of the drafts are there already
+    tokens = sum(accepted**place for place in range(drafts + 1))
     return tokens * step / (drafts * draft + verification)
 
 
