@@ -12,6 +12,7 @@ An answer is kept under all that makes it, the judge, its question and both text
 that is killed and given again asks only what was not answered.
 """
 
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -20,6 +21,7 @@ import numpy as np
 
 from cdeval.metrics.features import FeatureCache, key
 from cdeval.store.progress import Steps
+from cdeval.store.signals import Stopped
 
 
 class JudgeAnswer(NamedTuple):
@@ -87,12 +89,19 @@ class Judgement(NamedTuple):
 def judge_all(
     judge: PairJudge, pairs: Sequence[AskedPair], cache: FeatureCache, say: Callable[[str], None]
 ) -> list[Judgement]:
-    """Judge pairs, one after the other. Raises: CdevalError: as `PairJudge.ask`; what was answered is kept."""
-    found = []
-    with Steps(say, f"judged by {judge.name}: pair", len(pairs)) as steps:
-        for pair in pairs:
-            found.append(_judgement(judge, pair, cache))
-            steps.advance()
+    """Judge pairs, one after the other.
+
+    Raises: CdevalError: as `PairJudge.ask`. Stopped: at a signal. What was answered is kept in both cases.
+    """
+    found: list[Judgement] = []
+    try:
+        with Steps(say, f"judged by {judge.name}: pair", len(pairs)) as steps:
+            for pair in pairs:
+                found.append(_judgement(judge, pair, cache))
+                steps.advance()
+    except KeyboardInterrupt as error:
+        number = error.number if isinstance(error, Stopped) else signal.SIGINT
+        raise Stopped(number, "every answer of the judge is on disk") from None
     return found
 
 

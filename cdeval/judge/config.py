@@ -33,16 +33,16 @@ class JudgeKind(Enum):
     none = "none"
 
 
-_ASKED = only("judge.kind", JudgeKind.language_model, JudgeKind.server)
-_SERVED = only("judge.kind", JudgeKind.server)
-_ANY = only("judge.kind", JudgeKind.language_model, JudgeKind.reward_model, JudgeKind.server)
+_ASKED = only("judge.by", JudgeKind.language_model, JudgeKind.server)
+_SERVED = only("judge.by", JudgeKind.server)
+_ANY = only("judge.by", JudgeKind.language_model, JudgeKind.reward_model, JudgeKind.server)
 
 
 @dataclass
 class JudgeConfig:
     """The judge of pairs, and what it is asked."""
 
-    kind: JudgeKind = JudgeKind.language_model
+    by: JudgeKind = JudgeKind.language_model
     # `expert`, a hub id, a folder, embedded:<name>; of a server: what the model is called there.
     model: str = read_when(_ANY, default="expert")
     url: str | None = read_when(_SERVED, default=None)  # address of a server, as http://127.0.0.1:8000/v1
@@ -96,27 +96,27 @@ def validate_judge(config: JudgeRun) -> JudgeRun:
     for name in config.metrics.only:
         METRICS[name]
     config.generations = paths_of("generations", config.generations)
-    kind = config.judge.kind
+    by = config.judge.by
     if not config.generations and config.calibration.path is None:
         raise ConfigError(
             "there is nothing to judge: give the texts of two arms, as generations=[a.jsonl,b.jsonl], or pairs that "
             "people have judged, as calibration.path=pairs.json, or both."
         )
-    if config.generations and kind is JudgeKind.none:
+    if config.generations and by is JudgeKind.none:
         raise ConfigError(
-            "judge.kind=none judges no texts: leave generations= out to compare metrics with people, or give "
-            "judge.kind=language_model, reward_model or server."
+            "judge.by=none judges no texts: leave generations= out to compare metrics with people, or give "
+            "judge.by=language_model, reward_model or server."
         )
-    if kind is JudgeKind.none and not config.calibration.metrics:
-        raise ConfigError("judge.kind=none with calibration.metrics=false leaves nothing to do: leave one of them out.")
-    if kind is JudgeKind.server:
+    if by is JudgeKind.none and not config.calibration.metrics:
+        raise ConfigError("judge.by=none with calibration.metrics=false leaves nothing to do: leave one of them out.")
+    if by is JudgeKind.server:
         _validate_server(config.judge)
-    elif kind is JudgeKind.reward_model and config.judge.model == "expert":
+    elif by is JudgeKind.reward_model and config.judge.model == "expert":
         raise ConfigError(
-            "judge.kind=reward_model needs judge.model: a folder or hub id of a sequence classifier with one number a "
+            "judge.by=reward_model needs judge.model: a folder or hub id of a sequence classifier with one number a "
             "text. The expert is a language model."
         )
-    elif kind is not JudgeKind.none and config.judge.model != "expert":
+    elif by is not JudgeKind.none and config.judge.model != "expert":
         find_folder(config.judge.model, "judge.model")
     return config
 
@@ -145,7 +145,7 @@ def is_loopback(host: str) -> bool:
 
 def _validate_server(judge: JudgeConfig) -> None:
     if judge.url is None:
-        raise ConfigError("judge.kind=server needs judge.url: an address such as http://127.0.0.1:8000/v1.")
+        raise ConfigError("judge.by=server needs judge.url: an address such as http://127.0.0.1:8000/v1.")
     parts = _parts(judge.url)
     # Whatever stands before an @ is a password, which must not be shown either.
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
@@ -156,7 +156,7 @@ def _validate_server(judge: JudgeConfig) -> None:
     if parts.query or parts.fragment:
         raise ConfigError("judge.url ends with its path, as in http://127.0.0.1:8000/v1: leave ? and # out.")
     if judge.model == "expert":
-        raise ConfigError("judge.kind=server needs judge.model: what the model is called there.")
+        raise ConfigError("judge.by=server needs judge.model: what the model is called there.")
     if key_of(judge) is not None and parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(
             f"judge.key with judge.url={judge.url}: a key is sent to other machines over https alone, since anybody on "

@@ -140,7 +140,7 @@ def _asked(sheet: Sheet) -> list[AskedPair]:
 
 def _reader(config: JudgeRun, given: GivenTexts, say: Callable[[str], None]) -> ReadingModel | None:
     """The expert, where the judge or a metric reads with it."""
-    judges = config.judge.kind is JudgeKind.language_model and config.judge.model == "expert"
+    judges = config.judge.by is JudgeKind.language_model and config.judge.model == "expert"
     compares = bool(given.rated) and config.calibration.metrics
     if not judges and not (compares and IN_TOKENS & needs_of(metrics_of_texts(config.metrics))):
         return None
@@ -150,7 +150,7 @@ def _reader(config: JudgeRun, given: GivenTexts, say: Callable[[str], None]) -> 
 
 def _judge_of(config: JudgeRun, reader: ReadingModel | None) -> PairJudge | None:
     judge, expert = config.judge, config.expert
-    match judge.kind:
+    match judge.by:
         case JudgeKind.none:
             return None
         case JudgeKind.server:
@@ -268,7 +268,7 @@ def _write(
         for one in result.judged
     ]
     replace_file(result.folder / "judgements.jsonl", b"".join(map(to_line, lines)))
-    facts = {"judge": result.judge, "kind": config.judge.kind.name, "expert": reader.name if reader else None}
+    facts = {"judge": result.judge, "kind": config.judge.by.name, "expert": reader.name if reader else None}
     page = {
         **provenance(facts, "", loaded_plugins()),
         "settings": plain_config,

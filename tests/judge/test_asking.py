@@ -8,6 +8,7 @@ import pytest
 from cdeval.errors import ModelError
 from cdeval.judge.asking import AskedPair, JudgeAnswer, judge_all
 from cdeval.metrics.features import NO_CACHE, FeatureCache
+from cdeval.store.signals import Stopped
 
 NOBODY: list[str] = []
 
@@ -72,3 +73,13 @@ def test_nothing_is_asked_twice_after_a_failure(tmp_path: Path) -> None:
     other = Biased(identity="another question")
     judge_all(other, PAIRS[:1], cache, NOBODY.append)
     assert len(other.asked) == 2
+
+
+def test_a_stop_says_what_is_kept(tmp_path: Path) -> None:
+    class Interrupted(Biased):
+        def ask(self, prompt: str, first: str, second: str) -> JudgeAnswer:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Stopped) as stopped:
+        judge_all(Interrupted(), PAIRS, FeatureCache(tmp_path), NOBODY.append)
+    assert (stopped.value.number, stopped.value.saved) == (2, "every answer of the judge is on disk")

@@ -50,7 +50,7 @@ def record(folder: Path) -> dict[str, Any]:
 def test_metrics_are_compared_with_people(here: Path, typed: Typed) -> None:
     """Naively: the share of decided pairs of which the metric prefers what more people prefer."""
     names = "words,diversity,rep_2,compression_ratio,self_repetition,distinct_samples"
-    printed = typed("judge", ["judge.kind=none", "calibration.path=pairs.json", f"metrics.only=[{names}]", *QUICK])
+    printed = typed("judge", ["judge.by=none", "calibration.path=pairs.json", f"metrics.only=[{names}]", *QUICK])
     found = {one["name"]: one for one in record(here)["metrics"]}
     right, decided = 0, 0
     for pair in pairs():
