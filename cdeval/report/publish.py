@@ -6,10 +6,10 @@ from pathlib import Path
 from cdeval.metrics.forms import decimals
 from cdeval.report.charts import Chart, charts_of
 from cdeval.report.exports import to_csv, to_latex, to_markdown, to_parquet
+from cdeval.report.figures import draw_files
 from cdeval.report.measures import present, qualities, totals
 from cdeval.report.page import to_html
 from cdeval.report.pareto import Objective, dominators
-from cdeval.report.stills import picture
 from cdeval.report.studyfiles import REPORT, Study, read_study
 from cdeval.store.folder import replace_file
 from cdeval.store.progress import Steps, say_nothing
@@ -36,8 +36,7 @@ def publish(study: Study, say: Callable[[str], None] = say_nothing) -> Path:
     folder, charts = study.folder, charts_of(study)
     with Steps(say, "drew picture", len(charts)) as steps:
         for chart in charts:
-            for suffix, data in picture([chart]).items():
-                replace_file(folder / "figures" / f"{chart.name}.{suffix}", data)
+            draw_files(chart, folder / "figures")
             steps.advance()
     with Steps(say, "writing the report's tables and page"):
         _write(study, folder, charts)

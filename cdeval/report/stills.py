@@ -39,20 +39,23 @@ _LOOK: Any = {
 }
 
 
-def picture(charts: Sequence[Chart], columns: int = 1, title: str = "") -> dict[str, bytes]:
+def picture(charts: Sequence[Chart], columns: int = 1, title: str = "", source: str = "") -> dict[str, bytes]:
     """Draw charts into one picture, row by row.
 
     Args:
         charts: a panel each.
         columns: panels beside each other.
         title: above all of them.
+        source: what it was drawn of, for the files' metadata; empty: they do not say.
 
     Returns: the file's bytes by its suffix: png (150 dots an inch) and svg.
     """
     with rc_context(_LOOK):
         figure = drawn(charts, columns, title)
-        found = {}
-        for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
+        figure.draw_without_rendering()  # names have their room now
+        figure.set_layout_engine("none")  # which would measure every text again for each file
+        found, named = {}, {"Source": source} if source else {}
+        for suffix, metadata in (("png", named), ("svg", {"Date": None, **named})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
             found[suffix] = buffer.getvalue()

@@ -1,6 +1,7 @@
 """Charts are drawable: plotly knows every attribute, matplotlib writes both files, names stay names."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cdeval.report.charts import Chart, Series, charts_of
 from cdeval.report.drawing import plotly_of
+from cdeval.report.figures import draw_files
 from cdeval.report.stills import picture
 from cdeval.report.studyfiles import read_study
 from tests.report.studies import write_study
@@ -83,6 +85,30 @@ def test_stills_are_png_and_svg_and_the_same_every_time(charts: dict[str, Chart]
         assert b"</svg>" in found["svg"]
     chart = charts["latency"]
     assert picture([chart])["svg"] == picture([chart])["svg"], "a report that is made again is no change"
+
+
+def test_a_picture_is_drawn_where_it_is_not_there_already(
+    charts: dict[str, Chart], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chart, files = charts["latency"], [tmp_path / "latency.png", tmp_path / "latency.svg"]
+    drawn: list[str] = []
+
+    def counted(of: Sequence[Chart], source: str) -> dict[str, bytes]:
+        drawn.append(of[0].name)
+        return picture(of, source=source)
+
+    monkeypatch.setattr("cdeval.report.stills.picture", counted)
+    draw_files(chart, tmp_path)
+    before = [path.read_bytes() for path in files]
+    draw_files(chart, tmp_path)
+    assert (drawn, [path.read_bytes() for path in files]) == (["latency"], before)
+    draw_files(replace(chart, title="another"), tmp_path)
+    assert len(drawn) == 2, "what is drawn has changed"
+    assert files[0].read_bytes() != before[0]
+    files[1].unlink()
+    draw_files(replace(chart, title="another"), tmp_path)
+    assert len(drawn) == 3
+    assert files[1].exists()
 
 
 def test_labels_are_not_read_as_markup(tmp_path: Path) -> None:
