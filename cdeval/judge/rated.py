@@ -68,7 +68,7 @@ def read_rated(path: Path, limit: int | None = None) -> list[RatedPair]:
 
 
 def _pair(value: object, where: str, place: int) -> RatedPair:
-    if not isinstance(value, Mapping) or not isinstance(value.get("prompt"), str):
+    if not isinstance(value, Mapping) or not isinstance(value.get("prompt"), str) or not value["prompt"].strip():
         raise TextsError(f"{where}: there is no prompt: {_SHAPE}.")
     prompt, votes = value["prompt"], value.get("votes")
     if not isinstance(votes, list) or not all(vote in (*SIDES, TIE) for vote in votes):
@@ -89,4 +89,4 @@ def _side(value: Mapping[str, Any], name: str, prompt: str, where: str) -> tuple
     text, arm = side["text"], side.get("arm", "")
     if not isinstance(arm, str):
         raise TextsError(f"{where}: the arm of {name} is {arm!r}: expected a name.")
-    return text.removeprefix(prompt) if prompt else text, arm
+    return text.removeprefix(prompt), arm

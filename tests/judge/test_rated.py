@@ -40,6 +40,7 @@ def test_a_line_a_pair_and_plain_texts(tmp_path: Path) -> None:
         ({"votes": ["a", "left"]}, "item 1: votes=['a', 'left']: expected a list of a, b and tie"),
         ({"votes": "a"}, "votes='a': expected a list"),
         ({"prompt": None}, "item 1: there is no prompt"),
+        ({"prompt": " "}, "item 1: there is no prompt"),
         ({"a": {"arm": "x"}}, "item 1: a has no text"),
         ({"b": {"text": "x", "arm": 3}}, "the arm of b is 3"),
         ({"reference": 1}, "the reference is int"),

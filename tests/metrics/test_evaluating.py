@@ -13,6 +13,8 @@ import pytest
 from cdeval.config.enums import Codebook
 from cdeval.config.schema import ExpertConfig, MetricsConfig
 from cdeval.errors import ConfigError
+from cdeval.metrics.adjusted_distinct import expectation_adjusted
+from cdeval.metrics.compression import compression_ratio
 from cdeval.metrics.distinct import distinct
 from cdeval.metrics.diversity import diversity, ngram_counts
 from cdeval.metrics.evaluating import as_generations, choice_of
@@ -27,8 +29,12 @@ import json, sys
 import evaluate
 texts, folder = json.loads(sys.argv[1]), sys.argv[2]
 found = {}
-for name in ("diversity", "distinct", "onset", "longest", "self_bleu"):
+for name in (
+    "diversity", "distinct", "onset", "longest", "self_bleu", "compression", "self_repetition", "adjusted_distinct"
+):
     found[name] = evaluate.load(f"{folder}/{name}.py").compute(predictions=texts)
+samples = evaluate.load(f"{folder}/distinct_samples.py")
+found["samples"] = samples.compute(predictions=[*texts, texts[0]], prompts=["x", "y", "x"])
 found["entities"] = evaluate.load(f"{folder}/entities.py").compute(predictions=texts, prompts=["In Paris he", "x"])
 metric = evaluate.load(f"{folder}/diversity.py")
 found["published"] = metric.compute(predictions=texts, protocol="published")
@@ -96,6 +102,10 @@ def test_evaluate_loads_the_files_offline(tmp_path: Path) -> None:
     assert found["longest"] == {"longest_repeat": 2.5, "missing": 0.0}
     assert found["entities"] == {"entity_overlap": 1.0, "missing": 1.0}
     assert 0 <= found["self_bleu"]["self_bleu"] < 1
+    assert found["compression"]["compression_ratio"] == compression_ratio(TEXTS)
+    assert found["self_repetition"] == {"self_repetition": 0.0, "missing": 0.0}
+    assert found["adjusted_distinct"]["ead"] == expectation_adjusted(TEXTS)
+    assert found["samples"] == {"distinct_samples": 0.5}
     assert math.isnan(found["empty"]["diversity"])
 
 
@@ -143,7 +153,10 @@ def test_columns_become_one_prompt_a_place() -> None:
         choice_of(Codebook, "codebook", "share")
 
 
-@pytest.mark.parametrize("name", ["diversity", "distinct", "onset", "longest", "entities", "self_bleu"])
+@pytest.mark.parametrize(
+    "name",
+    ["diversity", "distinct", "onset", "longest", "entities", "self_bleu"],
+)
 def test_importing_a_metric_loads_neither_evaluate_nor_torch(name: str) -> None:
     """evaluate takes five seconds to import, and torch two."""
     heavy = "{'torch', 'transformers', 'evaluate', 'datasets', 'sacrebleu'}"
