@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from typing import Any
+
+from cdeval.study.ended_with import end_with_parent
 
 _generator: Any = None  # of this worker process
 
@@ -18,11 +21,13 @@ class Worker:
 
     def __init__(self, folder: str, device: str, compute_type: str, threads: int) -> None:
         """Start the process and load the converted model there at the first call."""
+        context = get_context("spawn")
+        end, self._held = context.Pipe(duplex=False)  # held as long as this process lives
         self._pool = ProcessPoolExecutor(
             max_workers=1,
-            mp_context=get_context("spawn"),
+            mp_context=context,
             initializer=_open,
-            initargs=(folder, device, compute_type, threads),
+            initargs=(end, folder, device, compute_type, threads),
         )
 
     def generate(
@@ -32,7 +37,8 @@ class Worker:
         return self._pool.submit(_generate, start, suppressed, beams, new_tokens).result()
 
 
-def _open(folder: str, device: str, compute_type: str, threads: int) -> None:
+def _open(end: Connection, folder: str, device: str, compute_type: str, threads: int) -> None:
+    end_with_parent(end)
     global _generator  # noqa: PLW0603 - the worker's one model
     library = import_module("ctranslate2")  # optional, so never imported at the top
     _generator = library.Generator(

@@ -6,14 +6,11 @@ weights itself.
 """
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Final
 
 import torch
@@ -24,10 +21,10 @@ from cdeval.cost.latency import measure
 from cdeval.cost.price import NOT_TIMED, Timed
 from cdeval.errors import ModelError
 from cdeval.prompts.load import PromptSet
+from cdeval.study.ended_with import end_with_parent, tell
 from cdeval.study.models import OpenedModels, StudyModels, load_together
 
 _HEARING = 0.5  # seconds between two looks at whether the fresh process has ended
-_parent: list[Connection] = []  # in the fresh process: the connection by which it tells of passes
 FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory
 
 
@@ -82,9 +79,9 @@ def time_apart(
     context = multiprocessing.get_context(FRESH)
     end, held = context.Pipe(duplex=False)
     heard, tells = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(1, mp_context=context, initializer=_prepare, initargs=(end, tells))
+    pool = ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent, initargs=(end, tells))
     try:
-        return _result(pool.submit(work, timing, _tell), heard, passed)
+        return _result(pool.submit(work, timing, tell), heard, passed)
     except BrokenProcessPool as error:
         raise ModelError(
             "the process that timed the arms ended before it was done: for want of memory, perhaps. The texts "
@@ -107,22 +104,3 @@ def _result(future: "Future[Timed]", heard: Connection, passed: Callable[[], Non
             passed()
         done = future.done()
     return future.result()
-
-
-def _tell() -> None:
-    """Runs in the fresh process: tell its parent that a pass is over."""
-    for one in _parent:
-        one.send(None)
-
-
-def _prepare(end: Connection, tells: Connection) -> None:
-    """Runs in the fresh process. Ctrl-C is the parent's to hear, which then ends this one."""
-    _parent.append(tells)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, args=(end,), daemon=True).start()
-
-
-def _end_with_parent(end: Connection) -> None:
-    """End this process once the parent's side of the pipe is closed: by the parent, or by its death."""
-    wait([end])
-    os._exit(1)

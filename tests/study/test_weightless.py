@@ -73,6 +73,25 @@ def test_a_command_that_stops_waiting_leaves_no_process(tmp_path: Path, monkeypa
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 
+@pytest.mark.long
+def test_a_process_ends_with_a_command_that_is_killed_before_it_has_loaded_anything(tmp_path: Path) -> None:
+    """Kills: a watch that begins once torch is loaded, seconds after the command is gone."""
+    script = "if __name__ == '__main__':\n    from tests.study.test_weightless import *\n    time_apart(NOTHING)\n"
+    (tmp_path / "command.py").write_text(script)
+    root = str(Path(__file__).parents[2])
+    command = subprocess.Popen([sys.executable, tmp_path / "command.py"], env=os.environ | {"PYTHONPATH": root})
+    parent = psutil.Process(command.pid)
+
+    def timing_process() -> list[psutil.Process]:
+        return [one for one in parent.children() if any("spawn_main" in word for word in one.cmdline())]
+
+    wait_for(lambda: bool(timing_process()))
+    (child,) = timing_process()
+    command.kill()
+    command.wait()
+    wait_for(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, seconds=30)
+
+
 def interrupt_once_it_runs(child: Path) -> None:
     wait_for(lambda: child.is_file() and child.read_text() != "")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
