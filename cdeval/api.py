@@ -120,7 +120,7 @@ def prompts_from(
     """Read prompts with human references, as a study takes them.
 
     Args:
-        source: news, wiki, news_wiki, wikitext103, ccnews, or a JSON or JSONL file.
+        source: news, wiki, news_wiki, speeches, wikitext103, ccnews, or a JSON or JSONL file.
         expert: the model whose tokens are counted.
         limit: the largest number of prompts; None: all of them.
         max_new_tokens: length of the references [tokens].

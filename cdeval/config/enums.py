@@ -134,12 +134,13 @@ class Ban(Enum):
 class PromptSource(Enum):
     """The source of the prompts.
 
-    news, wiki: embedded. news_wiki: both, the news first; a text belongs to the same split as it does alone.
+    news, wiki, speeches: embedded. news_wiki: news, then wiki; a text belongs to the same split as it does alone.
     """
 
     news = "news"
     wiki = "wiki"
     news_wiki = "news_wiki"
+    speeches = "speeches"
     wikitext103 = "wikitext103"
     ccnews = "ccnews"
     file = "file"

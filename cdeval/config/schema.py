@@ -59,6 +59,10 @@ _FROM_SPLIT = only(
     *(source for source in PromptSource if source is not PromptSource.file),
     remedy="a source that has splits, as prompts=news",
 )
+_IN_PARAGRAPHS = only(
+    "prompts.source", PromptSource.wiki, PromptSource.news_wiki, PromptSource.speeches, PromptSource.file
+)
+_WHOLE = When("prompts.split", lambda _split: False, "leave it out, as each text counts once here")
 STORED = only("expert.weights", Weights.stored)
 _TIMED = When(
     "cost.latency_repeats", lambda repeats: repeats > 0, "give cost.latency_repeats=3, or another number above 0"
@@ -183,6 +187,10 @@ class PromptsConfig(ChatConfig):
     # The tokenizer's own leading token (BOS), if it adds one, counts.
     prompt_tokens: int = number(32, least=1, most=_MOST_TOKENS)
     limit: int | None = number(64, least=1, most=100_000_000, hint="null is all of them", when=(STORED,))
+    # Most prompts of one text: its beginning, then the beginnings of later paragraphs that no other prompt reads.
+    windows: int | None = new_number(
+        1, least=1, most=100_000, hint="null is all that there are", when=(STORED, _IN_PARAGRAPHS)
+    )
     split: Split = read_when(STORED, _FROM_SPLIT, default=Split.test)
 
 
@@ -190,6 +198,7 @@ class PromptsConfig(ChatConfig):
 class BothSplits(PromptsConfig):
     """The prompts of commands that learn on one split and test on the other one; items of a file are split as well."""
 
+    windows: int | None = new_number(1, least=1, most=1, when=(_WHOLE,))
     split: Split = Split.tune
 
 

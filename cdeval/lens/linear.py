@@ -30,7 +30,7 @@ from cdeval.models.lens import Translator, TunedLens, read_lens, to_bytes, tuned
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.items import Text
 from cdeval.prompts.load import texts_to_learn_from, whole_texts
-from cdeval.records import Prompt
+from cdeval.records import Prompt, document_of
 from cdeval.store.files import replace_file
 from cdeval.store.hashing import cache_folder
 
@@ -126,7 +126,7 @@ def embedded_lens(expert: LanguageModel, layers: Collection[int], used: Collecti
     Raises: ModelError, PromptError: as `least_squares`. AssetError: the texts cannot be fetched.
     """
     tuning = PromptsConfig(PromptSource.news_wiki, split=Split.tune)
-    seen = {text.id for text in whole_texts(tuning, Split.tune, TEXT_TOKENS)} & set(used)
+    seen = {text.id for text in whole_texts(tuning, Split.tune, TEXT_TOKENS)} & set(map(document_of, used))
     prompts = tuning if seen else replace(tuning, split=Split.test)
     return linear_lens(expert, *texts_to_learn_from(prompts, (), None, TEXT_TOKENS), layers, lambda _line: None)
 

@@ -49,7 +49,7 @@ from cdeval.config.enums import Codebook
 from cdeval.metrics import frontier
 from cdeval.metrics.compare import Settings, detectable, no_comparison, resample_counts, with_holm
 from cdeval.metrics.stats import FEWEST, IN_GROUPS, MANY, NO_INTERVAL, Interval, Statistic, units_of
-from cdeval.records import Comparison, Estimate
+from cdeval.records import Comparison, Estimate, document_of
 
 VARIANCE = 0.9  # kept by the principal components
 STARTS = 5  # of k-means, the best of which counts
@@ -192,7 +192,7 @@ def published_scores(
 def mauve_interval(value: float, codes: Codes, measure: Statistic, settings: Settings) -> Interval:
     """Value ± z·se, clipped to [0, 1]; `NO_INTERVAL` for fewer than `FEWEST` prompts."""
     prompts = tuple(dict.fromkeys(codes.ids))
-    if len(prompts) < FEWEST:
+    if len(set(map(document_of, prompts))) < FEWEST:
         return NO_INTERVAL
     reach = _z(settings) * _resampled(codes, prompts, measure, settings).standard_error()
     return Interval(max(0.0, value - reach), min(1.0, value + reach))
@@ -224,14 +224,15 @@ def _compare(
     theirs = set(against.ids)
     prompts = tuple(prompt for prompt in dict.fromkeys(arm.ids) if prompt in theirs)
     missing = len(set(arm.ids) | theirs) - len(prompts)
-    if len(prompts) < FEWEST:
+    documents = len(set(map(document_of, prompts)))
+    if documents < FEWEST:
         reason = f"fewer than {FEWEST} prompts have a value in both arms"
         return no_comparison(names, len(prompts), missing, reason)
     ours, others = (_resampled(side, prompts, measure, settings) for side in (arm, against))
     difference = _Resampled(*(mine - other for mine, other in zip(ours, others, strict=True)))
     value, error = float(difference.by_codebook.mean()), difference.standard_error()
     reach = _z(settings) * error
-    method = _METHOD if len(prompts) <= MANY else f"{_METHOD}; {IN_GROUPS}"
+    method = _METHOD if documents <= MANY else f"{_METHOD}; {IN_GROUPS}"
     return Comparison(
         *names,
         Estimate(value, value - reach, value + reach, len(prompts), missing, method),
@@ -259,8 +260,9 @@ class _Resampled(NamedTuple):
 @functools.lru_cache(maxsize=256)  # an arm's own interval and all its comparisons read the same draws
 def _resampled(codes: Codes, prompts: tuple[str, ...], measure: Statistic, settings: Settings) -> _Resampled:
     """The measure on these prompts; arms with the same prompts and seed share the draws."""
-    unit = dict(zip(prompts, units_of(len(prompts)).tolist(), strict=True))
-    by_unit = codes.by_unit(np.array([unit.get(prompt, -1) for prompt in codes.ids]))
+    documents, kept = tuple(dict.fromkeys(map(document_of, prompts))), set(prompts)
+    unit = dict(zip(documents, units_of(len(documents)).tolist(), strict=True))
+    by_unit = codes.by_unit(np.array([unit[document_of(one)] if one in kept else -1 for one in codes.ids]))
     units, books = by_unit.shape[0], codes.human.shape[1]
     whole = by_unit.sum(axis=0)
 

@@ -1,7 +1,8 @@
 """Differences between arms: paired by prompt, with interval, p-value and what a study of this size could have seen.
 
 Prompts are the units: two arms continue the same ones, so they are drawn together, and several samples of one prompt
-are drawn together too. A prompt where either arm has no value is dropped and counted.
+are drawn together too, and so are the prompts that were cut from one document. A prompt where either arm has no value
+is dropped and counted.
 
 The method is the symmetric studentised bootstrap (Hall 1988, "Theoretical comparison of bootstrap confidence
 intervals", Ann. Statist. 16): prompts are drawn anew, each draw's error is divided by its own standard error
@@ -33,7 +34,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import ndtri  # scipy.stats takes a second to import, before a command could say a word
 
-from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, in_groups, with_value
+from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, by_document, in_groups, with_value
 from cdeval.records import Comparison, Estimate
 
 POWER = 0.8  # of the detectable difference
@@ -68,6 +69,7 @@ class Pairs(NamedTuple):
     arm: Float[np.ndarray, "prompt column"]  # rows of the arm, summed over the samples of a prompt
     against: Float[np.ndarray, "prompt column"]
     missing: int  # prompts without a value on either side
+    prompts: Sequence[str]  # their ids
 
 
 def counted(values: Float[np.ndarray, "text 1"]) -> Float[np.ndarray, "text 2"]:
@@ -132,7 +134,7 @@ def pair_rows(arm: ArmRows, against: ArmRows) -> Pairs:
     def rows(found: dict[str, Float[np.ndarray, " column"]], columns: int) -> Float[np.ndarray, "prompt column"]:
         return np.array([found[prompt] for prompt in both], dtype=np.float64).reshape(len(both), columns)
 
-    return Pairs(rows(ours, arm.values.shape[1]), rows(theirs, against.values.shape[1]), every - len(both))
+    return Pairs(rows(ours, arm.values.shape[1]), rows(theirs, against.values.shape[1]), every - len(both), both)
 
 
 def detectable(standard_error: float, confidence: float) -> float:
@@ -156,12 +158,12 @@ def no_comparison(names: tuple[str, str, str], n: int, missing: int, note: str) 
 
 
 def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], settings: Settings) -> Comparison:
-    rows = np.hstack([pairs.arm, pairs.against])
-    n, split = len(rows), pairs.arm.shape[1]
+    rows = by_document(np.hstack([pairs.arm, pairs.against]), pairs.prompts)
+    n, split = len(pairs.prompts), pairs.arm.shape[1]
     if n < 2:
         return no_comparison(names, n, pairs.missing, "fewer than two prompts have a value in both arms")
     _check(statistic, pairs.arm)
-    few = min(with_value(pairs.arm), with_value(pairs.against)) < FEWEST
+    few = min(with_value(rows[:, :split]), with_value(rows[:, split:])) < FEWEST
 
     def difference(sums: Float[np.ndarray, "... column"]) -> Float[np.ndarray, "..."]:
         with np.errstate(all="ignore"):
@@ -171,7 +173,7 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
     if few:
         alone = Estimate(value, math.nan, math.nan, n, pairs.missing, f"paired by prompt; {FEW}")
         return Comparison(*names, alone, math.nan, math.nan, math.nan)
-    rows = in_groups(rows)
+    grouped, rows = len(rows) > MANY, in_groups(rows)
     error = _standard_errors(difference, rows, np.ones((1, len(rows))))[0]
     weights = resample_counts(len(rows), settings.draws, settings.seed)
     errors = _standard_errors(difference, rows, weights)
@@ -181,7 +183,7 @@ def _compare(pairs: Pairs, statistic: Statistic, names: tuple[str, str, str], se
         ratios = np.nan_to_num(np.abs(difference(weights @ rows) - value) / errors, nan=0.0, posinf=math.inf)
         ratio = float(np.nan_to_num(np.abs(value) / error, nan=0.0, posinf=math.inf))
     reach = float(np.quantile(ratios, settings.confidence, method="higher")) * error
-    low, high, note = value - reach, value + reach, _METHOD if n <= MANY else f"{_METHOD}; {IN_GROUPS}"
+    low, high, note = value - reach, value + reach, f"{_METHOD}; {IN_GROUPS}" if grouped else _METHOD
     if not math.isfinite(reach):  # a draw without any of the prompts that differ says nothing of the error
         low, high, note = math.nan, math.nan, f"{_METHOD}; too few prompts differ for an interval"
     return Comparison(

@@ -46,7 +46,7 @@ from cdeval.metrics.register import metric
 from cdeval.metrics.registry import Curve, Metric, Place
 from cdeval.metrics.scorefile import ArmScores, digest_of, exact_digest
 from cdeval.metrics.stats import Statistic
-from cdeval.records import Comparison, Estimate, Generation
+from cdeval.records import Comparison, Estimate, Generation, document_of
 
 if TYPE_CHECKING:  # torch takes seconds, and a report, which reads what metrics are called, needs none of it
     from cdeval.metrics.judges.clusters import ClusteredArm
@@ -116,7 +116,7 @@ class ClusterMetric(Metric):
         if codes is None:
             return np.full(len(weights), math.nan)
         place = {prompt: at for at, prompt in enumerate(prompts)}
-        counts = codes.by_unit(np.array([place.get(prompt, -1) for prompt in codes.ids]))
+        counts = codes.by_unit(np.array([place.get(document_of(prompt), -1) for prompt in codes.ids]))
         drawn = codes.shaped(weights[:, : counts.shape[0]] @ counts)
         return np.asarray(MEASURES[self.name](drawn).mean(axis=-1))
 

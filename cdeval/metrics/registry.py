@@ -25,7 +25,7 @@ from cdeval.metrics.forms import Form, decimals
 from cdeval.metrics.means import Arms, Basis, Found, Means
 from cdeval.metrics.scorefile import ArmScores
 from cdeval.metrics.stats import Statistic, ratio_of_sums
-from cdeval.records import Comparison, Generation
+from cdeval.records import Comparison, Generation, document_of
 
 
 class MetricError(CdevalError):
@@ -155,7 +155,7 @@ class Metric(Method):
         Args:
             kept: of the arm.
             protocol: by which n-grams are counted.
-            prompts: that are drawn; those that the arm has no value of add nothing.
+            prompts: the texts that prompts were cut from; those that the arm has no value of add nothing.
             weights: how often each prompt is in each draw [draw, prompt].
         """
         rows = self.evidence(kept, protocol)
@@ -164,8 +164,8 @@ class Metric(Method):
         place = {prompt: at for at, prompt in enumerate(prompts)}
         sums = np.zeros((len(prompts), rows.values.shape[1]))
         for prompt, values in zip(rows.ids, rows.values, strict=True):
-            if prompt in place and not np.isnan(values).any():
-                sums[place[prompt]] += values
+            if (at := place.get(document_of(prompt))) is not None and not np.isnan(values).any():
+                sums[at] += values
         with np.errstate(all="ignore"):
             return self.statistic(protocol)((weights @ sums)[:, None])
 

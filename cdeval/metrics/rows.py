@@ -1,7 +1,8 @@
 """The rows of a metric, one a text, and how they become a number with its interval.
 
-Prompts are the units of every interval: several samples of one prompt are resampled together. A row holds sums (of
-n-grams, of nats, of values and ones), so the samples of a prompt are one row, their sum, and the value stays the same.
+Documents are the units of every interval: several samples of one prompt are resampled together, and so are several
+prompts that were cut from one document. A row holds sums (of n-grams, of nats, of values and ones), so the rows of a
+document are one row, their sum, and the value stays the same.
 """
 
 import math
@@ -12,7 +13,17 @@ import numpy as np
 from jaxtyping import Num
 
 from cdeval.metrics.compare import ArmRows, Settings
-from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY, Statistic, interval, ratio_of_sums, with_value
+from cdeval.metrics.stats import (
+    FEW,
+    FEWEST,
+    IN_GROUPS,
+    MANY,
+    Statistic,
+    by_document,
+    interval,
+    ratio_of_sums,
+    with_value,
+)
 from cdeval.records import Estimate
 
 NO_NGRAM = "no text has {order} words with spaces between them, as languages written without spaces never have"
@@ -38,7 +49,7 @@ class Rows:
             note = "; ".join(filter(None, (self.lacking or "no text has a value", self.note)))
             return Estimate(math.nan, math.nan, math.nan, 0, self.missing, note)
         prompts = [prompt for prompt, has in zip(self.prompts, has_value, strict=True) if has]
-        units = by_prompt(self.values[has_value], prompts)
+        units = by_document(self.values[has_value], prompts)
         ends = interval(units, self.statistic, *settings)
         said = FEW if with_value(units) < FEWEST else IN_GROUPS if len(units) > MANY else ""
         note = "; ".join(filter(None, (self.note, said)))
@@ -47,16 +58,6 @@ class Rows:
     def of_arm(self) -> ArmRows:
         """Return the rows as comparisons take them."""
         return ArmRows(self.prompts, self.values.astype(np.float64))
-
-
-def by_prompt(values: Num[np.ndarray, "text column"], prompts: Sequence[str]) -> Num[np.ndarray, "prompt column"]:
-    """The rows summed by prompt, in the order in which prompts first occur."""
-    order = {prompt: index for index, prompt in enumerate(dict.fromkeys(prompts))}
-    if len(order) == len(prompts):
-        return values
-    sums = np.zeros((len(order), values.shape[1]), dtype=values.dtype)
-    np.add.at(sums, [order[prompt] for prompt in prompts], values)
-    return sums
 
 
 def mean_rows(values: Num[np.ndarray, "text 1"], prompts: Sequence[str], note: str, lacking: str = "") -> Rows:

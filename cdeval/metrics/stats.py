@@ -2,7 +2,8 @@
 
 A metric hands over one row a text, and a statistic that reads the rows through their sums, as ratios of sums do. Texts
 are resampled, rows are not computed again: a draw is how often each text is in it, and all sums are one matrix product.
-Prompts are the independent units: tokens of one text are not.
+Prompts are the independent units: tokens of one text are not, nor are several prompts that were cut from one document
+(`prompts.windows`), which are drawn together.
 
 BCa: Efron (1987), "Better bootstrap confidence intervals", J. Amer. Statist. Assoc. 82, by `scipy.stats.bootstrap`. In
 simulated arms of 50 texts it held the true diversity 96 times of 100 where at least 8 % of the texts degenerate, 84 to
@@ -16,12 +17,14 @@ of 100 at 4 prompts and 37 of 100 at 10 prompts were wider than diversity itself
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy.typing import NDArray
+
+from cdeval.records import document_of
 
 # Rows [..., text, column] -> one number for each leading index; one row that is the sum of the others gives the same.
 Statistic: TypeAlias = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -56,6 +59,16 @@ def ratio_of_sums(rows: Num[np.ndarray, "... text column"]) -> Float[np.ndarray,
 def with_value(rows: Num[np.ndarray, "text column"]) -> int:
     """Count the rows that add anything to the sums: a text of one word has no n-gram, and its row is all zeros."""
     return int(rows.any(axis=-1).sum())
+
+
+def by_document(values: Num[np.ndarray, "text column"], prompts: Sequence[str]) -> Num[np.ndarray, "document column"]:
+    """The rows summed by the text that a prompt was cut from, in the order in which these texts first occur."""
+    order = {document: index for index, document in enumerate(dict.fromkeys(map(document_of, prompts)))}
+    if len(order) == len(prompts):
+        return values
+    sums = np.zeros((len(order), values.shape[1]), dtype=values.dtype)
+    np.add.at(sums, [order[document_of(prompt)] for prompt in prompts], values)
+    return sums
 
 
 def units_of(prompts: int) -> Int[np.ndarray, " prompt"]:

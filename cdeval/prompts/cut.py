@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
@@ -13,7 +13,7 @@ from cdeval.config.enums import Split
 from cdeval.errors import PromptError
 from cdeval.prompts.items import GivenPrompt, Text
 from cdeval.prompts.tokens import TextCodec
-from cdeval.records import Prompt
+from cdeval.records import Prompt, document_of, window_id
 
 _T = TypeVar("_T")
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 class Cut(NamedTuple):
     """A text cut at fixed lengths, or why it could not be."""
 
-    prompt: Prompt | None  # None: too short
+    prompts: Sequence[Prompt]  # none: too short
     tokens: int  # length of the whole text
 
 
@@ -38,16 +38,44 @@ class Cutter:
         self._chat = chat
         self._codec = TextCodec(tokenizer)
 
-    def cut(self, text: Text, prompt_tokens: int, at_least: int = 0) -> Cut:
-        """Prompt and reference of a text; none if it has fewer tokens than both together, or than `at_least`."""
+    def cut(self, text: Text, prompt_tokens: int, at_least: int = 0, windows: int | None = 1) -> Cut:
+        """Prompts and references of a text; none if it has fewer tokens than both together, or than `at_least`.
+
+        The first prompt is the beginning of the text. Each further one, at most `windows` in all, or as many as there
+        are, begins with the first paragraph that no window before it has read from.
+        """
+        needed = prompt_tokens + self.max_new_tokens
         tokens = self._codec.prompt_ids(text.text)
+        if len(tokens) < max(needed, at_least):
+            return Cut((), len(tokens))
+        read = [tokens] if windows == 1 else [tokens, *self._later(text.text, needed)]
+        prompts = [
+            self._window(window_id(text.id, number), found, prompt_tokens)
+            for number, found in enumerate(read[:windows], 1)
+        ]
+        return Cut(prompts, len(tokens))
+
+    def _later(self, text: str, needed: int) -> Iterator[list[int]]:
+        """The tokens of the runs of paragraphs, each just long enough, that follow upon the first such run."""
+        paragraphs = text.split("\n")
+        start = runs = 0
+        for end in range(1, len(paragraphs) + 1):
+            run = "\n".join(paragraphs[start:end])
+            if len(run.encode()) + len(self._codec.leading) < needed:  # a token has a byte at least
+                continue
+            tokens = self._codec.prompt_ids(run)
+            if len(tokens) >= needed:
+                if runs:
+                    yield tokens
+                start, runs = end, runs + 1
+
+    def _window(self, identifier: str, tokens: Sequence[int], prompt_tokens: int) -> Prompt:
+        """The prompt and reference at the beginning of some tokens."""
         end = prompt_tokens + self.max_new_tokens
-        if len(tokens) < max(end, at_least):
-            return Cut(None, len(tokens))
-        prompt = self._prompt(text.id, tokens[:prompt_tokens], tokens[prompt_tokens:end])
-        if self._chat is not None:
-            prompt = replace(prompt, token_ids=tuple(self._codec.chat_ids(prompt.text, self._chat.system)))
-        return Cut(prompt, len(tokens))
+        prompt = self._prompt(identifier, tokens[:prompt_tokens], tokens[prompt_tokens:end])
+        if self._chat is None:
+            return prompt
+        return replace(prompt, token_ids=tuple(self._codec.chat_ids(prompt.text, self._chat.system)))
 
     def whole(self, pair: GivenPrompt) -> Prompt:
         """A prompt used as it is, whatever its length, and the beginning of its reference.
@@ -104,8 +132,11 @@ class Cutter:
 
 
 def in_split(identifier: str, split: Split) -> bool:
-    """Whether a text belongs to the split: a quarter of all ids is `tune`, by their SHA-256, the rest is `test`."""
-    tune = hashlib.sha256(identifier.encode()).digest()[0] < 64
+    """Whether a text belongs to the split: a quarter of all ids is `tune`, by their SHA-256, the rest is `test`.
+
+    All prompts of a text belong to its split.
+    """
+    tune = hashlib.sha256(document_of(identifier).encode()).digest()[0] < 64
     return split is Split.all or tune == (split is Split.tune)
 
 

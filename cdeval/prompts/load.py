@@ -1,5 +1,6 @@
 """The prompts of a study, loaded as its configuration says, and the line of the screen about them."""
 
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,13 +8,14 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from cdeval.config.enums import PromptSource, Split
+from cdeval.config.fields import shown
 from cdeval.config.schema import PromptsConfig
 from cdeval.errors import PromptError
 from cdeval.prompts import texts
 from cdeval.prompts.cut import Cutter, in_split, shuffled
 from cdeval.prompts.items import GivenPrompt, Text, read_items
 from cdeval.prompts.tokens import TextCodec
-from cdeval.records import Prompt
+from cdeval.records import Prompt, document_of
 
 _EMBEDDED = (PromptSource.news, PromptSource.wiki, PromptSource.news_wiki)
 
@@ -47,8 +49,10 @@ class PromptSet:
         line = f"{number} prompts from {self.source}"
         if lengths:
             line += f", {lengths[0]} tokens" if len(lengths) == 1 else f", {lengths[0]} to {lengths[-1]} tokens"
+        documents = len({document_of(prompt.id) for prompt in self.prompts})
         with_context = sum(prompt.without_context is not None for prompt in self.prompts)
         notes = [
+            (documents < len(self.prompts), f"windows of {documents} texts"),
             (self.too_short, f"{self.too_short} of {self.texts_seen} texts too short (< {self.tokens_needed} tokens)"),
             (with_context, f"{with_context} with a context before the prompt"),
             (self.without_reference, f"{self.without_reference} without a reference"),
@@ -64,8 +68,8 @@ def load_prompts(
     """Read the source, cut its texts, and choose `config.limit` of them.
 
     Which texts are chosen depends on `seed` and the number of the source's texts alone; lengths and tokenizer only
-    leave out those that are too short. A choice of 64 contains the choice of 32. `config.split` holds for every source
-    but `file`, whose items are all used.
+    leave out those that are too short. A choice of 64 contains the choice of 32. Second windows are chosen where there
+    are too few first ones, and so on. `config.split` holds for every source but `file`, whose items are all used.
 
     Args: max_new_tokens: length of the references [tokens]. seed: chooses.
     Raises: PromptError: the file cannot be read, or no text is long enough. AssetError, HubError: no such source here.
@@ -73,11 +77,13 @@ def load_prompts(
     needed = config.prompt_tokens + max_new_tokens
     if config.source is PromptSource.wikitext103:
         needed = max(needed, texts.WIKITEXT_TOKENS)
-    items = _items(config, needed)
+    items = _items(config, needed if config.windows == 1 else sys.maxsize)
     chat = config if config.chat_template else None
     usable = _usable(items, Cutter(tokenizer, max_new_tokens, chat), config, needed)
-    chosen = [position for position in shuffled(items, seed) if position in usable][: config.limit]
-    prompts = tuple(usable[position] for position in sorted(chosen))
+    order = [position for position in shuffled(items, seed) if position in usable]
+    most = max(map(len, usable.values()))
+    chosen = [(position, at) for at in range(most) for position in order if at < len(usable[position])][: config.limit]
+    prompts = tuple(usable[position][at] for position, at in sorted(chosen))
     references = [prompt.reference_token_ids for prompt in prompts if prompt.reference_token_ids is not None]
     return PromptSet(
         prompts=prompts,
@@ -85,7 +91,7 @@ def load_prompts(
         texts_seen=len(items),
         too_short=len(items) - len(usable),
         tokens_needed=needed,
-        available=len(usable),
+        available=sum(map(len, usable.values())),
         limit=config.limit,
         without_reference=len(prompts) - len(references),
         short_references=sum(len(reference) < max_new_tokens for reference in references),
@@ -125,8 +131,8 @@ def other_texts(config: PromptsConfig, used: Collection[str], split: Split = Spl
 
     Raises: PromptError: there are none. AssetError, HubError: as `load_prompts`.
     """
-    texts = whole_texts(config, Split.all, config.prompt_tokens)
-    found = [text for text in texts if text.id not in set(used)]
+    texts, seen = whole_texts(config, Split.all, config.prompt_tokens), set(map(document_of, used))
+    found = [text for text in texts if text.id not in seen]
     if not found:
         raise PromptError(
             f"prompts={_name(config)}: all {len(texts)} texts are prompts or were learnt from; none is left to "
@@ -164,7 +170,8 @@ def texts_to_learn_from(
         other = replace(embedded, split=Split.tune)
     else:
         other = replace(embedded if config.source in _EMBEDDED else config, split=config.split.other)
-    found = [text for text in whole_texts(other, other.split, tokens) if text.id not in set(used)]
+    seen = set(map(document_of, used))
+    found = [text for text in whole_texts(other, other.split, tokens) if text.id not in seen]
     return found, _name(other)
 
 
@@ -183,18 +190,25 @@ def require_other_split(config: PromptsConfig, own: str | None) -> None:
 
 def _usable(
     items: Sequence[Text | GivenPrompt], cutter: Cutter, config: PromptsConfig, needed: int
-) -> dict[int, Prompt]:
+) -> dict[int, Sequence[Prompt]]:
     """Prompts by position of their item; texts that are too short have none."""
     pairs = {position: item for position, item in enumerate(items) if isinstance(item, GivenPrompt)}
-    usable = dict(zip(pairs, cutter.all_whole(list(pairs.values())), strict=True))
+    if config.windows != 1 and len(pairs) == len(items):
+        raise PromptError(
+            f"prompts.windows={shown(config.windows)}: every item of {config.path} has a `prompt`, which is used "
+            "whole. Give items with `text`, which are cut, or leave the setting out."
+        )
+    usable: dict[int, Sequence[Prompt]] = {
+        position: [prompt] for position, prompt in zip(pairs, cutter.all_whole(list(pairs.values())), strict=True)
+    }
     longest = 0
     for position, item in enumerate(items):
         if isinstance(item, GivenPrompt):
             continue
-        cut = cutter.cut(item, config.prompt_tokens, at_least=needed)
+        cut = cutter.cut(item, config.prompt_tokens, at_least=needed, windows=config.windows)
         longest = max(longest, cut.tokens)
-        if cut.prompt is not None:
-            usable[position] = cut.prompt
+        if cut.prompts:
+            usable[position] = cut.prompts
     if usable:
         return usable
     paragraphs = f", at least {texts.WIKITEXT_TOKENS}" if config.source is PromptSource.wikitext103 else ""
@@ -217,6 +231,7 @@ def _items(config: PromptsConfig, needed: int) -> Sequence[Text | GivenPrompt]:
         PromptSource.news: texts.news,
         PromptSource.wiki: lambda: texts.wiki(needed),
         PromptSource.news_wiki: lambda: [*texts.news(), *texts.wiki(needed)],
+        PromptSource.speeches: lambda: texts.speeches(needed),
         PromptSource.wikitext103: texts.wikitext103,
         PromptSource.ccnews: texts.ccnews,
     }

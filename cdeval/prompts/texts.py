@@ -1,5 +1,7 @@
 """The sources of whole texts: embedded ones, which need a package index once, and data sets of the hub."""
 
+import json
+import re
 from collections.abc import Iterable, Iterator
 
 from cdeval.assets import embedded as assets
@@ -9,11 +11,14 @@ from cdeval.errors import HubError, one_line
 from cdeval.prompts.items import Text
 from cdeval.prompts.wiki import is_article, prose, read_dump
 
-_OFFLINE_CHOICES = "prompts=news, prompts=wiki, or prompts=file prompts.path=<JSON or JSONL>"
+_OFFLINE_CHOICES = "prompts=news, prompts=wiki, prompts=speeches, or prompts=file prompts.path=<JSON or JSONL>"
 
 _WIKITEXT = "Salesforce/wikitext"
 _WIKITEXT_COMMIT = "b08601e04326c79dfdd32d625aee71d232d685c3"
 WIKITEXT_TOKENS = 160  # shortest paragraph that Li et al. (2022) continued
+
+_SENTENCE_ENDS = (".", "!", "?", '."', '!"', '?"')
+_NOT_SPOKEN = re.compile(r"[][{}|•_]|^(Audience|Several) members?\.|https?://")
 
 _CCNEWS = "vblagoje/cc_news"
 _CCNEWS_ARTICLES = 2000  # of 708 241; Li et al. (2022) report 1995
@@ -33,9 +38,38 @@ def wiki(tokens: int) -> list[Text]:
 
     Raises: AssetError: they cannot be fetched.
     """
-    enough = 8 * tokens  # characters; a token of English has 4 to 5
     pages = (page for page in read_dump(assets.wiki_file()) if is_article(page))
-    return [Text(f"wiki-{page.id}", prose(page.wikitext, enough)) for page in pages]
+    return [Text(f"wiki-{page.id}", prose(page.wikitext, _enough(tokens))) for page in pages]
+
+
+def speeches(tokens: int) -> list[Text]:
+    """The embedded annual messages as prose of at least `tokens` tokens; ids speech-<year>-<president>-<number>.
+
+    Raises: AssetError: they cannot be fetched.
+    """
+    found = json.loads(assets.speeches_file().read_text("utf-8"))
+    return [Text(f"speech-{name}", spoken(text, _enough(tokens))) for name, text in found.items()]
+
+
+def spoken(transcript: str, enough: int) -> str:
+    """The paragraphs of a speech that are whole sentences, without the speaker's name, notes and what others called.
+
+    Args: enough: characters after which nothing more is read.
+    """
+    lines = (" ".join(line.split()).removeprefix("The President. ") for line in transcript.split("\n"))
+    kept: list[str] = []
+    for line in lines:
+        if line.endswith(_SENTENCE_ENDS) and not _NOT_SPOKEN.search(line):
+            kept.append(line)
+            enough -= len(line)
+        if enough <= 0:
+            break
+    return "\n".join(kept)
+
+
+def _enough(tokens: int) -> int:
+    """The characters that surely hold so many tokens; one of English has 4 to 5."""
+    return 8 * tokens
 
 
 def wikitext103() -> list[Text]:

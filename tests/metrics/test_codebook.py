@@ -85,10 +85,12 @@ def test_interval_is_about_as_wide_as_the_spread_over_new_texts():
     assert 0.8 < claimed / np.std([value(arm) for arm in arms], ddof=1) < 1.5
 
 
-def test_samples_of_a_prompt_are_drawn_together():
+@pytest.mark.parametrize("another", ["{}", "{}.window-2"])
+def test_samples_of_a_prompt_and_windows_of_a_document_are_drawn_together(another: str):
     """Twice the same texts is no new evidence: separate draws would shrink the interval by √2."""
     once = codes(clusters(0, EVEN), clusters(1, UNEVEN))
-    twice = Codes(once.ids * 2, np.tile(once.human, (2, 1)), np.tile(once.generated, (2, 1)), once.clusters)
+    ids = (*once.ids, *(another.format(one) for one in once.ids))
+    twice = Codes(ids, np.tile(once.human, (2, 1)), np.tile(once.generated, (2, 1)), once.clusters)
     assert value(twice) == pytest.approx(value(once))
     expected = mauve_interval(value(once), once, mauve, SETTINGS)
     assert mauve_interval(value(once), twice, mauve, SETTINGS) == pytest.approx(expected)

@@ -109,6 +109,16 @@ def test_samples_of_a_prompt_are_one_unit():
     assert many.detectable == pytest.approx(once.detectable)
 
 
+def test_windows_of_a_document_are_paired_by_themselves_and_drawn_together():
+    ours, theirs = means(6, 40)
+    once = of_two(arm(ours), arm(theirs))
+    ids = [f"{i}.window-{k}" for k in range(1, 11) for i in range(40)]
+    many = of_two(arm(np.tile(ours, 10), ids), arm(np.tile(theirs, 10), [*ids[:-1], "39.window-12"]))
+    assert (many.difference.n, many.difference.missing) == (399, 2)
+    assert many.difference.low == pytest.approx(once.difference.low, abs=0.01)
+    assert many.detectable == pytest.approx(once.detectable, rel=0.05)
+
+
 def test_a_missing_sample_leaves_the_others_of_its_prompt():
     pairs = pair_rows(arm(np.array([1.0, math.nan, 4.0]), ["a", "a", "b"]), arm(np.array([2.0, 3.0]), ["a", "b"]))
     assert pairs.arm.tolist() == [[1, 1], [4, 1]]

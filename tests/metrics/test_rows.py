@@ -4,22 +4,24 @@ import numpy as np
 import pytest
 
 from cdeval.metrics.compare import Settings
-from cdeval.metrics.rows import by_prompt, mean_rows
-from cdeval.metrics.stats import interval, ratio_of_sums
+from cdeval.metrics.rows import mean_rows
+from cdeval.metrics.stats import by_document, interval, ratio_of_sums
 
 SETTINGS = Settings(draws=200)
 
 
 def test_samples_of_a_prompt_become_one_row_wherever_they_stand() -> None:
     values = np.array([[1.0, 1], [2, 1], [4, 1], [8, 1]])
-    assert by_prompt(values, ["a", "b", "a", "c"]).tolist() == [[5, 2], [2, 1], [8, 1]]
-    assert by_prompt(values, ["a", "b", "c", "d"]) is values
+    assert by_document(values, ["a", "b", "a", "c"]).tolist() == [[5, 2], [2, 1], [8, 1]]
+    assert by_document(values, ["a", "b", "a.window-2", "a.b"]).tolist() == [[5, 2], [2, 1], [8, 1]]
+    assert by_document(values, ["a", "b", "c", "d"]) is values
 
 
-def test_a_mean_counts_texts_and_its_interval_counts_prompts() -> None:
-    """Ten samples of each of 25 prompts that differ between prompts only: texts as units would narrow by √10."""
+@pytest.mark.parametrize("another", ["{}", "{}.window-{}"])
+def test_a_mean_counts_texts_and_its_interval_counts_documents(another: str) -> None:
+    """Ten texts of each of 25 documents that differ between these only: texts as units would narrow by √10."""
     values = np.repeat(np.random.default_rng(0).uniform(size=25), 10).reshape(-1, 1)
-    prompts = [str(index // 10) for index in range(250)]
+    prompts = [another.format(index // 10, index % 10 + 2) for index in range(250)]
     found = mean_rows(values, prompts, "").estimate(SETTINGS)
     assert (found.n, found.missing) == (250, 0)
     assert found.value == pytest.approx(values.mean())

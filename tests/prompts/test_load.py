@@ -16,8 +16,8 @@ from cdeval.config.enums import PromptSource, Split
 from cdeval.config.schema import PromptsConfig
 from cdeval.errors import HubError, PromptError
 from cdeval.prompts.cut import in_split
-from cdeval.prompts.load import PromptSet, load_prompts, whole_texts
-from cdeval.prompts.texts import wikitext_paragraphs
+from cdeval.prompts.load import PromptSet, load_prompts, other_texts, whole_texts
+from cdeval.prompts.texts import spoken, wikitext_paragraphs
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 END = 0  # <end>; byte tokens follow
@@ -246,6 +246,78 @@ class TestFile:
             load(tokenizer, source=PromptSource.file, path=str(path))
 
 
+class TestWindows:
+    """Six tokens of prompt and four of reference; of `long` the first run of paragraphs is its first one."""
+
+    CONTENT = jsonl(
+        {"id": "long", "text": "0123456789ab\nshort\nParagraphs of its own\nA third one.\ntail"},
+        {"id": "one", "text": "A single line, however long it is, has a single window."},
+        {"id": "none", "text": "no"},
+    )
+
+    def ids(self, folder: Path, **settings: object) -> list[str]:
+        return [prompt.id for prompt in load_file(folder / "p.jsonl", self.CONTENT, **settings).prompts]
+
+    def test_later_windows_begin_with_paragraphs_that_none_has_read(self, tmp_path: Path) -> None:
+        found = load_file(tmp_path / "p.jsonl", self.CONTENT, windows=None)
+        assert [(prompt.id, prompt.text, prompt.reference) for prompt in found.prompts] == [
+            ("long", "012345", "6789"),
+            ("long.window-2", "short\n", "Para"),
+            ("long.window-3", "A thir", "d on"),
+            ("one", "A sing", "le l"),
+        ]
+        assert found.describe().endswith(
+            "4 prompts from file {}, 6 tokens; windows of 2 texts; 1 of 3 texts too short (< 10 tokens)".format(
+                tmp_path / "p.jsonl"
+            )
+        )
+
+    def test_a_window_begins_with_the_tokenizers_own_token(self, tmp_path: Path) -> None:
+        (tmp_path / "p.jsonl").write_text(self.CONTENT)
+        marked = load(
+            byte_tokenizer("<end> $A"), source=PromptSource.file, path=str(tmp_path / "p.jsonl"), windows=None
+        )
+        by_id = {prompt.id: prompt for prompt in marked.prompts}
+        assert by_id["long.window-2"].token_ids == (END, *PLAIN("short")["input_ids"])
+        assert by_id["long.window-2"].reference == "\nPar"
+
+    def test_as_many_as_are_asked_for_and_first_ones_first(self, tmp_path: Path) -> None:
+        assert self.ids(tmp_path) == ["long", "one"]
+        assert self.ids(tmp_path, windows=2) == ["long", "long.window-2", "one"]
+        assert self.ids(tmp_path, windows=None, limit=2) == ["long", "one"]
+        assert self.ids(tmp_path, windows=None, limit=3) == ["long", "long.window-2", "one"]
+
+    def test_all_windows_belong_to_the_split_of_their_text(self) -> None:
+        for number in range(40):
+            assert in_split(f"wiki-{number}.window-2", Split.tune) == in_split(f"wiki-{number}", Split.tune)
+
+    def test_a_text_is_used_where_one_of_its_windows_is(self, tmp_path: Path) -> None:
+        (tmp_path / "p.jsonl").write_text(self.CONTENT)
+        config = PromptsConfig(PromptSource.file, path=str(tmp_path / "p.jsonl"))
+        left = other_texts(config, ["long.window-3"])
+        assert [text[:6] for text in left] == ["A sing", "no"]
+
+    def test_prompts_that_are_used_whole_have_no_windows(self, tmp_path: Path) -> None:
+        with pytest.raises(
+            PromptError, match=r"prompts\.windows=null: every item .* has a `prompt`, which is used whole"
+        ):
+            load_file(tmp_path / "p.jsonl", jsonl({"prompt": "Once upon\na time"}), windows=None)
+
+
+def test_of_a_transcript_what_the_speaker_said_is_kept() -> None:
+    transcript = [
+        "The President. Thank you very  much.",
+        "[Applause]",
+        "Audience members. Four more years!",
+        "Members of Congress:",
+        "The treasury held [see note] much.",
+        "",
+        'He said: "We met."',
+    ]
+    assert spoken("\n".join(transcript), 9) == "Thank you very much."
+    assert spoken("\n".join(transcript), 900) == 'Thank you very much.\nHe said: "We met."'
+
+
 class TestWikitext:
     LINES = (
         " \n",
@@ -281,7 +353,8 @@ def test_without_the_hub_the_sources_that_work_are_named_at_once(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     hub_reachable.cache_clear()
     with pytest.raises(
-        HubError, match=rf"prompts={source.value} .*prompts=news, prompts=wiki, or prompts=file prompts\.path"
+        HubError,
+        match=rf"prompts={source.value} .*prompts=news, prompts=wiki, prompts=speeches, or prompts=file prompts\.path",
     ):
         load(source=source)
     hub_reachable.cache_clear()
@@ -306,7 +379,21 @@ def test_both_embedded_sources_together_are_split_as_each_alone() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("source", "least"), [(PromptSource.news, 290), (PromptSource.wiki, 90)])
+@pytest.mark.parametrize("source", [PromptSource.wiki, PromptSource.speeches])
+def test_a_source_has_a_thousand_windows_and_none_shares_a_sentence_with_another(source: PromptSource) -> None:
+    """Needs a package index, once a machine. Bytes, so 700 of them are some 160 tokens of a real tokenizer."""
+    found = load(source=source, prompt_tokens=140, new_tokens=560, windows=None, split=Split.test)
+    assert len(found.prompts) >= 1000
+    texts = [f"{prompt.text}{prompt.reference}" for prompt in found.prompts]
+    assert len(set(texts)) == len(texts)
+    sentences = [set(text.split(". ")[1:-1]) for text in texts]
+    assert sum(map(len, sentences)) == len(set.union(*sentences))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("source", "least"), [(PromptSource.news, 290), (PromptSource.wiki, 90), (PromptSource.speeches, 240)]
+)
 def test_the_embedded_texts_are_clean_prose(source: PromptSource, least: int) -> None:
     """Needs a package index, once a machine."""
     found = load(source=source, prompt_tokens=100, new_tokens=200)

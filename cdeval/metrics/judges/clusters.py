@@ -28,7 +28,7 @@ from cdeval.metrics.features import NO_CACHE, FeatureCache
 from cdeval.metrics.judges.hidden_states import last_hidden_features
 from cdeval.metrics.judges.scorer import TextReader, context_length
 from cdeval.metrics.stats import FEW, FEWEST, IN_GROUPS, MANY
-from cdeval.records import HUMAN_TEXTS, Generation
+from cdeval.records import HUMAN_TEXTS, Generation, document_of
 
 TokenIds = tuple[int, ...]
 Features = Mapping[TokenIds, Float32[np.ndarray, " width"]]
@@ -113,13 +113,13 @@ def describe(codes: Codes, pairs: Sequence[Pair], featurizer: str, config: Metri
         book = "clustered by mauve-text anew for each arm"
     else:
         book = "clustered with the human texts" if arms == 1 else f"clustered with the human texts and all {arms} arms"
-    few = len(pairs) < FEWEST
+    few = len({document_of(pair.id) for pair in pairs}) < FEWEST
     parts = [
         f"last hidden state of {featurizer} over {tokens} tokens, {len(pairs)} texts a side, {codes.clusters} "
         f"clusters, {book}, mean of {config.mauve_seeds} k-means seeds{spread}",
         FEW if few else "interval by resampling prompts and codebooks",
     ]
-    if len({pair.id for pair in pairs}) > MANY:
+    if len({document_of(pair.id) for pair in pairs}) > MANY:
         parts.append(IN_GROUPS)
     if len(pairs) < TRUSTED:
         noise = "differences below 0.1 are noise" if len(pairs) < 300 else "small differences are noise"
