@@ -8,6 +8,7 @@ from cdeval.cli import Schema, run_schema
 from cdeval.config.fields import check_values
 from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError
+from cdeval.report.tracking.given import owner_of
 from cdeval.store.screen import Screen
 
 
@@ -16,8 +17,8 @@ class DashboardRun(TakesPlugins):
     """The root of `conf/dashboard.yaml`."""
 
     study: str | None = None  # folder of a study
-    project: str = "cdeval"  # as tracking.project
-    entity: str | None = None  # as tracking.entity; null: the key's own
+    project: str | None = None  # as tracking.project; null: WANDB_PROJECT, else cdeval
+    entity: str | None = None  # as tracking.entity; null: WANDB_ENTITY, else the key's own
     dry: bool = False  # only write and print what would be created: no network, no key
 
 
@@ -31,13 +32,14 @@ def validate_dashboard(config: DashboardRun) -> DashboardRun:
 
 def dashboard(config: DashboardRun) -> None:
     """Write and print what is created, and create it unless that is all; to the standard output."""
-    from cdeval.report.wandb.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
+    from cdeval.report.tracking.views import publish_views, write_views  # noqa: PLC0415 - plotting takes a second
 
     console = Screen()
     folder = Path(config.study or "")
-    lines = write_views(folder, config.entity, config.project)
+    entity, project = owner_of(config.entity, config.project)
+    lines = write_views(folder, entity, project)
     if not config.dry:
-        lines += publish_views(folder, config.entity, config.project)
+        lines += publish_views(folder, entity, project)
     for line in lines:
         console.say(line)
 

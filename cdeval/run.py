@@ -6,6 +6,7 @@ from cdeval.cli import plain_dict, run_command
 from cdeval.config.enums import Weights
 from cdeval.config.schema import RunConfig
 from cdeval.errors import CdevalError
+from cdeval.report.tracking.given import check_target
 from cdeval.store.progress import say_nothing
 from cdeval.store.screen import Screen
 
@@ -24,6 +25,8 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
     from cdeval.study.results import merged  # noqa: PLC0415
     from cdeval.study.weightless import run_weightless  # noqa: PLC0415
 
+    for config in configs:
+        check_target(config.tracking, len(configs))
     progress = Screen(errors=True)
 
     results, failures = [], []

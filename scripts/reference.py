@@ -33,6 +33,7 @@ from cdeval.config.paths import CONF
 from cdeval.config.plausibility import RULES
 from cdeval.config.schema import AmateurConfig, ContrastConfig, RunConfig, SearchConfig
 from cdeval.config.setting import Sampling, Setting
+from cdeval.config.words import word_of
 from cdeval.dashboard import DashboardRun
 from cdeval.export.config import ExportRun
 from cdeval.judge.config import JudgeRun
@@ -271,17 +272,17 @@ def methods_page() -> str:
 
 
 def columns_page() -> str:
-    """Write the columns `setting.*` of results.csv, from the comments of what they are made of."""
+    """Write the columns of settings in results.csv, from the comments of what they are made of."""
     settings = {**_meanings(AmateurConfig), **_meanings(ContrastConfig), **_meanings(SearchConfig)}
     rows = [
-        f"| `{prefix}{entry.name}` | {_cell(_meaning(kind, entry.name) or settings.get(entry.name, ''))} |"
-        for prefix, kind in (("setting.", Setting), ("setting.amateur.", Amateur), ("setting.sampling.", Sampling))
+        f"| `{word_of(prefix + entry.name)}` | {_cell(_meaning(kind, entry.name) or settings.get(entry.name, ''))} |"
+        for prefix, kind in (("", Setting), ("amateur.", Amateur), ("sampling.", Sampling))
         for entry in fields(kind)
         if not is_dataclass(get_type_hints(kind)[entry.name])
     ]
     return (
-        "# Columns of settings\n\nThe columns `setting.…` of `results.csv` are the setting that shapes an arm's texts, "
-        "whatever was typed: layers are blocks, and what an arm does not read is left out.\n\n"
+        "# Columns of settings\n\nThese columns of `results.csv` are the setting that shapes an arm's texts, under the "
+        "words that one types: layers are blocks, whatever was typed, and what an arm does not read is left out.\n\n"
         "| column | what |\n|---|---|\n" + "\n".join(rows) + "\n"
     )
 

@@ -204,6 +204,7 @@ class Tracker(Enum):
 
     none = "none"
     wandb = "wandb"
+    trackio = "trackio"  # on this machine, without an account
 
 
 class WandbMode(Enum):

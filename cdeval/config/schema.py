@@ -20,8 +20,6 @@ from cdeval.config.enums import (
     SearchKind,
     Split,
     TemperatureForm,
-    Tracker,
-    WandbMode,
     Weights,
 )
 from cdeval.config.exits import AdaptiveExitConfig, ExitConfig
@@ -31,6 +29,7 @@ from cdeval.config.readers import only_methods_that_read
 from cdeval.config.rules import MOST_VOCABULARY, RuleConfig
 from cdeval.config.showing import ShowsResults
 from cdeval.config.token_weight import Gate, GateConfig, Weight
+from cdeval.config.tracking import TrackingConfig
 from cdeval.config.variants import VariantConfig
 
 MISSING: str = "???"  # OmegaConf's mark for a value that the user must give
@@ -67,7 +66,6 @@ STORED = only("expert.weights", Weights.stored)
 _TIMED = When(
     "cost.latency_repeats", lambda repeats: repeats > 0, "give cost.latency_repeats=3, or another number above 0"
 )
-_TRACKED = only("tracking.kind", Tracker.wandb)
 _ON_RAY = only("execution.kind", ExecutorKind.ray)
 _MOST_TOKENS = 1_000_000  # of a text; no model reads more, and what is reserved for them would fill memory
 MOST_SEED = 2_000_000_000  # faiss takes 32 bits with a sign, and further k-means seeds follow this one
@@ -246,17 +244,6 @@ class CostConfig:
     latency_repeats: int = number(3, least=0, most=10_000, hint="0 measures no latency")
     # Time in a process of its own, which has loaded the models and nothing else.
     isolated: bool = read_when(_TIMED, default=True)
-
-
-@dataclass
-class TrackingConfig:
-    """Experiment tracking, a mirror of the run folder."""
-
-    kind: Tracker = read_when(STORED, default=Tracker.wandb)
-    mode: WandbMode = read_when(STORED, _TRACKED, default=WandbMode.offline)
-    project: str = read_when(STORED, _TRACKED, default="cdeval")  # of W&B
-    entity: str | None = read_when(STORED, _TRACKED, default=None)  # of W&B; null: the key's own
-    quiet: bool = False  # the screen shows results and errors only, no progress
 
 
 @dataclass

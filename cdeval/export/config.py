@@ -18,9 +18,9 @@ from cdeval.config.schema import (
     PromptsConfig,
     RunConfig,
     SearchConfig,
-    TrackingConfig,
 )
 from cdeval.config.token_weight import Gate
+from cdeval.config.tracking import TrackingConfig
 from cdeval.config.validation import require_stored, validate
 from cdeval.errors import ConfigError
 from cdeval.report.reading import settings_of

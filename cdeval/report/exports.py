@@ -2,12 +2,13 @@
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import pandas as pd
 
+from cdeval.config.words import in_words
 from cdeval.report.answer import findings
 from cdeval.report.charts import Chart
 from cdeval.report.differences import differences_markdown
@@ -21,7 +22,7 @@ from cdeval.store.private import masked_all
 
 
 def records(study: Study) -> list[dict[str, Any]]:
-    """List a row an arm: what it is, its setting as `setting.<key>`, every number of its summary. Missing is None."""
+    """List a row an arm: what it is, its setting as it is typed, every number of its summary. Missing is None."""
     rows = [_record(arm) for arm in study.arms]
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: masked_all(row.get(name)) for name in names} for row in rows]
@@ -36,15 +37,13 @@ def _record(arm: Arm) -> dict[str, Any]:
         "folder": arm.folder,
         **former,
         **({"unknown": reason} if (reason := flops_unknown(arm.setting, arm.summary)) else {}),
-        **_flat("setting", arm.setting),
+        **{name: _cell(value) for name, value in in_words(arm.setting).items()},
         **numbers,
     }
 
 
-def _flat(path: str, value: object) -> dict[str, Any]:
-    if isinstance(value, Mapping):
-        return {name: item for key, inner in value.items() for name, item in _flat(f"{path}.{key}", inner).items()}
-    return {path: " ".join(map(str, value)) if isinstance(value, list) else value}
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def to_csv(study: Study) -> bytes:

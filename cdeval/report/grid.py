@@ -4,22 +4,23 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from cdeval.config.words import in_words
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.sweep import AXES
 
-_TITLES = {f"amateur.{axis.name}" if axis.name == "layer" else axis.name: axis.title for axis in AXES}
+_TITLES = {axis.word: axis.title for axis in AXES}
 
 
 class SweptGrid(NamedTuple):
     """The numbers that were varied, and what the arms among which they were have of all that varies."""
 
-    axes: dict[str, str]  # titles by the name of a setting, such as sampling.top_p
+    axes: dict[str, str]  # titles by the name of a setting, such as search.top_p
     varied: dict[str, dict[str, Any]]  # by arm: settings in which the arms of the grid differ, by name
 
 
 def grid_of(study: Study) -> SweptGrid | None:
     """Find the numbers of settings that were varied while all else stayed; None where there are fewer than two."""
-    settings = {arm.label: _flat("", arm.setting) | _of(arm) for arm in study.decoded if arm.setting}
+    settings = {arm.label: in_words(arm.setting) | _of(arm) for arm in study.decoded if arm.setting}
     known = dict.fromkeys(name for setting in settings.values() for name in setting)
     names = [name for name in dict.fromkeys([*_TITLES, *known]) if name in known]  # those that have a title first
     lines = {name: line for name in names if (line := _on_lines(name, settings))}
@@ -48,14 +49,3 @@ def _key(value: object) -> str:
 
 def _of(arm: Arm) -> dict[str, Any]:
     return {"study": arm.study} if arm.study else {}
-
-
-def _flat(path: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A setting's values by their dotted names."""
-    found: dict[str, Any] = {}
-    for name, inner in value.items():
-        if isinstance(inner, Mapping):
-            found |= _flat(f"{path}{name}.", inner)
-        else:
-            found[f"{path}{name}"] = inner
-    return found

@@ -14,19 +14,15 @@ class Axis(NamedTuple):
     name: str
     title: str
     value_of: Callable[[Mapping[str, Any]], object]  # of an arm's setting
+    word: str  # as it is typed
 
 
 AXES = (
-    Axis("layer", "exit after block", lambda setting: setting["amateur"].get("layer")),
-    Axis("alpha", "plausibility threshold α", lambda setting: setting["alpha"]),
-    Axis("temperature", "amateur's temperature T", lambda setting: setting["temperature"]),
-    Axis("beta", "amateur's weight β", lambda setting: setting["beta"]),
+    Axis("layer", "exit after block", lambda setting: setting["amateur"].get("layer"), "amateur.layer"),
+    Axis("alpha", "plausibility threshold α", lambda setting: setting["alpha"], "contrast.alpha"),
+    Axis("temperature", "amateur's temperature T", lambda setting: setting["temperature"], "contrast.temperature"),
+    Axis("beta", "amateur's weight β", lambda setting: setting["beta"], "contrast.beta"),
 )
-
-
-def axes_of(setting: object) -> dict[str, object]:
-    """Read a setting's numbers that may be varied, by the axes' names; the human texts have no setting."""
-    return {axis.name: axis.value_of(setting) for axis in AXES} if isinstance(setting, Mapping) else {}
 
 
 _SIGNS = {"layer": "k", "alpha": "α", "temperature": "T", "beta": "β"}

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import replace
-from typing import Any
 
 from cdeval.config.amateur import amateur_of, kind_of
-from cdeval.config.enums import ExecutorKind, Tracker
+from cdeval.config.enums import ExecutorKind
 from cdeval.config.points import Point, Role, arm_digests, plan_points
 from cdeval.config.schema import AUTO
 from cdeval.config.setting import adaptive_exit_of
@@ -25,11 +24,7 @@ from cdeval.models.loading import LanguageModel
 from cdeval.records import document_of
 from cdeval.report.finished import scoring_turn
 from cdeval.report.progress import Advance, decoding_progress
-from cdeval.report.summary import FLATTERED, flops_unknown, sample_notes
-from cdeval.report.sweep import axes_of
-from cdeval.report.wandb import point_run, track
-from cdeval.report.wandb.boards import study_run
-from cdeval.store.folder import RunFolder
+from cdeval.report.summary import FLATTERED, sample_notes
 from cdeval.store.ledger import Capacity
 from cdeval.store.sessions import by_sample
 from cdeval.store.signals import finishing
@@ -39,7 +34,7 @@ from cdeval.study.open import LoadedStudy, StudyRequest, open_study
 from cdeval.study.point_store import PointRecord, PointStore
 from cdeval.study.ray import ray_executor
 from cdeval.study.results import StudyResult, score_points, write_points, write_report
-from cdeval.study.run_folders import Texts
+from cdeval.study.tracking import StudyTracking
 from cdeval.study.units import Unit
 
 
@@ -56,30 +51,30 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
     study = open_study(requests, say)
     executor = choose_executor(study)
     points = list_points(study, executor)
-    with PointStore(study, points, measure_capacity(study)) as store:
-        while units := store.plan():
-            with (
-                finishing() as stop,
-                _progress(study, units) as progress,
-                closing(executor.decode(store.remaining(units), stop, progress.tokens)) as finished,
-            ):
-                for unit in finished:
-                    progress.texts(store.add(unit))
-        failures = [*study.failures, *store.failures]
-        if all(point.setting is None for point in store.folders):
-            raise together(failures)
-        texts = store.texts()
-        costs = price_points(study, store.folders, texts)
-        with scoring_turn(study.root, say):
-            say("scoring")
-            scores = score_points(study, store.folders, texts, costs)
-            write_points(study, scores)
-            result = write_report(study, scores, _notes(study))
-            keep_costs(costs, study.config, study.root)
-            store.finish()
-        folders = _folders(requests, study, store.folders)
+    with StudyTracking(study, points) as tracking:
+        with PointStore(study, points, measure_capacity(study)) as store:
+            while units := store.plan():
+                with finishing() as stop, _progress(study, units) as shown:
+                    progress = tracking.shows(units, shown)
+                    with closing(executor.decode(store.remaining(units), stop, progress.tokens)) as finished:
+                        for unit in finished:
+                            progress.texts(store.add(unit))
+            failures = [*study.failures, *store.failures]
+            if all(point.setting is None for point in store.folders):
+                raise together(failures)
+            texts = store.texts()
+            costs = price_points(study, store.folders, texts)
+            with scoring_turn(study.root, say):
+                say("scoring")
+                scores = score_points(study, store.folders, texts, costs)
+                write_points(study, scores)
+                result = write_report(study, scores, _notes(study))
+                keep_costs(costs, study.config, study.root)
+                store.finish()
+            folders = _folders(requests, study, store.folders)
+        notes = [*result.notes, *tracking.finish(texts)]
     failures += scores.scored.failures
-    return replace(result, failures=failures, folders=folders, notes=[*result.notes, *_track(study, points, texts)])
+    return replace(result, failures=failures, folders=folders, notes=notes)
 
 
 def choose_executor(study: LoadedStudy) -> Executor:
@@ -177,29 +172,3 @@ def _notes(study: LoadedStudy) -> list[str]:
     seen = [line.format(count) for lens in lenses if (count := sum(document_of(one) in lens.trained_on for one in ids))]
     samples = max(one.config.search.samples for one in study.settings)
     return [study.prompts.describe(), *seen, *sample_notes(samples)]
-
-
-def _track(study: LoadedStudy, records: Mapping[Point, PointRecord], texts: Texts) -> list[str]:
-    """Tell the tracker of the results. Returns: notes on what went wrong there."""
-    if study.config.tracking.kind is Tracker.none:
-        return []
-    summaries = {point: RunFolder(study.root / point.folder).summary() for point in texts}
-    runs = [
-        point_run(
-            study.config.study,
-            point.label,
-            study.root / point.folder,
-            config={**records[point].settings, **axes_of(point.facts()["setting"]), **_unknown(point, numbers)},
-            summary=numbers,
-            texts=texts[point],
-        )
-        for point, numbers in summaries.items()
-    ]
-    return track(study.config.tracking, study.root, [*runs, study_run(study.root)])
-
-
-def _unknown(point: Point, numbers: Mapping[str, float]) -> dict[str, str]:
-    """Say to readers of a W&B run which costs it lacks, and why."""
-    setting: Any = point.facts()["setting"]
-    reason = flops_unknown(setting or {}, numbers)
-    return {"unknown": reason} if reason else {}

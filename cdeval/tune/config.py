@@ -8,7 +8,8 @@ from cdeval.config.enums import PromptSource, Split, Tracker
 from cdeval.config.fields import check_values, number, text
 from cdeval.config.methods import extended
 from cdeval.config.metrics import METRICS
-from cdeval.config.schema import CostConfig, PromptsConfig, RunConfig, TrackingConfig
+from cdeval.config.schema import CostConfig, PromptsConfig, RunConfig
+from cdeval.config.tracking import TrackingConfig
 from cdeval.config.validation import require_stored, validate, validate_study_name
 from cdeval.errors import ConfigError
 

@@ -20,7 +20,7 @@ OTHER_MEANINGS = {
     "metrics/onset.py": "words are its unit",
     "report/progress.py": "tokens are the unit of the bar",
     "report/renewing.py": "diversity is a setting of the group protocol",
-    "report/wandb/__init__.py": "tokens of a text, a column of the table of texts",
+    "report/tracking/track.py": "tokens of a text, a column of the table of texts",
     "records.py": "tokens of a text, a column of the table of texts",
     "study/score_call.py": "diversity is a setting of the group protocol",
     "bench/groups.py": "tokens are an axis of growth",

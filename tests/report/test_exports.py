@@ -26,7 +26,7 @@ def test_csv_and_parquet_hold_every_number_and_setting(study: Study) -> None:
         assert text["label"] == typed["label"] == arm.label
         for name, value in arm.summary.items():
             assert float(text[name]) == typed[name] == value
-    assert [row["setting.amateur.layer"] for row in table] == [4.0, 8.0, None, None]
+    assert [row["amateur.layer"] for row in table] == [4.0, 8.0, None, None]
     assert rows[3]["flops_per_token"] == "", "what is missing is empty, not 0"
 
 

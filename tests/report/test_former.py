@@ -19,7 +19,7 @@ from cdeval.report.config import ReportRun, validate_report
 from cdeval.report.exports import records
 from cdeval.report.studyfiles import read_study
 from cdeval.report.table import markdown_table
-from cdeval.report.wandb import views
+from cdeval.report.tracking import views
 from cdeval.store.folder import RunFolder
 from tests.report.studies import write_study
 

@@ -10,11 +10,11 @@ from tests.report.studies import setting, write_arm, write_grid, write_quickstar
 def test_the_axes_are_the_numbers_that_vary_alone(tmp_path: Path) -> None:
     found = grid_of(read_study(write_grid(tmp_path / "s")))
     assert found is not None
-    assert set(found.axes) == {"amateur.layer", "alpha", "beta"}
-    assert found.axes["alpha"] == "plausibility threshold α"
+    assert set(found.axes) == {"amateur.layer", "contrast.alpha", "contrast.beta"}
+    assert found.axes["contrast.alpha"] == "plausibility threshold α"
     assert len(found.varied) == 36, "the control is no part of it"
     first = found.varied["early_exit k=12 linear lens α=0.01 β=0.5 T=1, beam 5"]
-    assert first == {"amateur.layer": 12, "alpha": 0.01, "beta": 0.5}
+    assert first == {"amateur.layer": 12, "contrast.alpha": 0.01, "contrast.beta": 0.5}
 
 
 def test_sampling_makes_a_grid_as_well(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_sampling_makes_a_grid_as_well(tmp_path: Path) -> None:
             write_arm(tmp_path / "s", {"label": f"{p} {k}", "role": "arm", "folder": f"{p}-{k}"}, ["x"], {}, own)
     found = grid_of(read_study(tmp_path / "s"))
     assert found is not None
-    assert found.axes == {"sampling.top_p": "sampling.top p", "sampling.top_k": "sampling.top k"}
+    assert found.axes == {"search.top_p": "search.top p", "search.top_k": "search.top k"}
 
 
 def test_one_varied_number_is_no_grid_and_unlike_arms_are_none(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def test_every_metric_and_method_is_named() -> None:
     text = reference.methods_page()
     assert all(f"### `amateur={name}`" in text for name in ("early_exit", "ngram"))
     columns = reference.columns_page()
-    assert "| `setting.amateur.layer` | Blocks before the exit" in columns
+    assert "| `amateur.layer` | Blocks before the exit" in columns
     assert "|  |" not in columns, "no column is without a meaning"
 
 

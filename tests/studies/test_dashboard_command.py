@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.report.wandb import views
+from cdeval.report.tracking import views
 from tests.report.studies import write_study
 
 reports = pytest.importorskip("wandb_workspaces.reports.v2.internal", reason="needs the extra [dashboard]")
@@ -43,7 +43,13 @@ def test_dry_writes_what_w_and_b_would_get(study: Path, typed: Typed, monkeypatc
     sections = written["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
     axes = {(panel["config"].get("xAxis"), panel["config"].get("yAxis")) for one in sections for panel in one["panels"]}
     assert ("summary:flops_per_token", "summary:diversity") in axes
-    assert any(x and x.startswith("config:layer") for x, _ in axes)
+    assert any(x and x.startswith("config:amateur.value.layer") for x, _ in axes)
+    panels = [panel for one in sections for panel in one["panels"]]
+    (parallel,) = (panel for panel in panels if panel["viewType"] == "Parallel Coordinates Plot")
+    columns = {column["accessor"] for column in parallel["config"]["columns"]}
+    settings = {"config:amateur.value.layer", "config:contrast.value.alpha", "config:contrast.value.temperature"}
+    measured = {f"summary:{name}" for name in ("diversity", "mauve", "coherence", "flops_per_token")}
+    assert settings | measured <= columns
     text = json.dumps(written["report"])
     for word in ("figures/pareto", "continuations", "comparisons", "early_exit k=12", "summary:memory_bytes"):
         assert word in text, word

@@ -23,8 +23,8 @@ from cdeval.config.schema import (
     PromptsConfig,
     RunConfig,
     SearchConfig,
-    TrackingConfig,
 )
+from cdeval.config.tracking import TrackingConfig
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.prompts.load import PromptSet

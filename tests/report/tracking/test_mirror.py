@@ -16,14 +16,16 @@ from typing import Any
 import pytest
 import wandb
 
-from cdeval.config.enums import Dtype, WandbMode
-from cdeval.config.schema import TrackingConfig
+from cdeval.config.enums import Dtype, Tracker
 from cdeval.records import Generation
-from cdeval.report.wandb import Mirrored, mirror, point_run, sending, track
+from cdeval.report.tracking import mirror, sending
+from cdeval.report.tracking.given import Target
+from cdeval.report.tracking.runs import Mirrored, WandbTable
+from cdeval.report.tracking.track import point_run, track
+from tests.report.tracking.server import KEY, wandb_server
 
-KEY = "0123456789abcdef0123456789abcdef01234567"
-OFFLINE = TrackingConfig(project="tests", entity=None)
-ONLINE = TrackingConfig(project="tests", entity=None, mode=WandbMode.online)
+OFFLINE = Target(Tracker.wandb, online=False, project="tests")
+ONLINE = OFFLINE._replace(online=True)
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +36,9 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
 
 
-def track_point(config: TrackingConfig, run: Mirrored) -> str | None:
+def track_point(target: Target, run: Mirrored) -> str | None:
     """One point alone; the line that it comes to, if any."""
-    lines = track(config, run.folder, [run])
+    lines = track(target, run.folder, [run])
     assert len(lines) <= 1
     return lines[0] if lines else None
 
@@ -117,7 +119,7 @@ def test_it_leaks_nothing_and_writes_nowhere_else(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(mirror, "_table", talkative)
     home = str(Path.home())
     run = point(folder, label=f"of {home}/model")
-    run = run._replace(config={"name": f"{home}/model"}, tables={"t": mirror.WandbTable(["a"], [[f"in {home}"]])})
+    run = run._replace(config={"name": f"{home}/model"}, tables={"t": WandbTable(["a"], [[f"in {home}"]])})
     assert track_point(OFFLINE, run) is None
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 3
@@ -234,28 +236,19 @@ def test_online_without_a_network_gives_up_in_seconds(tmp_path: Path, monkeypatc
     assert len(mirrors(tmp_path)) == 1
 
 
-STUB = """
-import os, pathlib, sys
-mirror = pathlib.Path(sys.argv[2])
-run, = mirror.glob("offline-run-*/*.wandb")
-print("refused" if {refuse} else "sent")
-assert os.environ["WANDB_API_KEY"] == "{key}" and sys.argv[1] == "sync"
-if not {refuse}:
-    run.with_name(run.name + ".synced").touch()
-"""
-
-
-@pytest.mark.usefixtures("server")
-@pytest.mark.parametrize("refuse", [False, True])
-def test_online_sends_with_the_users_key_and_believes_only_the_mark_of_success(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: bool
+def test_online_sends_with_the_users_key_and_marks_what_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stand-in for `python -m wandb`: no test may talk to W&B."""
-    package = tmp_path / "stub" / "wandb"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    (package / "__main__.py").write_text(STUB.format(refuse=refuse, key=KEY))
-    monkeypatch.setenv("PYTHONPATH", str(package.parent))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    line = track_point(ONLINE, point(tmp_path / "run"))
-    assert line is None if not refuse else "(RuntimeError: refused)" in str(line)
+    with wandb_server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        assert track_point(ONLINE, point(tmp_path)) is None
+    (sent,) = server.runs
+    assert server.summary[sent]["mauve"] == 0.9
+    assert server.exits == {sent: 0}
+    assert any("continuations" in path for path in server.files)
+    assert server.unknown == []
+    (mirror,) = mirrors(tmp_path)
+    assert mirror.with_name(f"{mirror.name}.synced").is_file()
+    assert list(Path.home().iterdir()) == []

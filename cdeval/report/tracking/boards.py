@@ -1,20 +1,26 @@
 """A study as W&B shows it: tables of results and comparisons, all pictures, and the report's files as an artifact."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cdeval.report.exports import records
 from cdeval.report.studyfiles import REPORT, Study, read_study
-from cdeval.report.wandb.mirror import Mirrored, WandbTable
+from cdeval.report.tracking.runs import Mirrored, WandbTable, tags_of
 from cdeval.store.strict_json import parse
 
 _FILES = (REPORT, "report.md", "table.md", "results.csv", "results.parquet", "results.tex")
 _COMPARED = ("metric", "arm", "against", "difference", "low", "high", "p", "p_holm", "detectable", "prompts")
 
 
-def study_run(folder: Path) -> Mirrored:
-    """The W&B run of a study, from the files that its report is made of and the report's own.
+def beginning_study_run(folder: Path, tags: Sequence[str] = ()) -> Mirrored:
+    """The run of a study of which nothing is finished yet."""
+    name = folder.name
+    return Mirrored(name, name, "study", folder, {"study": name}, {}, {}, tags=tags_of(*tags))
+
+
+def study_run(folder: Path, tags: Sequence[str] = ()) -> Mirrored:
+    """The run of a study, from the files that its report is made of and the report's own.
 
     Raises: StorageError: there is no finished run, or a file is broken.
     """
@@ -22,11 +28,7 @@ def study_run(folder: Path) -> Mirrored:
     lens = folder.parent / "lens"  # where `python -m cdeval.lens` puts what it measured and drew
     pictures = {f"figures/{path.stem}": path for path in sorted((folder / "figures").glob("*.png"))}
     pictures |= {f"lens/{path.stem}": path for path in sorted(lens.glob("*.png"))}
-    return Mirrored(
-        study=study.name,
-        label=study.name,
-        kind="study",
-        folder=folder,
+    return beginning_study_run(folder, tags)._replace(
         config={"study": study.name, "arms": [arm.label for arm in study.arms]},
         summary={"arms": float(len(study.arms))},
         tables={"results": _results(study), "comparisons": _comparisons(study), **_lenses(lens)},

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 
 from cdeval.assets.extras import library_of
 from cdeval.errors import ConfigError
-from cdeval.report.measures import COSTS, qualities, Measure, present
+from cdeval.report.answer import findings
+from cdeval.report.measures import COSTS, Measure, present, qualities
 from cdeval.report.studyfiles import Study, read_study
 from cdeval.report.sweep import AXES, sweeps_of
-from cdeval.report.answer import findings
-from cdeval.report.wandb.sending import reach_server, reason
+from cdeval.report.tracking.sending import reach_server, reason
 from cdeval.store.folder import replace_file
 from cdeval.store.strict_json import to_page
 
@@ -24,11 +24,11 @@ _WIDE, _TALL = 12, 8  # of a panel; the grid has 24 columns
 class Panel(NamedTuple):
     """One picture or table; `x` and `y` are what W&B calls them."""
 
-    kind: Literal["scatter", "bars", "table", "pictures"]
+    kind: Literal["scatter", "parallel", "bars", "table", "pictures"]
     title: str
-    y: str  # a summary's number; a table's name; of pictures the prefix of their names
+    y: str = ""  # a summary's number; a table's name; of pictures the prefix of their names
     x: str = ""  # of scatter: `summary:<name>` or `config:<name>`
-    keys: tuple[str, ...] = ()  # of pictures
+    keys: tuple[str, ...] = ()  # of pictures their names; of parallel coordinates what `x` is of scatter
 
 
 class Section(NamedTuple):
@@ -103,6 +103,8 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
     """List what there is to show; `pictures` are the names of those in the study's W&B run."""
     shown, costs = present(qualities(study), study.decoded), present(COSTS, study.decoded)
     known = {axis.name for sweep in sweeps_of(study) for axis in (sweep.axis,)}
+    words, numbers = [axis.word for axis in AXES], [measure.name for measure in (*shown, *costs)]
+    lines = (*(f"config:{word}" for word in words), *(f"summary:{name}" for name in numbers))
     sections = [
         Section(
             "Quality against cost",
@@ -112,10 +114,11 @@ def views_of(study: Study, pictures: Sequence[str]) -> Views:
                 for cost in costs
             ),
         ),
+        Section("Settings, quality and cost", (Panel("parallel", "a line an arm", keys=lines),) if known else ()),
         Section(
             "What the sweep changes",
             tuple(
-                Panel("scatter", f"{quality.heading} × {axis.title}", quality.name, f"config:{axis.name}")
+                Panel("scatter", f"{quality.heading} × {axis.title}", quality.name, f"config:{axis.word}")
                 for axis in AXES
                 if axis.name in known
                 for quality in shown
@@ -215,7 +218,7 @@ def _bars(measure: Measure) -> Panel:
 
 
 def _panels(wr: Any, section: Section) -> list[Any]:
-    wide = 24 if section.panels[0].kind in ("table", "pictures") else _WIDE
+    wide = 24 if section.panels[0].kind in ("table", "pictures", "parallel") else _WIDE
     found = []
     for place, panel in enumerate(section.panels):
         column, row = (place * wide) % 24, (place * wide) // 24 * _TALL
@@ -224,9 +227,17 @@ def _panels(wr: Any, section: Section) -> list[Any]:
 
 
 def _scatter(wr: Any, panel: Panel, layout: Any) -> Any:
-    where, _, name = panel.x.partition(":")
-    across = wr.SummaryMetric(name) if where == "summary" else wr.Config(name)
-    return wr.ScatterPlot(title=panel.title, x=across, y=wr.SummaryMetric(panel.y), layout=layout)
+    return wr.ScatterPlot(title=panel.title, x=_number(wr, panel.x), y=wr.SummaryMetric(panel.y), layout=layout)
+
+
+def _parallel(wr: Any, panel: Panel, layout: Any) -> Any:
+    columns = [wr.ParallelCoordinatesPlotColumn(metric=_number(wr, key)) for key in panel.keys]
+    return wr.ParallelCoordinatesPlot(title=panel.title, columns=columns, layout=layout)
+
+
+def _number(wr: Any, name: str) -> Any:
+    where, _, key = name.partition(":")
+    return wr.SummaryMetric(key) if where == "summary" else wr.Config(key)
 
 
 def _bar_plot(wr: Any, panel: Panel, layout: Any) -> Any:
@@ -243,6 +254,7 @@ def _media(wr: Any, panel: Panel, layout: Any) -> Any:
 
 _PANELS: Mapping[str, Callable[[Any, Panel, Any], Any]] = {
     "scatter": _scatter,
+    "parallel": _parallel,
     "bars": _bar_plot,
     "table": _summary_table,
     "pictures": _media,

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from cdeval.config.enums import WandbMode
-from cdeval.config.schema import TrackingConfig
-from cdeval.report.wandb.boards import study_run
 from cdeval.report.publish import write_report
-from cdeval.report.wandb import point_run, sending, track
+from cdeval.report.tracking import sending
+from cdeval.report.tracking.boards import study_run
+from cdeval.report.tracking.track import point_run, track
 from tests.report.studies import write_study
-from tests.report.wandb.test_mirror import KEY, inspect
+from tests.report.tracking.test_mirror import KEY, OFFLINE, ONLINE, inspect
 
 LENS = {"layer": 8, "lens": "norm", "nll": 4.2, "margin": {"value": 0.3}}
 
@@ -33,7 +32,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("HOME", str(home))
         patch.setenv("WANDB_API_KEY", KEY)
         (home / ".netrc").write_text(f"machine api.wandb.ai\n  login user\n  password {KEY}\n")
-        assert track(TrackingConfig(project="tests"), folder, [study_run(folder)]) == []
+        assert track(OFFLINE, folder, [study_run(folder)]) == []
     return folder
 
 
@@ -57,7 +56,7 @@ def test_tables_pictures_and_report_are_in_it(study: Path) -> None:
         pytest.approx(0.5667, abs=1e-4),
         pytest.approx(0.5167, abs=1e-4),
     )
-    assert best["setting.amateur.layer"] == 12
+    assert best["amateur.layer"] == 12
     assert [row["p_holm"] for row in table("comparisons")] == [0.01] * 3
     assert table("lens/scores") == [{"layer": 8, "lens": "norm", "nll": 4.2}]
     pictures = {name for name in summary if name.startswith("figures/")}
@@ -93,10 +92,10 @@ def test_a_study_that_cannot_be_sent_is_one_line_within_five_seconds(
         asked.append(time.monotonic())
         raise OSError("no network")
 
-    monkeypatch.setattr("cdeval.report.wandb.reach_server", unreachable)
+    monkeypatch.setattr("cdeval.report.tracking.track.reach_server", unreachable)
     root = tmp_path / "my study"
     points = [point_run("s", f"k={k}", root / f"k{k}", config={}, summary={"mauve": 1.0}, texts=[]) for k in range(3)]
-    (line,) = track(TrackingConfig(project="tests", mode=WandbMode.online), root, points)
+    (line,) = track(ONLINE, root, points)
     assert len(asked) == 1
     assert "\n" not in line
     assert "3 runs of s" in line
@@ -111,6 +110,6 @@ def test_what_has_no_mirror_is_named_and_the_others_are_there(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     good = point_run("s", "good", tmp_path / "good", config={}, summary={}, texts=[])
     bad = point_run("s", "bad", tmp_path / "file", config={}, summary={}, texts=[])
-    (line,) = track(TrackingConfig(project="tests"), tmp_path, [bad, good])
+    (line,) = track(OFFLINE, tmp_path, [bad, good])
     assert line.startswith("W&B has no copy of bad")
     assert list((tmp_path / "good").glob("wandb/offline-run-*/*.wandb"))
