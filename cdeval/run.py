@@ -51,6 +51,8 @@ def run(configs: Sequence[RunConfig]) -> list[CdevalError]:
             verdict=result.verdict,
         )
         show(shown, configs[0].notes, console)
+        for line in result.warnings:
+            progress.say(line)
     return failures
 
 

@@ -38,7 +38,7 @@ CHEAP += ["metrics.only=[words,diversity]", "tracking=none"]
 SMALL = [*CHEAP, *EXIT]
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline", "sentence_transformers", "wandb"])
+_SERVER.set_forkserver_preload(["cdeval.study.pipeline", "cdeval.score.pipeline", "sentence_transformers"])
 
 
 def typed(

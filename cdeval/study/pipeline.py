@@ -72,9 +72,9 @@ def run_study(requests: Sequence[StudyRequest], say: Callable[[str], None]) -> S
                 keep_costs(costs, study.config, study.root)
                 store.finish()
             folders = _folders(requests, study, store.folders)
-        notes = [*result.notes, *tracking.finish(texts)]
+        warnings = tracking.finish(texts)
     failures += scores.scored.failures
-    return replace(result, failures=failures, folders=folders, notes=notes)
+    return replace(result, failures=failures, folders=folders, warnings=warnings)
 
 
 def choose_executor(study: LoadedStudy) -> Executor:

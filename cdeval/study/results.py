@@ -56,6 +56,7 @@ class StudyResult:
     folders: Sequence[str | None] = ()  # the run folder of each request, by name; None: it failed
     verdict: str = ""  # what was found, in one sentence
     only: Sequence[str] = ()  # metrics that were asked for; empty: those of every table
+    warnings: Sequence[str] = ()  # what a tracker lacks
 
 
 class _ScoredPoint(NamedTuple):
@@ -77,12 +78,13 @@ class StudyScores(NamedTuple):
 
 
 def merged(results: Sequence[StudyResult]) -> list[StudyResult]:
-    """Keep one result a folder: the last one, which shows all points of the study, with the failures of all."""
+    """Keep one result a folder: the last one, which shows all points of the study, with what went wrong in all."""
     found: dict[str, StudyResult] = {}
     for result in results:
         before = found.get(str(result.folder))
         failures = [*(before.failures if before else []), *result.failures]
-        found[str(result.folder)] = replace(result, failures=failures)
+        warnings = [*(before.warnings if before else []), *result.warnings]
+        found[str(result.folder)] = replace(result, failures=failures, warnings=warnings)
     return list(found.values())
 
 
