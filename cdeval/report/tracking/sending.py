@@ -21,6 +21,7 @@ from cdeval.report.tracking.confined import wandb_service
 
 REACH_SECONDS = 3.5  # for the server to answer at all
 STILL_SECONDS = 3.5  # in which the server takes nothing in, while a command waits for its end
+READY_SECONDS = 10.0  # in which wandb is imported, whatever the server does: one, on a machine that does nothing else
 STILL_DECODING = 60.0  # the same while texts are decoded, when nobody waits: wandb tries again meanwhile
 FILES_SECONDS = 60.0  # in which one large file may be on its way to a server that answers otherwise
 _PROBE_SECONDS = 1.0
@@ -44,6 +45,7 @@ class Sending:
         self._child = Child("cdeval.report.tracking.sender", {**given, **folders, "WANDB_ERROR_REPORTING": "false"})
         self._orders = 0
         self._open: dict[int, dict[str, Any]] = {}  # orders that are not done, with what was last said of each
+        self._ready = False
         self._moved = time.monotonic()
 
     def send(self, mirrors: Sequence[Path], *, live: bool) -> None:
@@ -70,8 +72,9 @@ class Sending:
         while self._open:
             still = time.monotonic() - self._moved
             files = self._all("files") and not self._trouble
-            if still > (FILES_SECONDS if files else STILL_SECONDS):
-                raise SendingError(self._reason(STILL_SECONDS))
+            most = FILES_SECONDS if files else STILL_SECONDS if self._ready else READY_SECONDS
+            if still > most:
+                raise SendingError(self._reason(most))
             if not self._take(0.1) and files and still > STILL_SECONDS / 2:
                 reach_server(_PROBE_SECONDS)
 
@@ -91,6 +94,7 @@ class Sending:
             if self._open and self._child.over:
                 raise SendingError("the process that sends has ended")
             return False
+        self._ready = True
         if found.keys() & {"ready", "moved", "done"}:
             self._moved = time.monotonic()
         self._open.get(found.get("number", -1), {}).update(found)

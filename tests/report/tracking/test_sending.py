@@ -66,7 +66,8 @@ def test_a_server_that_takes_nothing_in_is_given_up_with_what_it_says(sent: tupl
 
 
 def test_time_that_was_spent_on_the_server_before_counts(sent: tuple[Sending, Child]) -> None:
-    it, _ = sent
+    it, child = sent
+    child.answers = iter([{"number": 0, "waiting": False}])
     began = time.monotonic()
     with pytest.raises(SendingError):
         it.wait(0.15)
