@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cdeval.calibrate.config import CalibrateRun, validate_calibration
 from cdeval.cli import Schema, run_command, run_schema
 from cdeval.compare import CompareRun, validate_compare
+from cdeval.config.metrics import METRICS
+from cdeval.config.paths import CONF
 from cdeval.dashboard import DashboardRun, validate_dashboard
 from cdeval.export.config import ExportRun, validate_export
 from cdeval.judge.config import JudgeRun, validate_judge
@@ -129,6 +132,17 @@ def test_a_misspelt_one_would_be_found(composed: Callable[[str, list[str]], int]
     for command, argument in (("run", "contrast.alhpa=0.1"), ("run", "+sweep=layer"), ("lens", "train=ture")):
         with pytest.raises(SystemExit):
             composed(command, [argument])
+
+
+def test_an_agent_of_the_example_sweep_types_one_right_point(composed: Callable[[str, list[str]], int]) -> None:
+    """The command as `wandb agent` puts it together, with the parameters' first values."""
+    sweep = yaml.safe_load((CONF / "wandb" / "sweep.yaml").read_text("utf-8"))
+    points = {name: one["values"][0] if "values" in one else one["min"] for name, one in sweep["parameters"].items()}
+    assert set(points) == {"amateur.layer", "contrast.alpha", "contrast.temperature"}
+    typed = [one for one in sweep["command"] if one != "${args_no_hyphens}"]
+    assert typed[:4] == ["${env}", "python", "-m", "cdeval.run"]
+    assert composed("run", [*typed[4:], *(f"{name}={value}" for name, value in points.items())]) == 1
+    assert METRICS[sweep["metric"]["name"]].better.way == 1, "as the goal says"
 
 
 def test_other_commands_name_what_there_is() -> None:

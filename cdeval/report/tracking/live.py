@@ -127,15 +127,14 @@ class Live:
         if self._unsent:
             self._collect(0)
             self._send_begun()
-        if not self._counts.is_due(time.monotonic()):
-            return
-        self._log()
-        self._collect(0)
         if self._sending is not None:
             try:
                 self._sending.check()
             except SendingError as error:
                 self._stop_sending(error)
+        if self._counts.is_due(time.monotonic()):
+            self._log()
+            self._collect(0)
 
     def _send_begun(self) -> None:
         """Send the runs that have begun on disk, once all have that were asked for."""
