@@ -18,9 +18,10 @@ _WORDS = {
     "token_weight.gate": "contrast.gate",
     "token_weight.entropy": "contrast.gate_entropy",
     "token_weight.call": "contrast.gate_call",
-    "adaptive_exit.linear": "search.adaptive_exit.linear",
+    "adaptive_exit.linear": "search.adaptive_exit.lens",
 }
 _GROUPS = {"sampling": "search", "plausibility": "contrast", "adaptive_exit": "search.adaptive_exit"}
+_LINEAR = "adaptive_exit.linear"
 _OWN = "settings"  # of a kind or a rule: pairs of a name and a value
 
 
@@ -44,6 +45,8 @@ def _parts(path: str, setting: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         here = f"{path}.{name}" if path else name
         if isinstance(value, Mapping):
             yield from _parts(here, value)
+        elif here == _LINEAR:
+            yield word_of(here), "linear" if value else "norm"
         elif name == _OWN:
             yield from ((word_of(f"{path}.{own}"), its) for own, its in value)
         else:
