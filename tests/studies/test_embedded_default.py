@@ -93,6 +93,13 @@ def test_the_seeds_contrastive_search_is_the_naive_one(
     assert ours == [naive_search(expert, prompt, how)[0] for prompt in prompts[:count]]
 
 
+@pytest.mark.long
+def test_news_is_likely(plain: LanguageModel, prompts: list[tuple[int, ...]]) -> None:
+    """Nats a token: SmolLM2 4.6, Gemma 3.5, and 9 where it reads no BOS first, as where norms or embeddings are wrong."""
+    losses = [plain.model(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item() for ids in prompts]
+    assert 2 < sum(losses) / len(losses) < 5
+
+
 @pytest.mark.nightly  # on tiny models in every run: tests/decode/test_engine.py
 def test_three_prompts_times_three_settings_equal_nine_single_runs(
     expert: LanguageModel, prompts: list[tuple[int, ...]]
