@@ -196,7 +196,7 @@ class PromptsConfig(ChatConfig):
 class BothSplits(PromptsConfig):
     """The prompts of commands that learn on one split and test on the other one; items of a file are split as well."""
 
-    windows: int | None = new_number(1, least=1, most=1, when=(_WHOLE,))
+    windows: int | None = new_number(1, least=1, most=1, when=(_WHOLE,))  # of a text: its beginning alone
     split: Split = Split.tune
 
 
