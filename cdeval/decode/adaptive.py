@@ -19,9 +19,10 @@ are read by all blocks, and with them the first token of a continuation is chose
 (t = 1).
 
 Rows that have exited take no part in what follows (`cdeval.decode.skipping`): a block of which no row needs more than
-its keys and values ends with these, and nobody is asked twice. For that the host reads one number back from the device
-after each layer with an exit. The FLOPs that are reported (`cdeval.cost.flops`) are those of a decoder that skips row
-by row, whatever a batch can drop.
+its keys and values ends with these, and nobody is asked twice. For that the host asks how many have exited, after each
+layer with an exit: on a CPU alone, because any other device would wait for it; there every block is computed for all
+rows, and what an exit has made needless is dropped. The FLOPs that are reported (`cdeval.cost.flops`) are those of a
+decoder that skips row by row, whatever a batch can drop.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.config.amateur import Amateur
@@ -73,7 +74,8 @@ class AdaptiveExits:
         self.lanes = frozenset(rules)  # that may exit early
         self._questions = _questions(rules, settings[0].max_new_tokens, self._device, amateur_models)
         self._first = min(self._questions, default=0)
-        self._skipping = Skipping(list(expert.parts.blocks)[self._first :] if rules else [])
+        self._skips = bool(rules) and expert.device.type == "cpu"  # see the module's docstring
+        self._skipping = Skipping(list(expert.parts.blocks)[self._first :] if self._skips else [])
         self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
         self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on
         self._depths: Int[Tensor, "lane beam"] = torch.empty(0, 0, dtype=torch.long)
@@ -93,7 +95,7 @@ class AdaptiveExits:
 
     def follow(self, cache: LaneCache) -> None:
         """Take part in the expert's passes: its cache says when a block's keys and values are stored."""
-        if self.any:
+        if self._skips:
             for layer in cache.layers[self._first :]:
                 layer.stored = self._skipping.stored
 
@@ -121,7 +123,7 @@ class AdaptiveExits:
         for question in questions:
             self._ask(question, layer, hidden, self._step)
         self._state = hidden
-        if questions:
+        if questions and self._skips:
             self._skipping.exited(self._depths < self._parts.depth)
         return self._translated(hidden) if layer == self._parts.depth else hidden
 
@@ -138,18 +140,26 @@ class AdaptiveExits:
     def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
         rows, depths = hidden[question.lanes], self._depths[question.lanes]
         if question.measure is ConfidenceMeasure.softmax:
-            # Of rows that have exited nobody asks again: each would cost a row of the head.
-            asked = (depths == self._parts.depth).flatten().nonzero()[:, 0]
-            if not len(asked):
-                return
-            some = rows.flatten(0, 1).index_select(0, asked)[:, None]
-            gaps = self._gaps(some if question.translator is None else translated(question.translator, some))
-            confidence = gaps.new_zeros(depths.numel()).index_copy(0, asked, gaps[:, 0]).view_as(depths)
+            confidence = self._confidence(question, rows, depths < self._parts.depth)
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
         # A confidence that is NaN counts as sure, so that the row's logits, which are NaN then, come to be seen.
         leave = ~(confidence < question.levels[step][:, None]) & (depths == self._parts.depth)
         self._depths = self._depths.index_copy(0, question.lanes, depths.masked_fill(leave, layer))
+
+    def _confidence(
+        self, question: _Question, rows: Float[Tensor, "asked beam width"], exited: Bool[Tensor, "asked beam"]
+    ) -> Float[Tensor, "asked beam"]:
+        """The gaps of the two largest probabilities; any number for a row that has exited and need not be asked."""
+        if not self._skips:
+            return self._gaps(rows if question.translator is None else translated(question.translator, rows))
+        asked = (~exited).flatten().nonzero()[:, 0]  # each of the others would cost a row of the head
+        confidence = torch.zeros(exited.shape, device=rows.device)
+        if not len(asked):
+            return confidence
+        some = rows.flatten(0, 1).index_select(0, asked)[:, None]
+        gaps = self._gaps(some if question.translator is None else translated(question.translator, some))
+        return confidence.flatten().index_copy(0, asked, gaps[:, 0]).view(exited.shape)
 
     def _gaps(self, rows: Float[Tensor, "asked beam width"]) -> Float[Tensor, "asked beam"]:
         logits = self._parts.logits(self._parts.finish(rows))

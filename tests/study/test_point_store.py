@@ -39,7 +39,9 @@ def command(
 
     def call(*more: str) -> tuple[int, str]:
         arguments = ["--multirun", *names, *cheap, "amateur.lens=norm", "amateur.layer=4,5", *more]
-        monkeypatch.setattr("cdeval.report.publish.picture", lambda _charts: {})  # a sixth of a small study's time
+        monkeypatch.setattr(
+            "cdeval.report.publish.draw_files", lambda _chart, _folder: None
+        )  # a sixth of a small study's time
         code, _, said = run_here(arguments, tmp_path, monkeypatch, capsys)
         return code, said
 

@@ -31,7 +31,9 @@ def command(
     cheap += ["amateur.lens=norm"]
 
     def call(*more: str) -> tuple[int, str]:
-        monkeypatch.setattr("cdeval.report.publish.picture", lambda _charts: {})  # a sixth of a small study's time
+        monkeypatch.setattr(
+            "cdeval.report.publish.draw_files", lambda _chart, _folder: None
+        )  # a sixth of a small study's time
         code, printed, said = run_here([*names, *cheap, *more], tmp_path, monkeypatch, capsys)
         return code, printed + said
 
