@@ -241,7 +241,9 @@ def test_a_study_under_the_home_folder_names_it_nowhere_and_goes_on(
 ) -> None:
     home = at()
     monkeypatch.chdir(home)
-    monkeypatch.setattr(publish, "picture", lambda _charts: {})  # pictures take seconds, and show labels alone
+    monkeypatch.setattr(
+        publish, "draw_files", lambda _chart, _folder: None
+    )  # pictures take seconds, and show labels alone
     for name in ("tiny", "small"):
         shutil.copytree(tiny_gpt2_folder, home / "models" / name)
     prompt = f"Look into {home}/notes or ask at once, because the results of the study were not yet clear to them."

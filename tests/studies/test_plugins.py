@@ -134,6 +134,7 @@ def test_a_metric_that_breaks_costs_its_own_numbers_and_the_exit_code(
     assert json.loads(found.read_text())["word_length"] > 0
 
 
+@pytest.mark.long
 def test_an_arm_that_breaks_fails_alone(tiny_gpt2_folder: Path, prompts_file: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     arguments = [*on(tiny_gpt2_folder, prompts_file)[:-2], *QUIET, "study=broken", "controls=false"]
