@@ -269,8 +269,8 @@ def test_references_keep_their_leading_space(tmp_path: Path) -> None:
 
 def test_nobody_else_asks_a_tokenizer_for_text_or_ids() -> None:
     """Each call at another place would be a BOS too many, a space too few or a clean-up of one side only."""
-    # A digest of the tokenizer needs no text, the tokens of an embedder and of a reward model are their own, and lm_eval
-    # asks models for its chats.
+    # A digest of the tokenizer needs no text, the tokens of embedders and reward models are their own, and lm_eval asks
+    # models for its chats.
     allowed = {"prompts/tokens.py", "models/vocabulary.py", "models/identity.py", "metrics/judges/embedder.py"}
     allowed |= {"integrations/lm_eval/model.py", "judge/reward_model.py"}
     asking = {"decode", "batch_decode", "encode", "encode_plus", "tokenize", "apply_chat_template"}
