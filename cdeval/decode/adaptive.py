@@ -64,9 +64,23 @@ class AdaptiveExits:
     """
 
     def __init__(
-        self, settings: Sequence[Setting], expert: LanguageModel, amateur_models: Mapping[Amateur, AmateurModel]
+        self,
+        settings: Sequence[Setting],
+        expert: LanguageModel,
+        amateur_models: Mapping[Amateur, AmateurModel],
+        *,
+        asks: bool,
     ) -> None:
-        """Raises: KeyError: a linear lens is not among `amateur_models`."""
+        """Open the exits of a batch.
+
+        Args:
+            settings: of its lanes.
+            expert: whose exits they are.
+            amateur_models: what amateurs and lenses are made of.
+            asks: whether the host may ask at every step which rows have exited, so that they skip what follows.
+
+        Raises: KeyError: a linear lens is not among `amateur_models`.
+        """
         self._parts = expert.parts
         self._shape, self._device = (len(settings), settings[0].beams), expert.device
         self._at_once = COMPARED_AT_ONCE if expert.device.type == "cpu" else len(settings)
@@ -74,7 +88,7 @@ class AdaptiveExits:
         self.lanes = frozenset(rules)  # that may exit early
         self._questions = _questions(rules, settings[0].max_new_tokens, self._device, amateur_models)
         self._first = min(self._questions, default=0)
-        self._skips = bool(rules) and expert.device.type == "cpu"  # see the module's docstring
+        self._skips = asks and bool(rules)
         self._skipping = Skipping(list(expert.parts.blocks)[self._first :] if self._skips else [])
         self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
         self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on

@@ -5,8 +5,7 @@ sequence that share one position id, told apart by the ancestry mask (`cdeval.de
 states come from the expert's own pass and go through the head stacked with the expert's rows, so that its weights are
 read once. Tokens, parents and scores stay on the device; texts are read from back-pointers at the end.
 Sampling is a beam of one whose next token is drawn; contrastive search feeds its candidates as the beams of a lane and
-chooses among them once they are read. Where the expert itself may exit early (`cdeval.decode.adaptive`), it does so
-inside its own forward pass.
+chooses among them once they are read. The expert's own early exits (`cdeval.decode.adaptive`) are in its forward pass.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -42,8 +41,8 @@ from cdeval.models.vocabulary import banned_tokens
 # in the processor's cache and below the size at which the allocator asks the system for fresh pages every step.
 LANES_AT_ONCE = 2
 
-# Where the host may ask at every step whether a plausible set is wider than the candidate-only head looks, and look
-# further: asking makes any other device wait. There the host asks once, at the end, and decodes the batch again.
+# Where the host may ask at every step: which rows have exited early, and whether a plausible set is wider than the
+# candidate-only head looks. Asking makes any other device wait: there it asks once, at the end, and decodes again.
 ASKED_AT_EVERY_STEP = ("cpu",)
 
 _UNWATCHED = (SearchKind.contrastive_search, SearchKind.hf)  # score no tokens that could be watched
@@ -76,7 +75,8 @@ def decode_batch(  # noqa: PLR0913 - most with a default
     if lanes[0].setting.search is SearchKind.hf:
         return generate_lane(expert, lanes[0], on_step)
     settings = [lane.setting for lane in lanes]
-    amateurs, adaptive = Amateurs(lanes, expert, amateur_models), AdaptiveExits(settings, expert, amateur_models)
+    amateurs, asks = Amateurs(lanes, expert, amateur_models), expert.device.type in ASKED_AT_EVERY_STEP
+    adaptive = AdaptiveExits(settings, expert, amateur_models, asks=asks)
     # Without an amateur a draw may fall on any token, and a rule may leave any: such lanes need the whole vocabulary.
     drawn = settings[0].search is SearchKind.sample
     whole = any(one.masks_alone or (drawn and not one.amateur.contrasts) for one in settings)
@@ -157,11 +157,11 @@ class _Run:
             clock.mark()
             if compacting and self.settled():
                 break
-        amateur_models, wall_seconds = clock.read()
+        step_seconds, wall_seconds = clock.read()
         return BatchStats(
             lanes=len(prompts),
             steps=len(self.tokens),
-            step_seconds=amateur_models,
+            step_seconds=step_seconds,
             wall_seconds=wall_seconds,
             peak_slots=self._reader.cache.peak_slots,
             amateur_slots=self._amateurs.peak_slots,

@@ -101,7 +101,7 @@ def lens(device: torch.device) -> TunedLens:
 def begin(lm: LanguageModel, settings: list[Setting], steps: Callable[[_Run], None]) -> None:
     lanes = [Lane(prompt, how) for prompt in PROMPTS for how in settings]
     exits = Amateurs(lanes, lm, {TRUNCATED: truncate(lm, 2), TUNED: lens(lm.device)})
-    adaptive = AdaptiveExits([lane.setting for lane in lanes], lm, {})
+    adaptive = AdaptiveExits([lane.setting for lane in lanes], lm, {}, asks=False)
     with tap(lm.parts, exits.layers) as tapped, adaptive.hooked(), torch.inference_mode():
         with patch.object(engine, "ASKED_AT_EVERY_STEP", ()):  # the CPU, which need not wait for itself, is asked
             run = _Run(lm, lanes, exits, adaptive, tapped, candidate_head=exits.only_candidates)

@@ -254,7 +254,7 @@ def test_the_grid_is_a_map_of_two_numbers_and_a_line_an_arm(browser: Any, pages:
     cells = browser.execute_script("return document.getElementById('heat').data[0].z")
     assert [len([one for one in row if one is not None]) for row in cells] == [4] * 3, "α up, layers across, one β"
     assert len(browser.execute_script("return document.getElementById('parallel').data.map(one => one.name)")) == 36
-    choose(browser, "heat-y", "beta")
+    choose(browser, "heat-y", "contrast.beta")
     choose(browser, "heat-rest", "plausibility threshold α 0.3")
     cell = "const [map] = document.getElementById('heat').data; return [map.x[3], map.y[2], map.customdata[2][3][0]]"
     layer, beta, hover = browser.execute_script(cell)
