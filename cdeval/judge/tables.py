@@ -9,7 +9,7 @@ from cdeval.judge.results import JudgedArm, JudgeHabits, JudgeResult
 from cdeval.records import Estimate
 from cdeval.report.narrow import Grid, fitted
 from cdeval.report.table import MISSING, Cell
-from cdeval.store.escaping import markdown, printable
+from cdeval.store.escaping import github_table, markdown, printable
 
 _AGREEMENT = ("agreement", "interval", "than\nchance", "pairs", "balanced", "interval")
 _ARMS = ("preferred", "interval", "win", "tie", "loss", "p", "p (Holm)")
@@ -30,9 +30,8 @@ def judge_markdown(result: JudgeResult) -> str:
     """Write the same as GitHub tables, and the notes below."""
     parts = []
     for title, headings, rows in _grids(result):
-        table = [["", *(heading.replace("\n", " ") for heading in headings)], ["---", *["---:"] * len(headings)], *rows]
-        lines = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in table)
-        parts.append(f"{markdown(title)}\n\n{lines}\n")
+        named = ["", *(heading.replace("\n", " ") for heading in headings)]
+        parts.append(f"{markdown(title)}\n\n{github_table(named, rows)}\n")
     return "\n".join([*parts, *(f"- {markdown(note)}" for note in result.notes), ""])
 
 

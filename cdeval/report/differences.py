@@ -8,7 +8,7 @@ from cdeval.metrics.stats import FEWEST
 from cdeval.records import Comparison
 from cdeval.report.narrow import Grid
 from cdeval.report.table import MISSING, Cell
-from cdeval.store.escaping import markdown
+from cdeval.store.escaping import github_table, markdown
 
 _HEADERS = ("arm", "metric", "difference", "interval", "p (Holm)", "seen from")
 
@@ -65,9 +65,7 @@ def differences_markdown(comparisons: Sequence[Comparison], families: Mapping[st
     """
     pages = []
     for against, mine in _by_control(comparisons).items():
-        lines = [_HEADERS, ("---", "---", "---:", "---:", "---:", "---:"), *mine]
-        table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
-        pages.append(f"Differences from {markdown(against)}:\n\n{table}\n")
+        pages.append(f"Differences from {markdown(against)}:\n\n{github_table(_HEADERS, mine, left=2)}\n")
     return "\n".join([*pages, f"{markdown(how_to_read(comparisons, families))}\n"]) if pages else ""
 
 

@@ -7,6 +7,7 @@ texts are files mask the home folder (`cdeval.store.private`) before they escape
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 
 from cdeval.store.private import masked
 
@@ -90,3 +91,16 @@ def tex(text: str) -> str:
     '50\\% {[}a{]}'
     """
     return printable(masked(text)).translate(_TEX)
+
+
+def github_table(headings: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    r"""Write a GitHub table, every cell as plain text; the first `left` columns are flush left, the others right.
+
+    >>> print(github_table(["arm", "p"], [["a | b", ".5"]]))
+    | arm | p |
+    | --- | ---: |
+    | a \| b | .5 |
+    """
+    first, *others = [" | ".join(map(markdown, line)) for line in (headings, *rows)]
+    below = " | ".join(["---"] * left + ["---:"] * (len(headings) - left))
+    return "\n".join(f"| {line} |" for line in (first, below, *others))

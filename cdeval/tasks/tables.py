@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cdeval.records import Comparison, Estimate
 from cdeval.report.table import MISSING
-from cdeval.store.escaping import markdown, printable
+from cdeval.store.escaping import github_table, markdown, printable
 from cdeval.tasks.results import TaskRow, TasksResult
 
 _HEADERS = ("arm", "items", "GFLOPs an item", "ms an item")
@@ -25,9 +25,7 @@ def markdown_tables(result: TasksResult) -> str:
     """Write the same as GitHub tables, and the notes below."""
     parts = []
     for title, headers, rows in _grids(result):
-        lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
-        table = "\n".join(f"| {' | '.join(markdown(cell) for cell in line)} |" for line in lines)
-        parts.append(f"{markdown(title)}\n\n{table}\n")
+        parts.append(f"{markdown(title)}\n\n{github_table(headers, rows)}\n")
     return "\n".join([*parts, *(f"- {markdown(note)}" for note in result.notes), ""])
 
 
