@@ -15,11 +15,10 @@ from statistics import median
 
 import torch
 
-from cdeval.config.amateur import Amateur
-from cdeval.config.enums import Ban, Dtype, Normalizer, SearchKind, TemperatureForm, Weights
+from cdeval.config.enums import Dtype, SearchKind, Weights
 from cdeval.config.exits import ConfidenceMeasure
-from cdeval.config.schema import ExpertConfig
-from cdeval.config.setting import AdaptiveExit, Setting
+from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.setting import AdaptiveExit, Setting, setting_of
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.models.loading import LanguageModel, open_model
@@ -29,18 +28,8 @@ AT_ONCE = 1e9  # decay: the threshold has fallen to 0 by the second token
 
 def settings(layers: Sequence[int], tokens: int) -> dict[str, Setting]:
     """All blocks, and an exit after each of the layers."""
-    whole = Setting(
-        amateur=Amateur(),
-        alpha=0.1,
-        beta=1.0,
-        temperature=1.0,
-        temperature_form=TemperatureForm.softmax,
-        normalizer=Normalizer.full,
-        search=SearchKind.greedy,
-        beams=1,
-        max_new_tokens=tokens,
-        ban=Ban.special,
-    )
+    search = SearchConfig(kind=SearchKind.greedy, beams=1, max_new_tokens=tokens)
+    whole = setting_of(RunConfig(expert=ExpertConfig("the expert"), amateur=AmateurConfig(kind="none"), search=search))
     exits = {
         f"exit after {layer}": replace(
             whole, adaptive_exit=AdaptiveExit(ConfidenceMeasure.saturation, 0.0, AT_ONCE, (layer,))

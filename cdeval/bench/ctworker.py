@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from cdeval.study.ended_with import end_with_parent
+from cdeval.study.parent_watch import end_with_parent
 
 _generator: Any = None  # of this worker process
 

@@ -7,6 +7,7 @@ texts of a batch; FLOPs those of `cdeval.cost.flops`. They are of the cheapest w
 a peer's separate amateur, or passes over tokens that a cache would have kept, are no part of it.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
@@ -59,7 +60,7 @@ class Limits:
         )
         found = [f"roofline of this machine: {self.read / 1e9:.1f} GB/s read, matrix products of {rates}"]
         mine = [one for result in results for one in result.timings.values() if one.label.startswith(f"{engine} ")]
-        known = sorted((one for one in mine if one.least == one.least), key=lambda one: one.of_limit)  # no NaN
+        known = sorted((one for one in mine if math.isfinite(one.least)), key=lambda one: one.of_limit)
         if known:
             ends = " to ".join(f"{one.of_limit:.0%} ({one.label})" for one in (known[0], known[-1]))
             found.append(f"share of it that the engine reaches: {ends}")

@@ -4,15 +4,13 @@ A model whose tokenizer brings a chat template is asked as in a chat; any other 
 probability is that of all its tokens, with and without a space before it.
 """
 
-import hashlib
-
 import torch
 
 from cdeval.cost.flops import matrix_weights, token_flops
 from cdeval.errors import ModelError
 from cdeval.judge.asking import JudgeAnswer
 from cdeval.judge.config import JudgeConfig
-from cdeval.judge.question import letters_of, question, shares
+from cdeval.judge.question import letters_of, question, question_digest, shares
 from cdeval.metrics.judges.scorer import context_length, identity
 from cdeval.models.loading import LanguageModel, ReadingModel
 from cdeval.prompts.tokens import TextCodec
@@ -31,8 +29,7 @@ class LanguageModelJudge:
         self._codec = TextCodec(model.tokenizer)
         self._chats = bool(getattr(model.tokenizer, "chat_template", None))
         self._tokens = {letter: self._tokens_of(letter) for letter in letters_of(config)}
-        asked = hashlib.sha256(question(config, "p", "a", "b").encode()).hexdigest()
-        self.identity = f"{identity(model)} {'chat' if self._chats else _CUE} {asked}"
+        self.identity = f"{identity(model)} {'chat' if self._chats else _CUE} {question_digest(config)}"
 
     def _tokens_of(self, letter: str) -> list[int]:
         """The tokens that begin an answer with this letter. Raises: ModelError: there is none of one letter alone."""

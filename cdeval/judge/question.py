@@ -1,5 +1,6 @@
 """The question that a language model is asked about two texts, and its answer in probabilities."""
 
+import hashlib
 from collections.abc import Mapping
 
 from cdeval.errors import ModelError
@@ -17,6 +18,11 @@ def question(judge: JudgeConfig, prompt: str, first: str, second: str) -> str:
         f"Beginning:\n{prompt.strip()}\n\nContinuation A:\n{first.strip()}\n\nContinuation B:\n{second.strip()}\n\n"
         f"{judge.question} Answer with one letter: {choices}."
     )
+
+
+def question_digest(judge: JudgeConfig) -> str:
+    """SHA-256 of what the judge is asked, whatever the texts: answers to another question are others."""
+    return hashlib.sha256(question(judge, "p", "a", "b").encode()).hexdigest()
 
 
 def letters_of(judge: JudgeConfig) -> tuple[str, ...]:

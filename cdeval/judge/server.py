@@ -7,7 +7,6 @@ The key goes to the address that was given and nowhere else: redirections are re
 kept holds it. An address of this machine is asked without a proxy.
 """
 
-import hashlib
 import http.client
 import json
 import math
@@ -21,7 +20,7 @@ from urllib.parse import urlsplit
 from cdeval.errors import ModelError, one_line
 from cdeval.judge.asking import JudgeAnswer
 from cdeval.judge.config import JudgeConfig, is_loopback, key_of
-from cdeval.judge.question import letters_of, question, shares
+from cdeval.judge.question import letters_of, question, question_digest, shares
 
 _TRIES = 4
 _PAUSE = 1.0  # seconds before the second try, twice as long before each further one
@@ -51,8 +50,7 @@ class ServerJudge:
         if is_loopback(urlsplit(self._address).hostname or ""):
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
-        asked = hashlib.sha256(question(config, "p", "a", "b").encode()).hexdigest()
-        self.identity = f"{self._address} {config.model} {asked}"
+        self.identity = f"{self._address} {config.model} {question_digest(config)}"
 
     def ask(self, prompt: str, first: str, second: str) -> JudgeAnswer:
         """Send the question, and read the probabilities of the letters. Raises: ModelError: there is no answer."""

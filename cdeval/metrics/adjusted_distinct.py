@@ -26,6 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
+from cdeval.metrics.distinct import word_ngrams
 from cdeval.metrics.evaluating import offer
 from cdeval.metrics.forms import fraction
 from cdeval.metrics.means import Found, Means
@@ -43,8 +44,7 @@ def counted(texts: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
     """How often each n-gram occurs in the texts."""
     found: Counter[tuple[str, ...]] = Counter()
     for text in texts:
-        words = text.split()
-        found.update(zip(*(words[start:] for start in range(order)), strict=False))
+        found.update(word_ngrams(text, order))
     return found
 
 

@@ -33,6 +33,16 @@ class Distinct(NamedTuple):
     missing: int  # texts too short for one
 
 
+def word_ngrams(text: str, order: int) -> list[tuple[str, ...]]:
+    """List the n-grams of a text's words, separated by whitespace, in their order; none of a text that is too short.
+
+    >>> word_ngrams("a b c", 2)
+    [('a', 'b'), ('b', 'c')]
+    """
+    words = text.split()
+    return list(zip(*(words[start:] for start in range(order)), strict=False))
+
+
 def distinct(texts: Sequence[str], order: int) -> Distinct:
     """The share of different n-grams.
 
@@ -42,8 +52,7 @@ def distinct(texts: Sequence[str], order: int) -> Distinct:
     seen: set[tuple[str, ...]] = set()
     total = missing = 0
     for text in texts:
-        words = text.split()
-        ngrams = list(zip(*(words[start:] for start in range(order)), strict=False))
+        ngrams = word_ngrams(text, order)
         seen.update(ngrams)
         total += len(ngrams)
         missing += not ngrams

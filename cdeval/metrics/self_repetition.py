@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cdeval.metrics.distinct import word_ngrams
 from cdeval.metrics.evaluating import offer
 from cdeval.metrics.forms import decimals
 from cdeval.metrics.means import Found, Means
@@ -35,10 +36,7 @@ def self_repetition(texts: Sequence[str], order: int = ORDER) -> NDArray[np.floa
     >>> self_repetition(["a b c d e", "x a b c d", "too short"]).round(4).tolist()
     [0.6931, 0.6931, nan]
     """
-    held = []
-    for text in texts:
-        words = text.split()
-        held.append(set(zip(*(words[start:] for start in range(order)), strict=False)))
+    held = [set(word_ngrams(text, order)) for text in texts]
     texts_with = Counter(phrase for phrases in held for phrase in phrases)
     return np.array(
         [math.log(1 + sum(texts_with[phrase] - 1 for phrase in phrases)) if phrases else math.nan for phrases in held],

@@ -21,8 +21,8 @@ from cdeval.cost.latency import measure
 from cdeval.cost.price import NOT_TIMED, Timed
 from cdeval.errors import ModelError
 from cdeval.prompts.load import PromptSet
-from cdeval.study.ended_with import end_with_parent, tell
 from cdeval.study.models import OpenedModels, StudyModels, load_together
+from cdeval.study.parent_watch import end_with_parent, tell
 
 _HEARING = 0.5  # seconds between two looks at whether the fresh process has ended
 FRESH: Final = "spawn"  # how the process begins: a fork of this one would inherit the threads' locks and all memory

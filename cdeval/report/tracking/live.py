@@ -5,6 +5,7 @@ waits for neither. The first failure ends what fails: one line says so, the stud
 mirrored as it would have been without.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -234,7 +235,7 @@ class _Counts:
             tokens_per_second=speed,
             seconds_left=max(0, self._total - self.tokens) / speed if speed > 0 else float("nan"),
         )
-        return {name: value for name, value in found._asdict().items() if value == value}  # noqa: PLR0124 - no NaN
+        return {name: value for name, value in found._asdict().items() if math.isfinite(value)}
 
 
 def _place(target: Target) -> dict[str, str | None]:
