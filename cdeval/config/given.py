@@ -22,7 +22,7 @@ from cdeval.config.unread import Given
 from cdeval.errors import ConfigError
 
 # Config groups that are no fields of a root: bundles of settings, added with `+`.
-BUNDLES = ("preset", "sweep", "arm", "task")
+BUNDLES = ("preset", "sweep", "arm", "task", "tune")
 
 FUSED = "fused"  # cdeval's launcher, which hands over all points of a sweep at once
 _PACKAGE = re.compile(r"^#\s*@package\s+(\S+)", re.MULTILINE)

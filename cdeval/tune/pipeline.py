@@ -170,7 +170,7 @@ def _record(config: TuneRun, criterion: Criterion, tuned: Sequence[Tuned]) -> di
 
 def _command(config: TuneRun, folder: Path) -> str:
     """The command that runs the chosen arms: with what was typed of the study, without what is tuning's own."""
-    own = ("arms=", "settings=", "criterion=", "at_least", "spaces", "tune_on_test=", "prompts.split=", "study=")
+    own = ("arms=", "settings=", "criterion=", "at_least", "spaces", "tune_on_test=", "tune=", "prompts.split=", "study=")
     typed = [_PLAIN.sub(r"\1", word) for word in sys.argv[1:] if not word.lstrip("+").startswith(own)]
     words = ["--config-dir", str(folder / "chosen"), f"+sweep={sweep_name(config.study)}", *typed]
     return " ".join(["python -m cdeval.run", *map(shlex.quote, words)])

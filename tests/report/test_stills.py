@@ -23,7 +23,7 @@ def placed(chart: Chart) -> tuple[Any, dict[str, Bbox]]:
 
 
 def test_a_name_lies_on_no_point() -> None:
-    """As in docs/study.md: the chosen exit's long name ran through the point to its left."""
+    """As in docs/study-first.md: the chosen exit's long name ran through the point to its left."""
     chosen = "early_exit k=26 linear lens α=0.3 β=1 T=0.5, beam 5"
     found = [("early_exit k=26 α=0.3 β=1 T=0.5, beam 5", 0.22, 0.453), ("greedy", 0.41, 0.45), (chosen, 0.74, 0.44)]
     found += [("expert beam 5", 0.05, 0.488), ("expert nucleus p=.95", 0.97, 0.362), ("expert top-k 5", 0.71, 0.486)]
