@@ -32,6 +32,8 @@ from cdeval.tune.criterion import Criterion, metrics_used
 from cdeval.tune.curve import best_of_each
 from cdeval.tune.page import write_page
 
+# What is tuning's own, or would run the chosen arms on the texts that they were chosen by.
+_TUNING = re.compile(r"\+*(arms|settings|criterion|at_least|spaces|tune_on_test|tune|prompts\.split|study)\b")
 _PLAIN = re.compile(r"'([\w./:~-]+)'")  # quotes that the command adds to what is typed, where they are not needed
 
 
@@ -170,7 +172,6 @@ def _record(config: TuneRun, criterion: Criterion, tuned: Sequence[Tuned]) -> di
 
 def _command(config: TuneRun, folder: Path) -> str:
     """The command that runs the chosen arms: with what was typed of the study, without what is tuning's own."""
-    own = ("arms=", "settings=", "criterion=", "at_least", "spaces", "tune_on_test=", "tune=", "prompts.split=", "study=")
-    typed = [_PLAIN.sub(r"\1", word) for word in sys.argv[1:] if not word.lstrip("+").startswith(own)]
+    typed = [_PLAIN.sub(r"\1", word) for word in sys.argv[1:] if _TUNING.match(word) is None]
     words = ["--config-dir", str(folder / "chosen"), f"+sweep={sweep_name(config.study)}", *typed]
     return " ".join(["python -m cdeval.run", *map(shlex.quote, words)])
