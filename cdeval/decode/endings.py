@@ -59,7 +59,7 @@ class Endings:
             better &= ~self._ended
         self._score = torch.where(better, score, self._score)
         self._logprob = torch.where(better, logprob.gather(1, rank[:, None])[:, 0], self._logprob)
-        self._step = torch.where(better, step - 1, self._step)
+        self._step = self._step.masked_fill(better, step - 1)
         self._beam = torch.where(better, choice.parent.gather(1, rank[:, None])[:, 0], self._beam)
         self._token = torch.where(better, choice.token.gather(1, rank[:, None])[:, 0], self._token)
         self._ended |= better

@@ -69,8 +69,9 @@ class Faults:
         fresh = bad & (self._codes < 0)
         if decided is not None:
             fresh &= ~decided
-        cause = torch.where(log_expert.isnan(), int(Cause.expert), int(Cause.contrast))
-        cause = torch.where(log_expert == -torch.inf, int(Cause.banned), cause)
+        # No number stands in a `where`: it would be sent to the device as a tensor, for which the host waits.
+        cause = torch.full_like(self._codes, int(Cause.contrast)).masked_fill_(log_expert.isnan(), int(Cause.expert))
+        cause.masked_fill_(log_expert == -torch.inf, int(Cause.banned))
         self._codes = torch.where(fresh, step * len(Cause) + cause, self._codes)
         return bad
 

@@ -120,4 +120,4 @@ class Draws:
         won = race.gather(-1, place[..., None])[..., 0]
         total = found.totals + found.scores.gather(-1, place[..., None])[..., 0]
         # Where nobody runs (a temperature that divides every score to -inf), nobody has won.
-        return Choice(torch.zeros_like(place), place, torch.where(won.isfinite(), total, torch.nan))
+        return Choice(torch.zeros_like(place), place, total.masked_fill(~won.isfinite(), torch.nan))

@@ -136,8 +136,12 @@ def test_compaction_is_the_one_place_that_does(tokenizer: PreTrainedTokenizerFas
         begin(wrapped("llama", tokenizer, "cpu"), MIXED, with_compaction)
 
 
+# torch makes the numbers in them tensors on the host and sends them to a GPU one by one, for which the host waits.
+SENDING = {torch.ops.aten.where.Scalar, torch.ops.aten.where.ScalarSelf, torch.ops.aten.where.ScalarOther}
+
+
 class Devices(TorchDispatchMode):
-    """Notes the device of every tensor that any operation makes."""
+    """Notes the device of every tensor that any operation makes, and every number that one sends there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,6 +149,8 @@ class Devices(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         made = func(*args, **(kwargs or {}))
+        if func in SENDING:
+            self.seen["sent as a number"] = str(func)
         for item in made if isinstance(made, tuple | list) else [made]:
             if isinstance(item, torch.Tensor):
                 self.seen[item.device.type] = str(func)
