@@ -17,7 +17,11 @@ def bench(config: BenchRun) -> None:
         say=progress.say,
         show=lambda result: console.print(group_table(result), "\n"),
     )
-    console.print(goals_table(report.goals, report.notes))
+    if report.goals:
+        console.print(goals_table(report.goals, report.notes))
+    else:
+        for note in report.notes:
+            console.say(f"  {note}")
     console.say(f"  results: {report.folder}")
 
 

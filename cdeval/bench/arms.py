@@ -10,7 +10,7 @@ from cdeval.bench.config import BenchRun, as_run
 from cdeval.bench.ctranslate import ctranslate2
 from cdeval.bench.limits import Limits, Work
 from cdeval.bench.models import Models
-from cdeval.bench.peers import hugging_face, naive, ours
+from cdeval.bench.peers import Ways, hugging_face, naive, ours
 from cdeval.bench.plan import BenchArm, Run
 from cdeval.config.enums import Dtype, Normalizer, SearchKind
 from cdeval.config.setting import Setting, expert_alone, setting_of
@@ -34,13 +34,25 @@ class BenchSearch(Enum):
     contrast = "contrast"  # early-exit contrastive beam search
     candidates = "contrast over candidates"  # the same with the candidate-only head: an approximation under beam search
     greedy = "greedy"  # of the expert alone
+    small = "contrast with a small model"  # which has a forward pass of its own
     greedy_contrast = "greedy contrast"
+    greedy_small = "greedy contrast with a small model"
     greedy_candidates = "greedy contrast over candidates"  # the same texts
 
     @property
     def contrasts(self) -> bool:
         """Whether there is an amateur."""
         return self not in (BenchSearch.plain, BenchSearch.greedy)
+
+    @property
+    def one_beam(self) -> bool:
+        """Whether it is greedy."""
+        return self.value.startswith("greedy")
+
+    @property
+    def has_small_model(self) -> bool:
+        """Whether the amateur is a model of its own."""
+        return self in (BenchSearch.small, BenchSearch.greedy_small)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +110,9 @@ class Arms:
         setting = self._contrast if search.contrasts else expert_alone(self._contrast)
         if search in (BenchSearch.candidates, BenchSearch.greedy_candidates):
             setting = replace(setting, normalizer=Normalizer.candidates)
-        if search in (BenchSearch.greedy, BenchSearch.greedy_contrast, BenchSearch.greedy_candidates):
+        if search.has_small_model:
+            setting = replace(setting, amateur=self.models.small_amateur)
+        if search.one_beam:
             return replace(setting, search=SearchKind.greedy, beams=1)
         return setting
 
@@ -114,22 +128,25 @@ class Arms:
         at_once = size.at_once or lanes
         settings = settings_grid(self.setting(search), size.settings)
         every = self.config.execution.compact_every if compact_every is None else compact_every
-        run = ours(self.models.expert(dtype), self._prompts[: size.prompts], settings, at_once, every)
+        small = {self.models.small_amateur: self.models.small(dtype)} if search.has_small_model else {}
+        run = ours(self.models.expert(dtype), self._prompts[: size.prompts], settings, at_once, every, small)
         arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
         return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
 
-    def hugging_face(self, search: BenchSearch, dtype: Dtype, size: Size = ONE) -> BenchArm:
+    def hugging_face(self, search: BenchSearch, dtype: Dtype, size: Size = ONE, ways: Ways | None = None) -> BenchArm:
         """`generate`, settings one after the other; a contrast comes from a separate amateur in a LogitsProcessor."""
         at_once = size.at_once or size.prompts
         settings = settings_grid(self.setting(search), size.settings)
-        amateur = self.models.amateur(dtype) if search is BenchSearch.contrast else None
+        amateur = self.models.peers_small(dtype) if search.has_small_model else None
+        if search is BenchSearch.contrast:
+            amateur = self.models.amateur(dtype)
         run = hugging_face(
             self.models.peers_expert(dtype),
             self._prompts[: size.prompts],
             settings,
             at_once,
             amateur,
-            helped=self.config.bench.help_peers,
+            ways or Ways(helped=self.config.bench.help_peers),
         )
         return self._arm(HUGGING_FACE, search, dtype, size, run, batches=size.settings * -(-size.prompts // at_once))
 
@@ -156,14 +173,20 @@ class Arms:
     def _arm(self, who: str, search: BenchSearch, dtype: Dtype, size: Size, run: Run, *, batches: int = 1) -> BenchArm:
         texts, new_tokens = size.prompts * size.settings, size.new_tokens or self.config.bench.new_tokens
         work = Work(texts, batches, len(self._prompts[0]), new_tokens)
-        limits = self._limits
         return BenchArm(
             label=label(who, search, dtype, size),
             run=run,
             texts=texts,
             new_tokens=new_tokens,
             batches=batches,
-            least=math.nan if limits is None else limits.least(self.models.expert(dtype), self.setting(search), work),
+            least=self._least(search, dtype, work),
             twin=None if who == OURS else label(OURS, search, dtype, size),
             series=label(who, search, dtype),
         )
+
+    def _least(self, search: BenchSearch, dtype: Dtype, work: Work) -> float:
+        """The least seconds of some work on this machine; NaN where nobody asks."""
+        if self._limits is None:
+            return math.nan
+        small = self.models.small(dtype) if search.has_small_model else None
+        return self._limits.least(self.models.expert(dtype), self.setting(search), work, small)

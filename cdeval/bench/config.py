@@ -6,6 +6,7 @@ from enum import Enum
 from cdeval.config.enums import ExecutorKind
 from cdeval.config.exits import Lens, Selection
 from cdeval.config.fields import check_values, leaves, number
+from cdeval.config.pairs import check_pairs
 from cdeval.config.plugins import TakesPlugins
 from cdeval.config.schema import (
     CALIBRATED,
@@ -28,7 +29,8 @@ class GroupName(Enum):
     single: one prompt, every decoder. greedy: what contrast adds to greedy search. fused: settings of one prompt in one
     pass. batch: many prompts at once. sweep: settings x prompts against sequential runs. compaction: steps between
     compactions of the cache. naive: the seed experiment's way. growth: time against new tokens, prompts and settings.
-    precision: what bfloat16 changes in the texts.
+    precision: what bfloat16 changes in the texts. shapes: one prompt and many at the shapes of `bench.pairs`, with
+    random weights, for a GPU (`+preset=gpu`); not among the usual ones.
     """
 
     single = "single"
@@ -40,8 +42,12 @@ class GroupName(Enum):
     naive = "naive"
     growth = "growth"
     precision = "precision"
+    shapes = "shapes"
 
 
+OF_EXPERT = tuple(name for name in GroupName if name is not GroupName.shapes)  # that decode with `expert`
+
+_USUAL = "embedded:smollm2"  # conf/bench.yaml's expert
 _TOKENS, _LANES, _PASSES = 1_000_000, 100_000, 10_000  # upper bounds: of a text, of texts at once, of repetitions
 
 
@@ -49,10 +55,10 @@ _TOKENS, _LANES, _PASSES = 1_000_000, 100_000, 10_000  # upper bounds: of a text
 class BenchConfig:
     """Sizes of the comparisons."""
 
-    groups: list[GroupName] = field(default_factory=lambda: list(GroupName))  # comparisons that are timed
+    groups: list[GroupName] = field(default_factory=lambda: list(OF_EXPERT))  # comparisons that are timed
     new_tokens: int = number(128, least=1, most=_TOKENS)  # of every text, but where a group sets its own
     beams: int = number(5, least=1, most=1000)  # of every beam search
-    # Timed passes an arm, after one full-length warm-up, in the groups single, greedy and fused.
+    # Timed passes an arm, after one full-length warm-up, in the groups single, greedy, fused and shapes.
     repeats: int = number(5, least=1, most=_PASSES)
     # The same in the other groups, whose passes take minutes.
     slow_repeats: int = number(3, least=1, most=_PASSES)
@@ -74,6 +80,12 @@ class BenchConfig:
     # Prompts of group growth, in turn.
     growth_prompts: list[int] = number(factory=lambda: [1, 2, 4, 8, 16, 32, 64], least=1, most=_LANES)
     precision_prompts: int = number(64, least=1, most=_LANES)  # of group precision
+    # Of group shapes: an expert, whose first blocks are the small model, or an expert+amateur; names of
+    # conf/architecture/, hub ids or local folders.
+    pairs: list[str] = field(default_factory=lambda: ["gpt2-xl+gpt2", "opt-1.3b+opt-125m", "smollm2-135m"])
+    shape_prompts: int = number(32, least=1, most=_LANES)  # at once, of group shapes, beside one
+    # Since the command began, after which no group is begun that would end later; null: no limit.
+    minutes: float | None = number(None, least=0, open_least=True, most=100_000)
     help_peers: bool = (
         True  # spare Hugging Face's prefill a slow path of torch (peers.contiguous_head); false: as it is
     )
@@ -107,6 +119,8 @@ def validate_bench(config: BenchRun) -> BenchRun:
         raise ConfigError(
             f"bench.groups=[] times nothing: expected some of {', '.join(name.name for name in GroupName)}."
         )
+    check_pairs("bench.pairs", config.bench.pairs)
+    _check_expert(config)
     if config.execution.kind is not ExecutorKind.local:
         raise ConfigError(f"execution={config.execution.kind.name}: the bench times this process; leave it out.")
     if config.amateur.kind != "early_exit":
@@ -123,6 +137,16 @@ def validate_bench(config: BenchRun) -> BenchRun:
             "the alpha rule alone; leave it out."
         )
     return config
+
+
+def _check_expert(config: BenchRun) -> None:
+    """An expert that was chosen must be one that is timed."""
+    timed = set(config.bench.groups) & set(OF_EXPERT)
+    if not timed and config.expert.name != _USUAL:
+        raise ConfigError(
+            f"expert.name={config.expert.name} is not read by bench.groups=[shapes], whose models are bench.pairs: "
+            f"give bench.pairs=[{config.expert.name}], or other groups."
+        )
 
 
 def as_run(config: BenchRun) -> RunConfig:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from cdeval.bench.arms import BF16, F32, HUGGING_FACE, OURS, Arms, BenchSearch, Size, label
-from cdeval.bench.config import BenchConfig, GroupName
+from cdeval.bench.config import OF_EXPERT, BenchConfig, GroupName
 from cdeval.bench.plan import BenchArm, BenchGroup
 from cdeval.decode.clock import now
 
@@ -12,8 +12,13 @@ GROWTH = {"tokens": "new tokens", "prompts": "prompts at once", "settings": "fus
 
 
 def build_groups(arms: Arms) -> list[BenchGroup]:
-    """The groups that are configured, in the order given; loads the models that they need."""
-    return [group for name in dict.fromkeys(arms.config.bench.groups) for group in _BUILDERS[name](arms)]
+    """The configured groups that decode with the expert, in the order given; loads the models that they need."""
+    return [group for name in expert_groups(arms.config.bench) for group in _BUILDERS[name](arms)]
+
+
+def expert_groups(bench: BenchConfig) -> list[GroupName]:
+    """List the configured groups that decode with the expert, each once."""
+    return [name for name in dict.fromkeys(bench.groups) if name in OF_EXPERT]
 
 
 def prompts_needed(bench: BenchConfig) -> int:

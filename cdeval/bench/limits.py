@@ -44,11 +44,16 @@ class Limits:
         """Measure them."""
         return cls(measure_bandwidth(device).read, {str(dtype): measure_products(device, dtype) for dtype in dtypes})
 
-    def least(self, expert: LanguageModel, setting: Setting, work: Work) -> float:
-        """The least seconds that some work can take in the expert's number format."""
-        lane = lane_bytes(token_bytes(expert), setting, work.prompt_tokens, work.new_tokens)
-        flops = lane_flops(token_flops(expert), setting, work.prompt_tokens, work.new_tokens)
-        weights = token_bytes(expert).blocks + token_bytes(expert).head
+    def least(self, expert: LanguageModel, setting: Setting, work: Work, amateur: LanguageModel | None = None) -> float:
+        """The least seconds that some work can take in the expert's number format.
+
+        `amateur`: with a forward pass of its own.
+        """
+        moves, counts = token_bytes(expert), token_flops(expert)
+        own_moves, own_counts = (token_bytes(amateur), token_flops(amateur)) if amateur is not None else (None, None)
+        lane = lane_bytes(moves, setting, work.prompt_tokens, work.new_tokens, own_moves)
+        flops = lane_flops(counts, setting, work.prompt_tokens, work.new_tokens, own_counts)
+        weights = sum(one.blocks + one.head for one in (moves, own_moves) if one is not None)
         once = (work.texts - work.batches) * work.new_tokens * weights  # that the texts of a batch share
         moved = work.texts * lane.per_token * work.new_tokens - once
         return max(moved / self.read, work.texts * flops.total / self.products[str(expert.dtype)])

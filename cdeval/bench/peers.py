@@ -5,9 +5,10 @@ texts come prompt by prompt, the settings of a prompt side by side.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -16,10 +17,13 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 
 from cdeval.bench.amateur import AmateurProcessor
 from cdeval.bench.plan import Pass, Run
+from cdeval.config.amateur import Amateur
 from cdeval.config.enums import TemperatureForm
 from cdeval.config.setting import Setting
+from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.batches import decode
 from cdeval.decode.lanes import Lane
+from cdeval.models.attention import attend_as
 from cdeval.models.loading import LanguageModel
 from cdeval.models.quiet import quiet_transformers
 from cdeval.models.vocabulary import banned_tokens
@@ -28,7 +32,12 @@ Tokens = tuple[int, ...]
 
 
 def ours(
-    expert: LanguageModel, prompts: Sequence[Tokens], settings: Sequence[Setting], max_lanes: int, compact_every: int
+    expert: LanguageModel,
+    prompts: Sequence[Tokens],
+    settings: Sequence[Setting],
+    max_lanes: int,
+    compact_every: int,
+    amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
 ) -> Run:
     """The engine: all prompts and settings are lanes of the same forward passes, `max_lanes` at a time."""
 
@@ -37,12 +46,22 @@ def ours(
         lanes = [Lane(prompt, setting) for prompt in prompts for setting in fixed]
         texts: dict[int, Tokens] = {}
         peak = 0
-        for batch in decode(expert, lanes, max_lanes=max_lanes, compact_every=compact_every):
+        batches = decode(expert, lanes, max_lanes=max_lanes, compact_every=compact_every, amateur_models=amateur_models)
+        for batch in batches:
             texts.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
             peak = max(peak, batch.stats.peak_slots)
         return Pass(tuple(texts[i] for i in range(len(lanes))), peak)
 
     return run
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The ways in which `generate` may be run."""
+
+    helped: bool = True  # without a detour of its prefill on a CPU (`contiguous_head`)
+    attention: str | None = None  # of its models, as transformers calls it; None: as they were loaded
+    cache: str | None = None  # as transformers calls it; with a static one it compiles its steps on a GPU
 
 
 def hugging_face(
@@ -51,22 +70,24 @@ def hugging_face(
     settings: Sequence[Setting],
     batch: int,
     amateur: PreTrainedModel | None = None,
-    *,
-    helped: bool = True,
+    ways: Ways = Ways(),
 ) -> Run:
-    """`generate`, `batch` prompts at a time, one setting after the other; contrasted where there is an amateur.
-
-    `helped` takes a detour out of its prefill (`contiguous_head`).
-    """
+    """`generate`, `batch` prompts at a time, one setting after the other; contrasted where there is an amateur."""
     chunks = [prompts[start : start + batch] for start in range(0, len(prompts), batch)]
+    models = [model for model in (expert.model, amateur) if model is not None]
 
     def run(new_tokens: int) -> Pass:
         with ExitStack() as stack:
-            for model in (expert.model, amateur) if helped else ():
-                if model is not None:
-                    stack.enter_context(contiguous_head(model))
+            if ways.attention is not None:
+                stack.enter_context(attend_as(ways.attention, models))
+            for model in models if ways.helped else ():
+                stack.enter_context(contiguous_head(model))
             by_setting = [
-                [text for chunk in chunks for text in _generate(expert, chunk, setting, new_tokens, amateur)]
+                [
+                    text
+                    for chunk in chunks
+                    for text in _generate(expert, chunk, setting, new_tokens, amateur, ways.cache)
+                ]
                 for setting in settings
             ]
         return Pass(tuple(text for of_prompt in zip(*by_setting, strict=True) for text in of_prompt))
@@ -110,6 +131,7 @@ def _generate(
     setting: Setting,
     new_tokens: int,
     amateur: PreTrainedModel | None,
+    cache: str | None,
 ) -> list[Tokens]:
     device = expert.device
     ids = torch.tensor(prompts, dtype=torch.long, device=device)
@@ -118,7 +140,12 @@ def _generate(
     if amateur is not None:
         processors.append(AmateurProcessor(amateur, setting))
     fixed = GenerationConfig(
-        num_beams=setting.beams, do_sample=False, max_new_tokens=new_tokens, min_new_tokens=new_tokens, pad_token_id=0
+        num_beams=setting.beams,
+        do_sample=False,
+        max_new_tokens=new_tokens,
+        min_new_tokens=new_tokens,
+        pad_token_id=0,
+        cache_implementation=cache,
     )
     with quiet_transformers():
         sequences = expert.model.generate(

@@ -15,6 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 PROBE_TOKENS = 4  # of the short pass that estimates a group's time
+COMPILING = 90.0  # seconds that are set aside for a group that compiles
 
 
 class Pass(NamedTuple):
@@ -54,6 +55,7 @@ class BenchGroup:
     warm_up: bool = True
     per_token: bool = False  # ratios of seconds per token, where arms differ in size on purpose
     axis: str = ""  # what grows, where the arms are points of lines
+    compiles: bool = False  # an arm is compiled at its first pass, which takes a minute or fails: never run to estimate
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,16 +15,14 @@ from cdeval.store.escaping import printable
 _MET = {True: "yes", False: "no", None: "not measured"}
 
 
-def group_table(result: GroupResult) -> Table:
-    """One row an arm; ratios are over the arm marked with a star."""
-    table = _table(f"{result.name}: {result.title}")
-    table.add_column("arm", overflow="fold")
-    for header in ("median\ns", "min–max\ns", "ms\n/step", "tokens\n/s", "ratio\n*", "of the\nlimit", "same\ntokens"):
-        table.add_column(header, justify="right", no_wrap=True)
-    for name, timing in result.timings.items():
-        star = " *" if name == result.reference else ""
-        table.add_row(
-            Text(printable(name) + star),
+HEADERS = ("median\ns", "min–max\ns", "ms\n/step", "tokens\n/s", "ratio\n*", "of the\nlimit", "same\ntokens")
+
+
+def group_rows(result: GroupResult) -> list[tuple[str, ...]]:
+    """A row an arm: its name, and a cell for each of `HEADERS`; ratios are over the arm marked with a star."""
+    return [
+        (
+            printable(name) + (" *" if name == result.reference else ""),
             _seconds(timing.median),
             f"{_seconds(min(timing.seconds))}–{_seconds(max(timing.seconds))}",
             f"{timing.ms_per_step:.1f}",
@@ -33,6 +31,18 @@ def group_table(result: GroupResult) -> Table:
             "" if math.isnan(timing.of_limit) else f"{timing.of_limit:.0%}",
             _same(timing),
         )
+        for name, timing in result.timings.items()
+    ]
+
+
+def group_table(result: GroupResult) -> Table:
+    """One row an arm, for a terminal."""
+    table = _table(f"{result.name}: {result.title}")
+    table.add_column("arm", overflow="fold")
+    for header in HEADERS:
+        table.add_column(header, justify="right", no_wrap=True)
+    for name, *cells in group_rows(result):
+        table.add_row(Text(name), *cells)
     table.caption = Text("\n".join(growth_lines(result)))
     return table
 
@@ -59,16 +69,27 @@ def series_of(result: GroupResult) -> dict[str, list[BenchTiming]]:
     return lines
 
 
+def goal_rows(goals: Iterable[Goal]) -> list[tuple[str, ...]]:
+    """A row a goal: goal, wanted, measured, verdict."""
+    return [
+        (
+            goal.text,
+            f"≤ {goal.most:g}" if math.isfinite(goal.most) else f"≥ {goal.least:g}",
+            MISSING if math.isnan(goal.measured) else f"{goal.measured:.3g}",
+            _MET[goal.met],
+        )
+        for goal in goals
+    ]
+
+
 def goals_table(goals: Iterable[Goal], notes: Sequence[str]) -> Table:
-    """Goal, measurement, verdict."""
+    """Goal, measurement, verdict, for a terminal."""
     table = _table("goals")
     table.add_column("goal", overflow="fold")
     for header in ("wanted", "measured", "met"):
         table.add_column(header, justify="right", no_wrap=True)
-    for goal in goals:
-        wanted = f"≤ {goal.most:g}" if math.isfinite(goal.most) else f"≥ {goal.least:g}"
-        measured = MISSING if math.isnan(goal.measured) else f"{goal.measured:.3g}"
-        table.add_row(Text(goal.text), wanted, measured, _MET[goal.met])
+    for text, *cells in goal_rows(goals):
+        table.add_row(Text(text), *cells)
     table.caption = Text("\n".join(printable(note) for note in notes))
     return table
 

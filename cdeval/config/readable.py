@@ -1,6 +1,7 @@
 """Errors of Hydra, of OmegaConf and of files in the words of ours: one line that says what was given and what to do."""
 
 import os
+import re
 from pathlib import Path
 
 from hydra.errors import HydraException, MissingConfigException
@@ -9,6 +10,9 @@ from omegaconf.errors import OmegaConfBaseException
 from cdeval.config.overrides import no_file
 from cdeval.errors import CdevalError, ConfigError, StorageError
 from cdeval.store.files import FULL, refused_reading
+
+# A file of settings of a group that no command has as such (`config.given.BUNDLES`), whose settings are another's.
+_FOREIGN = re.compile(r"In '(?P<group>\w+)/(?P<name>[^']+)': \w+ raised .*Key '(?P<key>\w+)' (?:is )?not in", re.DOTALL)
 
 
 def in_our_words(error: Exception) -> CdevalError | None:
@@ -29,6 +33,12 @@ def _of_hydra(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return no_file(group, name, error.options)
+    foreign = _FOREIGN.search(str(error))
+    if foreign is not None:
+        return (
+            f"{foreign['group']}={foreign['name']} sets {foreign['key']}, which this command does not have: that file "
+            "is for another command, which its first lines name."
+        )
     lines = [line.strip() for line in str(error).splitlines()]
     hidden = ("full_key:", "object_type=", "reference_type=", "provider=", "To append to your config", "Config search")
     text = ", ".join(line for line in lines if line and not line.startswith(hidden)).replace(":,", ":")

@@ -3,16 +3,27 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-import psutil
 import torch
 from torch import nn
 
+from cdeval.cost.capacity import free_bytes
 from cdeval.decode.clock import now
 from cdeval.models.packing import pack_modules, packs
 
-LARGE = 1 << 30  # bytes; far beyond any processor's cache
-PASSES = 5
-_ROWS, _WIDTH = 512, 2048  # of the product that is timed: as many rows as batches have, and matrices beyond caches
+
+class _Sizes(NamedTuple):
+    """The sizes of what is timed on a kind of device."""
+
+    tensor_bytes: int  # far beyond any processor's cache
+    rows: int  # of the product: as many as batches have
+    width: int  # of its matrix, which lies beyond caches
+    passes: int
+
+
+_CPU = _Sizes(1 << 30, 512, 2048, 5)
+# Hundreds of times faster: each pass must take milliseconds, beside which starting one and waiting for it are nothing,
+# and there must be enough of them for its clock to rise.
+_ELSEWHERE = _Sizes(1 << 32, 8192, 8192, 30)
 
 
 class Bandwidth(NamedTuple):
@@ -29,8 +40,8 @@ class Bandwidth(NamedTuple):
 
 
 def measure_bandwidth(device: torch.device, tensor_bytes: int | None = None) -> Bandwidth:
-    """Time a sum and a copy of a float32 tensor of up to 1 GiB (an eighth of the free memory at most)."""
-    size = tensor_bytes or min(LARGE, psutil.virtual_memory().available // 8)
+    """Time a sum and a copy of a float32 tensor of 1 GiB, 4 on a GPU (an eighth of its free memory at most)."""
+    size = tensor_bytes or min(_sizes(device).tensor_bytes, free_bytes(device) // 8)
     source = torch.ones(size // 4, dtype=torch.float32, device=device)
     target = torch.empty_like(source)
     real_size = source.numel() * source.element_size()
@@ -41,20 +52,26 @@ def measure_bandwidth(device: torch.device, tensor_bytes: int | None = None) -> 
 @torch.inference_mode()
 def measure_products(device: torch.device, dtype: torch.dtype) -> float:
     """FLOPs a second of a large matrix product, all threads: the better of torch's own layout and the packed one."""
-    layer = nn.Linear(_WIDTH, _WIDTH, bias=False, device=device, dtype=dtype)
-    rows = torch.ones(_ROWS, _WIDTH, device=device, dtype=dtype)
+    _, count, width, _ = _sizes(device)
+    layer = nn.Linear(width, width, bias=False, device=device, dtype=dtype)
+    # Random, as a processor that multiplies ones takes less power, and may run faster than it does in use.
+    rows = torch.randn(count, width, device=device, dtype=dtype)
     seconds = _fastest(lambda: layer(rows), device)
     if packs(device, dtype):
         pack_modules(layer)
         seconds = min(seconds, _fastest(lambda: layer(rows), device))
-    return 2 * _ROWS * _WIDTH**2 / seconds
+    return 2 * count * width**2 / seconds
 
 
 def _fastest(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest pass; the first one, which maps memory, is left out."""
     seconds = []
-    for _ in range(PASSES + 1):
+    for _ in range(_sizes(device).passes + 1):
         started = now(device)
         work()
         seconds.append(now(device) - started)
     return min(seconds[1:])
+
+
+def _sizes(device: torch.device) -> _Sizes:
+    return _CPU if device.type == "cpu" else _ELSEWHERE

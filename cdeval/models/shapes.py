@@ -7,6 +7,7 @@ usual experts and amateurs ship in `conf/architecture/`, as published on the hub
 
 import copy
 import json
+import random
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,8 @@ from transformers.initialization import no_init_weights
 from cdeval.config.paths import CONF
 from cdeval.errors import ModelError
 from cdeval.models.attention import attention_for
+from cdeval.models.vocabulary import token_names
+from cdeval.records import Prompt
 
 _POOL = (1 << 22) - 3  # numbers; a size that no matrix is a multiple of, so that no two rows are alike
 _SPREAD = 0.02  # standard deviation of the weights, as the architectures are initialised
@@ -48,6 +51,17 @@ def numbers_tokenizer(config: PretrainedConfig) -> PreTrainedTokenizerBase:
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel(words, unk_token="0")),  # noqa: S106 - a token of text, not a password
         eos_token=None if ends is None else str(ends),
+    )
+
+
+def random_prompts(
+    config: PretrainedConfig, tokenizer: PreTrainedTokenizerBase, wanted: int, tokens: int, seed: int
+) -> tuple[Prompt, ...]:
+    """Draw prompts of equal length from the tokens that a model reads: random weights know no language."""
+    draw = random.Random(seed)
+    known = [token for token in sorted(token_names(tokenizer)) if token < config.vocab_size]
+    return tuple(
+        Prompt(f"random-{place}", "", tuple(draw.choices(known, k=tokens)), None, None) for place in range(wanted)
     )
 
 

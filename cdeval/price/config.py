@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from cdeval.config.enums import Dtype
 from cdeval.config.fields import check_values, number
+from cdeval.config.pairs import check_pairs
 from cdeval.config.plugins import TakesPlugins
 from cdeval.errors import ConfigError
 
@@ -42,11 +43,7 @@ class PriceRun(TakesPlugins):
 def validate_price(config: PriceRun) -> PriceRun:
     """Check every range; returns the same object. Raises: ConfigError: names the setting and what was expected."""
     check_values(config)
-    if not config.pairs:
-        raise ConfigError("pairs=[] prices nothing: give experts, such as pairs=[gpt2-xl+gpt2,llama-2-7b-hf].")
-    for pair in config.pairs:
-        if not all(name.strip() for name in pair.split("+")) or pair.count("+") > 1:
-            raise ConfigError(f"pairs: {pair!r} is no pair: expected an expert, or an expert+amateur as gpt2-xl+gpt2.")
+    check_pairs("pairs", config.pairs)
     if config.dtype is Dtype.auto:
         raise ConfigError("dtype=auto depends on a machine: expected float32, bfloat16 or float16.")
     if config.out is not None and not config.out.endswith(".json"):

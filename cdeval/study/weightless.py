@@ -7,7 +7,6 @@ be had are measured all the same. No text is stored, nothing is scored. One thin
 beams part, and so how many key-value slots live at once.
 """
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +17,8 @@ from cdeval.config.points import plan_points
 from cdeval.config.schema import RunConfig
 from cdeval.cost.price import PricedArm, PricedText
 from cdeval.models.loading import OpenedModel, open_model
-from cdeval.models.vocabulary import token_names
+from cdeval.models.shapes import random_prompts
 from cdeval.prompts.load import PromptSet
-from cdeval.records import Prompt
 from cdeval.report.finished import all_finished, finished_point, scoring_turn
 from cdeval.report.studyfiles import read_shown
 from cdeval.store.folder import RunFolder
@@ -76,11 +74,7 @@ def run_weightless(requests: Sequence[StudyRequest], say: Callable[[str], None])
 def _prompts(config: RunConfig, expert: OpenedModel) -> PromptSet:
     """Draw random tokens, one prompt a pass, the warm-up included."""
     wanted, tokens = config.cost.latency_repeats + 1, config.prompts.prompt_tokens
-    draw = random.Random(config.seed)
-    known = [token for token in sorted(token_names(expert.tokenizer)) if token < expert.config.vocab_size]
-    prompts = tuple(
-        Prompt(f"random-{place}", "", tuple(draw.choices(known, k=tokens)), None, None) for place in range(wanted)
-    )
+    prompts = random_prompts(expert.config, expert.tokenizer, wanted, tokens, config.seed)
     return PromptSet(prompts, "random tokens", wanted, 0, tokens, wanted, wanted, wanted, 0)
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from cdeval.bench.amateur import truncated
 from cdeval.bench.ctranslate import Converted, ctranslate2
-from cdeval.bench.peers import hugging_face, naive, ours
+from cdeval.bench.peers import Ways, hugging_face, naive, ours
 from cdeval.config.enums import SearchKind, TemperatureForm
 from cdeval.config.setting import Setting
 from cdeval.errors import ModelError
@@ -64,7 +64,7 @@ def test_help_for_the_prefill_changes_no_text_and_goes_with_the_pass(tiny: Calla
     texts = {}
     for helped in (False, True):
         seen.clear()
-        texts[helped] = hugging_face(lm, PROMPTS, [early_exit(2)], 3, amateur, helped=helped)(TOKENS).texts
+        texts[helped] = hugging_face(lm, PROMPTS, [early_exit(2)], 3, amateur, Ways(helped=helped))(TOKENS).texts
         assert all(seen) == helped, "without help nothing is strided any more: drop it" if not helped else "no help"
     for hook in watching:
         hook.remove()

@@ -46,7 +46,7 @@ def test_the_seeds_claim_on_paper(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": []}, "prices nothing"),
+        ({"pairs": []}, "names no model"),
         ({"pairs": ["a+b+c"]}, "no pair"),
         ({"pairs": ["gpt2+"]}, "no pair"),
         ({"dtype": Dtype.auto}, "depends on a machine"),
