@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import PreTrainedTokenizerFast
 
+from cdeval.config.enums import Ban
 from cdeval.cost.energy import open_counter
 from cdeval.decode.clock import Clock, now
 from cdeval.decode.engine import _Run
@@ -58,7 +60,9 @@ def test_the_host_waits_for_nothing_in_a_step(place: Place, kind: str, tokenizer
             run.step()
             run.step()
 
-    begin(wrapped("llama" if kind == "full" else "gpt2", tokenizer, place.device.type), KINDS[kind], steps)
+    lm = wrapped("llama" if kind == "full" else "gpt2", tokenizer, place.device.type)
+    for ban in (Ban.special, Ban.none):
+        begin(lm, [replace(how, ban=ban) for how in KINDS[kind]], steps)
 
 
 def test_it_waits_in_a_compaction(place: Place, tokenizer: PreTrainedTokenizerFast) -> None:
