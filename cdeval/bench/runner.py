@@ -18,7 +18,7 @@ from cdeval.bench.groups import build_groups, expert_groups, longest_text, promp
 from cdeval.bench.limits import Limits
 from cdeval.bench.models import Models
 from cdeval.bench.page import to_html
-from cdeval.bench.plan import GroupResult
+from cdeval.bench.plan import BenchGroup, GroupResult
 from cdeval.bench.profile import describe, supported, where_time_goes
 from cdeval.bench.results import numbers, to_png
 from cdeval.bench.shapes import FIRST, open_shapes, shape_groups
@@ -68,17 +68,14 @@ def run_bench(
 
     Raises: CdevalError: a user's mistake or a missing prerequisite; groups that were timed before it are on disk.
     """
-    for line in _busy():
-        say(line)
     device = choose_device(config.expert.device)
     expert = _open_expert(config) if expert_groups(config.bench) else None
     with RunFolder(Path(config.runs) / "bench") as folder, TemporaryDirectory() as scratch:
-        say("loading the models, measuring the machine's limits, trying every arm")
+        for line in (*_busy(), "loading the models, measuring the machine's limits, trying every arm"):
+            say(line)
         limits = Limits.of_machine(device, [choose_dtype(dtype, device) for dtype in (BF16, F32)])
         arms = None if expert is None else expert.arms(config, limits, Path(scratch))
-        groups = [] if arms is None else build_groups(arms)
-        if GroupName.shapes in config.bench.groups:
-            groups += shape_groups(open_shapes(config, limits, Path(scratch)), config.bench)
+        groups = _groups(config, arms, limits, Path(scratch))
         skipped = [] if arms is None else arms.models.skipped
         timer = Timer(partial(now, device), say, skipped, config.bench.minutes)
         seconds = timer.estimates(groups)
@@ -96,11 +93,11 @@ def run_bench(
                 results[group.name] = result
                 files.write_numbers(results)
                 show(result)
-        shares = {} if arms is None or GroupName.single not in config.bench.groups else _profiled(config, arms)
+        shares = _profiled(config, arms)
         files.write_numbers(results, profile=shares)
         goals = [] if arms is None else files.goals(results)  # they are stated for the expert's groups
-        profiled = [describe(shares)] if shares else []
-        notes = [machine, *skipped, *limits.lines(results.values(), OURS), *profiled, *_conditions(config, arms)]
+        notes = [machine, *skipped, *limits.lines(results.values(), OURS)]
+        notes += [*([describe(shares)] if shares else []), *_conditions(config, arms)]
         if results:
             files.write_page(results, goals, notes)
     return Report(goals, notes, folder.path)
@@ -156,9 +153,17 @@ def _open_expert(config: BenchRun) -> _Expert:
     return _Expert(opened, _prompts(config, opened))
 
 
-def _profiled(config: BenchRun, arms: Arms) -> dict[str, float]:
-    """Profile the engine's contrastive beam search of one prompt."""
-    if not supported(arms.models.opened.device):
+def _groups(config: BenchRun, arms: Arms | None, limits: Limits, scratch: Path) -> list[BenchGroup]:
+    """The expert's groups, and then those of the shapes."""
+    found = [] if arms is None else build_groups(arms)
+    if GroupName.shapes in config.bench.groups:
+        found += shape_groups(open_shapes(config, limits, scratch), config.bench)
+    return found
+
+
+def _profiled(config: BenchRun, arms: Arms | None) -> dict[str, float]:
+    """Profile the engine's contrastive beam search of one prompt, where group `single` has timed it."""
+    if arms is None or GroupName.single not in config.bench.groups or not supported(arms.models.opened.device):
         return {}
     return where_time_goes(arms.ours(BenchSearch.contrast, BF16).run, min(PROFILED, config.bench.new_tokens))
 
