@@ -63,8 +63,23 @@ def attention_for(config: PretrainedConfig) -> str:
 @contextmanager
 def lanes_attend(models: Iterable[PreTrainedModel]) -> Iterator[None]:
     """Let models attend as `attention_for` says inside the `with` block, whatever attention they were loaded with."""
-    with attend_as(None, models):
+    with attend_as(None, models), _without_plans():
         yield
+
+
+@contextmanager
+def _without_plans() -> Iterator[None]:
+    """Keep torch's attention off cuDNN, which builds a plan for every number of slots, and each step has another one.
+
+    On large cards torch asks cuDNN first (2.13: Hopper and Blackwell in half precision), and a plan takes the host tens
+    of milliseconds: several steps' time. Its other fused kernels have none. The switch is the process's, and put back.
+    """
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cdeval.models.attention import LANE_ATTENTION, mask_rows
+from cdeval.models.attention import LANE_ATTENTION, lanes_attend, mask_rows
 from cdeval.models.loading import LanguageModel
 
 
@@ -58,3 +58,24 @@ def test_keys_are_not_copied_a_query_head(
     mask = torch.zeros(1, 1, 3, 3)
     tiny("llama").model(torch.tensor([[3, 4, 5]]), attention_mask=mask, position_ids=torch.zeros(1, 3).long())
     assert seen == [2] * 4
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_attention_is_kept_off_cudnn_while_lanes_decode(before: bool, tiny: Callable[[str], LanguageModel]) -> None:
+    """And is as it was afterwards, also after an exception: the switch is everybody's in this process."""
+    cuda, seen = torch.backends.cuda, []
+
+    def fail() -> None:
+        with lanes_attend([tiny("llama").model]):
+            seen.append(cuda.cudnn_sdp_enabled())
+            raise MemoryError
+
+    usual = cuda.cudnn_sdp_enabled()
+    cuda.enable_cudnn_sdp(before)
+    try:
+        with pytest.raises(MemoryError):
+            fail()
+        seen.append(cuda.cudnn_sdp_enabled())
+    finally:
+        cuda.enable_cudnn_sdp(usual)
+    assert seen == [False, before]
