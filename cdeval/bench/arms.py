@@ -127,9 +127,10 @@ class Arms:
         lanes = size.prompts * size.settings
         at_once = size.at_once or lanes
         settings = settings_grid(self.setting(search), size.settings)
-        every = self.config.execution.compact_every if compact_every is None else compact_every
+        execution, prompts = self.config.execution, self._prompts[: size.prompts]
+        every = execution.compact_every if compact_every is None else compact_every
         small = {self.models.small_amateur: self.models.small(dtype)} if search.has_small_model else {}
-        run = ours(self.models.expert(dtype), self._prompts[: size.prompts], settings, at_once, every, small)
+        run = ours(self.models.expert(dtype), prompts, settings, at_once, every, small, compiling=execution.compile)
         arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
         return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
 

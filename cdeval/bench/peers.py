@@ -18,7 +18,7 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from cdeval.bench.amateur import AmateurProcessor
 from cdeval.bench.plan import Pass, Run
 from cdeval.config.amateur import Amateur
-from cdeval.config.enums import TemperatureForm
+from cdeval.config.enums import Compile, TemperatureForm
 from cdeval.config.setting import Setting
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.batches import decode
@@ -31,13 +31,15 @@ from cdeval.models.vocabulary import banned_tokens
 Tokens = tuple[int, ...]
 
 
-def ours(
+def ours(  # noqa: PLR0913 - two with a default
     expert: LanguageModel,
     prompts: Sequence[Tokens],
     settings: Sequence[Setting],
     max_lanes: int,
     compact_every: int,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
+    *,
+    compiling: Compile = Compile.auto,
 ) -> Run:
     """The engine: all prompts and settings are lanes of the same forward passes, `max_lanes` at a time."""
 
@@ -46,7 +48,14 @@ def ours(
         lanes = [Lane(prompt, setting) for prompt in prompts for setting in fixed]
         texts: dict[int, Tokens] = {}
         peak = 0
-        batches = decode(expert, lanes, max_lanes=max_lanes, compact_every=compact_every, amateur_models=amateur_models)
+        batches = decode(
+            expert,
+            lanes,
+            max_lanes=max_lanes,
+            compact_every=compact_every,
+            compiling=compiling,
+            amateur_models=amateur_models,
+        )
         for batch in batches:
             texts.update(zip(batch.lanes, (answer.token_ids for answer in batch.continuations), strict=True))
             peak = max(peak, batch.stats.peak_slots)

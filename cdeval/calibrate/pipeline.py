@@ -165,6 +165,7 @@ def _texts(
             amateur_models=models.amateur_models,
             max_lanes=max_lanes,
             compact_every=run.execution.compact_every,
+            compiling=run.execution.compile,
             on_step=advance.tokens,
             say=say,
         ):
@@ -233,6 +234,7 @@ def _timed(
         together=counts,
         repeats=config.timed_repeats,
         compact_every=run.execution.compact_every,
+        compiling=run.execution.compile,
         say=say,
     )
 

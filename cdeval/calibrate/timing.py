@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
+from cdeval.config.enums import Compile
 from cdeval.config.setting import Setting
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
@@ -19,6 +20,7 @@ def seconds_per_token(  # noqa: PLR0913 - what is timed, and how
     together: Sequence[int],
     repeats: int,
     compact_every: int,
+    compiling: Compile,
     say: Callable[[str], None],
 ) -> list[Mapping[int, float]]:
     """Time the tokens after the first one of each setting.
@@ -32,6 +34,7 @@ def seconds_per_token(  # noqa: PLR0913 - what is timed, and how
         together: numbers of prompts in one batch.
         repeats: timed passes of each.
         compact_every: as `execution.compact_every`.
+        compiling: as `execution.compile`.
         say: told how far it is.
 
     Returns: for each setting, by the number of prompts in a batch, the median over passes of the seconds that a token
@@ -44,7 +47,9 @@ def seconds_per_token(  # noqa: PLR0913 - what is timed, and how
             for turn in range(repeats + 1):
                 for place, setting in enumerate(settings):
                     lanes = [Lane.from_prompt(prompt, setting) for prompt in prompts[:count]]
-                    _, stats = decode_batch(models.expert, lanes, compact_every, amateur_models=models.amateur_models)
+                    _, stats = decode_batch(
+                        models.expert, lanes, compact_every, amateur_models=models.amateur_models, compiling=compiling
+                    )
                     later = stats.step_seconds[1:]
                     if turn and later:
                         passes[place].append(sum(later) / len(later) / count)

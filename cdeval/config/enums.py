@@ -214,6 +214,14 @@ class WandbMode(Enum):
     online = "online"
 
 
+class Compile(Enum):
+    """Whether a step of decoding is compiled into one program (`cdeval.decode.static`); the texts are the same."""
+
+    auto = "auto"  # on a GPU, where that is possible
+    never = "never"
+    always = "always"  # on any device; an error where it is not possible
+
+
 class ExecutorKind(Enum):
     """The executor that decodes."""
 

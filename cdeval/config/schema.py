@@ -8,6 +8,7 @@ from cdeval.config.chat import ChatConfig
 from cdeval.config.enums import (
     Ban,
     Codebook,
+    Compile,
     Context,
     DiversityProtocol,
     Dtype,
@@ -255,6 +256,8 @@ class ExecutionConfig:
     max_lanes: int | str = number(AUTO, least=1, most=1_000_000, word=AUTO)
     # Steps between two compactions of the key-value cache.
     compact_every: int = number(8, least=0, most=_MOST_TOKENS, hint="0 never compacts")
+    # A step as one program, which a GPU replays; auto: on a GPU, where that is possible.
+    compile: Compile = Compile.auto
     # Processes that hold the models.
     workers: int = number(2, least=1, most=1024, when=(_ON_RAY,))
     # Cores a worker; auto: this machine's, shared out.

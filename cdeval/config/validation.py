@@ -7,12 +7,13 @@ What depends on the model (the exit layer against its depth, the length against 
 from pathlib import Path
 
 from cdeval.config.amateur import AMATEURS, check_context
-from cdeval.config.enums import Ban, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
+from cdeval.config.compiling import cannot_compile, obstacle
+from cdeval.config.enums import Ban, Compile, Context, Normalizer, PromptSource, SearchKind, TemperatureForm, Weights
 from cdeval.config.exits import Lens, validate_layers
 from cdeval.config.fields import check_values
 from cdeval.config.metrics import METRICS
 from cdeval.config.plausibility import plausibility_of
-from cdeval.config.schema import CALIBRATED, AmateurConfig, ExecutionConfig, ExpertConfig, RunConfig, SearchConfig
+from cdeval.config.schema import CALIBRATED, AmateurConfig, ExpertConfig, RunConfig, SearchConfig
 from cdeval.config.token_weight import Gate, gate_of
 from cdeval.errors import ConfigError
 from cdeval.store.files import require_writable
@@ -37,16 +38,21 @@ def validate(config: RunConfig) -> RunConfig:
         )
     if config.expert.weights is Weights.random:
         _validate_random(config)
-    _validate_execution(config.execution)
+    _validate_execution(config)
     validate_study_name("study", config.study)
     return config
 
 
-def _validate_execution(execution: ExecutionConfig) -> None:
-    """GPUs are whole, or a part of one."""
-    gpus = execution.gpus
+def _validate_execution(config: RunConfig) -> None:
+    """GPUs are whole, or a part of one; a step that is to be compiled can be."""
+    gpus = config.execution.gpus
     if isinstance(gpus, float) and gpus > 1 and not gpus.is_integer():
         raise ConfigError(f"execution.gpus={gpus}: expected whole GPUs, or a fraction below 1 to share one.")
+    if config.execution.compile is Compile.always:
+        gated = config.contrast.gate is Gate.callable
+        why = obstacle(config.search.kind, config.amateur.kind, config.contrast.plausibility, gated=gated)
+        if why:
+            raise cannot_compile(why)
 
 
 def _validate_search(search: SearchConfig, amateur: AmateurConfig) -> None:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.config.amateur import Amateur
-from cdeval.config.enums import Ban
+from cdeval.config.enums import Ban, Compile
 from cdeval.config.setting import Setting
 from cdeval.cost.energy import Counter, open_counter
 from cdeval.cost.load import OtherLoad
@@ -58,6 +58,7 @@ def measure(  # noqa: PLR0913 - two arguments with a default
     compact_every: int,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     *,
+    compiling: Compile = Compile.auto,
     passed: Callable[[], None] = lambda: None,
 ) -> dict[str, Latency]:
     """Time every arm `repeats` times, interleaved; pass i uses prompt i (modulo their number) for all arms.
@@ -78,7 +79,7 @@ def measure(  # noqa: PLR0913 - two arguments with a default
         }
         made = {}
         for label, lane in lanes.items():
-            made[label] = _pass(expert, lane, compact_every, amateur_models, counter)
+            made[label] = _pass(expert, lane, compact_every, amateur_models, counter, compiling)
             passed()
         return made
 
@@ -94,10 +95,11 @@ def _pass(
     compact_every: int,
     amateur_models: Mapping[Amateur, AmateurModel],
     counter: Counter | None,
+    compiling: Compile,
 ) -> _Pass:
     before = counter.joules() if counter else NAN
     with WorkingMemory(expert.device) as working:
-        _, stats = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models)
+        _, stats = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, compiling=compiling)
     return _Pass(stats, (counter.joules() if counter else NAN) - before, working.bytes)
 
 

@@ -42,6 +42,7 @@ from cdeval.decode.cache import LaneCache
 from cdeval.decode.objective import log_probs
 from cdeval.decode.selection import COMPARED_AT_ONCE, gap, saturation, thresholds
 from cdeval.decode.skipping import Skipping
+from cdeval.decode.steps import Step, at_step
 from cdeval.models.exits import change
 from cdeval.models.lens import Translator, translated
 from cdeval.models.loading import LanguageModel
@@ -90,7 +91,7 @@ class AdaptiveExits:
         self._first = min(self._questions, default=0)
         self._skips = asks and bool(rules)
         self._skipping = Skipping(list(expert.parts.blocks)[self._first :] if self._skips else [])
-        self._step: int | None = None  # tokens before the one whose rows are read; None: nothing is changed
+        self._step: Step | None = None  # tokens before the one whose rows are read; None: nothing is changed
         self._state: Tensor = torch.empty(0)  # [lane, beam, width], what the last block handed on
         self._depths: Int[Tensor, "lane beam"] = torch.empty(0, 0, dtype=torch.long)
 
@@ -113,18 +114,18 @@ class AdaptiveExits:
             for layer in cache.layers[self._first :]:
                 layer.stored = self._skipping.stored
 
-    def open(self, step: int) -> None:
+    def open(self, step: Step) -> None:
         """The next forward pass of these blocks is the expert's, after `step` tokens of the continuations."""
         if self.any:
             self._step = step
             self._skipping.all_go_on()
             self._depths = torch.full(self._shape, self._parts.depth, dtype=torch.long, device=self._device)
 
-    def close(self) -> list[Int[Tensor, "lane beam"]]:
-        """Return after a pass through how many blocks each row went: one tensor, or none where nobody exits early."""
+    def close(self) -> Int[Tensor, "lane beam"] | None:
+        """Return after a pass through how many blocks each row went; None where nobody exits early."""
         self._step = None
         self._skipping.all_go_on()
-        return [self._depths] if self.any else []
+        return self._depths if self.any else None
 
     def _pass(self, layer: int, hidden: Tensor) -> Tensor:
         """Choose what block `layer` hands on, [lane, beam, width]: its output, or its input if a row has exited."""
@@ -151,14 +152,14 @@ class AdaptiveExits:
                     hidden = hidden.index_copy(0, question.lanes, seen)
         return hidden
 
-    def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: int) -> None:
+    def _ask(self, question: _Question, layer: int, hidden: Float[Tensor, "lane beam width"], step: Step) -> None:
         rows, depths = hidden[question.lanes], self._depths[question.lanes]
         if question.measure is ConfidenceMeasure.softmax:
             confidence = self._confidence(question, rows, depths < self._parts.depth)
         else:
             confidence = saturation(rows, self._state[question.lanes] if layer > 1 else None)
         # A confidence that is NaN counts as sure, so that the row's logits, which are NaN then, come to be seen.
-        leave = ~(confidence < question.levels[step][:, None]) & (depths == self._parts.depth)
+        leave = ~(confidence < at_step(question.levels, step)[:, None]) & (depths == self._parts.depth)
         self._depths = self._depths.index_copy(0, question.lanes, depths.masked_fill(leave, layer))
 
     def _confidence(

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Compile
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.guard import is_out_of_memory
@@ -39,6 +40,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
     *,
     max_lanes: int,
     compact_every: int,
+    compiling: Compile = Compile.auto,
     amateur_models: Mapping[Amateur, AmateurModel] = MappingProxyType({}),
     on_step: Callable[[int], None] = lambda _tokens: None,
     say: Callable[[str], None] = lambda _line: None,
@@ -50,12 +52,13 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
         lanes: prompts and settings, in any mixture.
         max_lanes: in one forward pass.
         compact_every: steps between compactions of the cache; 0 never compacts.
+        compiling: whether a step is one program, as `execution.compile`.
         amateur_models: what the lanes' amateurs are made of, beside the expert.
         on_step: told after every step how many tokens the lanes of the batch gained; fewer than none where a batch
             that ran out of memory starts again.
         say: told in one line when that happens.
 
-    Raises: ModelError: not even one lane fits in memory.
+    Raises: ModelError: not even one lane fits in memory. ConfigError: a step is to be compiled, and cannot be.
     """
     pending = plan_batches(lanes, max_lanes)
     while pending:
@@ -66,7 +69,7 @@ def decode(  # noqa: PLR0913 - named arguments, most with a default
         gained = _Tally(on_step)
         try:
             continuations, stats = decode_batch(
-                expert, [lanes[i] for i in indices], compact_every, gained.add, amateur_models
+                expert, [lanes[i] for i in indices], compact_every, gained.add, amateur_models, compiling=compiling
             )
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):

@@ -98,6 +98,8 @@ def _room(like: Tensor, capacity: int) -> Tensor:
 class LaneCache:
     """The cache of all blocks and the ancestry mask of all lanes, kept in step."""
 
+    layer_type = AppendOnlyLayer
+
     def __init__(self, blocks: int, rows: int = 1, skips: Collection[int] = ()) -> None:
         """Make the cache of a model's blocks.
 
@@ -106,7 +108,7 @@ class LaneCache:
             rows: of the attention mask for each beam, see `models.attention.mask_rows`.
             skips: places between them that hold nothing, see `models.anatomy.Parts.skips`.
         """
-        self.layers = [AppendOnlyLayer() for _ in range(blocks)]
+        self.layers = [self.layer_type() for _ in range(blocks)]
         self._rows = rows
         # A block looks its cache up by its place. Nobody does at a place that is skipped, but for Hugging Face, which
         # asks the first place how long the text is.
@@ -150,7 +152,7 @@ class LaneCache:
         """
         living = (self._mask == 0).any(dim=2)[:, 0]
         kept = int(living.sum(dim=-1).max())
-        if kept == living.shape[1]:
+        if kept == self.used:
             return
         # A stable sort keeps the slots in order of position; attention does not care, a reader of a dump does.
         slots = (~living).to(torch.uint8).argsort(dim=-1, stable=True)[:, :kept]

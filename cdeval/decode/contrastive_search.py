@@ -24,25 +24,31 @@ from torch.nn.functional import normalize
 
 from cdeval.config.setting import Setting
 from cdeval.decode.beam import Choice
+from cdeval.decode.fixed_cache import bucket_of
+from cdeval.decode.steps import Step, put_at_step
 
 
 class ContrastiveSearch:
     """The hidden states of every lane's text so far, and which candidate was chosen last."""
+
+    state = ("best", "hidden", "_length")
 
     def __init__(self, settings: Sequence[Setting], device: torch.device) -> None:
         penalties = [setting.penalty for setting in settings]
         self._alpha: Float[Tensor, "lane 1"] = torch.tensor(penalties, dtype=torch.float32, device=device)[:, None]
         self._new_tokens = settings[0].max_new_tokens
         self._seen: Tensor = torch.empty(0)  # [lane, position, width], each of length 1
-        self._length = 0
+        self._length: Step = 0
         self.best: Int[Tensor, "lane 1"] = torch.zeros(len(settings), 1, dtype=torch.long, device=device)
         self.hidden: Tensor = torch.empty(0)  # [lane, 1, width], of the chosen ones, for the head
 
     def open(self, prompts: Float[Tensor, "lane position width"]) -> None:
         """Take in the hidden states of the prompts."""
-        lanes, self._length, width = prompts.shape
-        self._seen = prompts.new_empty(lanes, self._length + self._new_tokens, width, dtype=torch.float32)
-        self._seen[:, : self._length] = normalize(prompts.float(), dim=-1)
+        lanes, length, width = prompts.shape
+        self._length = length
+        # Whole buckets, so that prompts of like lengths have one shape.
+        self._seen = prompts.new_zeros(lanes, bucket_of(length + self._new_tokens), width, dtype=torch.float32)
+        self._seen[:, :length] = normalize(prompts.float(), dim=-1)
 
     def children(self, choice: Choice, totals: Float[Tensor, "lane parent"]) -> Choice:
         """Proposals as children of the candidate that was chosen last, each with its parent's total or impossible."""
@@ -61,14 +67,21 @@ class ContrastiveSearch:
         `totals` are the parent's, -inf for a candidate that is none.
         """
         unit = normalize(hidden.float(), dim=-1)
-        similar = (unit @ self._seen[:, : self._length].transpose(1, 2)).amax(dim=-1)
+        similar = self._similar(unit).amax(dim=-1)
         scores = (1 - self._alpha) * log_p.exp() - self._alpha * similar
         # By the scores of this step: the totals are rounded, and would tie where these do not.
         possible = scores.masked_fill(totals == -torch.inf, -torch.inf)
         self.best = possible.argmax(dim=-1, keepdim=True)
         row = self.best[..., None].expand(-1, -1, hidden.shape[-1])
         self.hidden = hidden.gather(1, row)
-        self._seen[:, self._length] = unit.gather(1, row)[:, 0]
-        self._length += 1
+        put_at_step(self._seen, self._length, unit.gather(1, row)[:, 0], dim=1)
+        self._length = self._length + 1
         chosen = (totals + possible).gather(1, self.best)
         return torch.full_like(totals, -torch.inf).scatter(1, self.best, chosen)
+
+    def _similar(self, unit: Float[Tensor, "lane candidate width"]) -> Float[Tensor, "lane candidate position"]:
+        """The cosines with all tokens before, and -inf where there is none yet."""
+        if isinstance(self._length, int):
+            return unit @ self._seen[:, : self._length].transpose(1, 2)
+        ahead = torch.arange(self._seen.shape[1], device=unit.device) >= self._length
+        return (unit @ self._seen.transpose(1, 2)).masked_fill(ahead, -torch.inf)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.decode.beam import Choice
+from cdeval.decode.steps import Step, with_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Ending:
 class Endings:
     """The best ended text of every lane so far, on the device."""
 
+    state = ("_score", "_logprob", "_step", "_beam", "_token", "_ended")
+
     def __init__(self, scores_only_fall: Bool[Tensor, " lane"], *, first_wins: bool) -> None:
         """`scores_only_fall`: lanes of the expert alone, whose living texts an ended one can prove beaten."""
         lanes, device = len(scores_only_fall), scores_only_fall.device
@@ -46,7 +49,7 @@ class Endings:
         choice: Choice,
         ends: Bool[Tensor, "lane choice"],
         logprob: Float[Tensor, "lane choice"],
-        step: int,
+        step: Step,
         beams: int,
     ) -> None:
         """Take in the extensions of a step; only those among the `beams` best can end a text.
@@ -59,7 +62,7 @@ class Endings:
             better &= ~self._ended
         self._score = torch.where(better, score, self._score)
         self._logprob = torch.where(better, logprob.gather(1, rank[:, None])[:, 0], self._logprob)
-        self._step = self._step.masked_fill(better, step - 1)
+        self._step = with_step(self._step, better, step - 1)
         self._beam = torch.where(better, choice.parent.gather(1, rank[:, None])[:, 0], self._beam)
         self._token = torch.where(better, choice.token.gather(1, rank[:, None])[:, 0], self._token)
         self._ended |= better

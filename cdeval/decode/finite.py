@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cdeval.config.amateur import kind_of
 from cdeval.config.setting import Setting
+from cdeval.decode.steps import Step
 from cdeval.errors import ModelError
 from cdeval.models.loading import LanguageModel
 
@@ -42,6 +43,8 @@ class Fault(NamedTuple):
 class Faults:
     """The first fault of every lane of a batch."""
 
+    state = ("_codes",)
+
     def __init__(self, lanes: int, device: torch.device) -> None:
         self._codes: Int[Tensor, " lane"] = torch.full((lanes,), -1, dtype=torch.long, device=device)
 
@@ -52,7 +55,7 @@ class Faults:
 
     def note(
         self,
-        step: int,
+        step: Step,
         total: Float[Tensor, " lane"],
         log_expert: Float[Tensor, " lane"],
         decided: Bool[Tensor, " lane"] | None,

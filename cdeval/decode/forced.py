@@ -17,13 +17,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from cdeval.config.amateur import Amateur
-from cdeval.config.enums import Ban, Form, Pool, SearchKind
+from cdeval.config.enums import Ban, Compile, Form, Pool, SearchKind
 from cdeval.config.setting import Setting, expert_alone
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.beam import Choice
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.decode.searches import NextTokens
+from cdeval.decode.steps import Step, at_step, put_at_step
 from cdeval.models.loading import LanguageModel
 
 
@@ -52,12 +53,12 @@ class ForcedTokens:
         self.scores: Float[Tensor, "lane step"] = torch.zeros(tokens.shape, device=tokens.device)
         self.best: Bool[Tensor, "lane step"] = torch.zeros_like(tokens, dtype=torch.bool)
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """Take the next given token of some lanes."""
-        token = self._tokens[part, step][:, None]
+        token = at_step(self._tokens[part], step, dim=1)[:, None]
         score = found.scores[:, 0].gather(-1, token)
-        self.scores[part, step] = score[:, 0]
-        self.best[part, step] = found.scores[:, 0].argmax(dim=-1) == token[:, 0]
+        put_at_step(self.scores[part], step, score[:, 0], dim=1)
+        put_at_step(self.best[part], step, found.scores[:, 0].argmax(dim=-1) == token[:, 0], dim=1)
         return Choice(torch.zeros_like(token), token, found.totals + score)
 
 
@@ -88,6 +89,7 @@ def likelihoods(
     setting: Setting,
     amateur_models: Mapping[Amateur, AmateurModel],
     max_lanes: int,
+    compiling: Compile = Compile.auto,
 ) -> Iterator[tuple[int, Likelihood]]:
     """Read texts batch by batch.
 
@@ -97,6 +99,7 @@ def likelihoods(
         setting: as `scoring_setting` makes it.
         amateur_models: what the amateur is made of, beside the expert.
         max_lanes: texts in one forward pass.
+        compiling: as `execution.compile`; texts are of many lengths, so that `always` is refused.
 
     Yields: the place of a text, and what is said of it.
     """
@@ -108,7 +111,7 @@ def likelihoods(
         rows = [[*text.continuation, *text.continuation[-1:] * (longest - len(text.continuation))] for text in some]
         forced = ForcedTokens(torch.tensor(rows, dtype=torch.long, device=expert.device))
         lanes = [Lane(text.prompt, own, _name(text.prompt)) for text in some]
-        _, stats = decode_batch(expert, lanes, 0, amateur_models=amateur_models, forced=forced)
+        _, stats = decode_batch(expert, lanes, 0, amateur_models=amateur_models, forced=forced, compiling=compiling)
         scores, best = forced.scores.double().cpu(), forced.best.cpu()
         for row, (place, text) in enumerate(zip(batch, some, strict=True)):
             length = len(text.continuation)

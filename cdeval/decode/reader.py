@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cdeval.decode.cache import LaneCache
+from cdeval.decode.fixed_cache import FixedLaneCache
+from cdeval.decode.steps import Step
 from cdeval.models.attention import mask_rows
 from cdeval.models.loading import LanguageModel
 
@@ -17,10 +19,17 @@ from cdeval.models.loading import LanguageModel
 class Reader:
     """The state of one model between steps; all tensors live on its device."""
 
+    state = ("_position",)
+
     def __init__(self, model: LanguageModel, beams: int) -> None:
         self.cache = LaneCache(model.parts.depth, mask_rows(model.model.config), model.parts.skips)
         self._model, self._beams = model, beams
-        self._position = 0  # of the token that is read next
+        self._position: Step = 0  # of the token that is read next
+
+    def fix(self) -> None:
+        """Keep keys and values in storage whose size is fixed between two steps; called before the prompts are read."""
+        parts = self._model.parts
+        self.cache = FixedLaneCache(parts.depth, mask_rows(self._model.model.config), parts.skips)
 
     def prefill(
         self, prompts: Sequence[tuple[int, ...]]
@@ -41,8 +50,8 @@ class Reader:
     def read(self, tokens: Int[Tensor, "lane beam"]) -> Float[Tensor, "lane beam head_width"]:
         """Read the last tokens of all beams; returns what the head reads."""
         mask = self.cache.extend()
-        hidden = self._forward(tokens, torch.full_like(tokens, self._position), mask)
-        self._position += 1
+        hidden = self._forward(tokens, torch.zeros_like(tokens) + self._position, mask)
+        self._position = self._position + 1
         return hidden
 
     def _forward(

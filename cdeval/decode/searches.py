@@ -15,7 +15,8 @@ from cdeval.config.enums import Pool, SearchKind
 from cdeval.decode.beam import Choice, best_extensions, best_of_pool
 from cdeval.decode.draws import draw_keys, exponentials, stack_keys, token_bits
 from cdeval.decode.lanes import Lane
-from cdeval.decode.warping import warp, warping
+from cdeval.decode.steps import Step, at_step
+from cdeval.decode.warping import Warping, warp, warping
 
 
 class NextTokens(NamedTuple):
@@ -34,12 +35,12 @@ class Search(Protocol):
 
     count: int  # extensions of a lane that it names
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """The extensions of some lanes that go on, best first, by their places among the scores.
 
         Args:
             part: which lanes of the batch.
-            step: tokens chosen before.
+            step: tokens chosen before; a number that lies on the device is not the first one's.
             found: what these lanes may go on with.
         """
 
@@ -63,7 +64,7 @@ class BestExtensions:
         # With e ends, that many of each beam's best extensions may end it; the rest must still fill all beams.
         self.count = beams * max(2, 1 + ends) if ends else beams
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """Choose by the accumulated score."""
         return best_extensions(found.scores, found.totals, self.count)
 
@@ -76,9 +77,9 @@ class PooledExtensions(BestExtensions):
         self._pool, self._ends = 2 * beams, ends
         self._chosen = self._pool if ends else beams  # those that end a text leave room for the others
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """Choose by the accumulated score, among the pairs that are most probable at this step."""
-        if step == 0:
+        if isinstance(step, int) and step == 0:
             return best_extensions(found.scores, found.totals, self.count)
         # Of 2 * beams pairs, one end token can take half and leaves enough; several may leave beams that are none.
         local = found.local.masked_fill(found.ended[..., None], -torch.inf) if self._ends > 1 else found.local
@@ -91,7 +92,7 @@ class Proposals:
     def __init__(self, candidates: int) -> None:
         self.count = candidates
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """Choose by the probability alone."""
         return best_extensions(found.scores, torch.zeros_like(found.scores[..., 0]), self.count)
 
@@ -107,17 +108,26 @@ class Draws:
     def __init__(self, lanes: Sequence[Lane], vocab: int, device: torch.device) -> None:
         samplings = [lane.setting.sampling for lane in lanes]
         self._warping = warping(samplings, device)
+        self._of_parts: dict[tuple[int, int], Warping] = {}
         steps = lanes[0].setting.max_new_tokens
         drawn = [draw_keys(one.seed, lane.id, lane.sample, steps) for lane, one in zip(lanes, samplings, strict=True)]
         self._keys = stack_keys(drawn, device)
         self._bits = token_bits(vocab, device)
 
-    def choose(self, part: slice, step: int, found: NextTokens) -> Choice:
+    def choose(self, part: slice, step: Step, found: NextTokens) -> Choice:
         """The winner of a race of exponentials, see `cdeval.decode.draws`."""
         bits = self._bits[None, None] if found.tokens is None else self._bits[found.tokens]
-        race = warp(found.scores, self._warping.for_lanes(part)) - exponentials(bits, self._keys[part, step]).log_()
+        keys = at_step(self._keys[part], step, dim=1)
+        race = warp(found.scores, self._of_part(part)) - exponentials(bits, keys).log_()
         place = race.argmax(dim=-1)
         won = race.gather(-1, place[..., None])[..., 0]
         total = found.totals + found.scores.gather(-1, place[..., None])[..., 0]
         # Where nobody runs (a temperature that divides every score to -inf), nobody has won.
         return Choice(torch.zeros_like(place), place, total.masked_fill(~won.isfinite(), torch.nan))
+
+    def _of_part(self, part: slice) -> Warping:
+        """The settings of some lanes, selected once."""
+        key = part.start, part.stop
+        if key not in self._of_parts:
+            self._of_parts[key] = self._warping.for_lanes(part)
+        return self._of_parts[key]

@@ -36,11 +36,12 @@ from cdeval.config.setting import Setting
 from cdeval.decode.beam import largest
 from cdeval.decode.lanes import index
 from cdeval.decode.objective import log_probs
+from cdeval.decode.steps import Step, at_step
 
 # Ways to choose, in the order of the lanes.
 FIXED, BY_STATES, BY_CONFIDENCE, BY_DIVERGENCE, BY_EVOLUTION = range(5)
 
-# Lanes whose distributions are compared together on a CPU: few, for the reason of decode.engine.LANES_AT_ONCE.
+# Lanes whose distributions are compared together on a CPU: few, for the reason of decode.choosing.LANES_AT_ONCE.
 COMPARED_AT_ONCE = 2
 _NO_LENGTH = 1e-8  # of a vector without a direction, as torch.nn.functional.cosine_similarity has it
 
@@ -156,18 +157,18 @@ class ExitChoice:
         self,
         read: Float[Tensor, "read beam width"],
         tapped: Mapping[int, Float[Tensor, "lane beam width"]],
-        step: int,
+        step: Step,
     ) -> Float[Tensor, "chosen beam width"]:
         """The first saturated candidate of each lane and beam."""
         confidence = torch.stack([saturation(tapped[layer], tapped.get(layer - 1)) for layer in self._layers])
         mine = confidence[self._places, self._lanes[:, None]]
-        return _picked(read, self._rows, first_sure(mine, self._thresholds[step]))
+        return _picked(read, self._rows, first_sure(mine, at_step(self._thresholds, step)))
 
     def by_logits(
-        self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: int
+        self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: Step
     ) -> Float[Tensor, "chosen beam vocab"]:
         """The candidate of each lane and beam that is surest first, or furthest from the expert, or all together."""
-        level = self._thresholds[step]
+        level = at_step(self._thresholds, step)
         chosen = []
         for start in range(0, len(level), self._at_once):
             some = slice(start, start + self._at_once)

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import torch
 
 from cdeval.config.amateur import Amateur
-from cdeval.config.enums import SearchKind, TemperatureForm
+from cdeval.config.enums import Compile, SearchKind, TemperatureForm
 from cdeval.config.labels import label_of
 from cdeval.config.setting import Setting
 from cdeval.decode.amateurs.kind import AmateurModel
@@ -30,7 +30,7 @@ def check_traceable(kind: SearchKind) -> None:
         raise ConfigError(f"search={kind.name} cannot be traced: {reasons[kind]}.")
 
 
-def trace_text(
+def trace_text(  # noqa: PLR0913 - four with a default
     expert: LanguageModel,
     prompt: Prompt,
     setting: Setting,
@@ -38,6 +38,7 @@ def trace_text(
     *,
     candidates: int = 8,
     compact_every: int = 8,
+    compiling: Compile = Compile.auto,
 ) -> Trace:
     """Continue one prompt and keep what every step weighed.
 
@@ -50,6 +51,7 @@ def trace_text(
         amateur_models: what the amateur is made of, beside the expert.
         candidates: of the expert's likeliest tokens, how many are kept at each step.
         compact_every: steps between compactions of the cache.
+        compiling: as `execution.compile`; a trace reads every step, so `always` is refused.
 
     Raises: ConfigError: the search is contrastive search, which weighs texts and not tokens. ModelError: numbers of the
         model are NaN or infinite.
@@ -57,7 +59,9 @@ def trace_text(
     check_traceable(setting.search)
     watch = Watch(candidates)
     lane = Lane.from_prompt(prompt, setting)
-    (found,), _ = decode_batch(expert, [lane], compact_every, amateur_models=amateur_models, watch=watch)
+    (found,), _ = decode_batch(
+        expert, [lane], compact_every, amateur_models=amateur_models, watch=watch, compiling=compiling
+    )
     if found.fault is not None:
         raise not_finite(found.fault, expert, prompt.id, setting)
     reading = _Reading(expert, setting)

@@ -204,6 +204,11 @@ def _rope_parameters(config: PretrainedConfig) -> list[Mapping[str, object]]:
     return nested or [found]
 
 
+def asks_for_positions(config: PretrainedConfig) -> bool:
+    """Whether a forward pass asks its device how long the text is, as it does for rope scaling of type dynamic."""
+    return any(rope.get("rope_type") == "dynamic" for rope in _rope_parameters(config))
+
+
 def _switches_after(config: PretrainedConfig) -> int | None:
     """The length of text at which longrope takes other factors, for positions that were read before as well.
 

@@ -1,17 +1,17 @@
-"""Attention heads of a model: silenced for a while, and found by what they attend to in a passage that is repeated."""
+"""Attention heads of a model: silenced, and found by what they attend to in a passage that is repeated."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
-from operator import attrgetter
+from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cdeval.models.anatomy import anatomy_of
 from cdeval.models.attention import attend_as
 from cdeval.models.loading import LanguageModel
+from cdeval.models.truncate import with_blocks
 
 _AT_ONCE = 4  # passages whose attention is held in memory together
 
@@ -27,34 +27,43 @@ class Head(NamedTuple):
         return f"{self.block}.{self.head}"
 
 
-@contextmanager
-def silenced(lm: LanguageModel, heads: Collection[Head]) -> Iterator[None]:
-    """Let heads put out nothing at every forward pass of the blocks inside the `with` block.
+def without_heads(lm: LanguageModel, heads: Collection[Head]) -> LanguageModel:
+    """The model whose heads among these put out nothing; all weights are shared, and the model stays as it is.
 
-    A head's output is the part of the attention's output projection's input that is its own. The hooks are gone
-    afterwards, also after an exception.
+    A head's output is the part of the attention's output projection's input that is its own.
     """
     count = int(lm.model.config.num_attention_heads)
-    output_of = attrgetter(anatomy_of(lm.model.config, lm.name).attention_out)
-    handles = []
-    try:
-        for block in sorted({head.block for head in heads}):
-            mine = [head.head - 1 for head in sorted(heads) if head.block == block]
-            module: nn.Module = output_of(lm.parts.blocks[block - 1])
-            handles.append(module.register_forward_pre_hook(_without(mine, count)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+    path = anatomy_of(lm.model.config, lm.name).attention_out.split(".")
+    blocks = list(lm.parts.blocks)
+    for number in sorted({head.block for head in heads}):
+        silent = torch.zeros(count, dtype=torch.bool)
+        silent[[head.head - 1 for head in heads if head.block == number]] = True
+        blocks[number - 1] = _with_silent(blocks[number - 1], path, silent.to(lm.device))
+    return with_blocks(lm, lm.name, nn.ModuleList(blocks))
 
 
-def _without(heads: Sequence[int], count: int) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    def hook(_module: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        outputs = given[0].reshape(*given[0].shape[:-1], count, -1).clone()
-        outputs[..., heads, :] = 0
-        return (outputs.flatten(-2), *given[1:])
+def _with_silent(module: nn.Module, path: Sequence[str], silent: Bool[Tensor, " head"]) -> nn.Module:
+    """A copy of a module that shares all of its parts but the one at the path."""
+    found = copy(module)
+    found.__dict__["_modules"] = dict(module._modules)
+    if path:
+        setattr(found, path[0], _with_silent(getattr(module, path[0]), path[1:], silent))
+    else:
+        # An attribute of the instance comes before the method of its class.
+        setattr(found, "forward", _projecting_without(silent, module.forward))  # noqa: B010
+    return found
 
-    return hook
+
+def _projecting_without(
+    silent: Bool[Tensor, " head"], project: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Project the heads' outputs, side by side, into which some heads put nothing."""
+
+    def forward(outputs: Tensor) -> Tensor:
+        of_heads = outputs.reshape(*outputs.shape[:-1], len(silent), -1)
+        return project(of_heads.masked_fill(silent[:, None], 0.0).flatten(-2))
+
+    return forward
 
 
 @torch.inference_mode()

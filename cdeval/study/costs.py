@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cdeval.config.enums import SearchKind
+from cdeval.config.enums import Compile, SearchKind
 from cdeval.config.points import Point
 from cdeval.config.schema import RunConfig
 from cdeval.cost.latency import Latency
@@ -86,8 +86,8 @@ def price_and_time(
     if repeats:
         say(f"timing {len(arms)} arms in turn, {repeats} passes each after a warm-up")
         settings = {label: arm.setting for label, arm in arms.items()}
-        every, threads = config.execution.compact_every, torch.get_num_threads()
-        timing = Timing(tuple(opened), prompts, settings, repeats, every, threads)
+        execution, threads = config.execution, torch.get_num_threads()
+        timing = Timing(tuple(opened), prompts, settings, repeats, execution.compact_every, threads, execution.compile)
         with Steps(say, "timing: pass", passes(timing)) as steps:
             if config.cost.isolated:
                 timed = time_apart(timing, passed=steps.advance)
@@ -180,9 +180,14 @@ def _measured(timing: Mapping[str, Any], point: Point) -> object:
 
 
 def _arms_of(timing: Mapping[str, Any]) -> dict[str, object]:
-    return {name: timing.get(name) for name in ("points", "repeats")}
+    return {name: timing.get(name) for name in ("points", "repeats", "compile")}
 
 
 def _timing(points: Iterable[Point], config: RunConfig) -> dict[str, object]:
-    """Describe which arms were timed in turn, and how often."""
-    return {"points": [point.digest for point in points], "repeats": config.cost.latency_repeats}
+    """Describe which arms were timed in turn, how often, and whether their steps were compiled, if that was asked."""
+    compiled = config.execution.compile
+    return {
+        "points": [point.digest for point in points],
+        "repeats": config.cost.latency_repeats,
+        "compile": None if compiled is Compile.auto else compiled.value,
+    }

@@ -141,7 +141,9 @@ def continue_prompts(
     lanes = {setting.beams: _lanes_at_once(expert, call, execution)}
     plan = Plan(tuple(point.digest for point in points), lanes, execution.compact_every)
     found = {}
-    for unit in LocalExecutor(models).decode(plan_units(points, chosen, plan), Stop(), on_step):
+    for unit in LocalExecutor(models, compiling=execution.compile).decode(
+        plan_units(points, chosen, plan), Stop(), on_step
+    ):
         if isinstance(unit, FailedPoint):
             raise unit.error
         for message in unit.texts.faults.values():

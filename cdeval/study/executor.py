@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Iterable
 from typing import NamedTuple, Protocol, TypeAlias
 
+from cdeval.config.enums import Compile
 from cdeval.decode.batches import decode
 from cdeval.store.signals import Stop
 from cdeval.study.models import StudyModels
@@ -60,9 +61,14 @@ class LocalExecutor:
 
     workers = None
 
-    def __init__(self, models: StudyModels, say: Callable[[str], None] = lambda _line: None) -> None:
-        """Take loaded models; `say` is told in one line when memory runs out."""
-        self._models, self._say = models, say
+    def __init__(
+        self,
+        models: StudyModels,
+        say: Callable[[str], None] = lambda _line: None,
+        compiling: Compile = Compile.auto,
+    ) -> None:
+        """Take loaded models; `say` is told in one line when memory runs out, `compiling` is `execution.compile`."""
+        self._models, self._say, self._compiling = models, say, compiling
 
     def decode(
         self, units: Iterable[Unit], stop: Stop, on_tokens: Callable[[int], None] = lambda _tokens: None
@@ -84,6 +90,7 @@ class LocalExecutor:
                             amateur_models=amateur_models,
                             max_lanes=part.max_lanes,
                             compact_every=part.plan.compact_every,
+                            compiling=self._compiling,
                             on_step=on_tokens,
                             say=self._say,
                         )

@@ -81,7 +81,7 @@ def choose_executor(study: LoadedStudy) -> Executor:
     """Choose who decodes, as `execution` says."""
     execution = study.config.execution
     if execution.kind is ExecutorKind.local:
-        return LocalExecutor(study.models, study.say)
+        return LocalExecutor(study.models, study.say, execution.compile)
     configs = [one.config for one in study.settings]
     return ray_executor(execution, configs, study.models, study.prompts, study.say)
 

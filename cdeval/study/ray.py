@@ -148,6 +148,7 @@ class WorkerSetup:
                 amateur_models=amateur_models,
                 max_lanes=unit.max_lanes,
                 compact_every=compact_every,
+                compiling=self.configs[0].execution.compile,
             )
             return unit_texts(unit, batches, models.expert)
 

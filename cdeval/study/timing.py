@@ -15,6 +15,7 @@ from typing import Final
 
 import torch
 
+from cdeval.config.enums import Compile
 from cdeval.config.setting import Setting
 from cdeval.cost.bandwidth import measure_bandwidth
 from cdeval.cost.latency import measure
@@ -38,6 +39,7 @@ class Timing:
     repeats: int  # timed passes an arm
     compact_every: int
     threads: int  # of the processor
+    compiling: Compile = Compile.auto
 
 
 def passes(timing: Timing) -> int:
@@ -47,8 +49,16 @@ def passes(timing: Timing) -> int:
 
 def time_here(models: StudyModels, timing: Timing, passed: Callable[[], None]) -> Timed:
     """Time the arms with models that are loaded already; `passed` is called after each pass."""
-    expert, every, others = models.expert, timing.compact_every, models.amateur_models
-    latency = measure(expert, timing.arms, timing.prompts.prompts, timing.repeats, every, others, passed=passed)
+    latency = measure(
+        models.expert,
+        timing.arms,
+        timing.prompts.prompts,
+        timing.repeats,
+        timing.compact_every,
+        models.amateur_models,
+        compiling=timing.compiling,
+        passed=passed,
+    )
     return Timed(latency, measure_bandwidth(models.expert.device).read) if timing.repeats else NOT_TIMED
 
 

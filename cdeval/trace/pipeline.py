@@ -50,6 +50,7 @@ def read_trace(config: TraceRun, say: Callable[[str], None]) -> tuple[Trace, Pat
             models.amateur_models,
             candidates=config.candidates,
             compact_every=run.execution.compact_every,
+            compiling=run.execution.compile,
         )
     name = f"{slug(config.id or prompt.text)[:60].strip('.-') or 'prompt'}.html"
     return trace, Path(config.out) if config.out is not None else Path(config.runs) / "trace" / name

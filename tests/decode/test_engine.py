@@ -10,7 +10,7 @@ from transformers import LogitsProcessorList, PreTrainedTokenizerFast, SuppressT
 
 from cdeval.config.enums import Ban, Normalizer, SearchKind, TemperatureForm
 from cdeval.config.setting import Setting
-from cdeval.decode import engine
+from cdeval.decode import choosing, engine
 from cdeval.decode.batches import decode, plan_batches
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
@@ -128,7 +128,7 @@ def test_contrast_over_the_candidates_is_the_naive_one(
     lanes without an amateur or with the other normaliser."""
     monkeypatch.setattr(engine, "ASKED_AT_EVERY_STEP", ("cpu",) if asked == "at every step" else ())
     if alpha < 0.1:
-        monkeypatch.setattr(engine, "CANDIDATES", 8)  # the vocabulary is found in several steps
+        monkeypatch.setattr(choosing, "CANDIDATES", 8)  # the vocabulary is found in several steps
     how = early_exit(2, alpha=alpha, normalizer=Normalizer.candidates)
     beside = [setting(), early_exit(1, normalizer=normalizer)]
     gained: list[int] = []

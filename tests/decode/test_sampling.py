@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Normalizer
 from cdeval.config.setting import Setting
-from cdeval.decode import engine
+from cdeval.decode import choosing, engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import BatchStats, Lane
 from cdeval.decode.warping import warp, warping
@@ -48,7 +48,7 @@ def test_draws_have_the_exact_probabilities(
     how: Setting, tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """20 000 samples of one token; a token that cannot come must not come once."""
-    monkeypatch.setattr(engine, "LANES_AT_ONCE", 1000)
+    monkeypatch.setattr(choosing, "LANES_AT_ONCE", 1000)
     lm, draws = tiny("llama"), 20_000
     one = replace(how, max_new_tokens=1)
     lanes = [Lane(PROMPTS[0], one, "a prompt", sample) for sample in range(draws)]
@@ -175,7 +175,7 @@ def test_the_candidate_only_head_looks_no_further_than_it_must(
 ) -> None:
     """Most plausible sets fit into 8 tokens, all into 32: a head that stays as wide as it once was saves nothing."""
     lm, seen = tiny("gpt2"), []
-    monkeypatch.setattr(engine, "CANDIDATES", 8)
+    monkeypatch.setattr(choosing, "CANDIDATES", 8)
     whole = type(lm.parts).logits_of
 
     def watched(parts: object, finished: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:

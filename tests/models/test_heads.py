@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, silenced
+from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, without_heads
 from cdeval.models.loading import LanguageModel
 
 PASSAGES = torch.tensor([[5, 17, 40, 8, 77, 90, 3], [61, 20, 33, 34, 35, 36, 37], [9, 8, 7, 6, 5, 4, 3]])
@@ -42,11 +42,13 @@ def test_the_best_heads_and_ties() -> None:
     assert list(map(str, likeliest_heads(scores, 3))) == ["2.2", "1.1", "2.1"]
 
 
-def test_silenced_heads_come_back(every_tiny: LanguageModel) -> None:
+def test_silenced_heads_are_the_copys_alone(every_tiny: LanguageModel) -> None:
     """Every architecture has its output projection where its anatomy says, and it is as wide as all heads together."""
-    ids = torch.tensor([[5, 17, 40]])
+    ids, silent = torch.tensor([[5, 17, 40]]), without_heads(every_tiny, [Head(2, 1), Head(2, 3)])
     with torch.inference_mode():
-        before = every_tiny.model(ids).logits
-        with silenced(every_tiny, [Head(2, 1), Head(2, 3)]):
-            assert not torch.equal(every_tiny.model(ids).logits, before)
-        assert torch.equal(every_tiny.model(ids).logits, before)
+        before, after = (lm.parts.base(ids).last_hidden_state for lm in (every_tiny, silent))
+        assert not torch.equal(after, before)
+        assert torch.equal(every_tiny.parts.base(ids).last_hidden_state, before)
+    assert {id(one) for one in silent.parts.base.parameters()} == {
+        id(one) for one in every_tiny.parts.base.parameters()
+    }, "the weights are shared"

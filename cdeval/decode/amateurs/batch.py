@@ -17,6 +17,7 @@ from cdeval.config.enums import Form, Normalizer
 from cdeval.config.token_weight import CONSTANT
 from cdeval.decode.amateurs.early_exit import Exits, head_rows
 from cdeval.decode.amateurs.kind import AmateurModel, Source
+from cdeval.decode.amateurs.model import ModelSource
 from cdeval.decode.beam import largest
 from cdeval.decode.lanes import Lane, index
 from cdeval.decode.objective import (
@@ -28,6 +29,8 @@ from cdeval.decode.objective import (
     plausibility,
     tempered,
 )
+from cdeval.decode.reader import Reader
+from cdeval.decode.steps import Step
 from cdeval.models.loading import LanguageModel
 
 _WIDER = 4  # times as many tokens, where the plausible ones may be more than the candidate-only head looks at
@@ -85,6 +88,21 @@ class Amateurs:
         """Most key-value slots that a lane held at once in a cache that is not the expert's."""
         return max((source.peak_slots for source, _, _ in self._sources), default=0)
 
+    @property
+    def models(self) -> list[LanguageModel]:
+        """The models that read along."""
+        return [source.model for source, _, _ in self._sources if isinstance(source, ModelSource)]
+
+    @property
+    def readers(self) -> list[Reader]:
+        """The states of the models that read along."""
+        return [source.reader for source, _, _ in self._sources if isinstance(source, ModelSource)]
+
+    def fix(self) -> None:
+        """Keep what they read in storage of a fixed size, before they read the prompts."""
+        for reader in self.readers:
+            reader.fix()
+
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
         """Let amateurs with a forward pass of their own read the prompts, after the expert's prefill."""
         for source, lanes, _ in self._sources:
@@ -106,7 +124,7 @@ class Amateurs:
             source.compact()
 
     def exit_rows(
-        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: int
+        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: Step
     ) -> list[Float[Tensor, "row beam head_width"]]:
         """Make the rows that the expert's head reads beside its own: one tensor, or none without early exits.
 
@@ -114,7 +132,7 @@ class Amateurs:
         """
         return self._exits.rows(tapped, step)
 
-    def logits(self, of_head: Float[Tensor, "row beam vocab"], step: int) -> Float[Tensor, "contrasted beam vocab"]:
+    def logits(self, of_head: Float[Tensor, "row beam vocab"], step: Step) -> Float[Tensor, "contrasted beam vocab"]:
         """The logits of all contrasted lanes, from the head's: those of all lanes' expert, then of the exit rows."""
         of_exits = self._exits.logits(of_head[self._lanes :], of_head[: self._lanes], step)
         if not self._sources:

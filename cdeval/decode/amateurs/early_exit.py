@@ -36,6 +36,7 @@ from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.lanes import index
 from cdeval.decode.objective import CANDIDATES
 from cdeval.decode.selection import BY_CONFIDENCE, BY_DIVERGENCE, BY_EVOLUTION, BY_STATES, FIXED, ExitChoice
+from cdeval.decode.steps import Step
 from cdeval.errors import ConfigError, ModelError
 from cdeval.models.lens import Translator, TunedLens, read_lens, seen_through, translated
 from cdeval.models.loading import LanguageModel, OpenedModel
@@ -89,7 +90,7 @@ class Exits:
         return tuple(dict.fromkeys([*(view.layer for view in self._views), *before]))
 
     def rows(
-        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: int
+        self, tapped: Mapping[int, Float[Tensor, "lane beam width"]], step: Step
     ) -> list[Float[Tensor, "row beam head_width"]]:
         """Make the rows that the head reads beside the expert's own.
 
@@ -113,7 +114,7 @@ class Exits:
         return [self._finished(read)]
 
     def logits(
-        self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: int
+        self, of_rows: Float[Tensor, "row beam vocab"], expert: Float[Tensor, "lane beam vocab"], step: Step
     ) -> Float[Tensor, "exit beam vocab"]:
         """Pick one row for each lane with an early exit from the head's rows; `expert` are the logits of all lanes."""
         if not self._by_logits:

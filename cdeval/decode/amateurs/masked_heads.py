@@ -6,23 +6,15 @@ The weights are the expert's, the key-value cache is its own.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import cast
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 
 from cdeval.config.amateur import AMATEURS, Amateur
 from cdeval.config.schema import AmateurConfig, ExpertConfig, RunConfig
-from cdeval.decode.amateurs.kind import Source
-from cdeval.decode.amateurs.model import ModelSource, OwnPassKind
-from cdeval.decode.amateurs.own_prompt import OwnPrompt
-from cdeval.decode.lanes import Lane
+from cdeval.decode.amateurs.model import OwnPassKind
 from cdeval.errors import ConfigError, ModelError, PromptError
-from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, silenced
+from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, without_heads
 from cdeval.models.loading import LanguageModel, OpenedModel
 from cdeval.prompts.load import PromptSet, other_texts
 from cdeval.prompts.tokens import TextCodec
@@ -33,32 +25,9 @@ _HEAD = re.compile(r"([1-9]\d*)\.([1-9]\d*)", re.ASCII)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MaskedExpert(LanguageModel):
-    """The expert, and the heads that are silenced when it is the amateur."""
+    """The expert without the output of some heads, and which these are."""
 
     heads: tuple[Head, ...]
-
-
-class MaskedSource(ModelSource):
-    """The expert's blocks, some of whose heads are silenced while they read for the amateur."""
-
-    def __init__(self, model: MaskedExpert, own: OwnPrompt, expert: LanguageModel, lanes: Sequence[Lane]) -> None:
-        super().__init__(model, own, expert, lanes)
-        self._masked = model
-
-    @contextmanager
-    def _silenced(self) -> Iterator[None]:
-        with silenced(self._masked, self._masked.heads):
-            yield
-
-    def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:
-        """Read the lanes' prompts."""
-        with self._silenced():
-            super().prefill(prompts)
-
-    def read(self, tokens: Int[Tensor, "lane beam"]) -> None:
-        """Read the last tokens of all beams."""
-        with self._silenced():
-            super().read(tokens)
 
 
 class MaskedHeads(OwnPassKind):
@@ -104,20 +73,16 @@ class MaskedHeads(OwnPassKind):
             raise ModelError(f"amateur.retrieval_heads={config.amateur.retrieval_heads} are too many: {has}.")
 
     def load(self, opened: None, config: RunConfig, expert: LanguageModel, prompts: PromptSet) -> MaskedExpert:
-        """Take the expert itself, and find the heads where they are not given.
+        """Silence the heads, which are found where they are not given.
 
         Raises: PromptError: no texts are left to find them by.
         """
         heads = _heads(config.amateur) or _found(config, expert, prompts)
         named = ",".join(map(str, heads))
-        own = {one.name: getattr(expert, one.name) for one in fields(LanguageModel)}
+        silenced = without_heads(expert, heads)
+        own = {one.name: getattr(silenced, one.name) for one in fields(LanguageModel)}
         own |= {"name": f"{expert.name} without heads {named}", "fingerprint": f"{expert.fingerprint}-{named}"}
         return MaskedExpert(**own, heads=heads)
-
-    def source(self, amateur: Amateur, loaded: LanguageModel, expert: LanguageModel, lanes: Sequence[Lane]) -> Source:
-        """Read along with a cache of its own, the heads silenced."""
-        own = OwnPrompt.from_amateur(amateur, expert.tokenizer)
-        return MaskedSource(cast("MaskedExpert", loaded), own, expert, lanes)
 
 
 def _heads(config: AmateurConfig) -> tuple[Head, ...]:

@@ -84,6 +84,16 @@ class ModelSource:
         self._hidden: Float[Tensor, "lane beam width"] = torch.empty(0, 0, 0)
 
     @property
+    def reader(self) -> Reader:
+        """What reads along."""
+        return self._reader
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model that reads along."""
+        return self._model
+
+    @property
     def peak_slots(self) -> int:
         """Most key-value slots a lane held at once."""
         return self._reader.cache.peak_slots

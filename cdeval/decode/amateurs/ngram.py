@@ -120,6 +120,7 @@ class Ngram(AmateurKind):
     """Counts over the expert's tokens, of the source's texts that are not prompts."""
 
     name = "ngram"
+    on_host = True
     reads = frozenset({"context", "order"})
 
     def amateur(self, config: AmateurConfig) -> Amateur:

@@ -163,6 +163,7 @@ class CdevalLM(TemplateLM):  # type: ignore[misc]  # lm_eval has no types
             lanes,
             max_lanes=self.arm.max_lanes(self.arm.setting, longest),
             compact_every=execution.compact_every,
+            compiling=execution.compile,
             amateur_models=models,
             say=_log.info,
         )
@@ -189,7 +190,8 @@ class CdevalLM(TemplateLM):  # type: ignore[misc]  # lm_eval has no types
         found: dict[int, Likelihood] = {}
         longest = max((len(text.prompt) + len(text.continuation) for text in texts), default=1)
         lanes = self.arm.max_lanes(self.arm.scoring, longest)
-        for place, one in likelihoods(self.expert, texts, self.arm.scoring, self.arm.models.amateur_models, lanes):
+        models, compiling = self.arm.models.amateur_models, self.arm.execution.compile
+        for place, one in likelihoods(self.expert, texts, self.arm.scoring, models, lanes, compiling):
             found[place] = one
         return [found[place] for place in range(len(texts))]
 

@@ -8,7 +8,7 @@ import pytest
 
 from cdeval.config.enums import Normalizer, SearchKind
 from cdeval.config.setting import Sampling, Setting
-from cdeval.decode import engine
+from cdeval.decode import choosing, engine
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.decode.trace import trace_text
@@ -59,7 +59,7 @@ def test_a_text_is_the_naive_one(
 ) -> None:
     """All rules in one pass, against full re-computation of each alone; the candidate-only head among them."""
     lm = tiny("llama")
-    monkeypatch.setattr(engine, "CANDIDATES", 8)
+    monkeypatch.setattr(choosing, "CANDIDATES", 8)
     hows = [contrasted(kind, alpha=1.0, plausibility=rule, normalizer=normalizer) for rule in RULES]
     hows.append(contrasted(kind, alpha=0.05, normalizer=normalizer))
     if normalizer is Normalizer.full:
@@ -79,7 +79,7 @@ def test_the_candidate_only_head_sees_what_the_whole_vocabulary_says(
     """Draws are the same by the whole head. Typical sets are no prefix of the likeliest tokens, and found all the same;
     the host looks further at once, or decodes again where more tokens were plausible than it looked at."""
     monkeypatch.setattr(engine, "ASKED_AT_EVERY_STEP", ("cpu",) if asked == "at every step" else ())
-    monkeypatch.setattr(engine, "CANDIDATES", 8)
+    monkeypatch.setattr(choosing, "CANDIDATES", 8)
     lm = tiny("gpt2")
     for rule in [*RULES, rule_of("typical", {"typical_p": 0.6}), rule_of("top_k", {"top_k": 8})]:
         whole = contrasted(SearchKind.sample, alpha=1.0, plausibility=rule)
@@ -95,7 +95,7 @@ def test_the_narrow_head_stays_narrow_where_a_rule_leaves_few_tokens(
     tiny: Callable[[str], LanguageModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lm, seen = tiny("gpt2"), []
-    monkeypatch.setattr(engine, "CANDIDATES", 8)
+    monkeypatch.setattr(choosing, "CANDIDATES", 8)
     whole = type(lm.parts).logits_of
 
     def watched(parts: object, finished: Any, tokens: Any) -> Any:
