@@ -12,7 +12,7 @@ from cdeval.bench.limits import Limits, Work
 from cdeval.bench.models import Models
 from cdeval.bench.peers import Ways, hugging_face, naive, ours
 from cdeval.bench.plan import BenchArm, Run
-from cdeval.config.enums import Dtype, Normalizer, SearchKind
+from cdeval.config.enums import Compile, Dtype, Normalizer, SearchKind
 from cdeval.config.setting import Setting, expert_alone, setting_of
 from cdeval.cost.capacity import lanes_at_once
 from cdeval.models.vocabulary import banned_tokens
@@ -122,16 +122,25 @@ class Arms:
         tokens = max(map(len, self._prompts)) + bench.new_tokens
         return lanes_at_once(self.config.execution, self.models.expert(dtype), bench.beams, tokens)
 
-    def ours(self, search: BenchSearch, dtype: Dtype, size: Size = ONE, compact_every: int | None = None) -> BenchArm:
-        """The engine, prompts and settings together in its forward passes; compacted as configured, or as said."""
+    def ours(
+        self,
+        search: BenchSearch,
+        dtype: Dtype,
+        size: Size = ONE,
+        compact_every: int | None = None,
+        compiling: Compile | None = None,
+    ) -> BenchArm:
+        """The engine, prompts and settings together in its forward passes; where nothing is said, as configured."""
         lanes = size.prompts * size.settings
         at_once = size.at_once or lanes
         settings = settings_grid(self.setting(search), size.settings)
         execution, prompts = self.config.execution, self._prompts[: size.prompts]
         every = execution.compact_every if compact_every is None else compact_every
         small = {self.models.small_amateur: self.models.small(dtype)} if search.has_small_model else {}
-        run = ours(self.models.expert(dtype), prompts, settings, at_once, every, small, compiling=execution.compile)
+        how = compiling or execution.compile
+        run = ours(self.models.expert(dtype), prompts, settings, at_once, every, small, compiling=how)
         arm = self._arm(OURS, search, dtype, size, run, batches=-(-lanes // at_once))
+        arm = replace(arm, label=f"{arm.label}, compiled") if how is Compile.always else arm
         return arm if compact_every is None else replace(arm, label=f"{arm.label}, compacted every {every}")
 
     def hugging_face(self, search: BenchSearch, dtype: Dtype, size: Size = ONE, ways: Ways | None = None) -> BenchArm:

@@ -15,7 +15,7 @@ from statistics import median
 from typing import NamedTuple
 
 PROBE_TOKENS = 4  # of the short pass that estimates a group's time
-COMPILING = 90.0  # seconds that are set aside for a group that compiles
+COMPILING = 120.0  # seconds that are set aside for a group that compiles
 
 
 class Pass(NamedTuple):

@@ -14,7 +14,7 @@ from cdeval.bench.limits import Limits
 from cdeval.bench.models import Models
 from cdeval.bench.peers import Ways
 from cdeval.bench.plan import BenchArm, BenchGroup
-from cdeval.config.enums import Weights
+from cdeval.config.enums import Compile, Weights
 from cdeval.config.pairs import names_of
 from cdeval.config.schema import AmateurConfig, ExpertConfig
 from cdeval.models.anatomy import check_length
@@ -70,10 +70,11 @@ def _shape(config: BenchRun, name: str) -> OpenedModel:
 
 
 def shape_groups(shapes: list[Shape], bench: BenchConfig) -> list[BenchGroup]:
-    """The groups of all shapes: what is compiled, and may take long or fail, comes last."""
+    """The groups of all shapes: what is compiled, and may take long or fail, comes last, fewest blocks first."""
     sizes = [ONE, *([Size(prompts=bench.shape_prompts)] if bench.shape_prompts > 1 else [])]
     plain = [group for shape in shapes for size in sizes for group in _plain(shape, size, bench)]
-    return [*plain, *(_compiled(shape, bench) for shape in shapes)]
+    short = sorted(shapes, key=lambda shape: int(shape.arms.models.opened.config.num_hidden_layers))
+    return [*plain, *(one(shape, bench) for shape in short for one in (_static, _greedy_program, _beam_program))]
 
 
 def _plain(shape: Shape, size: Size, bench: BenchConfig) -> list[BenchGroup]:
@@ -90,12 +91,33 @@ def _plain(shape: Shape, size: Size, bench: BenchConfig) -> list[BenchGroup]:
     ]
 
 
-def _compiled(shape: Shape, bench: BenchConfig) -> BenchGroup:
-    """Greedy search as programs: transformers compiles its own on a GPU, where its cache is static."""
-    plain = shape.arms.hugging_face(BenchSearch.greedy, BF16, ONE, _AS_IT_COMES)
-    static = shape.arms.hugging_face(BenchSearch.greedy, BF16, ONE, _STATIC)
-    arms = [plain, replace(static, label=f"{static.label}, static cache"), shape.arms.ours(BenchSearch.greedy, BF16)]
-    group = _group(shape, "compiled", "one prompt, greedy, where a step can be compiled", arms, bench)
+def _static(shape: Shape, bench: BenchConfig) -> BenchGroup:
+    """Time greedy `generate` with a static cache, for which transformers compiles its steps on a GPU."""
+    plain, static = (shape.arms.hugging_face(BenchSearch.greedy, BF16, ONE, how) for how in (_AS_IT_COMES, _STATIC))
+    arms = [plain, replace(static, label=f"{static.label}, static cache")]
+    return _compiling(_group(shape, "static", "one prompt, greedy, generate with a static cache", arms, bench))
+
+
+def _greedy_program(shape: Shape, bench: BenchConfig) -> BenchGroup:
+    """Time the engine's greedy steps as one program each."""
+    peer = shape.arms.hugging_face(BenchSearch.greedy, BF16, ONE, _AS_IT_COMES)
+    arms = [peer, *_programs(shape, BenchSearch.greedy_contrast)]
+    return _compiling(_group(shape, "greedy_compiled", "one prompt, greedy, steps that are one program", arms, bench))
+
+
+def _beam_program(shape: Shape, bench: BenchConfig) -> BenchGroup:
+    """Time the engine's steps of beam search as one program each, for which a text passes several sizes of caches."""
+    peer = shape.arms.hugging_face(BenchSearch.plain, BF16, ONE, _AS_IT_COMES)
+    arms = [peer, *_programs(shape, BenchSearch.contrast)]
+    title = f"one prompt, {bench.beams} beams, steps that are one program"
+    return _compiling(_group(shape, "beam_compiled", title, arms, bench))
+
+
+def _programs(shape: Shape, search: BenchSearch) -> list[BenchArm]:
+    return [shape.arms.ours(search, BF16, compiling=how) for how in (Compile.never, Compile.always)]
+
+
+def _compiling(group: BenchGroup) -> BenchGroup:
     return replace(group, compiles=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import psutil
 
 from cdeval.bench.plan import COMPILING, BenchGroup, GroupResult, estimate, measure
-from cdeval.errors import CdevalError, one_line
+from cdeval.errors import one_line
 
 
 class Timer:
@@ -27,14 +27,13 @@ class Timer:
         expected = seconds[group.name]
         if self._minutes is not None and _since_the_command_began() + expected > 60 * self._minutes:
             self._leave_out(
-                group, f"it takes about {expected:.0f} s, and bench.minutes={self._minutes:g} are nearly over"
+                group,
+                f"it takes about {expected:.0f} s, and bench.minutes={self._minutes:g} are nearly over: give more",
             )
             return None
         try:
             return measure(group, self._clock, self._say)
-        except CdevalError:
-            raise
-        except Exception as error:  # of torch's compiler and what it calls
+        except Exception as error:  # of torch's compiler and what it calls, or ours that says so
             if not group.compiles:
                 raise
             self._leave_out(group, f"{type(error).__name__}: {one_line(error)}")

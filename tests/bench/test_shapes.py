@@ -33,6 +33,7 @@ from cdeval.errors import CdevalError, ConfigError, ModelError
 from cdeval.models.loading import LanguageModel
 from cdeval.models.truncate import truncate
 from tests.conftest import build_model, build_tokenizer
+from tests.decode.compiling import recording
 from tests.decode.oracles import setting
 
 RATES = Limits(1e10, {"torch.bfloat16": 1e11, "torch.float32": 1e11})
@@ -76,7 +77,7 @@ def test_the_preset_asks_for_a_gpu_and_for_the_shapes_of_the_papers() -> None:
 def test_the_preset_is_done_in_nine_minutes() -> None:
     """Steps of all passes, at 20 ms each: twice what a step of GPT-2 XL's 48 blocks takes a GPU's host to launch."""
     sizes = preset().bench
-    arms = 5 + 4 + 4 + 4 + 3
+    arms = 5 + 4 + 4 + 4 + 2 + 3 + 3
     passes = len(sizes.pairs) * arms * (1 + sizes.repeats)
     assert passes * sizes.new_tokens * 0.020 < 60 * 6
     assert sizes.minutes is not None
@@ -87,8 +88,9 @@ def test_every_decoder_is_there_at_one_prompt_and_at_many(pairs: list[str], tmp_
     config = run(pairs)
     groups = shape_groups(open_shapes(config, RATES, tmp_path), config.bench)
     names = [f"{name}_{kind}" for name in ("expert", "alone") for kind in ("beam_1", "greedy_1", "beam_2", "greedy_2")]
-    assert [group.name for group in groups] == [*names, "expert_compiled", "alone_compiled"]
-    assert [group.compiles for group in groups] == [False] * 8 + [True] * 2
+    last = [f"{name}_{kind}" for name in ("expert", "alone") for kind in ("static", "greedy_compiled", "beam_compiled")]
+    assert [group.name for group in groups] == [*names, *last]
+    assert [group.compiles for group in groups] == [False] * 8 + [True] * 6
     beam, greedy, many = ([arm.label for arm in group.arms] for group in groups[:3])
     small = "contrast with a small model bf16"
     assert beam == ["Hugging Face plain bf16", f"Hugging Face {small}"] + [
@@ -98,9 +100,12 @@ def test_every_decoder_is_there_at_one_prompt_and_at_many(pairs: list[str], tmp_
         f"ours greedy{what}" for what in (" bf16", " contrast bf16", f" {small}")
     ]
     assert all(label.endswith(", 2 prompts") for label in many)
-    assert [arm.label for arm in groups[-1].arms][1] == "Hugging Face greedy bf16, static cache"
+    static, greedy, beam = (group.arms[-1].label for group in groups[-3:])
+    assert static == "Hugging Face greedy bf16, static cache"
+    assert (greedy, beam) == ("ours greedy contrast bf16, compiled", "ours contrast bf16, compiled")
     assert all(0 < arm.least < math.inf for group in groups for arm in group.arms)
-    assert all(len(text) == 3 for group in groups for arm in group.arms for text in arm.run(3).texts)
+    with recording():
+        assert all(len(text) == 3 for group in groups for arm in group.arms for text in arm.run(3).texts)
 
 
 def test_the_small_model_is_the_one_that_is_named_or_the_first_blocks(pairs: list[str], tmp_path: Path) -> None:
@@ -178,7 +183,7 @@ def test_what_would_end_too_late_is_left_out_and_named(monkeypatch: pytest.Monke
     assert one.time(plain, seconds) is not None
     assert one.time(compiled, seconds) is not None
     assert one.time(plain, {"plain": 141.0}) is None
-    assert skipped == ["plain is left out: it takes about 141 s, and bench.minutes=4 are nearly over"]
+    assert skipped == ["plain is left out: it takes about 141 s, and bench.minutes=4 are nearly over: give more"]
     assert Timer(lambda: float(next(clock)), print, skipped, None).time(plain, {"plain": 1e9}) is not None
 
 
@@ -201,15 +206,16 @@ def test_the_preset_is_rehearsed_on_the_cpu(
     small = ["bench.new_tokens=4", "bench.repeats=1", "bench.shape_prompts=2", "prompts.prompt_tokens=6"]
     named = [f"bench.pairs=[{pairs[0]}]", "expert.device=cpu"]
     monkeypatch.setattr(sys, "argv", ["cdeval.bench", "+preset=gpu", *named, *small])
-    run_schema(bench, Schema(BenchRun, validate_bench), "bench")
+    with recording():
+        run_schema(bench, Schema(BenchRun, validate_bench), "bench")
     found = json.loads((tmp_path / "runs" / "bench" / "bench.json").read_text())
-    assert len(found["groups"]) == 5
+    assert len(found["groups"]) == 7
     arms = {label: arm for one in found["groups"].values() for label, arm in one["arms"].items()}
     assert all(len(arm["seconds"]) == 1 and arm["share_of_limit"] > 0 for arm in arms.values())
     assert found["skipped"] == []
     assert found["provenance"]["models"]["weights"] == "random"
     page = (tmp_path / "runs" / "bench" / "bench.html").read_text()
-    assert page.count("<table>") == 1 + 5, "the machine, and a table a group; no goals"
+    assert page.count("<table>") == 1 + 7, "the machine, and a table a group; no goals"
     assert "expert, 2 prompts at once, greedy" in page
     assert f"torch</th><td>{torch.__version__}" in page
     printed = capsys.readouterr()

@@ -8,6 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from cdeval.config.amateur import Amateur
+from cdeval.config.enums import Compile
 from cdeval.config.exits import ConfidenceMeasure, Lens
 from cdeval.config.setting import AdaptiveExit
 from cdeval.decode.amateurs.kind import AmateurModel
@@ -82,4 +83,4 @@ def decoded(
     lm: LanguageModel, lanes: Sequence[Lane], models: dict[Amateur, AmateurModel] | None = None
 ) -> list[Continuation]:
     """The engine's texts of one batch, step by step; its cache is compacted on the way."""
-    return decode_batch(lm, lanes, 4, amateur_models=models or {})[0]
+    return decode_batch(lm, lanes, 4, amateur_models=models or {}, compiling=Compile.never)[0]
