@@ -25,6 +25,7 @@ OTHER_MEANINGS = {
     "study/score_call.py": "diversity is a setting of the group protocol",
     "bench/groups.py": "tokens are an axis of growth",
     "bench/arms.py": "tokens of a size",
+    "decode/engine.py": "tokens are part of a run's state",
 }
 
 

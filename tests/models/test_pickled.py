@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -81,7 +82,8 @@ def test_an_encoder_and_a_featurizer_may_be_pickled(tokenizer: PreTrainedTokeniz
             )
             for place, how in enumerate((lambda _folder: None, write))
         ]
-        assert (twins[0].embed(["A small model"]) == twins[1].embed(["A small model"])).all()
+        one, other = (twin.embed(["A small model"]) for twin in twins)
+        np.testing.assert_allclose(one, other, atol=1e-6)  # weights lie elsewhere in memory
     folder = saved(build_model("gpt2"), tokenizer, tmp_path / "reads", in_shards)
     read = open_model(ExpertConfig(str(folder)), "metrics.mauve_features", decodes=False).load_reader()
     assert isinstance(read, ReadingModel)

@@ -117,9 +117,12 @@ def test_min_p_without_an_amateur_is_alpha_with_beta_0(kind: SearchKind, tiny: C
         tiny("llama"), masked, contrasted(kind, alpha=0.3, beta=0.0, **long), without(kind, **long)
     )
     assert alone == alpha
-    # Lanes that are worked out two at a time: scores of the third may differ by rounding.
-    same = (alone.token_ids == free.token_ids, alone.score == pytest.approx(free.score, rel=1e-5))
-    assert all(same) == (kind is SearchKind.greedy), "the likeliest token is plausible anyway"
+    if kind is SearchKind.greedy:
+        assert alone.token_ids == free.token_ids, "the likeliest token is plausible anyway"
+        # Lanes are worked out two at a time on a CPU: scores of the third may differ by rounding.
+        assert alone.score == pytest.approx(free.score, rel=1e-5)
+    if kind is SearchKind.sample:
+        assert alone.token_ids != free.token_ids
 
 
 @pytest.mark.parametrize(
