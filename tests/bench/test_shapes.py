@@ -203,7 +203,13 @@ def test_the_preset_is_rehearsed_on_the_cpu(
     monkeypatch.setattr(Limits, "of_machine", lambda *_: RATES)
     monkeypatch.setattr(runner, "to_png", lambda *_: b"a picture")
     monkeypatch.chdir(tmp_path)
-    small = ["bench.new_tokens=4", "bench.repeats=1", "bench.shape_prompts=2", "prompts.prompt_tokens=6"]
+    small = [
+        "bench.minutes=1000",
+        "bench.new_tokens=4",
+        "bench.repeats=1",
+        "bench.shape_prompts=2",
+        "prompts.prompt_tokens=6",
+    ]
     named = [f"bench.pairs=[{pairs[0]}]", "expert.device=cpu"]
     monkeypatch.setattr(sys, "argv", ["cdeval.bench", "+preset=gpu", *named, *small])
     with recording():

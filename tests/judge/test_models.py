@@ -85,7 +85,7 @@ def test_a_reward_models_difference_is_a_preference(tmp_path: Path, tokenizer: P
     with torch.no_grad():
         rewards = [float(model(**tokenizer(prompt, text, return_tensors="pt")).logits[0, 0]) for text in texts]
     answer = judge.ask(*TEXTS)
-    assert answer.first == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])), rel=1e-4)
+    assert answer.first == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])), rel=1e-3)
     assert answer.first + answer.second == pytest.approx(1)
     back = judge.ask(prompt, texts[1], texts[0])
     assert back.first == pytest.approx(answer.second)
