@@ -107,9 +107,10 @@ class Replay:
     def __init__(self, device: torch.device) -> None:
         self._device, self._calls = device, 0
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._records = True  # until something of a step could not be recorded
 
     def __call__(self, program: Callable[[], None]) -> None:
-        """Run it once."""
+        """Run it once; a program that cannot be recorded runs from the host, and a warning says so."""
         self._calls += 1
         if self._device.type != "cuda":
             program()
@@ -121,13 +122,27 @@ class Replay:
                 program()
             here.wait_stream(side)
             return
+        if self._graph is None and self._records:
+            self._graph = self._recorded(program)
         if self._graph is None:
-            graph = torch.cuda.CUDAGraph()
+            program()
+        else:
+            self._graph.replay()
+
+    def _recorded(self, program: Callable[[], None]) -> torch.cuda.CUDAGraph | None:
+        graph = torch.cuda.CUDAGraph()
+        try:
             # Other threads of this process may ask the device for memory meanwhile.
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 program()
-            self._graph = graph
-        self._graph.replay()
+        except torch.OutOfMemoryError:  # fewer lanes may fit
+            raise
+        except RuntimeError as error:  # while recording nothing runs, so that nothing is lost
+            self._records = False
+            message = f"the GPU cannot record a step, which is started operator by operator: {one_line(error)}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
+            return None
+        return graph
 
 
 def _step(run: SteppedRun, places: list[Place]) -> None:
