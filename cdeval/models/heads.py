@@ -50,18 +50,20 @@ def _with_silent(module: nn.Module, path: Sequence[str], silent: Bool[Tensor, " 
         setattr(found, path[0], _with_silent(getattr(module, path[0]), path[1:], silent))
     else:
         # An attribute of the instance comes before the method of its class.
-        setattr(found, "forward", _projecting_without(silent, module.forward))  # noqa: B010
+        setattr(found, "forward", _projecting_without(silent, module))  # noqa: B010
     return found
 
 
-def _projecting_without(
-    silent: Bool[Tensor, " head"], project: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
-    """Project the heads' outputs, side by side, into which some heads put nothing."""
+def _projecting_without(silent: Bool[Tensor, " head"], module: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Project the heads' outputs, side by side, into which some heads put nothing.
+
+    The module is called as it is then: packing its weights replaces its `forward`, also after this.
+    """
 
     def forward(outputs: Tensor) -> Tensor:
         of_heads = outputs.reshape(*outputs.shape[:-1], len(silent), -1)
-        return project(of_heads.masked_fill(silent[:, None], 0.0).flatten(-2))
+        projected: Tensor = module(of_heads.masked_fill(silent[:, None], 0.0).flatten(-2))
+        return projected
 
     return forward
 

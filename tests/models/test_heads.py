@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from cdeval.models.heads import Head, likeliest_heads, retrieval_scores, without_heads
-from cdeval.models.loading import LanguageModel
+from cdeval.models.loading import LanguageModel, language_model
+from cdeval.models.packing import can_pack, pack
+from tests.conftest import build_model
 
 PASSAGES = torch.tensor([[5, 17, 40, 8, 77, 90, 3], [61, 20, 33, 34, 35, 36, 37], [9, 8, 7, 6, 5, 4, 3]])
 
@@ -52,3 +55,22 @@ def test_silenced_heads_are_the_copys_alone(every_tiny: LanguageModel) -> None:
     assert {id(one) for one in silent.parts.base.parameters()} == {
         id(one) for one in every_tiny.parts.base.parameters()
     }, "the weights are shared"
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_heads_are_silent_of_weights_that_are_packed_later(
+    architecture: str, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """A study packs the expert when all amateurs have read its weights; what is left in their place is no number."""
+    plain, later = (build_model(architecture) for _ in range(2))
+    if not can_pack(later):
+        pytest.skip("no oneDNN operators in torch")
+    ids = torch.tensor([[3, 4, 5, 60]])
+    read = []
+    for model in (plain, later):
+        silenced = without_heads(language_model(model, tokenizer, "tiny"), [Head(1, 2)])
+        if model is later:
+            pack(model)
+        with torch.inference_mode():
+            read.append(silenced.parts.base(input_ids=ids).last_hidden_state)
+    torch.testing.assert_close(read[1], read[0], rtol=1e-4, atol=1e-4)
