@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,13 @@ def opened(browser: Any, page: Path, width: int = WIDE, scheme: str = "light") -
     scheme_is = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_is]})
     browser.get(page.as_uri())
-    assert browser.execute_script("return document.documentElement.dataset.drawn") == "true", browser.get_log("browser")
+    # Two browsers on two cores: a page may be there before its pictures are.
+    until = time.monotonic() + 20
+    while (drawn := browser.execute_script("return document.documentElement.dataset.drawn")) is None:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    assert drawn == "true", browser.get_log("browser")
     return browser
 
 
