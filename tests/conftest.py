@@ -230,3 +230,16 @@ def prompts_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
     path.write_text("\n".join(json.dumps({"id": f"text-{i}", "text": text}) for i, text in enumerate(TEXTS)))
     return path
+
+
+def check_same_model(
+    found: transformers.PreTrainedModel, model: transformers.PreTrainedModel, ids: torch.Tensor
+) -> None:
+    """Compare weights to the bit, and logits but for rounding.
+
+    Some processors sum in another order what lies elsewhere in memory.
+    """
+    one, other = found.state_dict(), model.state_dict()
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    torch.testing.assert_close(found(ids).logits, model(ids).logits)

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from cdeval.assets.gguf import _IN_BLOCK, convert_any, convert_llama, unpermute
+from tests.conftest import check_same_model
 
 HEADS, KV_HEADS = 4, 2
 _IN_GEMMA3S_BLOCK = _IN_BLOCK | {
@@ -140,7 +141,7 @@ def test_a_gemma3_gives_the_same_logits(tmp_path: Path, tokenizer: PreTrainedTok
     assert loaded.lm_head.weight is loaded.model.embed_tokens.weight
     tokens = torch.randint(0, len(tokenizer), (2, 24), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits)
+        check_same_model(loaded, model, tokens)
 
 
 @pytest.mark.parametrize("tied", [True, False])
@@ -156,7 +157,7 @@ def test_the_converted_model_gives_the_same_logits(
     assert (loaded.lm_head.weight is loaded.model.embed_tokens.weight) == tied
     tokens = torch.randint(0, len(tokenizer), (2, 24), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        torch.testing.assert_close(loaded(tokens).logits, model(tokens).logits)
+        check_same_model(loaded, model, tokens)
 
 
 def test_the_converted_tokenizer_cuts_and_joins_alike(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:

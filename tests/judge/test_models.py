@@ -8,6 +8,7 @@ import torch
 import transformers
 from transformers import PreTrainedTokenizerFast
 
+from cdeval.config.enums import Dtype
 from cdeval.config.schema import ExpertConfig
 from cdeval.cost.flops import token_flops
 from cdeval.errors import ModelError
@@ -79,13 +80,13 @@ def reward_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, labels: int 
 
 def test_a_reward_models_difference_is_a_preference(tmp_path: Path, tokenizer: PreTrainedTokenizerFast) -> None:
     folder = reward_folder(tmp_path / "reward", tokenizer)
-    judge = RewardModelJudge(str(folder), ExpertConfig("none", device="cpu"))
+    judge = RewardModelJudge(str(folder), ExpertConfig("none", device="cpu", dtype=Dtype.float32))
     model = transformers.GPT2ForSequenceClassification.from_pretrained(folder).eval()
     prompt, *texts = TEXTS
     with torch.no_grad():
         rewards = [float(model(**tokenizer(prompt, text, return_tensors="pt")).logits[0, 0]) for text in texts]
     answer = judge.ask(*TEXTS)
-    assert answer.first == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])), rel=1e-3)
+    assert answer.first == pytest.approx(1 / (1 + math.exp(rewards[1] - rewards[0])), rel=1e-4)
     assert answer.first + answer.second == pytest.approx(1)
     back = judge.ask(prompt, texts[1], texts[0])
     assert back.first == pytest.approx(answer.second)

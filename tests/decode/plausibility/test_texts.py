@@ -113,16 +113,12 @@ def test_min_p_without_an_amateur_is_alpha_with_beta_0(kind: SearchKind, tiny: C
     """Texts, scores and log-probabilities."""
     long = {"max_new_tokens": 12}
     masked = without(kind, plausibility=rule_of("min_p", {"min_p": 0.3}), **long)
-    alone, alpha, free = decoded(
-        tiny("llama"), masked, contrasted(kind, alpha=0.3, beta=0.0, **long), without(kind, **long)
-    )
+    # Two lanes at a time: so many are worked out together on a CPU, and others may differ by rounding.
+    lm, free = tiny("llama"), without(kind, **long)
+    alone, alpha = decoded(lm, masked, contrasted(kind, alpha=0.3, beta=0.0, **long))
     assert alone == alpha
-    if kind is SearchKind.greedy:
-        assert alone.token_ids == free.token_ids, "the likeliest token is plausible anyway"
-        # Lanes are worked out two at a time on a CPU: scores of the third may differ by rounding.
-        assert alone.score == pytest.approx(free.score, rel=1e-5)
-    if kind is SearchKind.sample:
-        assert alone.token_ids != free.token_ids
+    alone, free_text = decoded(lm, masked, free)
+    assert (alone == free_text) == (kind is not SearchKind.sample), "the likeliest tokens are plausible anyway"
 
 
 @pytest.mark.parametrize(
