@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from cdeval.config.enums import SearchKind
+from cdeval.config.setting import Setting
 from cdeval.decode.amateurs.batch import AmateurPart, Amateurs
 from cdeval.decode.beam import Choice
 from cdeval.decode.lanes import Lane
@@ -31,6 +33,12 @@ class Texts(NamedTuple):
     totals: Float[Tensor, "lane beam"]  # of the objective
     ended: Bool[Tensor, "lane row"]  # beams that are none: of texts that ended, for want of others
     step: Step  # tokens that each has
+
+
+def needs_whole_vocabulary(settings: Sequence[Setting]) -> bool:
+    """Whether no few candidates will do: without an amateur a draw may fall, and a rule may leave, on any token."""
+    drawn = settings[0].search is SearchKind.sample
+    return any(one.masks_alone or (drawn and not one.amateur.contrasts) for one in settings)
 
 
 class Chooser:

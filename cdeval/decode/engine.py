@@ -22,7 +22,7 @@ from cdeval.decode.amateurs.batch import Amateurs
 from cdeval.decode.amateurs.kind import AmateurModel
 from cdeval.decode.answers import Pointers, read_answers
 from cdeval.decode.beam import Choice, survivors
-from cdeval.decode.choosing import Chooser, Texts
+from cdeval.decode.choosing import Chooser, Texts, needs_whole_vocabulary
 from cdeval.decode.clock import Clock
 from cdeval.decode.contrastive_search import ContrastiveSearch
 from cdeval.decode.endings import Endings
@@ -83,15 +83,11 @@ def decode_batch(  # noqa: PLR0913 - most with a default
     static = compiling if compiles(compiling, expert, settings, amateurs.models, read_by) else None
     if static is not None:
         amateurs.fix()
-    asks = expert.device.type in ASKED_AT_EVERY_STEP and static is None
-    adaptive = AdaptiveExits(settings, expert, amateur_models, asks=asks)
-    # Without an amateur a draw may fall on any token, and a rule may leave any: such lanes need the whole vocabulary.
-    drawn = settings[0].search is SearchKind.sample
-    whole = any(one.masks_alone or (drawn and not one.amateur.contrasts) for one in settings)
+    adaptive = AdaptiveExits(settings, expert, amateur_models, asks=_asks(expert.device, static))
     prompts = [lane.prompt for lane in lanes]
     models = [one.model for one in (expert, *amateur_models.values()) if isinstance(one, LanguageModel)]
     with lanes_attend(models), tap(expert.parts, amateurs.layers) as tapped, adaptive.hooked():
-        narrow = amateurs.only_candidates and not whole and watch is None and forced is None
+        narrow = amateurs.only_candidates and not needs_whole_vocabulary(settings) and watch is None and forced is None
         run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=narrow, static=static)
         run.observe(watch, forced)
         stats = run.through(prompts, compact_every, on_step)
@@ -100,6 +96,11 @@ def decode_batch(  # noqa: PLR0913 - most with a default
             run = _Run(expert, lanes, amateurs, adaptive, tapped, candidate_head=False, static=static)
             stats = run.through(prompts, compact_every, on_step).after(stats)
     return run.continuations(), stats
+
+
+def _asks(device: torch.device, static: Compile | None) -> bool:
+    """Whether the host may ask at every step, which no compiled step can be asked."""
+    return device.type in ASKED_AT_EVERY_STEP and static is None
 
 
 class _Run:
@@ -139,9 +140,8 @@ class _Run:
         falls = torch.tensor([not lane.setting.amateur.contrasts for lane in lanes], device=device)
         self._endings = Endings(falls, first_wins=setting.search is not SearchKind.beam)
         self._faults = Faults(count, device)
-        asks = device.type in ASKED_AT_EVERY_STEP and static is None
         self._chooser = Chooser(
-            expert, lanes, amateurs, len(self._ends), banned, candidate_head=candidate_head, asks=asks
+            expert, lanes, amateurs, len(self._ends), banned, candidate_head=candidate_head, asks=_asks(device, static)
         )
         self._contrastive: ContrastiveSearch | None = None
         if setting.search is SearchKind.contrastive_search:
