@@ -9,7 +9,7 @@ import numpy as np
 
 from cdeval.metrics.registry import Metric, main_metrics
 from cdeval.report.measures import COSTS, Measure, present, qualities
-from cdeval.report.short import short_labels
+from cdeval.report.short import point_labels, short_labels
 from cdeval.report.studyfiles import Kind, Study
 from cdeval.report.sweep import Level, Sweep, defined, sweeps_of
 
@@ -94,7 +94,7 @@ def _costs_and_quality(study: Study) -> list[Chart]:
 
 
 def _points(study: Study, across: Measure, quality: Measure) -> Chart:
-    short = short_labels([arm.label for arm in study.decoded])
+    short = point_labels([arm.label for arm in study.decoded])
     series = []
     for kind, (color, symbol) in STYLES.items():
         arms = [arm for arm in study.decoded if arm.kind == kind and quality.is_known(arm)]

@@ -40,6 +40,17 @@ def plain_labels(labels: Sequence[str]) -> dict[str, str]:
     return {label: label if taken.count(short) > 1 else short for label, short in found.items()}
 
 
+def point_labels(labels: Sequence[str]) -> dict[str, str]:
+    """Shorten each plain label by what all of its kind share, for names beside points. No two are equal.
+
+    >>> list(point_labels(["early_exit k=8 α=0.1 β=1 T=1, beam 5", "early_exit k=9 α=0.1 β=1 T=1, beam 5"]).values())
+    ['exit k=8', 'exit k=9']
+    """
+    plain = plain_labels(labels)
+    short = short_labels(list(plain.values()))
+    return {label: short[plain[label]] for label in labels}
+
+
 def _named(label: str, kept: frozenset[str]) -> str:
     """A label without those of the contrast's numbers and words that are not kept."""
     head, comma, search = label.rpartition(", ")

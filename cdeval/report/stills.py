@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from matplotlib import rc_context
@@ -92,7 +93,8 @@ def _height(chart: Chart) -> float:
     if chart.kind in ("bars", "boxes", "heat"):
         rows = len({bar for part in chart.series for bar in part.y}) if chart.kind == "bars" else len(chart.series)
         return max(2.4, 0.9 + 0.24 * rows)
-    return 3.8
+    named = sum(len(part.names) for part in chart.series) if chart.kind == "points" else 0
+    return max(3.8, 2.2 + 0.16 * named)  # many points need room for their names
 
 
 def _draw(axes: Any, chart: Chart) -> None:
@@ -127,12 +129,14 @@ def _name_points(axes: Any, chart: Chart) -> None:
 
     No name lies on a point, on another name or beyond the axes, nor on an interval or a level where there is a choice.
     """
-    points = [point for part in reversed(chart.series) for point in zip(part.names, part.x, part.y, strict=True)]
+    # Every series names a point in turn, so that none has all the room; the series drawn last, the controls, begins.
+    turns = zip_longest(*(zip(part.names, part.x, part.y, strict=True) for part in reversed(chart.series)))
+    points = [point for turn in turns for point in turn if point is not None]
     half = _MARKER * axes.figure.dpi / 72
     centres = [axes.transData.transform((x, y)) for _, x, y in points]
     taken = [Bbox.from_bounds(x - half, y - half, 2 * half, 2 * half) for x, y in centres]
     room, strokes = axes.get_window_extent(), _strokes(axes, chart)
-    for name, *at in points:  # of the series that were drawn last, the controls, first
+    for name, *at in points:
         words = [axes.annotate(name, at, **place, **_NAME) for place in _PLACES]
         boxes = {word: word.get_window_extent() for word in words}
         free = [word for word in words if _inside(boxes[word], room) and not _on_any(boxes[word], taken)]
