@@ -58,7 +58,7 @@ class Place(Enum):
     main = "in every table, picture and page"
     amount = "beside the number of texts, by cdeval.score"
     diagnostic = "by cdeval.score"
-    file = "in files of results alone"
+    file = "in files of results, and in tables where metrics.only asks for it"
     extra = "by cdeval.score; computed where metrics.extras or metrics.only asks for it"
 
 

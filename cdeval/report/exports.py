@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cdeval.config.words import in_words
-from cdeval.report.answer import findings
+from cdeval.report.answer import asked_metrics, findings
 from cdeval.report.charts import Chart
 from cdeval.report.differences import differences_markdown
 from cdeval.report.measures import present, totals
@@ -94,7 +94,7 @@ def to_markdown(study: Study, charts: Sequence[Chart]) -> bytes:
         f"# {markdown(study.name)}",
         *(markdown(line) for line in findings(study)),
         pictures,
-        markdown_table(study.rows, study.notes),
+        markdown_table(study.rows, study.notes, only=asked_metrics(study)),
         differences_markdown(study.comparisons, study.families),
     ]
     return "\n\n".join(part for part in parts if part).encode("utf-8", "backslashreplace")

@@ -60,9 +60,22 @@ def filled(rows: Sequence[Row], columns: Sequence[Column]) -> list[Column]:
     return [column for index, column in enumerate(columns) if any(cells[index].value != MISSING for cells in shown)]
 
 
-def markdown_table(rows: Sequence[Row], notes: Sequence[str] = (), columns: Sequence[Column] | None = None) -> str:
-    """Write the rows as a GitHub table: what qualifies a number follows it in brackets."""
-    columns = columns or (*columns_for(rows), *filled(rows, [*plugged_columns(rows), _TRIED]))
+def markdown_table(
+    rows: Sequence[Row],
+    notes: Sequence[str] = (),
+    columns: Sequence[Column] | None = None,
+    *,
+    only: Sequence[str] = (),
+) -> str:
+    """Write the rows as a GitHub table: what qualifies a number follows it in brackets.
+
+    Args:
+        rows: a line each.
+        notes: below the table.
+        columns: of the table; None: those of every table.
+        only: names of metrics, as `metrics.only`; those that no table has by itself follow the columns of every table.
+    """
+    columns = columns or (*columns_for(rows), *filled(rows, [*asked_columns(only), *plugged_columns(rows), _TRIED]))
     marks, meaning = marks_of(rows)
     lines = [["arm", *(column.header.replace("\n", " ") for column in columns)], ["---", *("---:" for _ in columns)]]
     for row, mark in zip(rows, marks, strict=True):
@@ -192,12 +205,24 @@ def plugged_columns(rows: Sequence[Row]) -> list[Column]:
     return [_of_metric(metric) for metric in plugged_metrics(one for row in rows for one in row.stored)]
 
 
-def score_groups(rows: Sequence[Row]) -> list[list[Column]]:
-    """The tables of `cdeval.score`, each a group of columns: published figures have more digits, and no costs."""
+def asked_columns(only: Sequence[str], *, fine: bool = False) -> list[Column]:
+    """Columns of metrics that a table has only where they were asked for. Args: only: as `metrics.only`."""
+    names = {METRICS[name].name for name in only}
+    apart = [metric for place in (Place.diagnostic, Place.extra, Place.file) for metric in own_metrics(place)]
+    return [_of_metric(metric, fine=fine) for metric in apart if metric.name in names]
+
+
+def score_groups(rows: Sequence[Row], only: Sequence[str] = ()) -> list[list[Column]]:
+    """The tables of `cdeval.score`, each a group of columns: published figures have more digits, and no costs.
+
+    Args: rows: a line each. only: names of metrics, as `metrics.only`.
+    """
     amounts = (*own_metrics(Place.amount), *own_metrics(Place.main))
-    others = (own_metrics(place) for place in (Place.diagnostic, Place.extra))
+    others = [[_of_metric(one, fine=True) for one in own_metrics(place)] for place in (Place.diagnostic, Place.extra)]
+    known = {column.name for group in others for column in group}
+    filed = [column for column in asked_columns(only, fine=True) if column.name not in known]
     first = [Column("texts", _score("texts", whole, whole)), *(_of_metric(metric, fine=True) for metric in amounts)]
-    groups = [first, *([_of_metric(metric, fine=True) for metric in group] for group in others), plugged_columns(rows)]
+    groups = [[*first, *filed], *others, plugged_columns(rows)]
     return [shown for group in groups if (shown := filled(rows, group))]
 
 

@@ -87,7 +87,7 @@ def score_texts(config: ScoreConfig, plain_config: Mapping[str, object], say: Ca
         Row(label, HUMAN if label == HUMAN else "arm", summary_of(len(texts[label]), found, {}))
         for label, found in scores.items()
     ]
-    groups = score_groups(rows)
+    groups = score_groups(rows, config.metrics.only)
     _write(folder, rows, scored, groups, notes)
     _keep(folder, texts, scored)
     replace_file(folder / "scoring.json", to_page(_record(config, plain_config, collection, opened, scorer)))

@@ -27,7 +27,7 @@ from cdeval.metrics.registry import chosen_metrics
 from cdeval.metrics.scorefile import SCORES, ArmScores, digest_of, of_estimates, read_scores, texts_digest, to_bytes
 from cdeval.metrics.suite import Scored, score_study
 from cdeval.records import Comparison, Estimate, Generation, Prompt
-from cdeval.report.answer import answer
+from cdeval.report.answer import answer, asked_metrics
 from cdeval.report.differences import differences_markdown
 from cdeval.report.finished import Finished, Group, all_finished, controls_among, finished_point
 from cdeval.report.publish import publish
@@ -199,7 +199,8 @@ def write_tables(
     notes = [*lines, *exit_notes(costs), *flops_notes(settings, costs), *cost_notes(costs), *notes_of(scores)]
     write_shown(root, Shown(rows, notes, comparisons, lines, digest))
     study = read_study(root)
-    tables = [markdown_table(study.rows, study.notes), differences_markdown(study.comparisons, study.families)]
+    table = markdown_table(study.rows, study.notes, only=asked_metrics(study))
+    tables = [table, differences_markdown(study.comparisons, study.families)]
     replace_file(root / "table.md", "\n".join(filter(None, tables)).encode())
     publish(study, say)
     return StudyResult(study.rows, list(study.comparisons), list(study.notes), root, verdict=answer(study))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from cdeval.config.enums import Notes
+from cdeval.metrics.registry import Metric, Place, all_metrics
 from cdeval.records import Comparison, Estimate
 from cdeval.report.screen import Results, show
-from cdeval.report.table import Row, chosen_columns, score_groups
+from cdeval.report.table import Row, chosen_columns, markdown_table, score_groups
 from cdeval.store.screen import Screen
 from tests.report.test_table import FULL
 
@@ -110,6 +111,18 @@ def test_scores_of_others_fit_as_well(width: int) -> None:
     assert max(map(len, lines)) <= width
     assert len(columns) > 12
     assert "no room" not in " ".join(lines)
+
+
+ASKED = [one for one in all_metrics() if one.place is not Place.amount]
+
+
+@pytest.mark.parametrize("metric", ASKED, ids=lambda metric: metric.name)
+def test_a_metric_that_was_asked_for_is_in_every_table(metric: Metric) -> None:
+    rows = [Row(label, "arm", {"texts": 64, metric.name: 0.1234}) for label in ("first", "second")]
+    assert metric.name in {column.name for column in chosen_columns(rows, [metric.name])}
+    assert metric.name in {column.name for columns in score_groups(rows, [metric.name]) for column in columns}
+    headings = markdown_table(rows, only=[metric.name]).splitlines()[0].replace("texts, ", "").split(" | ")
+    assert metric.heading.replace("\n", " ") in (heading.removesuffix(" |") for heading in headings)
 
 
 def test_no_text_is_read_as_markup_and_none_moves_the_screen() -> None:
