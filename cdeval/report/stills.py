@@ -129,7 +129,7 @@ def _name_points(axes: Any, chart: Chart) -> None:
 
     No name lies on a point, on another name or beyond the axes, nor on an interval or a level where there is a choice.
     """
-    # Every series names a point in turn, so that none has all the room; the series drawn last, the controls, begins.
+    # Series take turns, so that none has all the room; the controls, which are drawn last, begin.
     turns = zip_longest(*(zip(part.names, part.x, part.y, strict=True) for part in reversed(chart.series)))
     points = [point for turn in turns for point in turn if point is not None]
     half = _MARKER * axes.figure.dpi / 72

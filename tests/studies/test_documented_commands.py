@@ -72,8 +72,7 @@ def cdeval_commands() -> dict[str, tuple[str, list[str]]]:
         match = re.match(r"(?:CUDA_VISIBLE_DEVICES=\S+ |time )?python -m cdeval\.(\w+)((?: .*)?)$", text)
         if match is None:
             continue
-        words = re.sub(r" --config-dir runs/\S+/chosen \+sweep=\S+_chosen\b", "", match[2])  # cdeval.tune writes them
-        arguments = [one for one in shlex.split(words) if not one.startswith(LEFT_OUT)]
+        arguments = [one for one in shlex.split(match[2]) if not one.startswith(LEFT_OUT)]
         arguments = ["+sweep=alpha" if one == "+sweep=grid" else one for one in arguments]
         arguments = [re.sub(r"^([\w.]+=[\d.]+)(?:,[\d.]+)+(,[\d.]+)$", r"\1\2", one) for one in arguments]
         key = (match[1], *arguments)
