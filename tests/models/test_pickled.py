@@ -85,8 +85,8 @@ def test_an_encoder_and_a_featurizer_may_be_pickled(tokenizer: PreTrainedTokeniz
         one, other = (twin.encoder.state_dict() for twin in twins if twin.encoder is not None)
         assert one.keys() == other.keys()
         assert all(torch.equal(one[name], other[name]) for name in one)
-        read_by = [twin.embed(["A small model"]) for twin in twins]
-        np.testing.assert_allclose(*read_by, atol=1e-6)  # where weights lie in memory may decide rounding
+        here, there = (twin.embed(["A small model"]) for twin in twins)
+        np.testing.assert_allclose(here, there, atol=1e-6)  # where weights lie in memory may decide rounding
     folder = saved(build_model("gpt2"), tokenizer, tmp_path / "reads", in_shards)
     read = open_model(ExpertConfig(str(folder)), "metrics.mauve_features", decodes=False).load_reader()
     assert isinstance(read, ReadingModel)
