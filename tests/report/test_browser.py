@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,15 +90,24 @@ def opened(browser: Any, page: Path, width: int = WIDE, scheme: str = "light") -
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     scheme_is = {"name": "prefers-color-scheme", "value": scheme}
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_is]})
-    browser.get(page.as_uri())
-    # Two browsers on two cores: a page may be there before its pictures are.
-    until = time.monotonic() + 20
-    while (drawn := browser.execute_script("return document.documentElement.dataset.drawn")) is None:
-        if time.monotonic() > until:
-            break
-        time.sleep(0.05)
-    assert drawn == "true", browser.get_log("browser")
+    visit(browser, page.as_uri())
     return browser
+
+
+def visit(browser: Any, address: str) -> None:
+    """Two browsers on two cores: a page may be there before its scripts have run and its pictures are drawn."""
+    browser.get(address)
+    script = "return document.documentElement.dataset.drawn"
+    drawn = eventually(lambda: browser.execute_script(script), lambda drawn: drawn is not None)
+    assert drawn == "true", browser.get_log("browser")
+
+
+def eventually(read: Callable[[], Any], holds: Callable[[Any], bool], seconds: float = 20) -> Any:
+    """What ``read`` returns once ``holds`` is true of it, or its last answer when the time is over."""
+    until = time.monotonic() + seconds
+    while not holds(found := read()) and time.monotonic() < until:
+        time.sleep(0.05)
+    return found
 
 
 def column(browser: Any, place: int) -> list[str]:
@@ -226,10 +235,11 @@ def test_what_a_reader_chose_is_in_the_address_and_comes_back(browser: Any, page
     browser.find_element("xpath", "//table[@id='results']//button[contains(., 'compute')]").click()
     browser.execute_script("document.querySelector('#columns input[value=mauve]').click()")
     browser.find_element("css selector", "nav a[href='#table']").click()
-    address = browser.current_url
+    # The page hears of the new section a moment after the click.
+    address = eventually(lambda: browser.current_url, lambda url: "#table?" in url)
+    assert "#table?" in address
     browser.get("about:blank")
-    browser.get(address)
-    assert address.split("#")[1].startswith("table?")
+    visit(browser, address)
     assert browser.execute_script("return document.getElementById('filter').value") == "k=8 beam"
     assert column(browser, 1) == ["0.533"]
     assert browser.execute_script("return document.getElementById('y-axis').value") == "coherence"
@@ -290,7 +300,9 @@ def test_a_point_under_the_mouse_points_at_its_row(browser: Any, page: Path) -> 
     opened(browser, page)
     point = browser.find_elements("css selector", "#pareto .scatterlayer .point")[1]
     webdriver.ActionChains(browser).scroll_to_element(point).move_to_element(point).perform()
-    pointed = browser.find_elements("css selector", "tr.pointed")
+    pointed = eventually(
+        lambda: browser.find_elements("css selector", "tr.pointed"), bool
+    )  # plotly waits a moment, too
     assert [row.get_attribute("data-arm") for row in pointed] == ["1"]
 
 

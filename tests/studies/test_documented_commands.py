@@ -103,6 +103,8 @@ def composed(nobodys_files: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     def compose(command: str, arguments: list[str]) -> int:
         points: list[object] = []
         arguments = ["dry=true" if one == "--dry" else one for one in arguments]
+        # The lines are typed in the project's folder, and composed in an empty one.
+        arguments = [str(ROOT / one) if one.startswith("docs/") else one for one in arguments]
         monkeypatch.setattr(sys, "argv", [f"cdeval.{command}", *arguments])
         monkeypatch.chdir(tmp_path)
         if command == "run":
