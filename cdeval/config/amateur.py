@@ -50,7 +50,6 @@ class AmateurKind(Method):
 
     reads_expert = False  # whether it reads blocks of the expert's own forward pass, so the expert must reach them
     draws = False  # whether the seed shapes its logits
-    on_host = False  # whether a step waits for the host or runs a user's code, so that it is no one program
     reads_weights = False  # whether `load` reads the expert's matrices, which packing them takes away
 
     def check(self, config: AmateurConfig, expert: ExpertConfig) -> None:

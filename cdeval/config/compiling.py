@@ -19,8 +19,8 @@ def obstacle(search: SearchKind, amateur: str, rule: str | None, *, gated: bool)
     """
     if search is SearchKind.hf:
         return "search=hf is the code of transformers"
-    if AMATEURS[amateur].on_host:
-        return f"amateur={amateur} runs on the host at every step"
+    if AMATEURS[amateur].origin is not None:
+        return f"amateur={amateur} is code of your own"
     if rule is not None and RULES[rule].origin is not None:
         return f"contrast.plausibility={rule} is a function of your own"
     return "contrast.gate=callable is a function of your own" if gated else ""

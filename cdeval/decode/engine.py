@@ -194,7 +194,7 @@ class _Run:
 
     def holders(self) -> list[Stateful]:
         """List all whose state a step changes."""
-        own: list[Stateful] = [self, self._reader, self._endings, self._faults, self._chooser, *self._amateurs.readers]
+        own: list[Stateful] = [self, self._reader, self._endings, self._faults, self._chooser, *self._amateurs.holders]
         return own if self._contrastive is None else [*own, self._contrastive]
 
     def prefill(self, prompts: Sequence[tuple[int, ...]]) -> None:

@@ -1,7 +1,8 @@
 """Amateurs with a forward pass of their own, against full re-computation, and beside each other."""
 
 import math
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 import torch
@@ -120,24 +121,56 @@ def test_an_ignored_prefix_keeps_the_amateurs_cache_shorter(tiny: Callable[[str]
     assert slots[Context.full] - slots[Context.generated] == len(PROMPTS[0]) - 1
 
 
+def after(counts: Ngrams, *texts: Sequence[int]) -> torch.Tensor:
+    """The log-probabilities of what follows each of some texts of one length."""
+    histories = torch.zeros(len(texts), dtype=torch.long)
+    for tokens in zip(*texts, strict=True):
+        histories = counts.tables.follow(histories, torch.tensor(tokens))
+    return counts.tables.log_probs(histories)
+
+
+def smoothed(texts: list[list[int]], order: int, vocab: int, history: list[int]) -> list[float]:
+    """Witten-Bell as its formula says, counted anew: p(x | history) of every token."""
+    if not history:
+        lengths = sum(map(len, texts))
+        return [(sum(text.count(token) for text in texts) + 1) / (lengths + vocab) for token in range(vocab)]
+    shorter = smoothed(texts, order, vocab, history[1:])
+    if len(history) > order - 1:
+        return shorter
+    seen = [
+        text[place]
+        for text in texts
+        for place in range(len(history), len(text))
+        if text[place - len(history) : place] == history
+    ]
+    kinds = len(set(seen))
+    if not seen:
+        return shorter
+    return [(seen.count(token) + kinds * shorter[token]) / (len(seen) + kinds) for token in range(vocab)]
+
+
 def test_ngrams_by_hand() -> None:
     """a b a b b: after a always b (2 of 2), after b once a, once b; Witten-Bell leaves t / (c + t) to unigrams."""
     counts = Ngrams([[0, 1, 0, 1, 1]], 2, 4)
     unigrams = [3 / 9, 4 / 9, 1 / 9, 1 / 9]
-    assert counts.log_probs([]).exp().tolist() == pytest.approx(unigrams)
+    assert after(counts, [])[0].exp().tolist() == pytest.approx(unigrams)
     after_a = [1 / 3 * unigrams[0], 2 / 3 + 1 / 3 * unigrams[1], 1 / 3 * unigrams[2], 1 / 3 * unigrams[3]]
-    assert counts.log_probs([1, 0]).exp().tolist() == pytest.approx(after_a)
-    assert counts.log_probs([2]).exp().tolist() == pytest.approx(unigrams), "an unseen history says nothing"
+    assert after(counts, [1, 0])[0].exp().tolist() == pytest.approx(after_a)
+    assert after(counts, [2])[0].exp().tolist() == pytest.approx(unigrams), "an unseen history says nothing"
 
 
-@pytest.mark.parametrize("order", [1, 2, 3, 5])
-def test_ngrams_are_distributions(order: int) -> None:
-    torch.manual_seed(0)
-    text = torch.randint(0, 6, (200,)).tolist()
-    counts = Ngrams([text], order, 8)
-    for place in range(12):
-        assert float(counts.log_probs(text[:place]).exp().sum()) == pytest.approx(1.0, abs=1e-5)
-    assert counts.tokens == 200
+@pytest.mark.parametrize("order", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("lengths", [[60, 1, 9, 0], [1, 1, 1]])
+def test_ngrams_are_what_their_formula_says(order: int, lengths: list[int]) -> None:
+    """Seen, half seen and unseen histories, of texts that also end: the tables against counting anew."""
+    draw = random.Random(order)
+    texts = [[draw.randrange(5) for _ in range(length)] for length in lengths]
+    counts, others = Ngrams(texts, order, 7), [[draw.randrange(7) for _ in range(9)] for _ in range(40)]
+    others += [texts[0][place : place + 9] for place in range(40) if len(texts[0]) >= place + 9]
+    expected = torch.tensor([smoothed(texts, order, 7, other) for other in others])
+    assert torch.allclose(after(counts, *others).exp(), expected, atol=1e-6)
+    assert torch.allclose(expected.sum(-1), torch.ones(len(others)), atol=1e-5)
+    assert counts.tokens == sum(lengths)
 
 
 @torch.inference_mode()
@@ -151,7 +184,7 @@ def test_n_grams_contrast_as_their_formula_says(tiny: Callable[[str], LanguageMo
         for token in found.token_ids:
             log_expert = torch.log_softmax(lm.model(torch.tensor([text])).logits[0, -1], -1)
             log_expert[banned] = -math.inf
-            scores = log_expert - counts.log_probs(text)
+            scores = log_expert - after(counts, text)[0]
             scores[log_expert < log_expert.max() + math.log(how.alpha)] = -math.inf
             assert int(scores.argmax()) == token
             text.append(token)

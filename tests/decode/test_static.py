@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ import torch
 from cdeval.config.amateur import Amateur
 from cdeval.config.enums import Ban, Compile, Context, Normalizer, Pool, SearchKind
 from cdeval.config.exits import ConfidenceMeasure, Lens, Selection
+from cdeval.config.plausibility import Plausibility
 from cdeval.config.setting import AdaptiveExit, Setting
 from cdeval.config.token_weight import Gate, TokenWeight, Weight
 from cdeval.decode import engine, static
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.amateurs.ngram import Ngrams
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Lane
 from cdeval.decode.watch import Watch
@@ -22,13 +25,14 @@ from cdeval.models.lens import Translator, tuned_lens
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.noise import with_noise
 from cdeval.models.truncate import truncate, without_blocks
-from tests.conftest import build_model, each_night
+from tests.conftest import VOCAB, build_model, each_night
 from tests.decode.amateurs.test_masked_heads import AMATEUR as MASKED
 from tests.decode.amateurs.test_masked_heads import HEADS
 from tests.decode.amateurs.test_masked_heads import loaded as without_given_heads
 from tests.decode.compiling import Counted, Recording, both, check_equal, counting, recording
 from tests.decode.oracles import chosen_exit, early_exit, sampled, setting
 from tests.decode.test_device import EVERYTHING, RULES
+from tests.plugged import plugged
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20)]
 GREEDY = {"search": SearchKind.greedy, "beams": 1}
@@ -57,6 +61,7 @@ AMATEURS: dict[str, Amateur] = {
     "masked heads": MASKED,
     "context": Amateur("context", context=Context.generated),
     "noise": Amateur("noise", settings=(("bits", 4), ("dropout", 0.0))),
+    "n-grams": Amateur("ngram", order=3),
 }
 SEARCHES: dict[str, Callable[..., Setting]] = {
     "beam": lambda how: how,
@@ -100,6 +105,7 @@ def loaded(lm: LanguageModel) -> dict[Amateur, AmateurModel]:
         AMATEURS["masked heads"]: without_given_heads(lm, HEADS),
         AMATEURS["context"]: lm,
         AMATEURS["noise"]: with_noise(lm, 4, 0.0, 0),
+        AMATEURS["n-grams"]: Ngrams(torch.randint(VOCAB - 2, (9, 40), generator=draw).tolist(), 3, VOCAB - 2),
     }
     return made | {one: tuned_lens(maps, {}) for one in AMATEURS.values() if one.lens.translates}
 
@@ -203,7 +209,11 @@ def test_programs_serve_later_batches_of_the_same_kind(small: Callable[[str], La
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "hf": ({"search": SearchKind.hf, "beams": 1}, "search=hf"),
-    "n-grams": ({"amateur": Amateur("ngram", order=2)}, "amateur=ngram runs on the host"),
+    "an amateur of your own": ({"amateur": Amateur("blurred")}, "amateur=blurred is code of your own"),
+    "a rule of your own": (
+        {"amateur": AMATEURS["exit"], "plausibility": Plausibility("near_best")},
+        r"contrast\.plausibility=near_best is a function of your own",
+    ),
     "a callable gate": (
         {"amateur": AMATEURS["exit"], "token_weight": TokenWeight(gate=Gate.callable, call='{"_target_": "x.y"}')},
         r"contrast\.gate=callable",
@@ -213,11 +223,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_compiled_is_refused_where_it_was_asked_for(
-    case: str, small: Callable[[str], LanguageModel]
+    case: str, small: Callable[[str], LanguageModel], tmp_path: Path
 ) -> None:
     changes, message = REFUSED[case]
     lm, hows = small("gpt2"), [setting(**changes)]
-    with pytest.raises(ConfigError, match=rf"execution\.compile=always: {message}.*execution\.compile=auto, or never"):
+    with (
+        plugged(tmp_path),
+        pytest.raises(ConfigError, match=rf"execution\.compile=always: {message}.*execution\.compile=auto, or never"),
+    ):
         static.compiles(Compile.always, lm, hows)
     assert not static.compiles(Compile.never, lm, hows)
 
@@ -271,7 +284,9 @@ def test_what_the_compiler_makes_writes_the_same_text(
     """
     lm = small("llama")
     hows = (
-        MORE[search] if search in MORE else [SEARCHES[search](how) for how in contrasted("none", "exit", "truncated")]
+        MORE[search]
+        if search in MORE
+        else [SEARCHES[search](how) for how in contrasted("none", "exit", "truncated", "n-grams")]
     )
     lanes = [Lane(prompt, how, f"text-{row}") for row, prompt in enumerate(PROMPTS) for how in hows]
     with counting():

@@ -12,15 +12,17 @@ from cdeval.config.enums import Compile
 from cdeval.config.exits import ConfidenceMeasure, Lens
 from cdeval.config.setting import AdaptiveExit
 from cdeval.decode.amateurs.kind import AmateurModel
+from cdeval.decode.amateurs.ngram import Ngrams
 from cdeval.decode.engine import decode_batch
 from cdeval.decode.lanes import Continuation, Lane
 from cdeval.models.lens import Translator, TunedLens
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.models.truncate import truncate
-from tests.conftest import build_model
+from tests.conftest import VOCAB, build_model
 from tests.decode.test_device import TRUNCATED, TUNED
 
 SMALL = Amateur("model", name="tiny small")
+NGRAM = Amateur("ngram", order=3)
 LINEAR = Amateur("early_exit", 2, lens=Lens.linear, lens_texts="tiny")
 CALM = AdaptiveExit(ConfidenceMeasure.softmax, 0.5, 4.0, (2, 3), linear=True, lens_texts="tiny")
 NO_GPU = "torch sees no GPU: run this on a machine with one (CONTRIBUTING, On a rented card)"
@@ -58,7 +60,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 def amateur_models(lm: LanguageModel, tokenizer: PreTrainedTokenizerFast) -> dict[Amateur, AmateurModel]:
-    """What the amateurs of these tests are made of, on the model's device: a lens, a small model, first blocks."""
+    """What the amateurs of these tests are made of, on the model's device, if they are models."""
     small = build_model(lm.model.config.model_type, seed=1, **_half(lm))
     small = language_model(small.to(lm.device, lm.dtype), tokenizer, "tiny small", weights="tiny small")
     draw, width = torch.Generator().manual_seed(7), lm.model.config.hidden_size
@@ -71,7 +73,8 @@ def amateur_models(lm: LanguageModel, tokenizer: PreTrainedTokenizerFast) -> dic
     }
     lens = TunedLens(maps, {}, "random")
     lenses = {amateur: lens for amateur in (TUNED, LINEAR, CALM.read_as) if amateur is not None}
-    return {SMALL: small, TRUNCATED: truncate(lm, 2), **lenses}
+    counts = Ngrams(torch.randint(VOCAB - 2, (9, 40), generator=draw).tolist(), 3, VOCAB - 2)
+    return {SMALL: small, TRUNCATED: truncate(lm, 2), NGRAM: counts, **lenses}
 
 
 def _half(lm: LanguageModel) -> dict[str, object]:

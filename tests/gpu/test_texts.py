@@ -18,22 +18,31 @@ from cdeval.models.loading import LanguageModel, open_model
 from tests.conftest import TINY
 from tests.decode.oracles import early_exit, sampled, setting
 from tests.decode.test_device import KINDS, RULED_KINDS
-from tests.gpu.conftest import CALM, LINEAR, SMALL, Place, amateur_models, decoded, here
+from tests.gpu.conftest import CALM, LINEAR, NGRAM, SMALL, Place, amateur_models, decoded, here
 
 PROMPTS = [(5, 17, 40, 8, 77), (90, 3, 3, 61, 20), (33, 34, 35, 36, 37)]
 GREEDY = {"search": SearchKind.greedy, "beams": 1}
-# The batches of tests/decode/test_device.py, and what is no part of them: a small model, and a linear lens.
+# The batches of tests/decode/test_device.py, and what is no part of them: a small model, n-grams, and a linear lens.
 BATCHES = {
     **KINDS,
     "small model": [setting(amateur=SMALL), setting(amateur=SMALL, temperature=0.5, alpha=0.3), setting()],
     "greedy": [early_exit(2, **GREEDY), setting(amateur=SMALL, **GREEDY), setting(**GREEDY)],
     "small model, sampled": [sampled(setting(amateur=SMALL), top_p=0.9)],
+    "n-grams": [setting(amateur=NGRAM), setting(amateur=NGRAM, alpha=0.3), early_exit(2)],
     "linear lens": [setting(amateur=LINEAR), setting(amateur=LINEAR, alpha=0.01)],
     "early exits of the expert through a linear lens": [setting(adaptive_exit=CALM), early_exit(1, adaptive_exit=CALM)],
 }
 CLOSE = 1e-3  # [nats] of a text's score
-REHEARSED = ("contrastive search", "early exits of the expert through a linear lens", "full", "greedy", "linear lens")
-REHEARSED += ("sampled", "small model")
+REHEARSED = (
+    "contrastive search",
+    "early exits of the expert through a linear lens",
+    "full",
+    "greedy",
+    "linear lens",
+    "n-grams",
+    "sampled",
+    "small model",
+)
 IN_EVERY_FAMILY = ("full", "greedy", "small model")  # what else a step may hold is the same for every architecture
 
 

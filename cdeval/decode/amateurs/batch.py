@@ -30,6 +30,7 @@ from cdeval.decode.objective import (
     tempered,
 )
 from cdeval.decode.reader import Reader
+from cdeval.decode.static import Stateful
 from cdeval.decode.steps import Step
 from cdeval.models.loading import LanguageModel
 
@@ -97,6 +98,11 @@ class Amateurs:
     def readers(self) -> list[Reader]:
         """The states of the models that read along."""
         return [source.reader for source, _, _ in self._sources if isinstance(source, ModelSource)]
+
+    @property
+    def holders(self) -> list[Stateful]:
+        """All whose state a step changes."""
+        return [*self.readers, *(source for source, _, _ in self._sources if isinstance(source, Stateful))]
 
     def fix(self) -> None:
         """Keep what they read in storage of a fixed size, before they read the prompts."""

@@ -61,8 +61,6 @@ def amateur(name: str, *, flops: float = math.nan, traffic: float = math.nan, **
 class PluginKind(AmateurKind):
     """A kind of a user's own."""
 
-    on_host = True
-
     def __init__(
         self, name: str, code: Callable[..., Any], flops: float, traffic: float, settings: Mapping[str, Any]
     ) -> None:
