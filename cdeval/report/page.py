@@ -11,7 +11,7 @@ from cdeval.report.drawing import plotly_of
 from cdeval.report.grid import grid_of
 from cdeval.report.measures import Measure, present, totals
 from cdeval.report.rendering import PLOTLY, render
-from cdeval.report.short import short_labels
+from cdeval.report.short import point_labels
 from cdeval.report.studyfiles import Arm, Study
 from cdeval.report.texts import side_by_side
 from cdeval.report.tracing import Tracer, tracer_of
@@ -86,7 +86,7 @@ def _data(
     tracers: Sequence[Tracer | None],
 ) -> dict[str, Any]:
     """Collect the values that the page's script draws and lets readers search."""
-    short = short_labels([arm.label for arm in study.arms])
+    short = point_labels([arm.label for arm in study.arms])
     place = {arm.label: at for at, arm in enumerate(study.arms)}
     measures = present(totals(study), study.arms)
     return {

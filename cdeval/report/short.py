@@ -12,10 +12,10 @@ def short_labels(labels: Sequence[str]) -> dict[str, str]:
     >>> short_labels(["exit k=1 β=1, beam 5", "exit k=2 β=1, beam 5", "expert alone, beam 5"])
     {'exit k=1 β=1, beam 5': 'exit k=1', 'exit k=2 β=1, beam 5': 'exit k=2', 'expert alone, beam 5': 'expert alone'}
     """
-    kinds: dict[str, list[list[str]]] = {}
+    kinds: dict[str, list[str]] = {}
     for label in labels:
-        kinds.setdefault(label.split(" ")[0], []).append(label.split(" "))
-    found = {label: _without(label.split(" "), kinds[label.split(" ")[0]]) for label in labels}
+        kinds.setdefault(label.split(" ")[0], []).append(label)
+    found = {label: _without(label, kinds[label.split(" ")[0]]) for label in labels}
     taken = list(found.values())
     return {label: label if taken.count(short) > 1 else short for label, short in found.items()}
 
@@ -62,8 +62,12 @@ def _named(label: str, kept: frozenset[str]) -> str:
     return re.sub("^early_exit k=", "exit k=", f"{' '.join(left)}{comma}{search}")
 
 
-def _without(words: list[str], kin: list[list[str]]) -> str:
+def _without(label: str, kin: list[str]) -> str:
+    """A label without the words that all of its kind share, but for the first; commas part what is left."""
+    parts = label.split(", ")
     if len(kin) == 1:  # nothing tells it from its like: what stands before the search names it
-        return " ".join(words).split(", ")[0]
-    shared = set.intersection(*(set(other) for other in kin))
-    return " ".join(word for place, word in enumerate(words) if place == 0 or word not in shared).rstrip(",")
+        return parts[0]
+    shared = set.intersection(*(set(other.replace(", ", " ").split(" ")) for other in kin))
+    left = [[word for word in part.split(" ") if word not in shared] for part in parts]
+    left[0].insert(0, label.split(" ", maxsplit=1)[0].rstrip(","))  # all share it
+    return ", ".join(" ".join(words) for words in left if words)

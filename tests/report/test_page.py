@@ -154,3 +154,11 @@ def test_short_labels_stay_apart() -> None:
     short = short_labels(labels)
     assert len(set(short.values())) == len(labels)
     assert short["CALM k=1,2 by x, greedy"] == "CALM k=1,2 by x"
+
+
+def test_short_labels_keep_the_comma_before_the_search() -> None:
+    """Where the word before it goes, too."""
+    labels = [
+        f"pruned {blocks} T=1, {search}" for blocks, search in (("6..15", "beam 5"), ("6..15", "greedy"), ("1", "x"))
+    ]
+    assert list(short_labels(labels).values()) == ["pruned 6..15, beam 5", "pruned 6..15, greedy", "pruned 1, x"]
