@@ -78,7 +78,7 @@ def _tasks_of(config: TasksRun) -> Any:
     for name in config.include:
         if not Path(name).is_dir():
             raise ConfigError(f"include={name}: there is no such folder. Give one with the YAML files of tasks.")
-    manager_of = library_of("lm_eval", "lm_eval.tasks", _COMMAND).TaskManager
+    manager_of = library_of("lm-eval", "lm_eval.tasks", _COMMAND).TaskManager
     unknown = list(config.tasks)
     for own_alone in (True, False) if config.include else (False,):
         manager = manager_of(include_path=list(config.include) or None, include_defaults=not own_alone)
@@ -93,7 +93,7 @@ def _tasks_of(config: TasksRun) -> Any:
 
 def _asked(lm: CdevalLM, config: TasksRun, manager: Any) -> dict[str, Any]:
     """The results of lm_eval. Raises: ConfigError: it cannot load a task, as where the hub is away."""
-    simple_evaluate = library_of("lm_eval", "lm_eval.evaluator", _COMMAND).simple_evaluate
+    simple_evaluate = library_of("lm-eval", "lm_eval.evaluator", _COMMAND).simple_evaluate
     try:
         found: dict[str, Any] = simple_evaluate(
             model=lm,

@@ -10,7 +10,7 @@ from cdeval.api import Contrast, Search, decode
 from cdeval.config.enums import Ban, SearchKind
 from cdeval.errors import ConfigError, ModelError
 
-pytest.importorskip("lm_eval", reason="lm_eval comes with the extra [lm_eval]")
+pytest.importorskip("lm_eval", reason="lm_eval comes with the extra [lm-eval]")
 from cdeval.integrations.lm_eval.arms import LikelihoodBy
 from cdeval.integrations.lm_eval.model import CdevalLM, cut_before
 from cdeval.integrations.lm_eval.settings import arm_of

@@ -2,9 +2,11 @@
 
 import re
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import yaml
+from packaging.specifiers import SpecifierSet
 
 import cdeval
 
@@ -40,3 +42,23 @@ def test_every_extra_is_pinned() -> None:
             assert set(filter(None, of_ours)) <= set(PROJECT["project"]["optional-dependencies"]), requirement
             continue
         assert f"\n{name}==" in constraints, name
+
+
+def test_pip_of_any_age_finds_every_extra() -> None:
+    """pip before 23.3 does not find an extra whose name has an underscore: it warns, and installs nothing."""
+    for extra in PROJECT["project"]["optional-dependencies"]:
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", extra), extra
+
+
+def test_every_pin_runs_on_the_oldest_python() -> None:
+    """Debian 12 has 3.11.2, where a pin that asks for more cannot be installed. What is installed can be asked."""
+    oldest = PROJECT["project"]["requires-python"].removeprefix(">=") + ".0"
+    asked = 0
+    for name in re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text("utf-8"), re.MULTILINE):
+        try:
+            wants = metadata.metadata(name).get("Requires-Python")
+        except metadata.PackageNotFoundError:
+            continue
+        asked += 1
+        assert wants is None or SpecifierSet(wants).contains(oldest), f"{name} asks for Python {wants}"
+    assert asked > 50

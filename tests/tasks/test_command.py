@@ -14,7 +14,7 @@ from cdeval.tasks.config import TasksRun, validate_tasks
 from tests.commands import typed as typed_command
 from tests.tasks.local import write_tasks
 
-pytest.importorskip("lm_eval", reason="lm_eval comes with the extra [lm_eval]")
+pytest.importorskip("lm_eval", reason="lm_eval comes with the extra [lm-eval]")
 EXIT = ["amateur.layer=6", "amateur.lens=norm"]
 Typed = Callable[[str, Sequence[str]], str]
 
@@ -87,5 +87,5 @@ def test_a_mistake_costs_no_model(config: TasksRun, message: str) -> None:
 
 def test_without_lm_eval_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lm_eval.api.registry", None)
-    with pytest.raises(ConfigError, match=r"cdeval\.tasks needs lm_eval\.api\.registry.*cdeval\[lm_eval\]"):
+    with pytest.raises(ConfigError, match=r"cdeval\.tasks needs lm_eval\.api\.registry.*cdeval\[lm-eval\]"):
         register("cdeval.tasks")

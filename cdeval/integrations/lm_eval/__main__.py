@@ -12,7 +12,7 @@ def main() -> None:
     """Run lm_eval's command with the arguments as they are; exit with 2 where a setting of cdeval is wrong."""
     try:
         register("python -m cdeval.integrations.lm_eval")
-        library_of("lm_eval", "lm_eval.__main__", "python -m cdeval.integrations.lm_eval").cli_evaluate()
+        library_of("lm-eval", "lm_eval.__main__", "python -m cdeval.integrations.lm_eval").cli_evaluate()
     except CdevalError as error:
         complain(f"error: {error}")
         sys.exit(2)

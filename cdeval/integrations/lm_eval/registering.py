@@ -12,6 +12,6 @@ def register(reader: str) -> None:
     Args: reader: the command that needs lm_eval, for the message.
     Raises: ConfigError: lm_eval is not installed.
     """
-    registry = library_of("lm_eval", "lm_eval.api.registry", reader).model_registry
+    registry = library_of("lm-eval", "lm_eval.api.registry", reader).model_registry
     if NAME not in registry:
         registry.register(NAME, target=_CLASS)
