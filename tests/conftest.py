@@ -13,6 +13,7 @@ from jaxtyping import install_import_hook
 install_import_hook("cdeval.decode", "beartype.beartype")
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,12 @@ from cdeval.models.attention import attention_for
 from cdeval.models.loading import LanguageModel, language_model
 from cdeval.store import progress
 from tests.commands import TEXTS, run_main
+
+
+def pytest_configure() -> None:
+    """A shell's background jobs ignore Ctrl-C, and so would all that is started and interrupted here."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
