@@ -101,7 +101,7 @@ class Amateurs:
 
     @property
     def holders(self) -> list[Stateful]:
-        """All whose state a step changes."""
+        """The readers and sources whose state a step changes."""
         return [*self.readers, *(source for source, _, _ in self._sources if isinstance(source, Stateful))]
 
     def fix(self) -> None:

@@ -44,10 +44,13 @@ class Tables:
     """
 
     unigrams: Float[Tensor, " vocab"]  # float64, as all shares
-    longer: Int[Tensor, " history"]  # history * _TOKENS + token, of histories 1, 2, ...; then a number that none has
-    endings: Int[Tensor, "history length"]  # its last token, its last two, ...; _EMPTY where it has not as many
-    kinds: Int[Tensor, " history"]  # different tokens that followed; none follows history 0, which is the unigrams'
-    first: Int[Tensor, " history"]  # where those tokens begin in the next two tables
+    # Of history 1, 2, ...: the number of the history before its last token, times _TOKENS, plus that token. Ascending;
+    # the last entry is larger than any, so that a search never ends behind the table.
+    longer: Int[Tensor, " history"]
+    # The numbers of the history's last token, of its last two, ...; _EMPTY where it is not so long.
+    endings: Int[Tensor, "history length"]
+    kinds: Int[Tensor, " history"]  # how many different tokens followed; 0 for _EMPTY, which has the unigrams
+    first: Int[Tensor, " history"]  # the place of the first of them in the next two tables
     followers: Int[Tensor, " place"]
     shares: Float[Tensor, " place"]  # c(h x) / (c(h) + t(h))
     left: Float[Tensor, " history"]  # t(h) / (c(h) + t(h)), for the shorter history
@@ -55,7 +58,13 @@ class Tables:
 
     @classmethod
     def from_counts(cls, after: Mapping[Tokens, Counter[int]], order: int, vocab: int) -> "Tables":
-        """Number the histories; `after` says how often tokens followed each of them."""
+        """Number the histories and make the tables.
+
+        Args:
+            after: how often each token followed each history of up to `order` - 1 tokens; not empty.
+            order: of the n-grams [tokens].
+            vocab: tokens of the vocabulary.
+        """
         numbers: dict[Tokens, int] = {(): _EMPTY}
         longer: list[int] = []
         endings = torch.full((1, order - 1), _EMPTY)
@@ -99,14 +108,14 @@ class Tables:
         return replace(self, **moved)
 
     def follow(self, histories: Int[Tensor, "*rows"], tokens: Int[Tensor, "*rows"]) -> Int[Tensor, "*rows"]:
-        """The longest history that was seen and ends a history and a token after it."""
+        """Append a token to each history; returns the longest seen history that the result ends with."""
         found = torch.full_like(histories, _EMPTY)
         if not self.widths:
             return found
         for one in (found, *self.endings[histories].unbind(-1)):
             wanted = one * _TOKENS + tokens
             place = torch.searchsorted(self.longer, wanted)
-            # Longer ones are larger.
+            # From the shortest ending to the longest, whose number is the largest.
             found = found.maximum((place + 1).masked_fill(self.longer[place] != wanted, _EMPTY))
         return found
 
@@ -115,7 +124,7 @@ class Tables:
         found = self.unigrams.expand(*histories.shape, -1).clone()
         for width, one in zip(self.widths, self.endings[histories].unbind(-1), strict=True):
             nth = torch.arange(width, device=histories.device)
-            # Where fewer tokens followed, nothing is added to the first of all.
+            # Fewer tokens may have followed a history than the table is wide: the rest adds 0.
             beyond = nth >= self.kinds[one][..., None]
             place = (self.first[one][..., None] + nth).masked_fill(beyond, 0)
             found.mul_(self.left[one][..., None])
